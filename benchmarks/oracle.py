@@ -1,0 +1,187 @@
+"""How near the decoder comes to the best linear decoder that knows the truth.
+
+A phantom subject is simulated with the shipped defaults. `RidgeDecoder` is fitted on single
+training trials and tested on the mean of each shared image's repeats. The oracle is the linear
+estimator of least squared error (Wiener's),
+
+    y = E[y] + Cov(y, s) (Cov(s) + N / n_repeats)^-1 (x - E[x]),
+
+whose covariances of targets y and noise-free responses s come from thousands of other scenes, and
+whose noise covariance N is the one that the noise was drawn from. What it leaves unread no linear
+decoder can read. Scenes for the covariances are scaled over themselves, which moves a voxel's
+scale by about 2 % from the subject's own.
+
+    python benchmarks/oracle.py [--sessions 4] [--seed 0] [--json]
+"""
+
+import argparse
+import json
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from vox2pix.data.nsd import open_nsd
+from vox2pix.data.subject import Subject
+from vox2pix.decoding.ridge_decoder import RidgeDecoder
+from vox2pix.linear.scores import pearson_r
+from vox2pix.phantom import early, simulate
+from vox2pix.phantom.brain import Brain, simulate_brain
+from vox2pix.phantom.higher import Content, scene_content
+from vox2pix.phantom.scenes import render, scene
+from vox2pix.seeds import seed_for
+
+Array = NDArray[np.float32]
+
+N_VOXELS = 1500
+PIXELS = 8
+AIM = 0.95
+BATCH = 200
+SIMPLE_GROUPS = ("kind", "colour", "background", "count")
+
+
+def main() -> None:
+    """Simulate, fit, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sessions", type=int, default=4, help="sessions of 750 trials")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the phantom")
+    parser.add_argument("--scenes", type=int, default=4000, help="scenes for the covariances")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as last line")
+    options = parser.parse_args()
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        root = simulate(Path(folder) / "nsd", sessions=options.sessions, seed=options.seed)
+        figures = compare(root, options.seed, options.scenes)
+    for line in table(figures):
+        print(line)
+    if options.json:
+        record = {
+            "figures": figures,
+            "machine": f"{platform.machine()}, {platform.platform()}",
+            "seconds": round(time.perf_counter() - start, 1),
+            "sessions": options.sessions,
+            "seed": options.seed,
+            "aim": AIM,
+            "ratio": min(figure["ratio"] for figure in figures),
+        }
+        print(json.dumps(record))
+
+
+def compare(root: Path, seed: int, n_scenes: int) -> list[dict[str, float | str]]:
+    """Return one record for each region with its targets: r of ours, of the oracle, ratio."""
+    subject = open_nsd(root, subject=1, rois=("early", "ventral"))
+    with h5py.File(root / "truth/subj01.h5") as truth:
+        names = tuple(name.decode() for name in truth["content/names"][:])
+        groups = tuple(name.decode() for name in truth["content/groups"][:])
+        content = Content(names, groups, truth["content/values"][:], truth["content/position"][:])
+        row_of = {f"{nsd_id:05d}": row for row, nsd_id in enumerate(truth["nsd_id"][:])}
+    brain = simulate_brain(1, "func1pt8mm", N_VOXELS, N_VOXELS, content, seed)
+    responses, pixels, shown = reference(brain, n_scenes, seed_for(seed, "oracle"))
+    simple = np.isin(groups, SIMPLE_GROUPS)
+    figures = []
+    for roi, what in (("early", "pixels"), ("ventral", "content")):
+        targets = pixels if what == "pixels" else shown.values[:, simple]
+        wanted = {}
+        for split in (subject.train, subject.test):
+            ids = split.stimulus_ids
+            if what == "pixels":
+                wanted[ids] = low_resolution(subject.pictures(ids, size=early.PICTURE_SIZE))
+            else:
+                wanted[ids] = content.values[[row_of[name] for name in ids]][:, simple]
+        figures.append(compare_region(subject, roi, what, brain, responses, targets, wanted))
+    return figures
+
+
+def compare_region(
+    subject: Subject,
+    roi: str,
+    what: str,
+    brain: Brain,
+    responses: Array,
+    targets: Array,
+    wanted: dict[tuple[str, ...], Array],
+) -> dict[str, float | str]:
+    """Return r of ours and of the oracle for one region and set of targets."""
+    train, test = subject.train, subject.test
+    seen = {name: row for row, name in enumerate(train.stimulus_ids)}
+    rows = np.array([seen[name] for name in train.trials["stimulus_id"]])
+    start = time.perf_counter()
+    decoder = RidgeDecoder().fit(train.betas(roi), wanted[train.stimulus_ids], rows=rows)
+    seconds = time.perf_counter() - start
+    x, y = test.mean_betas(roi), wanted[test.stimulus_ids]
+    n_repeats = test.n_trials / len(test.stimulus_ids)
+    voxels = brain_voxels(subject, roi, brain)
+    best = oracle(responses[:, voxels], targets, brain.noise.covariance(voxels) / n_repeats, x)
+    ours_r = float(np.nanmean(pearson_r(y, decoder.predict(x))))
+    best_r = float(np.nanmean(pearson_r(y, best)))
+    return {
+        "region": roi,
+        "targets": what,
+        "n_voxels": len(voxels),
+        "n_targets": targets.shape[1],
+        "n_train_trials": train.n_trials,
+        "n_test_stimuli": len(test.stimulus_ids),
+        "ours": round(ours_r, 4),
+        "oracle": round(best_r, 4),
+        "ratio": round(ours_r / best_r, 4),
+        "fit_seconds": round(seconds, 2),
+    }
+
+
+def oracle(
+    responses: Array, targets: Array, noise: NDArray[np.float64], x: Array
+) -> NDArray[np.float64]:
+    """Return Wiener's estimate of the targets from measured responses x."""
+    mean_s, mean_y = responses.mean(axis=0, dtype=float), targets.mean(axis=0, dtype=float)
+    s, y = responses - mean_s, targets - mean_y
+    weights = np.linalg.solve(s.T @ s / len(s) + noise, s.T @ y / len(s))
+    return mean_y + (x - mean_s) @ weights
+
+
+def reference(brain: Brain, n_scenes: int, seed: int) -> tuple[Array, Array, Content]:
+    """Return noise-free responses, low-resolution pixels and content of other scenes."""
+    drawn = [scene(index, seed) for index in range(n_scenes)]
+    fields = brain.fields.gaussians()
+    parts, pixels = [], []
+    for start in range(0, n_scenes, BATCH):
+        pictures = np.stack(
+            [render(shown, early.PICTURE_SIZE) for shown in drawn[start : start + BATCH]]
+        )
+        parts.append(early.drives(early.channel_maps(pictures), fields, brain.early_tuning))
+        pixels.append(low_resolution(pictures))
+    content = scene_content(drawn)
+    linear, energy = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+    return brain.responses(linear, energy, content), np.concatenate(pixels), content
+
+
+def low_resolution(pictures: Array) -> Array:
+    """Return pictures averaged in blocks, flat, (n, PIXELS * PIXELS * 3)."""
+    block = early.PICTURE_SIZE // PIXELS
+    blocks = pictures.reshape(len(pictures), PIXELS, block, PIXELS, block, 3)
+    return blocks.mean(axis=(2, 4)).reshape(len(pictures), -1)
+
+
+def brain_voxels(subject: Subject, roi: str, brain: Brain) -> NDArray[np.int64]:
+    """Return where a region's voxels, in the reader's order, are in the simulated brain."""
+    where = {tuple(index): voxel for voxel, index in enumerate(brain.layout.index.tolist())}
+    voxels = subject.voxels.loc[subject.voxel_mask(roi), ["x", "y", "z"]]
+    return np.array([where[tuple(index)] for index in voxels.to_numpy(int).tolist()])
+
+
+def table(figures: list[dict[str, float | str]]) -> list[str]:
+    """Return the figures as lines for people."""
+    lines = ["region   targets   voxels  targets  r ours  r oracle  ratio"]
+    lines += [
+        f"{f['region']:<8} {f['targets']:<9} {f['n_voxels']:>6} {f['n_targets']:>8} "
+        f"{f['ours']:>7.3f} {f['oracle']:>9.3f} {f['ratio']:>6.3f}"
+        for f in figures
+    ]
+    return [*lines, f"aim: ratio of at least {AIM}"]
+
+
+if __name__ == "__main__":
+    main()

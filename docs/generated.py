@@ -1,0 +1,146 @@
+"""The parts of the pages that are made from the code, so that they cannot go stale."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+_BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+
+
+def fill(text: str) -> str:
+    """Put each generated part where a page asks for it by ``<!-- generated: NAME -->``."""
+    return re.sub(r"<!-- generated: (\w+) -->", lambda found: PARTS[found[1]](), text)
+
+
+# --- settings ------------------------------------------------------------------------------------
+
+
+def settings() -> str:
+    """Return a table of settings for each table of the experiment file."""
+    from vox2pix.config import Config
+
+    return "\n\n".join(_table(name, table) for name, table in tables(Config))
+
+
+def tables(model: type[BaseModel], name: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield a model and the models of its fields, each with its name in the file."""
+    yield name, model
+    for key, setting in model.model_fields.items():
+        inner = setting.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from tables(inner, f"{name}.{key}".lstrip("."))
+
+
+def plain_settings(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return the settings of one table, without the tables below it."""
+    below = {id(inner) for _, inner in tables(model)}
+    return {k: s for k, s in model.model_fields.items() if id(s.annotation) not in below}
+
+
+def _table(name: str, model: type[BaseModel]) -> str:
+    heading = f"## `[{name}]`" if name else "## Top of the file"
+    about = (model.__doc__ or "").split("\n")[0]
+    rows = [
+        f"| `{key}` | {_kind(setting.annotation)}{_limits(setting)} | {_default(setting)} "
+        f"| {setting.description or ''} |"
+        for key, setting in plain_settings(model).items()
+    ]
+    head = "| key | type | default | description |\n|---|---|---|---|"
+    text = re.sub(r":func:`([\w.]+)`", r"`\1`", about)
+    return "\n\n".join([heading, text, "\n".join([head, *rows])])
+
+
+def _kind(annotation: Any) -> str:
+    """Name a type as a person writes it in TOML."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kind(inner[0])
+    if origin is Literal:
+        return ", ".join(f'`"{choice}"`' for choice in inner)
+    if origin in (Union, UnionType):
+        return " or ".join(_kind(part) for part in inner if part is not NoneType)
+    if origin is tuple:
+        kind = _kind(inner[0])
+        return f"list of {kind}" if kind.startswith("`") else f"list of {kind}s"
+    names = {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path"}
+    return names[annotation]
+
+
+def _limits(setting: FieldInfo) -> str:
+    """Return the bounds of a number."""
+    bounds = [
+        f"{sign} {value:g}"
+        for limit in setting.metadata
+        for key, sign in _BOUNDS.items()
+        if (value := getattr(limit, key, None)) is not None
+    ]
+    return f", {', '.join(bounds)}" if bounds else ""
+
+
+def _default(setting: FieldInfo) -> str:
+    if setting.is_required():
+        return "required"
+    value = setting.default
+    if value is None:
+        return "absent"
+    return f"`{_toml(value)}`"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(each) for each in value)}]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+# --- commands ------------------------------------------------------------------------------------
+
+
+def commands() -> str:
+    """Return ``--help`` of every command."""
+    import typer
+
+    from vox2pix.cli import app
+
+    return "\n\n".join(_help(typer.main.get_command(app), "vox2pix"))
+
+
+def _help(command: Any, name: str, parent: Any = None) -> Iterator[str]:
+    """Yield a section for a command and for each command below it."""
+    command.rich_markup_mode = None  # plain text, without boxes
+    context = command.context_class(
+        command, info_name=name.split()[-1], parent=parent, terminal_width=88
+    )
+    yield f"## `{name}`\n\n```text\n{command.get_help(context)}\n```"
+    for key, below in getattr(command, "commands", {}).items():
+        yield from _help(below, f"{name} {key}", context)
+
+
+# --- the rest ------------------------------------------------------------------------------------
+
+
+def layers() -> str:
+    """Return the layers of the import contract, top first."""
+    contract = PYPROJECT["tool"]["importlinter"]["contracts"][0]
+    lines = [re.sub(r"[()]", "", layer) for layer in contract["layers"]]
+    return "```text\n" + "\n".join(lines) + "\n```"
+
+
+def sheet() -> str:
+    """Return the demo's contact sheet, once it is there."""
+    if not (ROOT / "docs/_static/demo.png").is_file():
+        return ""
+    return "![Seen pictures beside reconstructions from the simulated brain](_static/demo.png)"
+
+
+PARTS = {"settings": settings, "commands": commands, "layers": layers, "sheet": sheet}

@@ -1,0 +1,83 @@
+"""Where work runs: the device and its number type, chosen when asked, never on import."""
+
+import time
+from typing import TYPE_CHECKING
+
+from vox2pix.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def resolve_device(name: str = "auto") -> "torch.device":
+    """Return a torch device that is there.
+
+    Parameters
+    ----------
+    name : str
+        ``auto`` (the first CUDA device, else Apple's, else the CPU) or a name torch knows.
+
+    Raises
+    ------
+    UserError
+        If torch does not know the name or does not find the device.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(
+            f"'{name}' is not a device; use auto, cpu, cuda, cuda:0 ... or mps."
+        ) from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise UserError(f"The device '{name}' is not here ({found} CUDA devices); use device=cpu.")
+    return device
+
+
+def resolve_dtype(name: str) -> "torch.dtype":
+    """Return torch's number type of that name.
+
+    Raises
+    ------
+    UserError
+        If it is none of float32, float16 and bfloat16.
+    """
+    import torch
+
+    types = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if name not in types:
+        raise UserError(f"'{name}' is not a number type; use one of {', '.join(types)}.")
+    return types[name]
+
+
+def sgemm_rate(device: str = "cpu", size: int = 1536) -> float:
+    """Measure float32 matrix products, for estimates of time.
+
+    Parameters
+    ----------
+    device : str
+        Where to multiply.
+    size : int
+        Rows and columns of the matrices.
+
+    Returns
+    -------
+    float
+        Floating-point operations a second, the best of three products.
+    """
+    import torch
+
+    place = resolve_device(device)
+    matrix = torch.rand(size, size, device=place)
+    best = float("inf")
+    for _ in range(3):
+        began = time.perf_counter()
+        float((matrix @ matrix)[0, 0])  # reading one number waits for the device
+        best = min(best, time.perf_counter() - began)
+    return 2 * size**3 / best

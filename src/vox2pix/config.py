@@ -1,0 +1,277 @@
+"""The experiment file: TOML, read into frozen models that name every setting.
+
+What changes the result (``data``, ``model``, ``decode``, ``generate``, ``evaluate``, ``seed``) is
+hashed; what does not (``compute``, ``name``, where things lie) is not.
+"""
+
+import difflib
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vox2pix.errors import UserError
+
+Condition = Literal["z-decode", "z", "c", "z+c"]
+_TAKAGI_ALPHAS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+
+class _Table(BaseModel):
+    """One table of the file: frozen, and no key that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PhantomSource(_Table):
+    """How to simulate a subject; see :func:`vox2pix.phantom.simulate`."""
+
+    sessions: int = Field(default=4, ge=1, description="sessions of the simulated subject")
+    trials_per_session: int = Field(default=750, ge=3, description="trials a session")
+    n_shared: int = Field(default=100, ge=2, description="test pictures, seen by every subject")
+    n_early: int = Field(default=1500, ge=1, description="voxels of the early stream")
+    n_ventral: int = Field(default=1500, ge=1, description="voxels of the ventral stream")
+    seed: int = Field(default=0, ge=0, description="seed of pictures, brain and noise")
+
+
+class DataConfig(_Table):
+    """Whose responses to what.
+
+    Attributes
+    ----------
+    source : {"phantom", "nsd", "folder"}
+        A simulated subject, the Natural Scenes Dataset's tree, or a folder of one's own.
+    path : Path, optional
+        Root of the data, relative to the experiment file. The phantom is simulated into the run
+        folder and needs none.
+    """
+
+    source: Literal["phantom", "nsd", "folder"] = Field(
+        description="a simulated subject, NSD's tree, or a folder of one's own"
+    )
+    path: Path | None = Field(
+        default=None,
+        description="root of the data, relative to the experiment file; not for the phantom",
+    )
+    subject: int = Field(default=1, ge=1, description="number of the subject in NSD's tree")
+    sessions: int | tuple[int, ...] | None = Field(
+        default=None, description="the first so many sessions, or these; all if absent (NSD's tree)"
+    )
+    space: str = Field(default="func1pt8mm", description="space of the responses (NSD's tree)")
+    betas: str = Field(default="betas_fithrf_GLMdenoise_RR", description="version of the betas")
+    phantom: PhantomSource = PhantomSource()
+    max_test_stimuli: int | None = Field(
+        default=None,
+        ge=2,
+        description="draw and score the first so many test stimuli; all if absent",
+    )
+
+    @model_validator(mode="after")
+    def _path_where_needed(self) -> "DataConfig":
+        if self.source != "phantom" and self.path is None:
+            raise ValueError(f"data.path is missing: where does the {self.source} data lie?")
+        return self
+
+    def root(self, run_path: Path) -> Path:
+        """Return where the data lie; a simulated subject lies in its run's folder."""
+        return self.path or run_path / "phantom"
+
+
+class ModelConfig(_Table):
+    """The frozen latent diffusion model."""
+
+    name: str = Field(
+        default="phantom",
+        description="phantom, a diffusers pipeline folder, or a Hugging Face name",
+    )
+    revision: str | None = Field(
+        default=None, description="branch, tag or commit, for a Hugging Face name"
+    )
+    z_picture_size: int | None = Field(
+        default=None, ge=8, description="pixels at which z is taken; the model's own if absent"
+    )
+    z_posterior: Literal["mode", "sample"] = Field(
+        default="mode",
+        description="z is the mode of the autoencoder's posterior, or one draw from it",
+    )
+
+
+class DecodeConfig(_Table):
+    """Which voxels predict z and c, and how."""
+
+    z: tuple[str, ...] = Field(default=("early",), description="regions that predict z")
+    c: tuple[str, ...] = Field(default=("ventral",), description="regions that predict c")
+    alphas: Annotated[tuple[float, ...], Field(min_length=1)] | None = Field(
+        default=None, description="ridge penalties to choose from; the decoder's own if absent"
+    )
+    selection: Literal["gcv", "cv"] = Field(
+        default="gcv", description="generalised cross-validation, or folds grouped by stimulus"
+    )
+    alpha_per_target: bool = Field(
+        default=True, description="a penalty for each number of z and c, or one for all"
+    )
+
+
+class GenerateConfig(_Table):
+    """How pictures are drawn from what was decoded."""
+
+    conditions: tuple[Condition, ...] = Field(
+        default=("z-decode", "z", "c", "z+c"), description="what is drawn from decoded features"
+    )
+    ceilings: tuple[Condition, ...] = Field(
+        default=("z", "c", "z+c"), description="what is drawn from true features"
+    )
+    shuffled: bool = Field(default=True, description="whether to draw from a shuffled brain")
+    samples: int = Field(default=5, ge=1, description="noise samples a stimulus")
+    ceiling_samples: int = Field(
+        default=1, ge=1, description="the same for ceilings and the shuffled brain"
+    )
+    strength: float = Field(
+        default=0.8, gt=0, le=1, description="how far the start is noised, as a share of the steps"
+    )
+    steps: int = Field(default=50, ge=1, le=1000, description="length of the sampler's schedule")
+    guidance: float = Field(
+        default=5.0, ge=1, description="classifier-free guidance scale; 1 is no guidance"
+    )
+    schedule: Literal["diffusers", "takagi2023"] = Field(
+        default="diffusers", description="noise level at which denoising starts"
+    )
+
+
+class EvaluateConfig(_Table):
+    """What the pictures are held against."""
+
+    encoder: str = Field(
+        default="phantom", description="phantom, pixels, or a folder with a transformers CLIP model"
+    )
+    resamples: int = Field(default=2000, ge=100, description="draws of the bootstrap")
+    per_group: int = Field(default=3, ge=1, description="best, median and worst rows on the sheet")
+
+
+class ComputeConfig(_Table):
+    """Where and how fast; nothing here changes a result beyond the device's precision."""
+
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:0 ... or mps")
+    dtype: Literal["float32", "float16", "bfloat16"] = Field(
+        default="float32", description="precision of the diffusion model"
+    )
+    batch_size: int = Field(default=16, ge=1, description="pictures in the networks at once")
+    shard_size: int = Field(default=25, ge=1, description="stimuli between two resting points")
+
+
+class Config(_Table):
+    """One experiment.
+
+    Attributes
+    ----------
+    name : str
+        Name of the run folder.
+    protocol : {"default", "takagi2023"}
+        ``takagi2023`` repeats the released code's faults (protocol of the CVPR 2023 paper):
+        no intercept, its alphas, folds through repeats, raw int16 betas, a sample of the
+        posterior, one noise for all pictures, noise one step above the first denoised one.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run folder")
+    seed: int = Field(default=0, ge=0, description="the run's one seed")
+    protocol: Literal["default", "takagi2023"] = Field(
+        default="default", description="the corrected way, or the released code's with its faults"
+    )
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    decode: DecodeConfig = DecodeConfig()
+    generate: GenerateConfig = GenerateConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+
+def load_config(path: str | Path) -> Config:
+    """Read an experiment file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A TOML file. Paths inside it are relative to its folder.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or no TOML, or a key or value is wrong; the sentence names the
+        file, the key, the value, and the key that was probably meant.
+    """
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"There is no experiment file {path}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as text: {error}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path} is not valid TOML: {error}.") from None
+    try:
+        config = Config.model_validate(_with_protocol(raw))
+    except ValidationError as error:
+        raise UserError(_explain(path, error)) from None
+    return _with_absolute_path(config, path)
+
+
+def digest(settings: Any) -> str:
+    """Return 16 hex digits that name settings: equal settings, equal digits.
+
+    Parameters
+    ----------
+    settings : pydantic model, dict, list, str, int, float, bool or None
+        What to hash, by its JSON form with sorted keys.
+    """
+    if isinstance(settings, BaseModel):
+        settings = settings.model_dump(mode="json")
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _with_protocol(raw: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what a named protocol sets, under what the file itself says."""
+    if raw.get("protocol") != "takagi2023":
+        return raw
+    preset: dict[str, dict[str, Any]] = {
+        "model": {"z_posterior": "sample"},
+        "decode": {"alphas": _TAKAGI_ALPHAS, "selection": "cv"},
+        "generate": {"schedule": "takagi2023"},
+    }
+    tables = {k: v | raw.get(k, {}) for k, v in preset.items() if isinstance(raw.get(k, {}), dict)}
+    return raw | tables
+
+
+def _with_absolute_path(config: Config, path: Path) -> Config:
+    given = config.data.path
+    if given is None:
+        return config
+    data = config.data.model_copy(update={"path": (path.parent / given.expanduser()).resolve()})
+    return config.model_copy(update={"data": data})
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    """Say the first thing that is wrong in one sentence."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _keys_beside(first["loc"])
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}."
+        return f"{path}: there is no setting '{key}'; {hint}"
+    if first["type"] == "missing":
+        return f"{path}: the setting '{key}' is missing."
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{path}: {message}"
+    return f"{path}: '{key}' is {first['input']!r}, but: {message}."
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """List the keys of the table in which an unknown key stands."""
+    table: type[BaseModel] = Config
+    for part in location[:-1]:
+        table = table.model_fields[str(part)].annotation  # type: ignore[assignment]
+    return list(table.model_fields)

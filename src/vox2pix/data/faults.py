@@ -1,0 +1,45 @@
+"""Faults of a data set, gathered so that a check can name them all at once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vox2pix.errors import UserError
+
+
+class Faults:
+    """The faults found while data are opened or read, one sentence each.
+
+    Opening and checking share one path through the code: both gather, then the one raises the
+    first sentence and the other lists every one.
+    """
+
+    def __init__(self) -> None:
+        self._sentences: list[str] = []
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The sentences in the order found, each once."""
+        return tuple(dict.fromkeys(self._sentences))
+
+    def add(self, sentence: str) -> None:
+        """Note a fault."""
+        self._sentences.append(sentence)
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Run a step; a ``UserError`` in it is noted and ends the step, not the work."""
+        try:
+            yield
+        except UserError as error:
+            self.add(str(error))
+
+    def raise_first(self) -> None:
+        """Raise the first fault, if there is one.
+
+        Raises
+        ------
+        UserError
+            With the first sentence.
+        """
+        if self._sentences:
+            raise UserError(self._sentences[0])

@@ -1,0 +1,583 @@
+"""Reader of a person's own data: a folder of arrays and tables."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vox2pix.data.faults import Faults
+from vox2pix.data.pictures import as_rgb, read_picture
+from vox2pix.data.subject import VOXEL_COLUMNS, Subject
+from vox2pix.data.volumes import (
+    image_affine,
+    image_shape,
+    open_hdf5,
+    read_image,
+    read_nifti,
+    require_finite,
+)
+from vox2pix.errors import UserError
+
+_RESPONSES = (".npy", ".npz", ".h5", ".hdf5", ".zarr", ".nii.gz", ".nii")
+_PICTURES = (".png", ".jpg", ".jpeg")
+_SPLITS = ("train", "test")
+_FLAGS = {"0": False, "false": False, "1": True, "true": True}
+
+
+def open_folder(path: str | Path) -> Subject:
+    """Open a person's own data. No responses are read yet.
+
+    The folder holds
+
+    ``responses.npy``, ``.npz``, ``.h5`` (``.hdf5``) or ``.zarr``
+        Array (n_trials, n_voxels), a number type; in npz, HDF5 and zarr groups it is named
+        ``responses``. Values are taken as they are (percent signal change by convention). npz
+        cannot be read in parts, so prefer the others where data are large.
+    or ``responses.nii.gz`` (``.nii``) with ``mask.nii.gz`` (``.nii``)
+        Image (X, Y, Z, n_trials) and mask (X, Y, Z); the voxels are those where the mask is not
+        0, in the order of their x, y, z indices, z fastest.
+    ``trials.csv``
+        A row a trial, in the order of the responses. Column ``stimulus_id``; optional ``session``
+        and ``run`` (whole numbers, 1 if left out), ``split`` (``train`` or ``test``) and
+        ``trial`` (number within session and run, so that rows entered twice are noticed).
+        Without ``split`` every trial is for training: the reader does not guess which stimuli to
+        hold out, and whoever reads the test split is told to add the column.
+    ``voxels.csv`` (optional)
+        A row a voxel, in the order of the responses. Columns ``ncsnr``, ``x``, ``y``, ``z``,
+        ``hemi``, ``vertex`` mean what they say; every other column is a ROI, 0 or 1 (or false,
+        true) a voxel.
+    ``pictures/ID.png`` (``.jpg``, ``.jpeg``), ``stimuli.npz`` or ``stimuli.npy``
+        Pictures by id. ``stimuli.npz`` holds ``pictures`` (n, height, width[, 3]) and
+        ``stimulus_id`` (n,); in ``stimuli.npy`` the id is the number of the row, from 0. uint8, or
+        float in [0, 1]; grey is repeated over the three colours.
+    ``captions.csv`` (optional)
+        Columns ``stimulus_id`` and ``caption``, a row a caption, several a stimulus.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder; its name is the subject's.
+
+    Returns
+    -------
+    Subject
+        Space ``array``, or ``nifti`` for images.
+
+    Raises
+    ------
+    UserError
+        With the first fault found; :func:`vox2pix.data.check.check` lists all.
+    """
+    faults = Faults()
+    opened = gather_folder(path, faults)
+    faults.raise_first()
+    if opened is None:
+        raise AssertionError("a folder that cannot be opened has a fault")
+    return opened
+
+
+def gather_folder(path: str | Path, faults: Faults) -> Subject | None:
+    """Open what can be opened and note every fault on the way.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder.
+    faults : Faults
+        Added to.
+
+    Returns
+    -------
+    Subject or None
+        None if responses and trials cannot be matched.
+    """
+    folder = Path(path).resolve()
+    trials = responses = voxels = None
+    with faults.gathered():
+        trials = _read_trials(folder, faults)
+    with faults.gathered():
+        responses = _find_responses(folder)
+    if responses is not None:
+        with faults.gathered():
+            voxels = _read_voxels(folder, responses, faults)
+    stimuli = FolderStimuli(folder)
+    with faults.gathered():
+        stimuli.require_sound(() if trials is None else tuple(trials["stimulus_id"]))
+    if trials is None or responses is None or voxels is None:
+        return None
+    if len(trials) != responses.n_trials:
+        faults.add(
+            f"{responses.path} holds {responses.n_trials} trials, {folder / 'trials.csv'} "
+            f"{len(trials)}: give one row a trial in both."
+        )
+        return None
+    source = FolderBetas(responses, trials["session"].to_numpy())
+    space = "array" if responses.mask is None else "nifti"
+    return Subject(
+        folder.name,
+        trials,
+        voxels,
+        space,
+        source,
+        stimuli,
+        None if responses.mask is None else responses.mask.shape,
+        None if responses.mask is None else image_affine(responses.path),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ResponsesFile:
+    """An array (n_trials, n_voxels) on disk, or an image and its mask.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    n_trials, n_voxels : int
+        Its shape.
+    mask : ndarray of bool or None
+        (X, Y, Z), for an image.
+    """
+
+    path: Path
+    n_trials: int
+    n_voxels: int
+    mask: NDArray[np.bool_] | None = None
+
+    def read(self, trials: slice, voxels: NDArray[np.intp]) -> NDArray[Any]:
+        """Read consecutive trials of some voxels, shape (n_trials, n_voxels)."""
+        if self.mask is not None:
+            return read_nifti(self.path, np.argwhere(self.mask)[voxels], trials)
+        with _open_array(self.path) as array:
+            return np.asarray(array[trials])[:, voxels]
+
+
+@dataclass(frozen=True, eq=False)
+class FolderBetas:
+    """Responses of a folder, a session at a time.
+
+    Attributes
+    ----------
+    responses : ResponsesFile
+        All of them.
+    sessions : ndarray of int, shape (n_trials,)
+        Session of each trial.
+    """
+
+    responses: ResponsesFile
+    sessions: NDArray[np.integer]
+
+    def read_session(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Read one session.
+
+        Parameters
+        ----------
+        session : int
+            Its number in ``trials.csv``.
+        voxels : ndarray of int, shape (n_voxels,)
+            Columns of the responses.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_trials, n_voxels)
+
+        Raises
+        ------
+        UserError
+            If the file is damaged, or holds NaN or infinite values.
+        """
+        rows = np.flatnonzero(self.sessions == session)
+        span = slice(int(rows[0]), int(rows[-1]) + 1)
+        values = self.responses.read(span, voxels)[rows - rows[0]]
+        require_finite(values, self.responses.path, session)
+        return values.astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class FolderStimuli:
+    """Pictures and captions of a folder.
+
+    Attributes
+    ----------
+    folder : Path
+        The subject's folder.
+    """
+
+    folder: Path
+
+    def require_sound(self, stimulus_ids: Sequence[str]) -> None:
+        """Raise if it is unclear which pictures are meant, or ids lie beyond them.
+
+        Parameters
+        ----------
+        stimulus_ids : sequence of str
+            Those of the trials.
+
+        Raises
+        ------
+        UserError
+            Naming the files, or the id and the number of pictures.
+        """
+        source = self._source
+        if source is None or source.suffix != ".npy":
+            _ = self._files  # raises if two files share an id
+            return
+        with _open_array(source) as array:
+            n_pictures = len(array)
+        for stimulus_id in stimulus_ids:
+            if not stimulus_id.isdecimal() or int(stimulus_id) >= n_pictures:
+                raise UserError(
+                    f"{self.folder / 'trials.csv'} names stimulus {stimulus_id!r}, but {source} "
+                    f"holds pictures 0 to {n_pictures - 1}: an index is off by one, or use "
+                    "stimuli.npz with ids."
+                )
+
+    def iter_pictures(self, stimulus_ids: Sequence[str]) -> Iterator[NDArray[Any]]:
+        """Yield pictures (height, width, 3), uint8 or float32, one at a time.
+
+        Parameters
+        ----------
+        stimulus_ids : sequence of str
+            Which.
+
+        Raises
+        ------
+        UserError
+            If a picture is missing or cannot be read.
+        """
+        source = self._source
+        if source is None:
+            raise UserError(
+                f"{self.folder} has no pictures: add pictures/ID.png, stimuli.npz or stimuli.npy."
+            )
+        if source.is_dir():
+            for stimulus_id in stimulus_ids:
+                if stimulus_id not in self._files:
+                    raise UserError(
+                        f"{source} has no picture of stimulus {stimulus_id!r}: "
+                        f"add {stimulus_id}.png."
+                    )
+                yield read_picture(self._files[stimulus_id])
+            return
+        with _open_array(source, "pictures") as array:
+            rows = self._rows(source, len(array))
+            for stimulus_id in stimulus_ids:
+                row = rows.get(stimulus_id)
+                if row is None:
+                    raise UserError(f"{source} has no picture of stimulus {stimulus_id!r}: add it.")
+                yield as_rgb(np.asarray(array[row]), f"{source}, picture {stimulus_id}")
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether there is a ``captions.csv``."""
+        return (self.folder / "captions.csv").is_file()
+
+    def captions(self, stimulus_ids: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the captions of each stimulus, in the order of the file.
+
+        Parameters
+        ----------
+        stimulus_ids : sequence of str
+            Which.
+
+        Raises
+        ------
+        UserError
+            If there is no ``captions.csv``, or it has none of a stimulus.
+        """
+        missing = [i for i in stimulus_ids if i not in self._captions]
+        if missing:
+            raise UserError(
+                f"{self.folder / 'captions.csv'} has no caption of stimulus {missing[0]!r}: "
+                "add one, or remove the file to go on without captions."
+            )
+        return [self._captions[i] for i in stimulus_ids]
+
+    @cached_property
+    def _source(self) -> Path | None:
+        """The one place of pictures."""
+        places = [self.folder / name for name in ("pictures", "stimuli.npz", "stimuli.npy")]
+        return _only(places, "pictures")
+
+    @cached_property
+    def _files(self) -> dict[str, Path]:
+        """Picture files by id."""
+        files: dict[str, Path] = {}
+        if self._source is None or not self._source.is_dir():
+            return files
+        for file in sorted(self._source.iterdir()):
+            if file.suffix.lower() not in _PICTURES:
+                continue
+            if file.stem in files:
+                raise UserError(
+                    f"{files[file.stem]} and {file} are both pictures of stimulus "
+                    f"{file.stem!r}: remove one."
+                )
+            files[file.stem] = file
+        return files
+
+    def _rows(self, source: Path, n_pictures: int) -> dict[str, int]:
+        """Return the row of each stimulus in an array of pictures."""
+        if source.suffix == ".npy":
+            return {str(i): i for i in range(n_pictures)}
+        return self._npz_rows
+
+    @cached_property
+    def _npz_rows(self) -> dict[str, int]:
+        """Row of each stimulus in ``stimuli.npz``."""
+        path = self.folder / "stimuli.npz"
+        with _open_array(path, "stimulus_id") as ids, _open_array(path, "pictures") as pictures:
+            names = [str(i) for i in np.asarray(ids)]
+            if len(set(names)) != len(pictures) or len(names) != len(pictures):
+                raise UserError(
+                    f"{path} holds {len(pictures)} pictures and {len(set(names))} different "
+                    "stimulus_id: give each picture an id of its own."
+                )
+        return {name: i for i, name in enumerate(names)}
+
+    @cached_property
+    def _captions(self) -> dict[str, tuple[str, ...]]:
+        """Captions by stimulus."""
+        path = self.folder / "captions.csv"
+        table = _read_table(path, ("stimulus_id", "caption"))
+        gathered: dict[str, list[str]] = {}
+        for stimulus_id, caption in zip(table["stimulus_id"], table["caption"], strict=True):
+            if caption:
+                gathered.setdefault(stimulus_id, []).append(caption)
+        return {stimulus_id: tuple(texts) for stimulus_id, texts in gathered.items()}
+
+
+def _read_trials(folder: Path, faults: Faults) -> pd.DataFrame:
+    """Read and check ``trials.csv``."""
+    path = folder / "trials.csv"
+    table = _read_table(path, ("stimulus_id",))
+    if table.empty:
+        raise UserError(f"{path} has no rows: add a row a trial.")
+    blank = np.flatnonzero(table["stimulus_id"] == "")
+    if blank.size:
+        faults.add(f"{path}, line {blank[0] + 2}: stimulus_id is empty; fill it in.")
+    numbers = {
+        name: _whole_numbers(path, table, name)
+        for name in ("session", "run", "trial")
+        if name in table
+    }
+    if "trial" in numbers:
+        _note_duplicates(path, pd.DataFrame(numbers), faults)
+    ones = np.ones(len(table), np.int64)
+    trials = pd.DataFrame(
+        {
+            "stimulus_id": table["stimulus_id"],
+            "session": numbers.get("session", ones),
+            "run": numbers.get("run", ones),
+            "split": table["split"].str.lower() if "split" in table else "train",
+        }
+    )
+    unknown = np.flatnonzero(~trials["split"].isin(_SPLITS))
+    if unknown.size:
+        faults.add(
+            f"{path}, line {unknown[0] + 2}: split {table['split'].iloc[unknown[0]]!r} is neither "
+            "train nor test; correct it."
+        )
+    parts = trials.groupby("split")["stimulus_id"].agg(set)
+    both = sorted(parts.get("train", set()) & parts.get("test", set()))
+    if both:
+        faults.add(
+            f"{path}: stimulus {both[0]!r} is in train and in test ({len(both)} such stimuli): "
+            "keep all repeats of a stimulus on one side."
+        )
+    return trials
+
+
+def _note_duplicates(path: Path, numbers: pd.DataFrame, faults: Faults) -> None:
+    """Note a trial that is entered twice."""
+    doubled = np.flatnonzero(numbers.duplicated())
+    if doubled.size:
+        row = numbers.iloc[doubled[0]]
+        named = ", ".join(f"{name} {row[name]}" for name in numbers.columns)
+        faults.add(f"{path}, line {doubled[0] + 2}: {named} is there twice; remove the duplicate.")
+
+
+def _whole_numbers(path: Path, table: pd.DataFrame, name: str) -> NDArray[np.int64]:
+    """Return a column as whole numbers from 1."""
+    values = pd.to_numeric(table[name], errors="coerce")
+    bad = np.flatnonzero(~(values >= 1) | (values % 1 != 0))
+    if bad.size:
+        raise UserError(
+            f"{path}, line {bad[0] + 2}: {name} {table[name].iloc[bad[0]]!r} is no whole number "
+            "from 1; correct it."
+        )
+    return values.to_numpy(np.int64)
+
+
+def _read_voxels(folder: Path, responses: ResponsesFile, faults: Faults) -> pd.DataFrame:
+    """Read and check ``voxels.csv``; without one, a table of places alone."""
+    path = folder / "voxels.csv"
+    places = pd.DataFrame(index=range(responses.n_voxels))
+    if responses.mask is not None:
+        places = pd.DataFrame(np.argwhere(responses.mask), columns=["x", "y", "z"])
+    if not path.is_file():
+        return places.assign(ncsnr=np.nan)
+    table = _read_table(path, ())
+    if len(table) != responses.n_voxels:
+        raise UserError(
+            f"{path} has {len(table)} rows, {responses.path} {responses.n_voxels} voxels: "
+            "give one row a voxel."
+        )
+    columns: dict[str, Any] = {}
+    for name in table:
+        with faults.gathered():
+            columns[str(name)] = _voxel_column(path, table, str(name))
+    voxels = pd.DataFrame({"ncsnr": np.nan, **dict(places), **columns}, index=places.index)
+    if not voxels[list(places)].equals(places):
+        faults.add(
+            f"{path} lists other x, y, z than the mask of {responses.path}: order the rows by x, "
+            "then y, then z, or leave these columns out."
+        )
+    return voxels
+
+
+def _voxel_column(path: Path, table: pd.DataFrame, name: str) -> NDArray[Any]:
+    """Return one column of the voxel table in its own type."""
+    text = table[name]
+    if name == "hemi":
+        return text.to_numpy()
+    if name in VOXEL_COLUMNS:
+        values = pd.to_numeric(text.replace("", "nan"), errors="coerce")
+        wrong = np.flatnonzero(values.isna() & ~text.str.lower().isin(["", "nan", "na"]))
+        if wrong.size or (name != "ncsnr" and values.isna().any()):
+            raise UserError(f"{path}: column {name} holds what is no number; correct it.")
+        return values.to_numpy(float if name == "ncsnr" else np.int64)
+    flags = text.str.lower().map(_FLAGS)
+    wrong = np.flatnonzero(flags.isna())
+    if wrong.size:
+        raise UserError(
+            f"{path}, line {wrong[0] + 2}: {text.iloc[wrong[0]]!r} in column {name} is no ROI "
+            "flag; write 0 or 1."
+        )
+    if not flags.any():
+        raise UserError(f"ROI {name!r} is empty: {path} flags no voxel; remove the column.")
+    return flags.to_numpy(bool)
+
+
+def _find_responses(folder: Path) -> ResponsesFile:
+    """Find the responses and their shape, without reading them."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder: name the one that holds trials.csv.")
+    path = _only([folder / f"responses{extension}" for extension in _RESPONSES], "responses")
+    if path is None:
+        raise UserError(
+            f"{folder} has no responses: add responses{', responses'.join(_RESPONSES)}."
+        )
+    if ".nii" in path.suffixes:
+        shape = image_shape(path)
+        mask_path = _only([folder / "mask.nii.gz", folder / "mask.nii"], "a mask")
+        if mask_path is None:
+            raise UserError(f"{path} needs a mask: add mask.nii.gz.")
+        mask = read_image(mask_path) != 0
+        if len(shape) != 4 or mask.shape != shape[:3] or not mask.any():
+            raise UserError(
+                f"{path} has shape {shape} and {mask_path} {mask.shape} with {mask.sum()} voxels: "
+                "give (X, Y, Z, n_trials) and a mask (X, Y, Z) that is not empty."
+            )
+        return ResponsesFile(path, shape[3], int(mask.sum()), mask)
+    with _open_array(path) as array:
+        shape, dtype = tuple(array.shape), np.dtype(array.dtype)
+    if len(shape) != 2 or 0 in shape or dtype.kind not in "fiu":
+        raise UserError(
+            f"{path} is {dtype} of shape {shape}: save numbers of shape (n_trials, n_voxels)."
+        )
+    return ResponsesFile(path, *shape)
+
+
+def _only(places: Sequence[Path], what: str) -> Path | None:
+    """Return the one of the places that exists, none if there is none."""
+    found = [place for place in places if place.exists()]
+    if len(found) > 1:
+        raise UserError(
+            f"{found[0]} and {found[1].name} both hold {what}: keep one, so that it is clear "
+            "which is meant."
+        )
+    return found[0] if found else None
+
+
+def _read_table(path: Path, required: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV file as text, without guessing types, and strip blanks."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: add it.") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read as a UTF-8 CSV file ({error}).") from error
+    table.columns = pd.Index([str(name).strip() for name in table.columns])
+    missing = [name for name in required if name not in table]
+    if missing:
+        raise UserError(f"{path} has no column {missing[0]!r}: add it to the first line.")
+    return table.apply(lambda column: column.str.strip())
+
+
+def _open_array(path: Path, name: str = "responses") -> AbstractContextManager[Any]:
+    """Open an array of any format lazily: it has shape, dtype and can be sliced."""
+    return open_hdf5(path, name) if path.suffix in (".h5", ".hdf5") else _open_numpy(path, name)
+
+
+@contextmanager
+def _open_numpy(path: Path, name: str) -> Iterator[Any]:
+    """Open an array of an npy, npz or zarr store."""
+    try:
+        if path.suffix == ".npy":
+            yield np.load(path, mmap_mode="r", allow_pickle=False)
+        elif path.suffix == ".npz":
+            yield _NpzArray(path, name)
+        else:
+            yield _zarr_array(path, name)
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile, RuntimeError) as error:
+        # RuntimeError is what zarr's decompressors raise
+        raise UserError(
+            f"{path} is truncated or holds no array {name!r} ({error}): save it again."
+        ) from error
+
+
+def _zarr_array(path: Path, name: str) -> Any:
+    """Open a zarr array, or one of a zarr group."""
+    import zarr
+
+    store = zarr.open(path, mode="r")
+    return store[name] if isinstance(store, zarr.Group) else store
+
+
+class _NpzArray:
+    """An array of an npz file: its shape is read from the header, the whole when sliced."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._name = path, name
+        with ZipFile(path) as archive, archive.open(f"{name}.npy") as stream:
+            version = np.lib.format.read_magic(stream)
+            first = version == (1, 0)
+            read_header = (
+                np.lib.format.read_array_header_1_0
+                if first
+                else np.lib.format.read_array_header_2_0
+            )
+            self.shape, _, self.dtype = read_header(stream)
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        return np.asarray(self._whole[rows])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self._whole
+
+    @cached_property
+    def _whole(self) -> NDArray[Any]:
+        """All of it, kept while the array is open."""
+        with np.load(self._path, allow_pickle=False) as archive:
+            return np.asarray(archive[self._name])

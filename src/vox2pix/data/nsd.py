@@ -1,0 +1,366 @@
+"""Reader of the Natural Scenes Dataset (Allen et al. 2022, Nature Neuroscience 25, 116-126)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vox2pix.data.faults import Faults
+from vox2pix.data.nsd_layout import HEMISPHERES, NsdLayout, read_design, trial_table
+from vox2pix.data.nsd_stimuli import NsdStimuli
+from vox2pix.data.rois import find_atlases, roi_mask, union_parts
+from vox2pix.data.subject import Subject
+from vox2pix.data.volumes import (
+    hdf5_shape,
+    image_affine,
+    image_shape,
+    read_hdf5,
+    read_image,
+    read_mgh,
+    read_nifti,
+    require_finite,
+)
+from vox2pix.errors import UserError
+
+# NSD stores percent signal change times this where it stores integers.
+_INTEGER_SCALE = np.float32(300)
+# Vertices a hemisphere of FreeSurfer's average surfaces.
+_MESHES = {"fsaverage5": 10_242, "fsaverage6": 40_962, "fsaverage": 163_842}
+
+
+def open_nsd(
+    root: str | Path,
+    subject: int = 1,
+    sessions: int | Sequence[int] | None = None,
+    rois: str | Sequence[str] = ("early", "ventral"),
+    space: str = "func1pt8mm",
+    betas: str = "betas_fithrf_GLMdenoise_RR",
+) -> Subject:
+    """Open one subject of NSD, or of data in NSD's layout. No responses are read yet.
+
+    Parameters
+    ----------
+    root : str or Path
+        Folder that holds ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``.
+    subject : int
+        1 to 8 in NSD.
+    sessions : int, sequence of int or None
+        The first so many, these ones (1-based), or all of which there are files.
+    rois : str or sequence of str
+        Label names of any atlas (``early``, ``V1v``, ``OFA``), atlases as a whole
+        (``nsdgeneral``), ``atlas:label`` where a label is in several (bare names are looked up
+        in streams, prf-visualrois, prf-eccrois, floc-*, nsdgeneral, then the others), unions
+        (``"V1v+V1d"``), or ``"all"``: the brain mask, or every vertex. The voxels that are
+        opened are their union.
+    space : str
+        ``func1pt8mm`` or ``func1mm`` (HDF5, else NIfTI), or a surface: ``fsaverage``,
+        ``fsaverage5`` (MGH).
+    betas : str
+        Version of the betas.
+
+    Returns
+    -------
+    Subject
+        Stimulus ids are NSD's 0-based ids with five digits. The test split holds the shared
+        stimuli that the opened sessions show. Voxels are in the order of their x, y, z indices
+        (z fastest), vertices left hemisphere first.
+
+    Raises
+    ------
+    UserError
+        With the first fault found; :func:`vox2pix.data.check.check` lists all.
+
+    Notes
+    -----
+    The number of trials a session is what the files hold (750 in NSD). Integers are percent
+    signal change times 300 and are divided; floats are percent signal change. Reading
+    :meth:`~vox2pix.data.subject.Split.betas` takes the memory of at most one session's volume
+    beside the voxels selected.
+    """
+    faults = Faults()
+    opened = gather_nsd(root, subject, sessions, rois, space, betas, faults)
+    faults.raise_first()
+    if opened is None:
+        raise AssertionError("a subject that cannot be opened has a fault")
+    return opened
+
+
+def gather_nsd(
+    root: str | Path,
+    subject: int,
+    sessions: int | Sequence[int] | None,
+    rois: str | Sequence[str],
+    space: str,
+    betas: str,
+    faults: Faults,
+) -> Subject | None:
+    """Open what can be opened and note every fault on the way.
+
+    Parameters
+    ----------
+    root, subject, sessions, rois, space, betas
+        As in :func:`open_nsd`.
+    faults : Faults
+        Added to.
+
+    Returns
+    -------
+    Subject or None
+        Without the sessions and regions at fault; None if nothing is left.
+    """
+    layout = NsdLayout(Path(root), subject, space, betas)
+    sound = design = voxels = trials = affine = None
+    # steps that do not need each other go on when one of them fails
+    with faults.gathered():
+        layout.require_folders()
+        sound = _sound_sessions(layout, _sessions(layout, sessions), faults)
+    with faults.gathered():
+        design = read_design(layout)
+    if sound is None:
+        return None
+    good, shape, n_trials = sound
+    with faults.gathered():
+        voxels = _voxel_table(layout, rois, shape, faults)
+    with faults.gathered():
+        affine = _affine(layout)
+    if design is not None:
+        with faults.gathered():
+            trials = trial_table(layout, design, good, n_trials)
+    if voxels is None or trials is None:
+        return None
+    stimuli = NsdStimuli(layout, tuple(sorted(set(trials["stimulus_id"]))))
+    with faults.gathered():
+        stimuli.require_known()
+    source = NsdBetas(layout, _indices(voxels, layout))
+    return Subject(layout.name, trials, voxels, space, source, stimuli, shape, affine)
+
+
+@dataclass(frozen=True, eq=False)
+class NsdBetas:
+    """Single-trial responses, a session at a time.
+
+    Attributes
+    ----------
+    layout : NsdLayout
+        Where the files are.
+    indices : ndarray of int, shape (n_voxels, 3)
+        x, y, z; on a surface hemisphere (0 left, 1 right), vertex, 0.
+    """
+
+    layout: NsdLayout
+    indices: NDArray[np.intp]
+
+    def read_session(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Read one session.
+
+        Parameters
+        ----------
+        session : int
+            1-based.
+        voxels : ndarray of int, shape (n_voxels,)
+            Rows of the subject's voxel table.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_trials, n_voxels)
+            Percent signal change.
+
+        Raises
+        ------
+        UserError
+            If a file is missing or damaged, or holds NaN or infinite values.
+        """
+        files = self.layout.session(session)
+        wanted = self.indices[voxels]
+        if not self.layout.is_surface:
+            read = read_hdf5 if files[0].suffix == ".hdf5" else read_nifti
+            return _percent(read(files[0], wanted), files[0], session)
+        sides = [
+            _percent(read_mgh(file, wanted[wanted[:, 0] == side, 1]), file, session)
+            for side, file in enumerate(files)
+        ]
+        # rows of the table may be asked for in any order
+        out = np.empty((len(sides[0]), len(wanted)), np.float32)
+        for side, values in enumerate(sides):
+            out[:, wanted[:, 0] == side] = values
+        return out
+
+
+def _percent(raw: NDArray[Any], path: Path, session: int) -> NDArray[np.float32]:
+    """Return percent signal change, finite."""
+    require_finite(raw, path, session)
+    values = raw.astype(np.float32)
+    if raw.dtype.kind in "iu":
+        values /= _INTEGER_SCALE
+    return values
+
+
+def _sessions(layout: NsdLayout, sessions: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Return the sessions meant: the first n, those named, or all up to the last there is."""
+    if sessions is None:
+        present = layout.sessions_present()
+        if not present:
+            raise UserError(
+                f"{layout.betas_folder} has no session file (betas_session01...): add one."
+            )
+        return tuple(range(1, present[-1] + 1))
+    wanted = (
+        tuple(range(1, sessions + 1)) if isinstance(sessions, int | np.integer) else tuple(sessions)
+    )
+    if not wanted or min(wanted) < 1 or len(set(wanted)) < len(wanted):
+        raise UserError(
+            f"sessions = {sessions!r} names no sessions: give how many, or different numbers "
+            "that count from 1."
+        )
+    return tuple(sorted(wanted))
+
+
+def _sound_sessions(
+    layout: NsdLayout, sessions: Sequence[int], faults: Faults
+) -> tuple[list[int], tuple[int, ...], int]:
+    """Return the sessions whose files can be opened, the shape of space and trials a session."""
+    shapes: dict[int, tuple[int, ...]] = {}
+    for session in sessions:
+        with faults.gathered():
+            shapes[session] = _session_shape(layout, session)
+    if not shapes:
+        raise UserError(f"{layout.betas_folder} has none of the sessions asked for.")
+    usual = max(shapes.values(), key=list(shapes.values()).count)
+    for session, shape in shapes.items():
+        if shape != usual:
+            faults.add(
+                f"{layout.session(session)[0]} holds {_words(layout, shape)}, the other sessions "
+                f"{_words(layout, usual)}: replace the file or leave the session out."
+            )
+    good = [session for session, shape in shapes.items() if shape == usual]
+    return good, usual[1:], usual[0]
+
+
+def _words(layout: NsdLayout, shape: tuple[int, ...]) -> str:
+    """Return trials and space of a session in words."""
+    kind = "vertices" if layout.is_surface else "voxels"
+    return f"{shape[0]} trials of {' x '.join(str(n) for n in shape[1:])} {kind}"
+
+
+def _session_shape(layout: NsdLayout, session: int) -> tuple[int, ...]:
+    """Return (n_trials, X, Y, Z), or (n_trials, vertices left, vertices right), from headers."""
+    files = layout.session(session)
+    if files[0].suffix == ".hdf5":
+        shape = hdf5_shape(files[0], "betas")
+        _require_dimensions(files[0], shape, "(n_trials, Z, Y, X)")
+        return (shape[0], *shape[:0:-1])
+    if not layout.is_surface:
+        shape = image_shape(files[0])
+        _require_dimensions(files[0], shape, "(X, Y, Z, n_trials)")
+        return (shape[3], *shape[:3])
+    sides = [image_shape(file) for file in files]
+    for file, shape in zip(files, sides, strict=True):
+        _require_dimensions(file, shape, "(n_vertices, 1, 1, n_trials)")
+        expected = _MESHES.get(layout.space, shape[0])
+        if shape[1:3] != (1, 1) or shape[0] != expected or shape[3] != sides[0][3]:
+            raise UserError(
+                f"{file} has shape {shape}; {layout.space} has ({expected}, 1, 1, n_trials), the "
+                "same trials in both hemispheres: replace the file."
+            )
+    return (sides[0][3], sides[0][0], sides[1][0])
+
+
+def _require_dimensions(path: Path, shape: tuple[int, ...], expected: str) -> None:
+    """Raise if an array has not four dimensions or is empty."""
+    if len(shape) != 4 or 0 in shape:
+        raise UserError(f"{path} has shape {shape}, not {expected}: replace the file.")
+
+
+def _voxel_table(
+    layout: NsdLayout, rois: str | Sequence[str], shape: tuple[int, ...], faults: Faults
+) -> pd.DataFrame:
+    """Return a row for each voxel of the union of regions."""
+    extension = ".mgz" if layout.is_surface else ".nii.gz"
+    hemispheres = HEMISPHERES if layout.is_surface else ()
+    atlases = find_atlases(layout.rois, extension, layout.label_folders, hemispheres)
+    space = (sum(shape),) if layout.is_surface else shape
+    masks: dict[str, NDArray[Any]] = {}
+    cache: dict[str, NDArray[Any]] = {}
+    everywhere = None
+    for name in union_parts(rois):
+        with faults.gathered():
+            if name == "all":
+                everywhere = _whole(layout, space)
+                continue
+            mask = roi_mask(name, atlases, cache)
+            _require_space(layout, f"the label image of ROI {name!r} in {layout.rois}", mask, space)
+            masks[name] = mask
+    if everywhere is None and not masks:
+        raise UserError(
+            f"{layout.name}: no voxels are left of the ROIs {', '.join(union_parts(rois))}."
+        )
+    union = np.logical_or.reduce([*masks.values(), *([] if everywhere is None else [everywhere])])
+    table = _places(union, layout, shape)
+    for name, mask in masks.items():
+        table[name] = mask[union]
+    table["ncsnr"] = np.nan
+    with faults.gathered():
+        table["ncsnr"] = _ncsnr(layout, union)
+    return table
+
+
+def _whole(layout: NsdLayout, space: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return every vertex, or the brain mask."""
+    if layout.is_surface:
+        return np.ones(space, bool)
+    mask = read_image(layout.brain_mask) > 0
+    _require_space(layout, str(layout.brain_mask), mask, space)
+    return np.asarray(mask)
+
+
+def _require_space(
+    layout: NsdLayout, source: str, image: NDArray[Any], space: tuple[int, ...]
+) -> None:
+    """Raise if an image has not the shape of the betas."""
+    if image.shape != space:
+        raise UserError(
+            f"{source} has shape {image.shape}, the betas in {layout.betas_folder} have {space}: "
+            "the files belong to different spaces or subjects."
+        )
+
+
+def _places(union: NDArray[np.bool_], layout: NsdLayout, shape: tuple[int, ...]) -> pd.DataFrame:
+    """Return the indices of the voxels in a mask."""
+    if not layout.is_surface:
+        return pd.DataFrame(np.argwhere(union), columns=["x", "y", "z"])
+    vertex = np.flatnonzero(union)
+    right = vertex >= shape[0]
+    hemi = np.where(right, HEMISPHERES[1], HEMISPHERES[0])
+    return pd.DataFrame({"hemi": hemi, "vertex": np.where(right, vertex - shape[0], vertex)})
+
+
+def _indices(voxels: pd.DataFrame, layout: NsdLayout) -> NDArray[np.intp]:
+    """Return what a betas source needs to find the voxels of the table."""
+    if not layout.is_surface:
+        return voxels[["x", "y", "z"]].to_numpy(np.intp)
+    side = (voxels["hemi"] == HEMISPHERES[1]).to_numpy(np.intp)
+    vertex = voxels["vertex"].to_numpy(np.intp)
+    return np.column_stack([side, vertex, np.zeros_like(vertex)])
+
+
+def _ncsnr(layout: NsdLayout, union: NDArray[np.bool_]) -> NDArray[np.float64] | float:
+    """Return ncsnr of the voxels in a mask; NaN if there is no such file."""
+    if not any(file.is_file() for file in layout.ncsnr):
+        return np.nan
+    maps = [read_image(file) for file in layout.ncsnr]
+    image = np.concatenate([m.ravel(order="F") for m in maps]) if layout.is_surface else maps[0]
+    _require_space(layout, str(layout.ncsnr[0]), image, union.shape)
+    return image[union].astype(float)
+
+
+def _affine(layout: NsdLayout) -> NDArray[np.float64] | None:
+    """Return the affine of the brain mask or, without one, of any label image of the volume."""
+    if layout.is_surface:
+        return None
+    images = [layout.brain_mask, *sorted(layout.rois.glob("*.nii.gz"))]
+    found = next((image for image in images if image.is_file()), None)
+    return None if found is None else image_affine(found)

@@ -1,0 +1,151 @@
+"""NSD's pictures and their COCO captions."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vox2pix.data.nsd_layout import NsdLayout
+from vox2pix.data.pictures import as_rgb
+from vox2pix.data.volumes import hdf5_shape, open_hdf5
+from vox2pix.errors import UserError
+
+COCO_SPLITS = ("train2017", "val2017")
+
+
+@dataclass(frozen=True, eq=False)
+class NsdStimuli:
+    """Pictures read row by row, and captions by way of COCO's ids.
+
+    Attributes
+    ----------
+    layout : NsdLayout
+        Where the files are.
+    stimulus_ids : tuple of str
+        Those of the subject; captions of others are not kept.
+    """
+
+    layout: NsdLayout
+    stimulus_ids: tuple[str, ...]
+
+    def require_known(self) -> None:
+        """Raise if a stimulus lies beyond the pictures there are.
+
+        Raises
+        ------
+        UserError
+            Naming the stimulus and the number of pictures; nothing if the pictures are absent.
+        """
+        path = self.layout.pictures
+        if not path.is_file():
+            return
+        n_pictures = hdf5_shape(path, "imgBrick")[0]
+        beyond = [i for i in self.stimulus_ids if int(i) >= n_pictures]
+        if beyond:
+            raise UserError(
+                f"{self.layout.design} names stimulus {int(beyond[-1]) + 1} (counted from 1), but "
+                f"{path} holds {n_pictures}: an index is off by one or the files belong to "
+                "different data."
+            )
+
+    def iter_pictures(self, stimulus_ids: Sequence[str]) -> Iterator[NDArray[Any]]:
+        """Yield pictures (height, width, 3), uint8, one row of the file at a time.
+
+        Parameters
+        ----------
+        stimulus_ids : sequence of str
+            0-based NSD ids.
+
+        Raises
+        ------
+        UserError
+            If the file is missing or damaged, or has no such picture.
+        """
+        path = self.layout.pictures
+        with open_hdf5(path, "imgBrick") as bricks:
+            for stimulus_id in stimulus_ids:
+                if not stimulus_id.isdecimal() or int(stimulus_id) >= len(bricks):
+                    raise UserError(
+                        f"{path} has no picture of stimulus {stimulus_id!r}: "
+                        f"ids go from 0 to {len(bricks) - 1}."
+                    )
+                yield as_rgb(bricks[int(stimulus_id)], f"{path}, picture {stimulus_id}")
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether the table of stimuli and at least one caption file are there."""
+        files = (self.layout.captions(split) for split in COCO_SPLITS)
+        return self.layout.stimulus_info.is_file() and any(file.is_file() for file in files)
+
+    def captions(self, stimulus_ids: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the captions of each stimulus, in the order of COCO's file.
+
+        Parameters
+        ----------
+        stimulus_ids : sequence of str
+            0-based NSD ids of this subject's stimuli.
+
+        Raises
+        ------
+        UserError
+            If a file is missing or damaged, or a stimulus has no caption.
+        """
+        out = []
+        for stimulus_id in stimulus_ids:
+            found = self._captions.get(stimulus_id, ())
+            if not found:
+                raise UserError(
+                    f"{self.layout.captions('*')} have no caption of stimulus {stimulus_id!r}: "
+                    "add COCO's caption files of both splits, or leave captions out."
+                )
+            out.append(found)
+        return out
+
+    @cached_property
+    def _captions(self) -> dict[str, tuple[str, ...]]:
+        """Captions of the subject's stimuli; what COCO's files hold beside is dropped."""
+        info = self._coco_ids
+        captions: dict[str, tuple[str, ...]] = {}
+        for split, rows in info.groupby("cocoSplit"):
+            path = self.layout.captions(str(split))
+            if not path.is_file():
+                continue
+            wanted: dict[int, list[str]] = {int(i): [] for i in rows["cocoId"]}
+            for image, caption in _read_annotations(path):
+                if image in wanted:
+                    wanted[image].append(" ".join(caption.split()))
+            for nsd_id, coco_id in zip(rows["nsdId"], rows["cocoId"], strict=True):
+                captions[f"{nsd_id:05d}"] = tuple(wanted[int(coco_id)])
+        return captions
+
+    @cached_property
+    def _coco_ids(self) -> pd.DataFrame:
+        """COCO's split and id of each of the subject's stimuli."""
+        path = self.layout.stimulus_info
+        columns = ["nsdId", "cocoId", "cocoSplit"]
+        try:
+            table = pd.read_csv(path, usecols=columns).astype({"nsdId": int, "cocoId": int})
+        except FileNotFoundError:
+            raise UserError(f"{path} does not exist: add NSD's table of stimuli.") from None
+        except (ValueError, pd.errors.ParserError) as error:
+            raise UserError(
+                f"{path} has no columns {', '.join(columns)} ({error}): replace the file."
+            ) from error
+        own = np.isin(table["nsdId"], [int(i) for i in self.stimulus_ids])
+        return table[own]
+
+
+def _read_annotations(path: Any) -> list[tuple[int, str]]:
+    """Read image id and text of each caption of a COCO file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return [(int(a["image_id"]), str(a["caption"])) for a in content["annotations"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is truncated or holds no COCO captions ({error!r}): download it again."
+        ) from error

@@ -1,0 +1,126 @@
+"""Pictures from files and arrays, as float32 in [0, 1]."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from vox2pix.errors import UserError
+
+
+def read_picture(path: str | Path) -> NDArray[np.uint8]:
+    """Read a picture file as 8-bit RGB, turned as its EXIF orientation says.
+
+    Parameters
+    ----------
+    path : str or Path
+        PNG, JPEG or another format that Pillow reads.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged or has more than 8 bits a channel.
+    """
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+            if not mode.startswith(("I", "F")):
+                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: add the picture.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(
+            f"{path} cannot be read as a picture ({error}): replace the file."
+        ) from error
+    raise UserError(f"{path} has more than 8 bits a channel (mode {mode}): save it as 8-bit RGB.")
+
+
+def as_rgb(array: NDArray[Any], source: str) -> NDArray[Any]:
+    """Return a picture array with three channels, after checking it.
+
+    Parameters
+    ----------
+    array : ndarray, shape (height, width) or (height, width, 1 or 3)
+        uint8, or float in [0, 1].
+    source : str
+        What the picture is called in an error sentence.
+
+    Returns
+    -------
+    ndarray of uint8 or float32, shape (height, width, 3)
+
+    Raises
+    ------
+    UserError
+        If shape, type or values are not those of a picture.
+    """
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3):
+        raise UserError(
+            f"{source} has shape {array.shape}: pictures are (height, width) or (height, width, 3)."
+        )
+    if array.dtype == np.bool_:
+        array = array.astype(np.float32)
+    if array.dtype != np.uint8:
+        if array.dtype.kind != "f" or not (array.min() >= 0 and array.max() <= 1):
+            raise UserError(
+                f"{source} is {array.dtype} with values from {array.min()} to {array.max()}: "
+                "save pictures as uint8 (0 to 255) or as float in [0, 1]."
+            )
+        array = array.astype(np.float32)
+    return np.broadcast_to(array, (*array.shape[:2], 3))
+
+
+def unit_picture(picture: NDArray[Any], size: int | None = None) -> NDArray[np.float32]:
+    """Return a picture as float32 in [0, 1], squared to a size.
+
+    A picture that is not square is cropped about its centre first. Lanczos resampling is
+    Pillow's; 8-bit pictures are resampled as 8-bit, as the field's pipelines do.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8 or float32, shape (height, width, 3)
+        As :func:`as_rgb` or :func:`read_picture` return it.
+    size : int, optional
+        Pixels a side; none keeps shape and pixels as they are.
+
+    Returns
+    -------
+    ndarray of float32, shape (size, size, 3) or that of ``picture``
+    """
+    if size is not None:
+        picture = _centre_square(picture)
+        if picture.shape[0] != size:
+            picture = _resample(picture, size)
+    if picture.dtype == np.uint8:
+        return picture.astype(np.float32) / np.float32(255)
+    return picture.astype(np.float32)
+
+
+def _centre_square(picture: NDArray[Any]) -> NDArray[Any]:
+    """Crop to the largest centred square."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return picture[top : top + side, left : left + side]
+
+
+def _resample(picture: NDArray[Any], size: int) -> NDArray[Any]:
+    """Resize a square picture by Lanczos, keeping its type and range."""
+    shape, lanczos = (size, size), Image.Resampling.LANCZOS
+    if picture.dtype == np.uint8:
+        image = Image.fromarray(np.ascontiguousarray(picture))
+        return np.asarray(image.resize(shape, lanczos))
+    channels = [
+        np.asarray(Image.fromarray(np.ascontiguousarray(picture[..., c])).resize(shape, lanczos))
+        for c in range(3)
+    ]
+    # Lanczos overshoots at edges; 8-bit resampling clips inside Pillow, floats do not
+    return np.clip(np.stack(channels, axis=-1), 0, 1)

@@ -1,0 +1,393 @@
+"""One person's responses, what was shown, and where the voxels are."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vox2pix.data.names import nearest
+from vox2pix.data.pictures import unit_picture
+from vox2pix.data.reliability import add_rows, effective_repeats, noise_ceiling
+from vox2pix.data.rois import union_parts
+from vox2pix.errors import UserError
+
+# Columns of the voxel table that say where a voxel is and how reliable; the others are ROIs.
+VOXEL_COLUMNS = ("x", "y", "z", "hemi", "vertex", "ncsnr")
+
+
+class BetasSource(Protocol):
+    """Where responses come from, a session at a time."""
+
+    def read_session(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Read one session.
+
+        Parameters
+        ----------
+        session : int
+            Its number.
+        voxels : ndarray of int, shape (n_voxels,)
+            Rows of the subject's voxel table.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_trials, n_voxels)
+            Percent signal change, the session's trials in the order of the trial table.
+
+        Raises
+        ------
+        UserError
+            If a file is missing, damaged, or holds NaN or infinite values.
+        """
+        ...
+
+
+class StimulusSource(Protocol):
+    """Where pictures and captions come from."""
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether there are captions at all."""
+        ...
+
+    def iter_pictures(self, stimulus_ids: Sequence[str]) -> Iterator[NDArray[Any]]:
+        """Yield pictures (height, width, 3), uint8 or float32 in [0, 1], one at a time."""
+        ...
+
+    def captions(self, stimulus_ids: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the captions of each stimulus."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One person's experiment. Nothing but tables is in memory; responses are read when asked for.
+
+    Attributes
+    ----------
+    name : str
+        E.g. ``subj01``.
+    trials : DataFrame
+        A row a trial, in time order: ``stimulus_id`` (str), ``session`` (int, 1-based), ``run``
+        (int; 0 if unknown), ``split`` (``train`` or ``test``).
+    voxels : DataFrame
+        A row a voxel: a boolean column a ROI, ``ncsnr`` (NaN if unknown), and indices ``x, y, z``
+        or ``hemi, vertex`` where known.
+    space : str
+        ``func1pt8mm``, ``fsaverage5``, ``array``, ...
+    betas_source : BetasSource
+        Where responses come from.
+    stimulus_source : StimulusSource
+        Where pictures and captions come from.
+    shape : tuple of int or None
+        Of the volume (X, Y, Z), or the vertices of the left and the right hemisphere.
+    affine : ndarray or None
+        (4, 4), voxel indices to millimetres; None on a surface.
+    """
+
+    name: str
+    trials: pd.DataFrame
+    voxels: pd.DataFrame
+    space: str
+    betas_source: BetasSource
+    stimulus_source: StimulusSource
+    shape: tuple[int, ...] | None = None
+    affine: NDArray[np.float64] | None = None
+
+    @property
+    def rois(self) -> tuple[str, ...]:
+        """Names of the regions of interest."""
+        return tuple(str(name) for name in self.voxels.columns if name not in VOXEL_COLUMNS)
+
+    @property
+    def sessions(self) -> tuple[int, ...]:
+        """Numbers of the sessions, ascending."""
+        return tuple(sorted(int(session) for session in self.trials["session"].unique()))
+
+    @cached_property
+    def train(self) -> "Split":
+        """The training trials."""
+        return self.select(self.trials["split"].to_numpy() == "train")
+
+    @cached_property
+    def test(self) -> "Split":
+        """The test trials; none if the data name none, and then reading them raises."""
+        return self.select(self.trials["split"].to_numpy() == "test")
+
+    def select(self, rows: NDArray[np.bool_]) -> "Split":
+        """Return some of the trials, e.g. to leave a stimulus out.
+
+        Parameters
+        ----------
+        rows : ndarray of bool, shape (n_trials,)
+            Which rows of ``trials``.
+        """
+        rows = np.asarray(rows)
+        if rows.dtype != np.bool_ or rows.shape != (len(self.trials),):
+            raise ValueError(
+                f"rows must be boolean, one a trial ({len(self.trials)}); "
+                f"got {rows.dtype} of shape {rows.shape}"
+            )
+        return Split(self, np.flatnonzero(rows))
+
+    def voxel_mask(self, roi: str | Sequence[str] = "all") -> NDArray[np.bool_]:
+        """Return which voxels belong to a region.
+
+        Parameters
+        ----------
+        roi : str or sequence of str
+            A name, a union such as ``"early+ventral"``, several names, or ``"all"``.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_voxels,)
+
+        Raises
+        ------
+        UserError
+            If there is no such region; the nearest names are named.
+        """
+        mask = np.zeros(len(self.voxels), bool)
+        for name in union_parts(roi, self.rois):
+            if name == "all":
+                mask[:] = True
+            elif name in self.rois:
+                mask |= self.voxels[name].to_numpy(bool)
+            else:
+                raise UserError(
+                    f"{self.name} was opened without a ROI {name!r}; "
+                    f"{nearest(name, [*self.rois, 'all'])}"
+                )
+        return mask
+
+    def noise_ceiling(
+        self, roi: str | Sequence[str] = "all", n_repeats: float | None = None
+    ) -> NDArray[np.float64]:
+        """Return the noise ceiling of each voxel of a region.
+
+        Parameters
+        ----------
+        roi : str or sequence of str
+            As in :meth:`voxel_mask`.
+        n_repeats : float, optional
+            Repeats that are averaged; by default those of the test stimuli, one over the mean
+            of 1/n.
+
+        Returns
+        -------
+        ndarray, shape (n_voxels,)
+            Percent of variance; NaN where ``ncsnr`` is unknown.
+
+        Raises
+        ------
+        UserError
+            If ``n_repeats`` is left out and there are no test trials.
+
+        Notes
+        -----
+        Allen et al. (2022); see :func:`vox2pix.data.reliability.noise_ceiling`.
+        """
+        if n_repeats is None:
+            self.test.require_trials()
+            n_repeats = effective_repeats(self.test.repeats)
+        ncsnr = self.voxels["ncsnr"].to_numpy(float)[self.voxel_mask(roi)]
+        return noise_ceiling(ncsnr, n_repeats)
+
+    def pictures(self, stimulus_ids: Sequence[str], size: int | None = None) -> NDArray[np.float32]:
+        """Read pictures, one at a time.
+
+        Parameters
+        ----------
+        stimulus_ids : sequence of str
+            Which, in the order wanted.
+        size : int, optional
+            Pixels a side (centre crop to a square, then Lanczos); none keeps the native size.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_stimuli, height, width, 3)
+            In [0, 1].
+
+        Raises
+        ------
+        UserError
+            If a picture is missing or unreadable, or native sizes differ.
+        """
+        out = np.empty((0, size or 0, size or 0, 3), np.float32)
+        for i, picture in enumerate(self.stimulus_source.iter_pictures(stimulus_ids)):
+            one = unit_picture(picture, size)
+            if i == 0:
+                out = np.empty((len(stimulus_ids), *one.shape), np.float32)
+            if one.shape != out.shape[1:]:
+                raise UserError(
+                    f"{self.name}: the picture of stimulus {stimulus_ids[i]!r} has shape "
+                    f"{one.shape}, the one of {stimulus_ids[0]!r} {out.shape[1:]}: "
+                    "ask for one size."
+                )
+            out[i] = one
+        return out
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether captions came with the pictures."""
+        return self.stimulus_source.has_captions
+
+    def captions(self, stimulus_ids: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the captions of stimuli.
+
+        Parameters
+        ----------
+        stimulus_ids : sequence of str
+            Which, in the order wanted.
+
+        Returns
+        -------
+        list of tuple of str
+            At least one caption each.
+
+        Raises
+        ------
+        UserError
+            If a stimulus has none.
+        """
+        return self.stimulus_source.captions(stimulus_ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Some trials of a subject.
+
+    Attributes
+    ----------
+    subject : Subject
+        Whose.
+    rows : ndarray of int, shape (n_trials,)
+        Rows of the subject's trial table, ascending.
+    """
+
+    subject: Subject
+    rows: NDArray[np.intp]
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """The rows of the trial table, numbered from 0."""
+        return self.subject.trials.iloc[self.rows].reset_index(drop=True)
+
+    @property
+    def n_trials(self) -> int:
+        """How many trials."""
+        return len(self.rows)
+
+    @cached_property
+    def stimulus_ids(self) -> tuple[str, ...]:
+        """The stimuli, each once, sorted."""
+        return tuple(sorted(set(self.trials["stimulus_id"])))
+
+    @cached_property
+    def stimulus_rows(self) -> NDArray[np.intp]:
+        """Which of ``stimulus_ids`` each trial showed, shape (n_trials,)."""
+        place = {stimulus: i for i, stimulus in enumerate(self.stimulus_ids)}
+        return np.array([place[stimulus] for stimulus in self.trials["stimulus_id"]], np.intp)
+
+    @property
+    def repeats(self) -> NDArray[np.intp]:
+        """How often each of ``stimulus_ids`` was shown, shape (n_stimuli,)."""
+        return np.bincount(self.stimulus_rows, minlength=len(self.stimulus_ids))
+
+    def require_trials(self) -> None:
+        """Raise if the split is empty.
+
+        Raises
+        ------
+        UserError
+            Naming the subject and the remedy.
+        """
+        if not self.n_trials:
+            raise UserError(
+                f"{self.subject.name} has no trials in this split: mark trials as train and test "
+                "(column split of trials.csv), or open sessions that hold both."
+            )
+
+    def iter_betas(
+        self, roi: str | Sequence[str] = "all"
+    ) -> Iterator[tuple[pd.DataFrame, NDArray[np.float32]]]:
+        """Yield the responses session by session.
+
+        Parameters
+        ----------
+        roi : str or sequence of str
+            As in :meth:`Subject.voxel_mask`.
+
+        Yields
+        ------
+        trials : DataFrame
+            Rows of ``self.trials`` of one session, with their index there.
+        betas : ndarray of float32, shape (n_trials, n_voxels)
+            Their responses, percent signal change.
+
+        Raises
+        ------
+        UserError
+            If there are no trials, or a file is missing, damaged, or holds NaN or infinite
+            values.
+        """
+        self.require_trials()
+        voxels = np.flatnonzero(self.subject.voxel_mask(roi))
+        all_sessions = self.subject.trials["session"].to_numpy()
+        for session in sorted(self.trials["session"].unique()):
+            in_session = np.flatnonzero(all_sessions == session)
+            wanted = np.isin(in_session, self.rows, assume_unique=True)
+            betas = self.subject.betas_source.read_session(int(session), voxels)
+            yield self.trials[self.trials["session"] == session], betas[wanted]
+
+    def betas(self, roi: str | Sequence[str] = "all") -> NDArray[np.float32]:
+        """Return the single-trial responses.
+
+        Parameters
+        ----------
+        roi : str or sequence of str
+            As in :meth:`Subject.voxel_mask`.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_trials, n_voxels)
+            Percent signal change; rows as in ``trials``.
+
+        Raises
+        ------
+        UserError
+            As :meth:`iter_betas`.
+        """
+        n_voxels = int(self.subject.voxel_mask(roi).sum())
+        out = np.empty((self.n_trials, n_voxels), np.float32)
+        for trials, betas in self.iter_betas(roi):
+            out[trials.index] = betas
+        return out
+
+    def mean_betas(self, roi: str | Sequence[str] = "all") -> NDArray[np.float32]:
+        """Return responses averaged over the repeats of each stimulus.
+
+        Parameters
+        ----------
+        roi : str or sequence of str
+            As in :meth:`Subject.voxel_mask`.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_stimuli, n_voxels)
+            Percent signal change; rows as in ``stimulus_ids``.
+
+        Raises
+        ------
+        UserError
+            As :meth:`iter_betas`.
+        """
+        n_voxels = int(self.subject.voxel_mask(roi).sum())
+        sums = np.zeros((len(self.stimulus_ids), n_voxels), np.float32)
+        for trials, betas in self.iter_betas(roi):
+            add_rows(sums, self.stimulus_rows[trials.index], betas)
+        sums /= self.repeats[:, None].astype(np.float32)
+        return sums

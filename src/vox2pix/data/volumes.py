@@ -1,0 +1,320 @@
+"""Single-trial responses from HDF5, NIfTI and MGH files, only the voxels asked for."""
+
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from vox2pix.errors import UserError
+
+# Bytes of one read: large enough to be fast, small beside one session's volume.
+_BLOCK_BYTES = 64 * 2**20
+# Unwanted voxels along x that one read may span rather than start another.
+_MAX_GAP = 4
+
+
+def hdf5_shape(path: Path, dataset: str) -> tuple[int, ...]:
+    """Return the shape of an array in an HDF5 file without reading it.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    dataset : str
+        Name of the array in it.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or truncated, or has no such array.
+    """
+    with open_hdf5(path, dataset) as array:
+        return tuple(array.shape)
+
+
+@contextmanager
+def open_hdf5(path: Path, dataset: str) -> Iterator[h5py.Dataset]:
+    """Open one array of an HDF5 file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    dataset : str
+        Name of the array in it.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or truncated, or has no such array.
+    """
+    _require_file(path)
+    try:
+        with h5py.File(path, "r") as file:
+            array = file.get(dataset)
+            if not isinstance(array, h5py.Dataset):
+                raise UserError(
+                    f"{path} has no array {dataset!r} (it holds: {', '.join(file) or 'nothing'}): "
+                    "replace the file."
+                )
+            yield array
+    except OSError as error:
+        raise UserError(
+            f"{path} is truncated or is no HDF5 file ({error}): copy or download it again."
+        ) from error
+
+
+def read_hdf5(path: Path, voxels: NDArray[np.integer], dataset: str = "betas") -> NDArray[Any]:
+    """Read every trial of some voxels from an HDF5 array.
+
+    Only chunks that hold a voxel asked for are read, whichever way the file is chunked; NSD
+    keeps all trials of one voxel together.
+
+    Parameters
+    ----------
+    path : Path
+        File with an array (n_trials, Z, Y, X).
+    voxels : ndarray of int, shape (n_voxels, 3)
+        Indices x, y, z.
+    dataset : str
+        Name of the array.
+
+    Returns
+    -------
+    ndarray, shape (n_trials, n_voxels)
+        In the file's own type.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    with open_hdf5(path, dataset) as array:
+        out = np.empty((array.shape[0], len(voxels)), array.dtype)
+        chunks = array.chunks or (1, *array.shape[1:])
+        zyx = np.asarray(voxels)[:, ::-1]
+        for members in _boxes(zyx, chunks[1:]):
+            inside = zyx[members]
+            low, high = inside.min(axis=0), inside.max(axis=0) + 1
+            (z0, y0, x0), (z1, y1, x1) = low.tolist(), high.tolist()
+            z, y, x = (inside - low).T
+            bytes_a_trial = int(np.prod(high - low)) * array.dtype.itemsize
+            for trials in _trial_blocks(array.shape[0], bytes_a_trial, chunks[0]):
+                block = array[trials, z0:z1, y0:y1, x0:x1]
+                out[trials, members] = block[:, z, y, x]
+        return out
+
+
+def _boxes(zyx: NDArray[np.integer], chunk: tuple[int, ...]) -> Iterator[NDArray[np.intp]]:
+    """Group voxels into boxes that are read at once: one row of chunks, without large gaps."""
+    if not len(zyx):
+        return
+    tile = zyx // np.asarray(chunk)
+    order = np.lexsort((zyx[:, 2], tile[:, 1], tile[:, 0]))
+    rows, along = tile[order][:, :2], tile[order][:, 2] * chunk[2]
+    new = np.any(np.diff(rows, axis=0) != 0, axis=1)
+    new |= np.diff(along) > max(chunk[2], 1) + _MAX_GAP
+    yield from np.split(order, np.flatnonzero(new) + 1)
+
+
+def _trial_blocks(n_trials: int, bytes_a_trial: int, multiple: int = 1) -> Iterator[slice]:
+    """Cut trials into blocks of bounded size, whole chunks each."""
+    step = max(_BLOCK_BYTES // max(bytes_a_trial, 1), 1)
+    step = max(step - step % multiple, multiple)
+    for start in range(0, n_trials, step):
+        yield slice(start, min(start + step, n_trials))
+
+
+def image_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape of a NIfTI or MGH image from its header.
+
+    Parameters
+    ----------
+    path : Path
+        ``.nii``, ``.nii.gz``, ``.mgh`` or ``.mgz``.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged, or is an uncompressed MGH file cut short.
+    """
+    image = _load(path)
+    shape = tuple(int(n) for n in image.shape)
+    if path.suffix == ".mgh":
+        needed = image.dataobj.offset + int(np.prod(shape)) * image.get_data_dtype().itemsize
+        if path.stat().st_size < needed:
+            raise UserError(
+                f"{path} is truncated ({path.stat().st_size} of {needed} bytes): "
+                "copy or download it again."
+            )
+    return shape
+
+
+def image_affine(path: Path) -> NDArray[np.float64]:
+    """Return the (4, 4) affine of an image, voxel indices to millimetres.
+
+    Parameters
+    ----------
+    path : Path
+        The image.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    return np.asarray(_load(path).affine, float)
+
+
+def read_image(path: Path) -> NDArray[Any]:
+    """Read a whole NIfTI or MGH image: labels, a mask, a map.
+
+    Parameters
+    ----------
+    path : Path
+        The image.
+
+    Returns
+    -------
+    ndarray
+        In the file's own type, scaled if its header says so.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    with _damage_named(path):
+        return np.asarray(_load(path).dataobj)
+
+
+def read_nifti(
+    path: Path, voxels: NDArray[np.integer], trials: slice | None = None
+) -> NDArray[Any]:
+    """Read trials of some voxels from a NIfTI image (X, Y, Z, n_trials).
+
+    The file is read once, front to back, some trials at a time.
+
+    Parameters
+    ----------
+    path : Path
+        The image.
+    voxels : ndarray of int, shape (n_voxels, 3)
+        Indices x, y, z.
+    trials : slice, optional
+        Consecutive trials; all by default.
+
+    Returns
+    -------
+    ndarray, shape (n_trials, n_voxels)
+        In the file's own type, scaled if its header says so.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    x, y, z = np.asarray(voxels).T
+    return _read_trials(path, lambda block: block[x, y, z].T, trials)
+
+
+def read_mgh(path: Path, vertices: NDArray[np.integer]) -> NDArray[Any]:
+    """Read every trial of some vertices from an MGH file (n_vertices, 1, 1, n_trials).
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    vertices : ndarray of int, shape (n_vertices_wanted,)
+        Indices of vertices.
+
+    Returns
+    -------
+    ndarray, shape (n_trials, n_vertices_wanted)
+        In the file's own type.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    return _read_trials(path, lambda block: block[vertices, 0, 0].T)
+
+
+def _read_trials(
+    path: Path, pick: Callable[[NDArray[Any]], NDArray[Any]], trials: slice | None = None
+) -> NDArray[Any]:
+    """Read an image some trials at a time and keep what ``pick`` takes of each block."""
+    with _damage_named(path):
+        image = _load(path)
+        start, stop, _ = (trials or slice(None)).indices(image.shape[3])
+        bytes_a_trial = int(np.prod(image.shape[:3])) * image.get_data_dtype().itemsize
+        blocks = [
+            pick(np.asarray(image.dataobj[..., start + block.start : start + block.stop]))
+            for block in _trial_blocks(stop - start, bytes_a_trial)
+        ]
+        return np.concatenate(blocks)
+
+
+def _load(path: Path) -> Any:
+    """Open an image lazily; its file stays open so that blocks are read in one pass."""
+    _require_file(path)
+    with _damage_named(path):
+        return nib.load(path, keep_file_open=True)
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged image raises into one sentence."""
+    try:
+        yield
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
+        raise UserError(
+            f"{path} is truncated or is no image ({error}): copy or download it again."
+        ) from error
+
+
+def _require_file(path: Path) -> None:
+    """Raise if there is no such file."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: add the file or ask for less.")
+
+
+def require_finite(betas: NDArray[Any], path: Path, session: int) -> None:
+    """Raise if a response is NaN or infinite.
+
+    Parameters
+    ----------
+    betas : ndarray, shape (n_trials, n_voxels)
+        One session.
+    path : Path
+        Where it was read, for the sentence.
+    session : int
+        Which session it is.
+
+    Raises
+    ------
+    UserError
+        Naming the file, the number of bad responses, and trial and voxel of the first.
+    """
+    if betas.dtype.kind != "f":
+        return
+    # the sum is finite for finite responses and needs no second array of their size
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(betas.sum(dtype=np.float64)):
+            return
+    trial, voxel = np.nonzero(~np.isfinite(betas))
+    if len(trial):
+        raise UserError(
+            f"{path} holds {len(trial)} NaN or infinite responses (the first in trial "
+            f"{trial[0] + 1} of session {session}, voxel {voxel[0] + 1} of those asked for): "
+            "mend the file, or leave out the session or the voxels."
+        )

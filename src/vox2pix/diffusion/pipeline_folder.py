@@ -1,0 +1,324 @@
+"""Read a diffusers pipeline folder: which one, what is in it, its components and its hashes."""
+
+import difflib
+import hashlib
+import importlib.resources
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vox2pix.errors import UserError
+
+PHANTOM = "phantom"
+
+# What is read of each component; patterns for the hub, so that other precisions, other formats
+# and components without a use here (safety checker) are not fetched.
+_WEIGHTS = {
+    "vae": "diffusion_pytorch_model",
+    "unet": "diffusion_pytorch_model",
+    "text_encoder": "model",
+}
+_CLASSES = {
+    "vae": "AutoencoderKL",
+    "unet": "UNet2DConditionModel",
+    "text_encoder": "CLIPTextModel",
+    "tokenizer": "CLIPTokenizer",
+}
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+_INDEX = "model_index.json"
+_SCHEDULER = "scheduler/scheduler_config.json"
+
+
+@dataclass(frozen=True)
+class PipelineFolder:
+    """A pipeline folder on disk and the name and revision that it goes by.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The folder with ``model_index.json``.
+    name : str
+        ``"phantom"``, the hub's ``owner/model``, or the folder's own name: never where the
+        folder lies, so that the same model is the same on any machine.
+    revision : str or None
+        The commit on the hub; None for a folder.
+    """
+
+    path: Path
+    name: str
+    revision: str | None
+
+
+@dataclass(frozen=True)
+class Components:
+    """The five parts of a Stable Diffusion pipeline, as diffusers and transformers hold them."""
+
+    vae: Any
+    unet: Any
+    text_encoder: Any
+    tokenizer: Any
+    scheduler_config: dict[str, Any]
+
+
+def find_pipeline(
+    name_or_path: str | Path, revision: str | None = None, local_files_only: bool = False
+) -> PipelineFolder:
+    """Return the folder of a model given by name or by path.
+
+    Parameters
+    ----------
+    name_or_path : str or pathlib.Path
+        ``"phantom"`` (ships with the package), a pipeline folder, or ``owner/model`` on the
+        Hugging Face Hub.
+    revision : str, optional
+        Branch, tag or commit on the hub.
+    local_files_only : bool
+        Use only what the hub's cache on this machine already holds.
+
+    Raises
+    ------
+    UserError
+        When there is no such folder, or the hub does not give the model.
+    """
+    name = str(name_or_path)
+    if name == PHANTOM:
+        path = Path(str(importlib.resources.files("vox2pix"))) / "phantom" / "model"
+        if not path.is_dir():
+            raise UserError(
+                f"the phantom's model is not in the package (no folder {path}); "
+                "reinstall vox2pix, or train it with: python -m vox2pix.phantom.train"
+            )
+        return PipelineFolder(path, PHANTOM, None)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return PipelineFolder(path, path.resolve().name, None)
+    if isinstance(name_or_path, Path) or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
+        near = difflib.get_close_matches(name, [PHANTOM], cutoff=0.6)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise UserError(
+            f"there is no model folder {name!r}{hint}; give a diffusers pipeline folder, "
+            f"a Hugging Face name such as 'CompVis/stable-diffusion-v1-4', or {PHANTOM!r}"
+        )
+    return _fetch(name, revision, local_files_only)
+
+
+def load_components(folder: PipelineFolder, dtype: torch.dtype) -> Components:
+    """Load the parts of a pipeline by fixed classes, weights from safetensors only.
+
+    No code comes from the folder and no safety checker is loaded.
+
+    Parameters
+    ----------
+    folder : PipelineFolder
+        From :func:`find_pipeline`.
+    dtype : torch.dtype
+        Of the weights in memory.
+
+    Raises
+    ------
+    UserError
+        For a part that is missing, of another class, or incomplete; for pickled weights.
+    """
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    _check_index(folder.path)
+    _check_files(folder.path)
+    scheduler_config = _read_json(folder.path / _SCHEDULER)
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder.path / "tokenizer", local_files_only=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(_unreadable(folder.path / "tokenizer", error)) from error
+    # diffusers' other way of loading needs accelerate, and warns where that is not installed
+    plain = {"torch_dtype": dtype, "low_cpu_mem_usage": False}
+    return Components(
+        vae=_load_weights(AutoencoderKL, folder.path / "vae", **plain),
+        unet=_load_weights(UNet2DConditionModel, folder.path / "unet", **plain),
+        # transformers would otherwise take the precision that the file is stored in
+        text_encoder=_load_weights(CLIPTextModel, folder.path / "text_encoder", dtype=dtype),
+        tokenizer=tokenizer,
+        scheduler_config=scheduler_config,
+    )
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of a pipeline that decides what the model computes.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        A pipeline folder.
+
+    Returns
+    -------
+    dict of str to str
+        Path within the folder (with ``/``) to hexadecimal digest: weights, configurations,
+        tokenizer. Files are read as streams.
+    """
+    digests = {}
+    for path in _used_files(folder):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digests[path.relative_to(folder).as_posix()] = digest
+    return digests
+
+
+def hash_module(module: torch.nn.Module) -> str:
+    """Return the SHA-256 of a module's tensors: names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        # bfloat16 has no NumPy type, its bytes have
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _fetch(name: str, revision: str | None, local_files_only: bool) -> PipelineFolder:
+    """Bring a pipeline from the hub, or its cache, to this machine."""
+    from huggingface_hub import snapshot_download
+
+    patterns = [_INDEX, _SCHEDULER, "tokenizer/*.json", "tokenizer/*.txt"]
+    for part, stem in _WEIGHTS.items():
+        patterns += [f"{part}/{file}" for file in ("config.json", f"{stem}.safetensors")]
+        patterns += [f"{part}/{stem}.safetensors.index.json", f"{part}/{stem}-*-of-*.safetensors"]
+    try:
+        path = snapshot_download(
+            name,
+            revision=revision,
+            local_files_only=local_files_only,
+            allow_patterns=patterns,
+        )
+    except Exception as error:  # the client lets errors of several libraries through
+        at = f" at revision {revision!r}" if revision else ""
+        where = "in this machine's cache" if local_files_only else "on the Hugging Face Hub"
+        raise UserError(
+            f"cannot get the model {name!r}{at} {where} ({_first_line(error)}); check the name, "
+            "the revision, the network and your access to the model, or give a folder that holds "
+            "a downloaded copy"
+        ) from error
+    return PipelineFolder(Path(path), name, Path(path).name)
+
+
+def _check_index(folder: Path) -> None:
+    """Refuse a folder that is not a Stable Diffusion pipeline of the classes read here."""
+    if not (folder / _INDEX).is_file():
+        raise UserError(
+            f"{folder} is not a diffusers pipeline folder (no {_INDEX}); give the folder that "
+            "DiffusionPipeline.save_pretrained wrote"
+        )
+    index = _read_json(folder / _INDEX)
+    for part, expected in _CLASSES.items():
+        entry = index.get(part)
+        found = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+        # the tokenizer's fast twin has the same files
+        if found not in (expected, f"{expected}Fast"):
+            raise UserError(
+                f"{folder / _INDEX}: {part} is {found or 'missing'}, and vox2pix reads "
+                f"{expected}; use a Stable Diffusion 1.x or 2.x text-to-image model"
+            )
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse a folder in which a file is missing, naming it."""
+    for part, stem in _WEIGHTS.items():
+        if not (folder / part / "config.json").is_file():
+            raise UserError(_missing(folder, f"{part}/config.json"))
+        if _weight_files(folder / part, stem):
+            continue
+        if any((folder / part).glob("*.bin")) or any((folder / part).glob("*.ckpt")):
+            raise UserError(
+                f"{folder / part} holds pickled weights only, which vox2pix does not read; "
+                "choose a revision with safetensors, or save the pipeline again with "
+                "save_pretrained(..., safe_serialization=True)"
+            )
+        raise UserError(_missing(folder, f"{part}/{stem}.safetensors"))
+    if not (folder / _SCHEDULER).is_file():
+        raise UserError(_missing(folder, _SCHEDULER))
+    tokenizer = folder / "tokenizer"
+    has_vocabulary = all((tokenizer / file).is_file() for file in ("vocab.json", "merges.txt"))
+    if not has_vocabulary and not (tokenizer / "tokenizer.json").is_file():
+        raise UserError(_missing(folder, "tokenizer/vocab.json and tokenizer/merges.txt"))
+
+
+def _weight_files(folder: Path, stem: str) -> list[Path]:
+    """Return the safetensors files that the loaders choose: one file or shards."""
+    single = folder / f"{stem}.safetensors"
+    if single.is_file():
+        return [single]
+    index = folder / f"{stem}.safetensors.index.json"
+    if not index.is_file():
+        return []
+    shards = sorted(set(_read_json(index).get("weight_map", {}).values()))
+    return [index, *(folder / shard for shard in shards)]
+
+
+def _used_files(folder: Path) -> list[Path]:
+    """Return the files that :func:`load_components` reads, sorted."""
+    files = [folder / _SCHEDULER]
+    for part, stem in _WEIGHTS.items():
+        files += [folder / part / "config.json", *_weight_files(folder / part, stem)]
+    files += [folder / "tokenizer" / file for file in _TOKENIZER_FILES]
+    return sorted(file for file in files if file.is_file())
+
+
+def _load_weights(model_class: Any, folder: Path, **options: Any) -> Any:
+    """Load one network, refusing a file that does not hold all of its weights."""
+    from safetensors import SafetensorError
+
+    try:
+        model, info = model_class.from_pretrained(
+            folder,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        raise UserError(_unreadable(folder, error)) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        # the loaders only warn, and go on with random numbers
+        raise UserError(
+            f"{folder}: the weights lack {len(missing)} tensors that config.json asks for "
+            f"(the first is {missing[0]}); fetch or save this component again"
+        )
+    return model
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object from a file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(_unreadable(path, error)) from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} does not hold a JSON object; fetch or save the file again")
+    return content
+
+
+def _missing(folder: Path, what: str) -> str:
+    """Return the sentence for a missing file."""
+    return f"the model folder {folder} lacks {what}; fetch or save the whole pipeline again"
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    """Return the sentence for a file that cannot be read."""
+    return f"cannot read {path} ({_first_line(error)}); fetch or save this component again"
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of an error's text, without its full stop."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip().rstrip(".")

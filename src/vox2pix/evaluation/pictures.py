@@ -1,0 +1,118 @@
+"""What this room takes for a picture, and how it resizes one."""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Pictures = NDArray[np.float32]
+
+# Decoders and resizing overshoot by a rounding error; more than this is another scale.
+_OVERSHOOT = 1e-3
+
+
+def check_pictures(pictures: ArrayLike, name: str = "pictures") -> Pictures:
+    """Return pictures as this package passes them on, or refuse them.
+
+    Parameters
+    ----------
+    pictures : array_like of float, shape (n, height, width, 3)
+        RGB in [0, 1].
+    name : str
+        What to call them in an error.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, height, width, 3)
+
+    Raises
+    ------
+    ValueError
+        For another shape, no picture, integers, values outside [0, 1], NaN or infinity.
+    """
+    array = np.asarray(pictures)
+    if array.ndim != 4 or array.shape[-1] != 3 or 0 in array.shape:
+        raise ValueError(
+            f"{name} must have the shape (n, height, width, 3) with nothing empty, "
+            f"not {array.shape}."
+        )
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(
+            f"{name} must be floats in [0, 1], not {array.dtype}; divide 8-bit pictures by 255."
+        )
+    faulty = np.flatnonzero(~np.isfinite(array).all(axis=(1, 2, 3)))
+    if len(faulty):
+        raise ValueError(f"{name}: picture {faulty[0]} (from 0) holds NaN or infinite values.")
+    low, high = float(array.min()), float(array.max())
+    if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
+        raise ValueError(f"{name} must be in [0, 1], not from {low:g} to {high:g}.")
+    return array.astype(np.float32, copy=False)
+
+
+def check_pairs(
+    truth: ArrayLike, pictures: ArrayLike, size: int | None = None
+) -> tuple[Pictures, Pictures]:
+    """Return originals and pictures of them, checked, equal in number and in size.
+
+    Parameters
+    ----------
+    truth, pictures : array_like of float, shape (n, height, width, 3)
+        Row i of one belongs to row i of the other. RGB in [0, 1].
+    size : int, optional
+        Bring both to this height and width (bilinear). As they are if None.
+
+    Raises
+    ------
+    ValueError
+        As :func:`check_pictures` does; for unequal numbers; for unequal sizes without ``size``.
+    """
+    truth = check_pictures(truth, "truth")
+    pictures = check_pictures(pictures, "pictures")
+    if len(truth) != len(pictures):
+        raise ValueError(f"There are {len(truth)} originals but {len(pictures)} pictures of them.")
+    if size is not None:
+        return resize_pictures(truth, size), resize_pictures(pictures, size)
+    if truth.shape != pictures.shape:
+        raise ValueError(
+            f"The originals are {truth.shape[1]} x {truth.shape[2]} pixels and the pictures "
+            f"{pictures.shape[1]} x {pictures.shape[2]}; give a size to bring both to."
+        )
+    return truth, pictures
+
+
+def resize_pictures(
+    pictures: ArrayLike, size: int, filter: Literal["bilinear", "bicubic"] = "bilinear"
+) -> Pictures:
+    """Bring pictures to ``size`` x ``size`` pixels.
+
+    Smoothed before they are made smaller (antialiasing, as Pillow does); squeezed if they are
+    not square. Pictures that have the size already come back as they are.
+
+    Parameters
+    ----------
+    pictures : array_like of float, shape (n, height, width, 3)
+        RGB in [0, 1].
+    size : int
+        Height and width in pixels.
+    filter : {"bilinear", "bicubic"}
+        The kernel; the overshoot of the bicubic one is clipped.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, size, size, 3)
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    pictures = check_pictures(pictures)
+    if size < 1:
+        raise ValueError(f"A picture's size is 1 pixel or more, not {size}.")
+    if pictures.shape[1:3] == (size, size):
+        return pictures
+    resized = interpolate(
+        torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))),
+        (size, size),
+        mode=filter,
+        antialias=True,
+    )
+    return np.ascontiguousarray(resized.clamp(0, 1).numpy().transpose(0, 2, 3, 1))

@@ -1,0 +1,148 @@
+"""Cross-validation of penalties over folds that never cut through a stimulus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vox2pix.linear.normal_equations import NormalEquations, check_rows, sum_by_stimulus
+from vox2pix.linear.ridge import TARGET_BLOCK, check_alphas, decompose
+
+Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
+
+
+def grouped_folds(
+    groups: ArrayLike, n_folds: int = 5, *, rows: ArrayLike | None = None
+) -> list[Fold]:
+    """Cut trials into folds by group.
+
+    The groups, in sorted order, are cut into ``n_folds`` contiguous runs of nearly equal length,
+    as scikit-learn's ``KFold`` cuts samples: ``groups=np.arange(n_trials)`` gives exactly its
+    folds, stimulus indices give folds by stimulus, sessions folds by session.
+
+    Parameters
+    ----------
+    groups : array_like, shape (n_trials,)
+        Group of each trial; trials of one group are held out together.
+    n_folds : int
+        Number of folds.
+    rows : array_like of int, shape (n_trials,), optional
+        Stimulus of each trial. Trials that show a held-out stimulus are then left out of training
+        too, whatever their group, so that a repeat never stands on both sides.
+
+    Returns
+    -------
+    list of (train, test)
+        Indices of trials, ascending.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer groups than folds, or a fold has no trial left to train on.
+    """
+    labels, group = np.unique(np.asarray(groups), return_inverse=True)
+    if n_folds < 2:
+        raise ValueError(f"n_folds is {n_folds}: cross-validation needs at least 2.")
+    if len(labels) < n_folds:
+        raise ValueError(
+            f"There are {len(labels)} groups for {n_folds} folds: "
+            f"give more groups, or at most {len(labels)} folds."
+        )
+    stimulus = None if rows is None else np.asarray(rows)
+    folds = []
+    for k, held_out in enumerate(np.array_split(np.arange(len(labels)), n_folds)):
+        is_test = np.isin(group, held_out)
+        is_train = ~is_test
+        if stimulus is not None:
+            is_train &= ~np.isin(stimulus, stimulus[is_test])
+        if not is_train.any():
+            raise ValueError(
+                f"Fold {k + 1} of {n_folds} leaves no trial to train on: every other trial shows "
+                "a stimulus that it holds out. Use more folds, or group by stimulus alone."
+            )
+        folds.append((np.flatnonzero(is_train), np.flatnonzero(is_test)))
+    return folds
+
+
+def cv_errors(
+    X: NDArray[Any],
+    Y: Any,
+    rows: ArrayLike,
+    folds: Sequence[Fold],
+    alphas: ArrayLike,
+    *,
+    intercept: bool = True,
+    offset: NDArray[np.float64] | None = None,
+    scale: NDArray[np.float64] | None = None,
+    kept: NDArray[np.bool_] | None = None,
+    average_repeats: bool = True,
+    target_block: int = TARGET_BLOCK,
+) -> NDArray[np.float64]:
+    """Held-out squared error of every penalty and target, mean over folds.
+
+    One eigendecomposition a fold serves all penalties and targets. Equal to a loop over folds and
+    penalties that fits ``sklearn.linear_model.Ridge`` on ``(X - offset) / scale``.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n_trials, n_features)
+        Responses.
+    Y : array, shape (n_stimuli, n_targets)
+        One row a stimulus; anything that is sliced by columns.
+    rows : array_like of int, shape (n_trials,)
+        Target row of each trial.
+    folds : sequence of (train, test)
+        Indices of trials, as of :func:`grouped_folds`.
+    alphas : array_like, shape (n_alphas,)
+        Penalties; the errors come in ascending order of them.
+    intercept : bool
+        Whether each fold has its own intercept (X and Y centred on its training trials).
+    offset, scale, kept : ndarray, shape (n_features,), optional
+        As in :func:`~vox2pix.linear.decompose`. They are those of all trials given, not of a
+        fold's: no target enters them, and a penalty means the same in every fold.
+    average_repeats : bool
+        Whether a held-out stimulus is predicted from the mean of its held-out trials (each
+        weighted by their count), or from each trial.
+    target_block : int
+        Targets in memory at a time.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_alphas, n_targets)
+
+    Raises
+    ------
+    ValueError
+        If ``rows`` does not fit, or X or Y holds NaN or infinite values.
+    """
+    grid = check_alphas(alphas)
+    index = check_rows(rows, len(X), Y.shape[0])
+    errors = np.zeros((len(grid), Y.shape[1]))
+    for train, test in folds:
+        equations = NormalEquations(Y.shape[0])
+        equations.add(X[train], index[train], copy=False)
+        decomposition = decompose(
+            equations, intercept=intercept, offset=offset, scale=scale, kept=kept
+        )
+        held_out, stimuli = X[test], index[test]
+        weight = np.ones(len(test))
+        if average_repeats:
+            weight = np.unique(stimuli, return_counts=True)[1].astype(float)
+            stimuli, sums = sum_by_stimulus(held_out.astype(np.float64), stimuli)
+            held_out = sums / weight[:, None]
+        weight /= weight.sum()
+        coordinates = decomposition.scores(held_out)
+        s = decomposition.eigenvalues[:, None]
+        for lo in range(0, Y.shape[1], target_block):
+            part = slice(lo, lo + target_block)
+            values = np.asarray(Y[:, part], np.float64)
+            projection = decomposition.project(values)
+            truth = (values[stimuli] - projection.mean).astype(decomposition.dtype)
+            for i, alpha in enumerate(grid):
+                shrink = (np.sqrt(s) / (s + alpha)).astype(decomposition.dtype)
+                residual = truth - coordinates @ (shrink * projection.g)
+                errors[i, part] += weight @ np.square(residual, dtype=np.float64) / len(folds)
+    return errors

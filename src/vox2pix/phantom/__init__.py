@@ -1,0 +1,8 @@
+"""A phantom: simulated subjects who look at drawn scenes, written as NSD is.
+
+The truth behind the data is known, so a decoder, a metric or a claim can be held against it.
+"""
+
+from vox2pix.phantom.simulate import simulate
+
+__all__ = ["simulate"]

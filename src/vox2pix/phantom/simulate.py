@@ -1,0 +1,453 @@
+"""Simulate a whole experiment: pictures, brains, trials, files."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vox2pix.errors import UserError
+from vox2pix.seeds import rng_for, seed_for
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vox2pix.phantom.brain import Brain
+    from vox2pix.phantom.higher import Content
+    from vox2pix.phantom.nsd_tree import Design
+
+Progress = Callable[[str, int, int], None]
+
+SPACES = ("func1pt8mm", "fsaverage5")
+PICTURE_TYPES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+_BATCH = 100
+
+
+@dataclass(frozen=True)
+class _Stimuli:
+    """The pictures of an experiment: how to get one, what each shows, what they are called."""
+
+    picture: Callable[[int, int], "NDArray[np.uint8]"]
+    captions: tuple[tuple[str, ...], ...]
+    content: "Content"
+    names: tuple[str, ...]
+
+
+def simulate(
+    out: str | Path,
+    subjects: int = 1,
+    sessions: int = 4,
+    seed: int = 0,
+    space: str | Sequence[str] = "func1pt8mm",
+    n_early: int = 1500,
+    n_ventral: int = 1500,
+    trials_per_session: int = 750,
+    images: str | Path | None = None,
+    captions: str | Path | None = None,
+    *,
+    repeats: int = 3,
+    n_shared: int | None = None,
+    picture_size: int = 128,
+    progress: Progress | None = None,
+) -> Path:
+    """Simulate an fMRI experiment and write it as the Natural Scenes Dataset is written.
+
+    The tree at ``out`` has NSD's folders and file formats. The truth behind it (noise-free
+    responses, receptive fields, tunings, noise) is in ``out/truth/subjNN.h5``, which no reader of
+    NSD looks at. The same arguments give the same files, byte for byte. The folder appears when
+    it is complete: an interrupted run leaves nothing at ``out``.
+
+    Parameters
+    ----------
+    out : str or Path
+        Folder to make; it must not exist.
+    subjects : int
+        How many people, from ``subj01``.
+    sessions, trials_per_session : int
+        Length of the experiment; NSD has 40 sessions of 750 trials.
+    seed : int
+        Everything random follows from it.
+    space : str or sequence of str
+        ``"func1pt8mm"`` (volume), ``"fsaverage5"`` (surface), or both (``"both"`` or a list).
+    n_early, n_ventral : int
+        Voxels (or vertices) in these streams of subject 1; the other streams are smaller.
+    images : str or Path, optional
+        A folder of pictures to show instead of drawn scenes; square crops of their middle.
+    captions : str or Path, optional
+        Captions of ``images``, by which higher voxels respond: a CSV file with columns
+        ``stimulus_id`` (the picture's file name, with or without its ending) and ``caption``,
+        a line each, or a COCO annotation file, whose ``image_id`` is the number in the name.
+    repeats : int
+        How often each image is shown to a subject.
+    n_shared : int, optional
+        Images that all subjects see, the test set; a tenth of a subject's images if not given.
+    picture_size : int
+        Side of the stored pictures in pixels (425 in NSD).
+    progress : callable, optional
+        Called with what is being done, how much is done and how much there is.
+
+    Returns
+    -------
+    Path
+        ``out``.
+
+    Raises
+    ------
+    UserError
+        If ``out`` exists, a number or a space is not possible, or pictures and captions do not
+        fit the experiment.
+    """
+    out = Path(out)
+    spaces = _checked_spaces(space)
+    _check_numbers(
+        subjects=subjects,
+        sessions=sessions,
+        trials_per_session=trials_per_session,
+        repeats=repeats,
+        n_early=n_early,
+        n_ventral=n_ventral,
+        picture_size=picture_size,
+    )
+    n_images = -(-sessions * trials_per_session // repeats)
+    shared = max(1, n_images // 10) if n_shared is None else n_shared
+    if not 1 <= shared < n_images:
+        raise UserError(
+            f"{shared} shared images are not possible with {n_images} images a subject: "
+            f"give n_shared between 1 and {n_images - 1}, or more trials."
+        )
+    if (images is None) != (captions is None):
+        given, lacking = ("images", "captions") if captions is None else ("captions", "images")
+        raise UserError(
+            f"{given} were given without {lacking}: a person's own pictures need both "
+            "(higher voxels respond to the words of the captions)."
+        )
+    if out.exists() or out.is_symlink():
+        raise UserError(f"{out} exists: name a folder that does not, or remove it first.")
+    tell = progress or _silent
+    from vox2pix.phantom import nsd_tree
+
+    design = nsd_tree.draw_design(
+        subjects, sessions, trials_per_session, repeats, shared, rng_for(seed, "design")
+    )
+    if images is None or captions is None:
+        stimuli = _scenes(design.n_stimuli, seed)
+    else:
+        stimuli = _own_pictures(Path(images), Path(captions), design, seed)
+
+    partial = out.parent / f".{out.name}.partial"
+    if partial.exists():
+        shutil.rmtree(partial)
+    try:
+        partial.mkdir(parents=True)
+        _write_experiment(partial, design, stimuli, seed, picture_size, tell)
+        for subject in range(1, subjects + 1):
+            _write_subject(
+                partial, design, stimuli, subject, spaces, (n_early, n_ventral), seed, tell
+            )
+        partial.replace(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return out
+
+
+def scene_seed(seed: int) -> int:
+    """Return the seed of the scenes: stimulus ``nsdId`` is ``scene(nsdId, scene_seed(seed))``."""
+    return seed_for(seed, "phantom", "scenes")
+
+
+# --- the experiment ----------------------------------------------------------------------------
+
+
+def _write_experiment(
+    root: Path, design: "Design", stimuli: _Stimuli, seed: int, picture_size: int, tell: Progress
+) -> None:
+    """Write what all subjects share: design, stimulus table, pictures, captions."""
+    from vox2pix.phantom import nsd_tree
+
+    coco_ids, splits = nsd_tree.draw_coco_ids(design.n_stimuli, rng_for(seed, "coco"))
+    nsd_tree.write_design(root, design)
+    nsd_tree.write_stimulus_info(root, design, coco_ids, splits)
+    nsd_tree.write_captions(root, stimuli.captions, coco_ids, splits)
+    with nsd_tree.create_stimuli(root, design.n_stimuli, picture_size) as file:
+        for index in range(design.n_stimuli):
+            file["imgBrick"][index] = stimuli.picture(index, picture_size)
+            if index % _BATCH == 0:
+                tell("pictures", index, design.n_stimuli)
+    tell("pictures", design.n_stimuli, design.n_stimuli)
+
+
+def _write_subject(
+    root: Path,
+    design: "Design",
+    stimuli: _Stimuli,
+    subject: int,
+    spaces: tuple[str, ...],
+    n_voxels: tuple[int, int],
+    seed: int,
+    tell: Progress,
+) -> None:
+    """Write one subject's behaviour, anatomy, betas, ncsnr and truth."""
+    import h5py
+
+    from vox2pix.phantom import nsd_tree
+    from vox2pix.phantom.brain import simulate_brain
+
+    nsd_tree.write_responses(root, design, subject, rng_for(seed, "behaviour", subject))
+    seen = design.subject_stimuli[subject - 1]
+    content = stimuli.content.rows(seen)
+    brains = [simulate_brain(subject, space, *n_voxels, content, seed) for space in spaces]
+    all_drives = _early_drives(root, seen, brains, f"subject {subject}: early responses", tell)
+    truth = root / "truth" / f"subj{subject:02d}.h5"
+    truth.parent.mkdir(exist_ok=True)
+    with h5py.File(truth, "w") as file:
+        _write_truth_of_stimuli(file, design, stimuli, subject, content, seed)
+        for brain, drives in zip(brains, all_drives, strict=True):
+            nsd_tree.write_anatomy(root, brain)
+            responses = brain.responses(*drives, content)
+            _write_truth_of_brain(file.create_group(brain.layout.space), brain, responses)
+            ncsnr = _write_betas(root, design, brain, responses, seed, tell)
+            nsd_tree.write_ncsnr(root, brain, ncsnr)
+
+
+def _early_drives(
+    root: Path, seen: "NDArray[np.int64]", brains: "list[Brain]", what: str, tell: Progress
+) -> "list[tuple[NDArray[np.float32], NDArray[np.float32]]]":
+    """Return the linear and energy drives of each brain's early voxels to the pictures seen."""
+    import h5py
+    import numpy as np
+
+    from vox2pix.phantom import early
+
+    fields = [brain.fields.gaussians() for brain in brains]
+    parts: list[list[tuple[Any, Any]]] = [[] for _ in brains]
+    path = root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
+    with h5py.File(path, "r") as file:
+        for start in range(0, len(seen), _BATCH):
+            rows = seen[start : start + _BATCH]
+            pictures = np.stack([file["imgBrick"][row] for row in rows])
+            maps = early.channel_maps(resize_pictures(pictures, early.PICTURE_SIZE))
+            for part, brain, laid in zip(parts, brains, fields, strict=True):
+                part.append(early.drives(maps, laid, brain.early_tuning))
+            tell(what, start + len(rows), len(seen))
+    return [(np.concatenate([a for a, _ in p]), np.concatenate([b for _, b in p])) for p in parts]
+
+
+def _write_betas(
+    root: Path,
+    design: "Design",
+    brain: "Brain",
+    responses: "NDArray[np.float32]",
+    seed: int,
+    tell: Progress,
+) -> "NDArray[np.float32]":
+    """Write every session's betas; return the ncsnr measured on what was written."""
+    from vox2pix.phantom import nsd_tree
+    from vox2pix.phantom.noise import NcsnrMeter
+
+    space = brain.layout.space
+    meter = NcsnrMeter(design.n_images, brain.layout.n_voxels)
+    lengths = nsd_tree.run_lengths(design.trials_per_session)
+    for session in range(1, design.n_sessions + 1):
+        shown = design.session_images(session)
+        rng = rng_for(seed, "noise", brain.subject, space, session)
+        betas = brain.noise.draw_session(lengths, rng)
+        betas += responses[shown]
+        meter.add_session(shown, nsd_tree.write_session(root, brain, session, betas))
+        tell(f"subject {brain.subject}: {space} betas", session, design.n_sessions)
+    return meter.result()
+
+
+def resize_pictures(pictures: "NDArray[np.uint8]", size: int) -> "NDArray[np.float32]":
+    """Return 8-bit pictures (n, height, width, 3) as float32 in [0, 1], (n, size, size, 3)."""
+    import numpy as np
+    from PIL import Image
+
+    if pictures.shape[1:3] == (size, size):
+        return pictures.astype(np.float32) / np.float32(255)
+    # An exact divisor is averaged in blocks, which is much faster than a resampling filter.
+    factor = pictures.shape[1] // size
+    if pictures.shape[1:3] == (factor * size, factor * size):
+        blocks = pictures.reshape(len(pictures), size, factor, size, factor, 3)
+        return blocks.mean(axis=(2, 4), dtype=np.float32) / np.float32(255)
+    resized = [
+        np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.LANCZOS))
+        for picture in pictures
+    ]
+    return np.stack(resized).astype(np.float32) / np.float32(255)
+
+
+# --- truth -------------------------------------------------------------------------------------
+
+
+def _write_truth_of_stimuli(
+    file: Any, design: "Design", stimuli: _Stimuli, subject: int, content: "Content", seed: int
+) -> None:
+    """Write which stimuli the rows of the truth belong to, and what they show."""
+    file.attrs["seed"] = seed
+    file.attrs["scene_seed"] = scene_seed(seed)
+    file["nsd_id"] = design.subject_stimuli[subject - 1]
+    file["stimulus_name"] = [stimuli.names[k] for k in design.subject_stimuli[subject - 1]]
+    file["content/names"] = list(content.names)
+    file["content/groups"] = list(content.groups)
+    file["content/values"] = content.values
+    file["content/position"] = content.position
+
+
+def _write_truth_of_brain(group: Any, brain: "Brain", responses: "NDArray[np.float32]") -> None:
+    """Write noise-free responses, receptive fields, tunings and noise of one space.
+
+    ``responses`` and all arrays without a word about voxels have a row or column for each brain
+    voxel; ``early`` and ``higher`` hold the rows of receptive fields and tunings.
+    """
+    layout = brain.layout
+    group.attrs["reliability"] = brain.reliability
+    group["index"] = layout.index
+    group["hemisphere"] = layout.hemisphere
+    group["position"] = layout.position
+    group["stream"] = layout.stream
+    group["visual_area"] = brain.visual_area()
+    group["baseline"] = brain.baseline
+    group["signal_sd"] = brain.signal_sd
+    group["ncsnr"] = brain.ncsnr
+    group["responsive"] = brain.responsive
+    group["responses"] = responses[:, brain.responsive]
+    for name in ("x", "y", "sigma"):
+        group[f"early/{name}"] = getattr(brain.fields, name)
+    group["early/voxel"] = brain.early
+    for name in ("linear", "energy", "linear_share"):
+        group[f"early/{name}"] = getattr(brain.early_tuning, name)
+    group["higher/voxel"] = brain.higher
+    group["higher/groups"] = list(brain.higher_tuning.groups)
+    for name in ("weights", "shares", "position"):
+        group[f"higher/{name}"] = getattr(brain.higher_tuning, name)
+    noise = brain.noise
+    group["noise/sd"] = noise.sd
+    for name in ("data", "indices", "indptr"):
+        group[f"noise/smoothing/{name}"] = getattr(noise.smoothing, name)
+    for name in ("independent", "local", "common", "ar1", "session_shift"):
+        group["noise"].attrs[name] = getattr(noise, name)
+
+
+# --- pictures ----------------------------------------------------------------------------------
+
+
+def _scenes(n_stimuli: int, seed: int) -> _Stimuli:
+    """Return drawn scenes; stimulus k is scene k."""
+    import numpy as np
+
+    from vox2pix.phantom import scenes
+    from vox2pix.phantom.higher import scene_content
+
+    drawn = [scenes.scene(index, scene_seed(seed)) for index in range(n_stimuli)]
+
+    def picture(index: int, size: int) -> "NDArray[np.uint8]":
+        return np.rint(scenes.render(drawn[index], size) * 255).astype(np.uint8)
+
+    return _Stimuli(
+        picture=picture,
+        captions=tuple(scenes.captions(scene) for scene in drawn),
+        content=scene_content(drawn),
+        names=tuple(f"scene {index}" for index in range(n_stimuli)),
+    )
+
+
+def _own_pictures(folder: Path, captions: Path, design: "Design", seed: int) -> _Stimuli:
+    """Return a person's pictures: as many as the experiment shows, drawn at random."""
+    from vox2pix.phantom.higher import caption_content
+
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder: images names a folder of pictures.")
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_TYPES)
+    if len(files) < design.n_stimuli:
+        raise UserError(
+            f"{folder} holds {len(files)} pictures, and the experiment shows "
+            f"{design.n_stimuli}: give more pictures, fewer sessions or more repeats."
+        )
+    chosen = rng_for(seed, "pictures").permutation(len(files))[: design.n_stimuli]
+    files = [files[index] for index in sorted(chosen)]
+    known = _read_captions(captions)
+    lines = []
+    for path in files:
+        number = path.stem.lstrip("0") or path.stem
+        found = known.get(path.name) or known.get(path.stem) or known.get(number)
+        if not found:
+            raise UserError(f"{captions} has no caption of {path.name}: add one, or remove it.")
+        lines.append(tuple(found))
+    try:
+        content = caption_content(lines)
+    except ValueError as error:
+        raise UserError(f"{captions}: {error}; write captions that name what is seen.") from error
+
+    def picture(index: int, size: int) -> "NDArray[np.uint8]":
+        return _read_picture(files[index], size)
+
+    return _Stimuli(picture, tuple(lines), content, tuple(path.name for path in files))
+
+
+def _read_captions(path: Path) -> dict[str, list[str]]:
+    """Return the captions in a CSV or COCO file by stimulus id."""
+    captions: dict[str, list[str]] = {}
+    try:
+        if path.suffix.lower() == ".json":
+            for note in json.loads(path.read_text(encoding="utf-8"))["annotations"]:
+                captions.setdefault(str(note["image_id"]), []).append(str(note["caption"]))
+        else:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                for row in csv.DictReader(file):
+                    captions.setdefault(row["stimulus_id"], []).append(row["caption"])
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}): captions names a text file.") from error
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"{path} is no caption file: write a CSV with columns stimulus_id and caption, or "
+            "COCO's JSON with a list of annotations that have image_id and caption."
+        ) from error
+    return captions
+
+
+def _read_picture(path: Path, size: int) -> "NDArray[np.uint8]":
+    """Return the square middle of a picture at a size, RGB."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+    except OSError as error:
+        raise UserError(f"{path} is no readable picture: replace or remove it.") from error
+    side = min(upright.size)
+    left, top = (upright.width - side) // 2, (upright.height - side) // 2
+    middle = upright.crop((left, top, left + side, top + side))
+    return np.asarray(middle.resize((size, size), Image.Resampling.LANCZOS))
+
+
+# --- checks ------------------------------------------------------------------------------------
+
+
+def _checked_spaces(space: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the spaces asked for, in the order of ``SPACES``."""
+    asked = SPACES if space == "both" else (space,) if isinstance(space, str) else tuple(space)
+    unknown = [name for name in asked if name not in SPACES]
+    if unknown or not asked:
+        raise UserError(
+            f"space {', '.join(map(repr, unknown)) or 'is empty and'} is not known: "
+            f"choose {' or '.join(map(repr, SPACES))}, or 'both'."
+        )
+    return tuple(name for name in SPACES if name in asked)
+
+
+def _check_numbers(**numbers: int) -> None:
+    """Refuse numbers that are too small."""
+    smallest = {"n_early": 20, "n_ventral": 20, "picture_size": 16}
+    for name, value in numbers.items():
+        least = smallest.get(name, 1)
+        if value < least:
+            raise UserError(f"{name} is {value}: give {least} or more.")
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Report nothing."""

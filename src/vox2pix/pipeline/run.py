@@ -1,0 +1,175 @@
+"""A run: its stages, done in order, kept where nothing changed.
+
+A stage is done when its mark says so under the key of its settings and of the stages before it;
+what changed is computed again, the rest is kept. A stage that is killed goes on from its last
+whole shard.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel
+
+from vox2pix.config import Config, digest
+from vox2pix.data import Subject, open_folder, open_nsd
+from vox2pix.diffusion import LatentDiffusion
+from vox2pix.pipeline.reporter import Reporter, Silent
+from vox2pix.store import RunFolder, machine, write_json, write_text
+
+
+@dataclass
+class Run:
+    """One experiment in its folder.
+
+    Parameters
+    ----------
+    config : Config
+        What to do.
+    folder : RunFolder
+        Where.
+    reporter : Reporter
+        Who is told.
+    """
+
+    config: Config
+    folder: RunFolder
+    reporter: Reporter = field(default_factory=Silent)
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+    @property
+    def cache(self) -> Path:
+        """The features that the runs beside this one share."""
+        return self.path.parent / "cache" / "features"
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The subject, opened; responses are read when asked for."""
+        return open_subject(self.config, self.path)
+
+    @cached_property
+    def model(self) -> LatentDiffusion:
+        """The diffusion model, loaded."""
+        wanted, compute = self.config.model, self.config.compute
+        return LatentDiffusion.from_pretrained(
+            wanted.name, wanted.revision, device=compute.device, dtype=compute.dtype
+        )
+
+    @cached_property
+    def test_ids(self) -> tuple[str, ...]:
+        """The test stimuli that are drawn and scored."""
+        return self.subject.test.stimulus_ids[: self.config.data.max_test_stimuli]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run.
+
+    Attributes
+    ----------
+    name : str
+        Name of its mark.
+    title : str
+        What it does, for people.
+    work : callable
+        Does it; returns the files, relative to the run folder, that the mark vouches for.
+    settings : callable
+        Picks from the config what changes its result.
+    """
+
+    name: str
+    title: str
+    work: Callable[[Run], Sequence[str]]
+    settings: Callable[[Config], Sequence[Any]]
+
+
+def stage_keys(stages: Sequence[Stage], config: Config) -> dict[str, str]:
+    """Return the key of each stage: its settings and those of all stages before it.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+        In the order in which they run.
+    config : Config
+        The experiment.
+    """
+    keys: dict[str, str] = {}
+    before = ""
+    for stage in stages:
+        settings = [
+            s.model_dump(mode="json") if isinstance(s, BaseModel) else s
+            for s in stage.settings(config)
+        ]
+        keys[stage.name] = before = digest([before, stage.name, settings])
+    return keys
+
+
+def carry_out(
+    stages: Sequence[Stage], config: Config, path: Path, reporter: Reporter | None = None
+) -> Run:
+    """Carry out what is left of a run.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+        In the order in which they run.
+    config : Config
+        The experiment.
+    path : Path
+        The run folder. What it holds already under the same settings is kept.
+    reporter : Reporter, optional
+        Who is told.
+
+    Raises
+    ------
+    UserError
+        If input is wrong, or another run is at work in the folder.
+    """
+    run = Run(config, RunFolder(path), reporter or Silent())
+    keys = stage_keys(stages, config)
+    with run.folder.lock():
+        write_text(path / "config.toml", _as_toml(config))
+        write_json(path / "provenance.json", {"settings": keys, "machine": machine()})
+        for stage in stages:
+            if run.folder.is_done(stage.name, keys[stage.name]):
+                run.reporter.say(f"{stage.title}: done before, kept")
+                continue
+            if run.folder.was_done(stage.name):
+                run.reporter.say(f"{stage.title}: settings or files changed, done again")
+            run.folder.mark_done(stage.name, keys[stage.name], stage.work(run))
+    return run
+
+
+def open_subject(config: Config, run_path: Path) -> Subject:
+    """Open the subject that an experiment names.
+
+    Parameters
+    ----------
+    config : Config
+        The experiment.
+    run_path : Path
+        The run folder; a simulated subject lies in it.
+
+    Raises
+    ------
+    UserError
+        If the data are missing or faulty.
+    """
+    data = config.data
+    if data.source == "folder":
+        return open_folder(data.root(run_path))
+    rois = tuple(dict.fromkeys(config.decode.z + config.decode.c))
+    root = data.root(run_path)
+    return open_nsd(root, data.subject, data.sessions, rois, data.space, data.betas)
+
+
+def _as_toml(config: Config) -> str:
+    """Write the resolved experiment so that it can be run again."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))

@@ -1,0 +1,419 @@
+"""The run folder: arrays, tables and marks that survive a kill at any moment.
+
+Whatever appears under its own name is complete: files are written beside their place and renamed
+into it, and a shard of an array counts only once its mark, with the checksum of its values, is
+there. Readers check what they read.
+"""
+
+import csv
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from vox2pix.errors import UserError
+
+# --- files -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a name to write to; on success the file takes its place at ``path``.
+
+    Parameters
+    ----------
+    path : Path
+        Where the file shall appear; its folder is made.
+
+    Yields
+    ------
+    Path
+        A hidden name in the same folder, with the same suffix.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, indented, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows with the same keys as CSV, whole or not at all."""
+    buffer = StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, buffer.getvalue())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; run the stage that writes it again.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it and run again.") from None
+
+
+def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write named arrays as safetensors, whole or not at all."""
+    from safetensors.numpy import save_file
+
+    with replacing(path) as partial:
+        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial)
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read named arrays from safetensors.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; run the stage that writes it again.") from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it and run again.") from None
+
+
+def checksum(array: NDArray[Any]) -> str:
+    """Return 16 hex digits of an array's type, shape and values."""
+    array = np.ascontiguousarray(array)
+    state = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=8)
+    state.update(array.reshape(-1).view(np.uint8).data)
+    return state.hexdigest()
+
+
+# --- arrays that are written piece by piece ------------------------------------------------------
+
+
+class ShardedArray:
+    """An array of a known shape, written shard by shard along its first axis (zarr).
+
+    Parameters
+    ----------
+    folder : Path
+        Where it lies; opened if it is there and fits, made anew otherwise.
+    shape : tuple of int
+        Of the whole array.
+    dtype : dtype
+        Of its values.
+    shard_size : int
+        Rows of a shard, the unit of writing and of resuming.
+    """
+
+    def __init__(
+        self, folder: Path, shape: tuple[int, ...], dtype: DTypeLike, shard_size: int
+    ) -> None:
+        import zarr
+
+        self.folder, self.shape, self.shard_size = folder, shape, shard_size
+        self.n_shards = -(-shape[0] // shard_size)
+        self._array = zarr.open_array(
+            folder / "values",
+            mode="a",
+            shape=shape,
+            dtype=np.dtype(dtype),
+            chunks=(min(shard_size, shape[0]), *shape[1:]),
+        )
+
+    def rows(self, shard: int) -> slice:
+        """Return the rows of a shard."""
+        return slice(shard * self.shard_size, min((shard + 1) * self.shard_size, self.shape[0]))
+
+    def pending(self) -> list[int]:
+        """List the shards that are not there, or not as they were written."""
+        return [shard for shard in range(self.n_shards) if not self._sound(shard)]
+
+    def write(self, shard: int, values: NDArray[Any]) -> None:
+        """Write a shard, then its mark.
+
+        Raises
+        ------
+        ValueError
+            If ``values`` have another shape than the shard.
+        """
+        rows = self.rows(shard)
+        expected = (rows.stop - rows.start, *self.shape[1:])
+        if values.shape != expected:
+            raise ValueError(f"Shard {shard} has shape {expected}, not {values.shape}.")
+        values = values.astype(self._array.dtype, copy=False)
+        self._mark(shard).unlink(missing_ok=True)
+        self._array[rows] = values
+        write_text(self._mark(shard), checksum(values))
+
+    def read(self, shard: int | None = None) -> NDArray[Any]:
+        """Return a shard, or the whole array.
+
+        Raises
+        ------
+        UserError
+            If a shard is not there or damaged.
+        """
+        shards = range(self.n_shards) if shard is None else (shard,)
+        for each in shards:
+            if not self._sound(each):
+                raise UserError(
+                    f"Shard {each} of {self.folder} is missing or damaged; run again to redo it."
+                )
+        return np.asarray(self._array[:] if shard is None else self._array[self.rows(shard)])
+
+    def _mark(self, shard: int) -> Path:
+        return self.folder / "done" / f"{shard:05d}"
+
+    def _sound(self, shard: int) -> bool:
+        """Tell whether a shard holds what its mark says."""
+        mark = self._mark(shard)
+        if not mark.exists():
+            return False
+        try:
+            return checksum(np.asarray(self._array[self.rows(shard)])) == mark.read_text()
+        except (OSError, ValueError, RuntimeError):
+            return False
+
+
+class KeyedRows:
+    """Rows of numbers, each under a key that names its content; shared by runs and subjects.
+
+    A batch of rows is one safetensors file. Nothing is ever changed, so that any number of
+    processes may add at once; the worst they can do is to compute a row twice.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files lie; made when the first rows are added.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._places: dict[str, tuple[Path, int]] = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            self._index(path)
+
+    def missing(self, keys: Sequence[str]) -> list[str]:
+        """List the keys without a row, each once, in the order given."""
+        return [key for key in dict.fromkeys(keys) if key not in self._places]
+
+    def add(self, keys: Sequence[str], rows: NDArray[Any]) -> None:
+        """Write rows.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many rows as keys.
+        """
+        from safetensors.numpy import save_file
+
+        if len(keys) != len(rows):
+            raise ValueError(f"{len(keys)} keys for {len(rows)} rows.")
+        name = hashlib.blake2b("".join(keys).encode(), digest_size=8).hexdigest()
+        path = self.folder / f"{name}.safetensors"
+        told = {"keys": json.dumps(list(keys)), "checksum": checksum(rows)}
+        with replacing(path) as partial:
+            save_file({"rows": np.ascontiguousarray(rows)}, partial, metadata=told)
+        self._index(path)
+
+    def load(self, keys: Sequence[str]) -> NDArray[Any]:
+        """Return the rows of ``keys`` in their order.
+
+        Raises
+        ------
+        UserError
+            If a key has no row.
+        """
+        absent = self.missing(keys)
+        if absent:
+            raise UserError(f"{self.folder} lacks {len(absent)} rows; run again to compute them.")
+        wanted: dict[Path, list[tuple[int, int]]] = {}
+        for position, key in enumerate(keys):
+            path, row = self._places[key]
+            wanted.setdefault(path, []).append((position, row))
+        out: NDArray[Any] | None = None
+        for path, pairs in wanted.items():
+            rows = load_arrays(path)["rows"]
+            if out is None:
+                out = np.empty((len(keys), *rows.shape[1:]), rows.dtype)
+            positions, places = zip(*pairs, strict=True)
+            out[list(positions)] = rows[list(places)]
+        if out is None:
+            raise ValueError("No keys were given.")
+        return out
+
+    def _index(self, path: Path) -> None:
+        """Learn the keys of a file; one that is damaged is removed, to be computed again."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy") as file:
+                told = file.metadata()
+                sound = checksum(file.get_tensor("rows")) == told["checksum"]
+        except (OSError, SafetensorError, KeyError, TypeError):
+            sound = False
+        if not sound:
+            path.unlink(missing_ok=True)
+            return
+        for row, key in enumerate(json.loads(told["keys"])):
+            self._places[key] = (path, row)
+
+
+# --- the run folder ------------------------------------------------------------------------------
+
+
+class RunFolder:
+    """One run's folder: which stages are done, under which settings.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; made if it is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"The run folder {path} cannot be made: {error.strerror}.") from None
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other runs out of the folder; the lock ends with the process, however it ends.
+
+        Raises
+        ------
+        UserError
+            If another run holds it, or the folder cannot be written to.
+        """
+        try:
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written to: {error.strerror}.") from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(
+                    f"Another run is at work in {self.path}; wait for it, or name another folder."
+                ) from None
+            yield
+
+    def is_done(self, stage: str, key: str) -> bool:
+        """Tell whether a stage was finished under this key, and its outputs are as it left them."""
+        mark = self._mark(stage)
+        if not mark.exists():
+            return False
+        told = read_json(mark)
+        return told["key"] == key and all(
+            (self.path / name).exists() and file_hash(self.path / name) == digits
+            for name, digits in told["outputs"].items()
+        )
+
+    def was_done(self, stage: str) -> bool:
+        """Tell whether a stage was ever finished here, under whatever settings."""
+        return self._mark(stage).exists()
+
+    def mark_done(self, stage: str, key: str, outputs: Sequence[str] = ()) -> None:
+        """Record that a stage is finished, with the checksums of the files that it wrote."""
+        hashes = {name: file_hash(self.path / name) for name in outputs}
+        write_json(self._mark(stage), {"key": key, "outputs": hashes})
+
+    def _mark(self, stage: str) -> Path:
+        return self.path / "stages" / f"{stage}.json"
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- provenance ----------------------------------------------------------------------------------
+
+_PACKAGES = ("vox2pix", "torch", "diffusers", "transformers", "numpy", "scipy", "scikit-learn")
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine and the software: what a figure or a run was made with."""
+    import psutil
+
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": psutil.cpu_count(logical=True),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "git_revision": _git_revision(),
+        "command": sys.argv,
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    """Return the revision of the source tree that this code runs from, if it is one."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,560 @@
+"""The NSD reader against a plain one made of h5py, nibabel and scipy, value for value."""
+
+import json
+import shutil
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy.io import loadmat, savemat
+
+from vox2pix.data import open_nsd
+from vox2pix.errors import UserError
+
+BETAS = "betas_fithrf_GLMdenoise_RR"
+
+
+def plain_design(root, subject=1):
+    """Return the 1-based 73k ids in time order and the shared ones, by scipy alone."""
+    mat = loadmat(root / "nsddata/experiments/nsd/nsd_expdesign.mat")
+    order, images = mat["masterordering"][0], mat["subjectim"][subject - 1]
+    return [int(images[i - 1]) for i in order], set(mat["sharedix"][0].tolist())
+
+
+def plain_betas(root, where, sessions=(1, 2), subject=1):
+    """Return percent signal change (n_trials, n_voxels) at x, y, z, one voxel after the other."""
+    folder = root / f"nsddata_betas/ppdata/subj{subject:02d}/func1pt8mm/{BETAS}"
+    rows = []
+    for session in sessions:
+        path = folder / f"betas_session{session:02d}.hdf5"
+        if path.exists():
+            with h5py.File(path) as file:
+                volumes = file["betas"][:]
+            columns = [volumes[:, z, y, x] for x, y, z in where]
+        else:
+            volumes = np.asarray(nib.load(path.with_suffix(".nii.gz")).dataobj)
+            columns = [volumes[x, y, z, :] for x, y, z in where]
+        rows.append(np.stack(columns, axis=1) / 300)
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize(
+    ("volume", "chunks"),
+    [
+        ("hdf5", (12, 1, 1, 1)),
+        ("hdf5", None),
+        ("hdf5", (1, 7, 6, 5)),
+        ("hdf5", (5, 2, 3, 2)),
+        ("nifti", None),
+    ],
+)
+def test_betas_equal_a_plain_reader(nsd, volume, chunks):
+    tree = nsd(volume=volume, chunks=chunks)
+    subject = open_nsd(tree.root)
+    where = subject.voxels[["x", "y", "z"]].to_numpy()
+    labels = nib.load(tree.rois / "streams.nii.gz").get_fdata()
+    assert {tuple(v) for v in where.tolist()} == {
+        tuple(v) for v in np.argwhere((labels == 1) | (labels == 5)).tolist()
+    }
+    ids, shared = plain_design(tree.root)
+    expected = plain_betas(tree.root, where)
+    is_test = np.array([i in shared for i in ids[:24]])
+    assert 0 < is_test.sum() < 24
+    np.testing.assert_allclose(subject.test.betas(), expected[is_test], rtol=1e-6)
+    np.testing.assert_allclose(subject.train.betas(), expected[~is_test], rtol=1e-6)
+    early = np.array([labels[tuple(v)] == 1 for v in where])
+    np.testing.assert_array_equal(subject.voxel_mask("early"), early)
+    np.testing.assert_allclose(
+        subject.train.betas("early"), expected[~is_test][:, early], rtol=1e-6
+    )
+    assert subject.train.betas().dtype == np.float32
+
+
+def test_blocks_smaller_than_a_session(nsd, monkeypatch):
+    monkeypatch.setattr("vox2pix.data.volumes._BLOCK_BYTES", 1000)
+    for i, options in enumerate([{"chunks": None}, {"volume": "nifti"}, {"chunks": (5, 2, 3, 2)}]):
+        tree = nsd(**options)
+        subject = open_nsd(tree.root, rois="all")
+        where = subject.voxels[["x", "y", "z"]].to_numpy()
+        assert len(where) == tree.mask.sum(), i
+        whole = subject.select(np.ones(24, bool))
+        np.testing.assert_allclose(whole.betas(), plain_betas(tree.root, where), rtol=1e-6)
+        shutil.rmtree(tree.root)
+
+
+def test_trials_are_those_of_the_design(nsd):
+    tree = nsd(subject=2)
+    subject = open_nsd(tree.root, subject=2)
+    ids, shared = plain_design(tree.root, subject=2)
+    trials = subject.trials
+    assert list(trials["stimulus_id"]) == [f"{i - 1:05d}" for i in ids[:24]]
+    assert list(trials["split"]) == ["test" if i in shared else "train" for i in ids[:24]]
+    assert list(trials["session"]) == [1] * 12 + [2] * 12
+    assert list(trials["run"]) == ([1] * 6 + [2] * 6) * 2
+    assert subject.name == "subj02"
+    assert subject.sessions == (1, 2)
+    assert set(subject.test.stimulus_ids) == {f"{i - 1:05d}" for i in shared}
+
+
+def test_a_later_session_alone_keeps_its_place_in_the_design(nsd):
+    tree = nsd()
+    subject = open_nsd(tree.root, sessions=[2])
+    ids, _ = plain_design(tree.root)
+    assert list(subject.trials["stimulus_id"]) == [f"{i - 1:05d}" for i in ids[12:24]]
+    where = subject.voxels[["x", "y", "z"]].to_numpy()
+    whole = subject.select(np.ones(12, bool))
+    np.testing.assert_allclose(
+        whole.betas(), plain_betas(tree.root, where, sessions=[2]), rtol=1e-6
+    )
+    assert open_nsd(tree.root, sessions=1).sessions == (1,)
+
+
+def test_without_responses_tsv_the_run_is_unknown(nsd):
+    tree = nsd()
+    (tree.root / "nsddata/ppdata/subj01/behav/responses.tsv").unlink()
+    assert set(open_nsd(tree.root).trials["run"]) == {0}
+
+
+def test_mean_betas_average_the_repeats(nsd):
+    subject = open_nsd(nsd().root)
+    for split in (subject.train, subject.test):
+        single = split.betas("ventral").astype(float)
+        expected = [
+            single[(split.trials["stimulus_id"] == i).to_numpy()].mean(axis=0)
+            for i in split.stimulus_ids
+        ]
+        np.testing.assert_allclose(split.mean_betas("ventral"), expected, rtol=1e-5, atol=1e-6)
+        assert split.repeats.tolist() == [2] * len(split.stimulus_ids)
+
+
+def test_iter_betas_goes_session_by_session(nsd):
+    subject = open_nsd(nsd().root)
+    parts = list(subject.train.iter_betas("early"))
+    assert [set(trials["session"]) for trials, _ in parts] == [{1}, {2}]
+    np.testing.assert_array_equal(
+        np.concatenate([betas for _, betas in parts]), subject.train.betas("early")
+    )
+    assert [i for trials, _ in parts for i in trials.index] == list(range(subject.train.n_trials))
+
+
+@pytest.mark.parametrize(
+    ("roi", "atlas", "labels"),
+    [
+        ("V1v", "prf-visualrois", [1]),
+        ("V1v+V1d", "prf-visualrois", [1, 2]),
+        ("Kastner2015:V1v", "Kastner2015", [1]),
+        ("IPS0", "Kastner2015", [3]),
+        ("ecc4+", "prf-eccrois", [2]),
+        ("FFA-1", "floc-faces", [2]),
+        ("nsdgeneral", "nsdgeneral", [1]),
+        ("streams", "streams", [1, 2, 3, 4, 5, 6, 7]),
+    ],
+)
+def test_regions_of_any_atlas(nsd, roi, atlas, labels):
+    tree = nsd()
+    subject = open_nsd(tree.root, rois=[roi])
+    image = np.asarray(nib.load(tree.rois / f"{atlas}.nii.gz").dataobj)
+    where = np.argwhere(np.isin(image, labels))
+    np.testing.assert_array_equal(subject.voxels[["x", "y", "z"]].to_numpy(), where)
+    assert subject.voxel_mask(roi).all()
+
+
+def test_unions_of_regions(nsd):
+    subject = open_nsd(nsd().root, rois=("early", "ventral", "V1v+ecc4+"))
+    assert subject.rois == ("early", "ventral", "V1v", "ecc4+")
+    either = subject.voxel_mask("early") | subject.voxel_mask("ecc4+")
+    np.testing.assert_array_equal(subject.voxel_mask("early+ecc4+"), either)
+    np.testing.assert_array_equal(subject.voxel_mask(["early", "ecc4+"]), either)
+    np.testing.assert_array_equal(subject.voxel_mask("ecc4++early"), either)
+    assert subject.voxel_mask("all").all()
+
+
+def test_all_voxels_beside_named_regions(nsd):
+    tree = nsd()
+    subject = open_nsd(tree.root, rois=("all", "early"))
+    union = (tree.mask > 0) | (tree.atlases["streams"] == 1)
+    np.testing.assert_array_equal(subject.voxels[["x", "y", "z"]], np.argwhere(union))
+    assert subject.rois == ("early",)
+    assert subject.voxel_mask("early").sum() == (tree.atlases["streams"] == 1).sum()
+
+
+def test_ncsnr_and_noise_ceiling(nsd):
+    tree = nsd()
+    subject = open_nsd(tree.root)
+    where = tuple(subject.voxels[["x", "y", "z"]].to_numpy().T)
+    ncsnr = nib.load(tree.folder / "ncsnr.nii.gz").get_fdata()[where]
+    np.testing.assert_allclose(subject.voxels["ncsnr"], ncsnr, rtol=1e-6)
+    expected = 100 * ncsnr**2 / (ncsnr**2 + 1 / 3)
+    np.testing.assert_allclose(subject.noise_ceiling("all", 3), expected, rtol=1e-6)
+    early = subject.voxel_mask("early")
+    by_test_repeats = 100 * ncsnr**2 / (ncsnr**2 + 1 / 2)  # each test stimulus came twice
+    np.testing.assert_allclose(subject.noise_ceiling("early"), by_test_repeats[early], rtol=1e-6)
+
+
+def test_ncsnr_is_nan_without_its_file(nsd):
+    tree = nsd()
+    (tree.folder / "ncsnr.nii.gz").unlink()
+    subject = open_nsd(tree.root)
+    assert subject.voxels["ncsnr"].isna().all()
+    assert np.isnan(subject.noise_ceiling("early", 3)).all()
+
+
+def test_space_of_the_volume(nsd):
+    subject = open_nsd(nsd().root)
+    assert subject.shape == (5, 6, 7)
+    assert subject.space == "func1pt8mm"
+    np.testing.assert_allclose(subject.affine, np.diag([1.8, 1.8, 1.8, 1]))
+
+
+def test_surface_equals_a_plain_reader(nsd):
+    tree = nsd(surface=True)
+    subject = open_nsd(tree.root, space="fsaverage5", rois=("early", "lateral"))
+    label = tree.root / "nsddata/freesurfer/fsaverage5/label"
+    columns, ncsnr, places, early = [], [], [], []
+    for hemi in ("lh", "rh"):
+        labels = nib.load(label / f"{hemi}.streams.mgz").get_fdata()[:, 0, 0]
+        vertices = np.flatnonzero((labels == 1) | (labels == 6))
+        sessions = [
+            nib.load(tree.surface / f"{hemi}.betas_session{s:02d}.mgh").get_fdata()[:, 0, 0, :]
+            for s in (1, 2)
+        ]
+        columns += [np.concatenate([s[v] for s in sessions]) for v in vertices]
+        ncsnr += nib.load(tree.surface / f"{hemi}.ncsnr.mgh").get_fdata()[vertices, 0, 0].tolist()
+        places += [(hemi, v) for v in vertices]
+        early += (labels[vertices] == 1).tolist()
+    whole = subject.select(np.ones(24, bool))
+    np.testing.assert_allclose(whole.betas(), np.stack(columns, axis=1), rtol=1e-6)
+    np.testing.assert_allclose(subject.voxels["ncsnr"], ncsnr, rtol=1e-6)
+    assert list(subject.voxels[["hemi", "vertex"]].itertuples(index=False, name=None)) == places
+    np.testing.assert_array_equal(subject.voxel_mask("early"), early)
+    assert subject.shape == (10_242, 10_242)
+    assert subject.affine is None
+
+
+def test_all_vertices(nsd):
+    tree = nsd(surface=True)
+    subject = open_nsd(tree.root, space="fsaverage5", rois="all", sessions=1)
+    assert len(subject.voxels) == 2 * 10_242
+    right = nib.load(tree.surface / "rh.betas_session01.mgh").get_fdata()[17, 0, 0]
+    betas = subject.select(np.ones(12, bool)).betas()
+    np.testing.assert_allclose(betas[:, 10_242 + 17], right, rtol=1e-6)
+
+
+def test_pictures(nsd):
+    tree = nsd()
+    subject = open_nsd(tree.root)
+    ids = [subject.test.stimulus_ids[2], subject.train.stimulus_ids[0]]
+    with h5py.File(tree.root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5") as file:
+        originals = [file["imgBrick"][int(i)] for i in ids]
+    pictures = subject.pictures(ids)
+    assert pictures.dtype == np.float32
+    np.testing.assert_allclose(pictures, np.stack(originals) / 255, atol=1e-7)
+    small = [Image.fromarray(o).resize((9, 9), Image.Resampling.LANCZOS) for o in originals]
+    np.testing.assert_allclose(
+        subject.pictures(ids, size=9), np.stack([np.asarray(s) for s in small]) / 255, atol=1e-7
+    )
+    assert subject.pictures([], size=9).shape == (0, 9, 9, 3)
+
+
+def test_captions_come_by_way_of_coco(nsd):
+    tree = nsd()
+    subject = open_nsd(tree.root)
+    ids = subject.train.stimulus_ids
+    info = pd.read_csv(tree.root / "nsddata/experiments/nsd/nsd_stim_info_merged.csv")
+    assert subject.has_captions
+    for stimulus_id, captions in zip(ids, subject.captions(ids), strict=True):
+        row = info[info["nsdId"] == int(stimulus_id)].iloc[0]
+        path = tree.root / f"nsddata_stimuli/stimuli/nsd/annotations/captions_{row.cocoSplit}.json"
+        found = [
+            " ".join(a["caption"].split())
+            for a in json.loads(path.read_text())["annotations"]
+            if a["image_id"] == row.cocoId
+        ]
+        assert list(captions) == found
+        assert len(captions) == 5
+
+
+def test_no_captions(nsd):
+    tree = nsd()
+    shutil.rmtree(tree.root / "nsddata_stimuli/stimuli/nsd/annotations")
+    assert not open_nsd(tree.root).has_captions
+
+
+def test_opening_reads_no_betas(nsd, monkeypatch):
+    tree = nsd(surface=True)
+
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("betas were read")
+
+    for name in ("read_hdf5", "read_nifti", "read_mgh"):
+        monkeypatch.setattr(f"vox2pix.data.nsd.{name}", refuse)
+    subject = open_nsd(tree.root)
+    open_nsd(tree.root, space="fsaverage5")
+    with pytest.raises(AssertionError, match="betas were read"):
+        subject.train.betas()
+
+
+# Faults, each with its sentence
+
+
+def test_missing_session(nsd):
+    tree = nsd(n_sessions=3)
+    (tree.folder / "betas_session02.hdf5").unlink()
+    with pytest.raises(UserError, match=r"betas_session02\.hdf5 does not exist"):
+        open_nsd(tree.root)
+    with pytest.raises(UserError, match=r"betas_session04\.hdf5 does not exist"):
+        open_nsd(tree.root, sessions=[1, 4])
+    assert open_nsd(tree.root, sessions=[1, 3]).sessions == (1, 3)
+
+
+def test_no_session(nsd):
+    tree = nsd()
+    for file in tree.folder.glob("betas_session*"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"has no session file \(betas_session01"):
+        open_nsd(tree.root)
+
+
+@pytest.mark.parametrize("sessions", [0, [], [0, 1], [1, 1]])
+def test_senseless_sessions(nsd, sessions):
+    with pytest.raises(UserError, match="names no sessions"):
+        open_nsd(nsd().root, sessions=sessions)
+
+
+@pytest.mark.parametrize("keep", [0, 100, 3000])
+def test_truncated_hdf5(nsd, keep):
+    tree = nsd()
+    path = tree.folder / "betas_session02.hdf5"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"betas_session02\.hdf5 is truncated or is no HDF5"):
+        open_nsd(tree.root)
+
+
+def test_truncated_nifti_is_found_on_reading(nsd):
+    tree = nsd(volume="nifti")
+    path = tree.folder / "betas_session02.nii.gz"
+    path.write_bytes(path.read_bytes()[:2000])
+    subject = open_nsd(tree.root)
+    with pytest.raises(UserError, match=r"betas_session02\.nii\.gz is truncated or is no image"):
+        subject.train.betas()
+
+
+def test_empty_nifti(nsd):
+    tree = nsd(volume="nifti")
+    (tree.folder / "betas_session01.nii.gz").write_bytes(b"")
+    with pytest.raises(UserError, match=r"betas_session01\.nii\.gz is truncated or is no image"):
+        open_nsd(tree.root)
+
+
+def test_truncated_mgh(nsd):
+    tree = nsd(surface=True)
+    path = tree.surface / "rh.betas_session02.mgh"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(UserError, match=r"rh\.betas_session02\.mgh is truncated \(5000 of "):
+        open_nsd(tree.root, space="fsaverage5")
+
+
+def rewrite_hdf5(path, change, name="betas"):
+    with h5py.File(path) as file:
+        values = file["betas"][:]
+    with h5py.File(path, "w") as file:
+        file[name] = change(values)
+
+
+def test_wrong_shapes(nsd):
+    tree = nsd(n_sessions=3)
+    path = tree.folder / "betas_session02.hdf5"
+    rewrite_hdf5(path, lambda b: b[:-1])
+    with pytest.raises(
+        UserError, match=r"betas_session02\.hdf5 holds 11 trials of 5 x 6 x 7 voxels, the other "
+        "sessions 12 trials",
+    ):  # fmt: skip
+        open_nsd(tree.root)
+    rewrite_hdf5(path, lambda b: b[0])
+    with pytest.raises(UserError, match=r"has shape \(7, 6, 5\), not \(n_trials, Z, Y, X\)"):
+        open_nsd(tree.root)
+    rewrite_hdf5(path, lambda b: b, name="data")
+    with pytest.raises(UserError, match=r"has no array 'betas' \(it holds: data\)"):
+        open_nsd(tree.root)
+
+
+def test_volumes_in_another_order_of_axes(nsd):
+    tree = nsd()
+    for session in (1, 2):
+        rewrite_hdf5(
+            tree.folder / f"betas_session{session:02d}.hdf5", lambda b: b.transpose(0, 3, 2, 1)
+        )
+    with pytest.raises(UserError, match=r"has shape \(5, 6, 7\), the betas in .* \(7, 6, 5\)"):
+        open_nsd(tree.root)
+
+
+def test_all_sessions_cut_short_contradict_the_design(nsd):
+    tree = nsd()
+    for session in (1, 2):
+        rewrite_hdf5(tree.folder / f"betas_session{session:02d}.hdf5", lambda b: b[:-1])
+    with pytest.raises(UserError, match="orders 36 trials, which does not fit session 2 with 11"):
+        open_nsd(tree.root)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinite_responses(nsd, value):
+    tree = nsd()
+    subject = open_nsd(tree.root)
+    x, y, z = subject.voxels[["x", "y", "z"]].iloc[3]
+
+    def spoil(betas):
+        betas = betas.astype(np.float32)
+        betas[7, z, y, x] = value
+        return betas
+
+    rewrite_hdf5(tree.folder / "betas_session02.hdf5", spoil)
+    with pytest.raises(
+        UserError,
+        match=r"session02\.hdf5 holds 1 NaN or infinite responses \(the first in trial 8 of "
+        r"session 2, voxel 4 ",
+    ):
+        subject.train.betas()
+    others = [roi for roi in subject.rois if not subject.voxels[roi].iloc[3]]
+    subject.train.betas(others)  # the bad voxel is not asked for
+
+
+def test_float_volumes_are_percent_already(nsd):
+    tree = nsd()
+    before = open_nsd(tree.root).train.betas()
+    for session in (1, 2):
+        rewrite_hdf5(
+            tree.folder / f"betas_session{session:02d}.hdf5", lambda b: b.astype(np.float32) / 300
+        )
+    np.testing.assert_allclose(open_nsd(tree.root).train.betas(), before, rtol=1e-6)
+
+
+def test_unknown_roi(nsd):
+    tree = nsd()
+    with pytest.raises(UserError, match="there is no ROI 'erly'; did you mean early"):
+        open_nsd(tree.root, rois="erly")
+    with pytest.raises(UserError, match=r"'V1'; did you mean .*V1[dv]"):
+        open_nsd(tree.root, rois="early+V1")
+    with pytest.raises(UserError, match=r"without a ROI 'Ventrl'; did you mean ventral\?"):
+        open_nsd(tree.root).voxel_mask("Ventrl")
+    with pytest.raises(UserError, match=r"'qqq'; known: all, early, ventral\."):
+        open_nsd(tree.root).train.betas("qqq")
+
+
+def test_missing_label_names(nsd):
+    tree = nsd()
+    (tree.lists / "streams.mgz.ctab").unlink()
+    with pytest.raises(UserError, match=r"label names are missing: .*streams\.mgz\.ctab"):
+        open_nsd(tree.root)
+    (tree.lists / "streams.mgz.ctab").write_text("0 Unknown\none early\n")
+    with pytest.raises(UserError, match=r"ctab, line 2: 'one early' is not a label number"):
+        open_nsd(tree.root)
+
+
+def test_empty_roi(nsd):
+    tree = nsd()
+    with pytest.raises(UserError, match=r"ROI 'FFA-2' is empty: .*floc-faces\.nii\.gz"):
+        open_nsd(tree.root, rois=("early", "FFA-2"))
+
+
+def test_unknown_subject_space_and_betas(nsd):
+    tree = nsd()
+    with pytest.raises(UserError, match="has no subject 'subj09'; there is: subj01"):
+        open_nsd(tree.root, subject=9)
+    with pytest.raises(UserError, match="has no space 'func1mm'; there is: func1pt8mm"):
+        open_nsd(tree.root, space="func1mm")
+    with pytest.raises(UserError, match=f"no version of the betas 'b4'; there is: {BETAS}"):
+        open_nsd(tree.root, betas="b4")
+    with pytest.raises(UserError, match="does not exist: name the folder that holds NSD"):
+        open_nsd(tree.root / "nowhere")
+
+
+def change_design(root, **changes):
+    path = root / "nsddata/experiments/nsd/nsd_expdesign.mat"
+    mat = {k: v for k, v in loadmat(path).items() if not k.startswith("__")}
+    savemat(path, {k: changes[k](v) if k in changes else v for k, v in mat.items()})
+
+
+def test_indices_off_by_one(nsd):
+    tree = nsd()
+    change_design(tree.root, masterordering=lambda order: order - 1)
+    with pytest.raises(UserError, match="masterordering holds 0, but its numbers count from 1"):
+        open_nsd(tree.root)
+    change_design(tree.root, masterordering=lambda order: order + 2)
+    with pytest.raises(UserError, match=r"masterordering holds 13, but .* and at most 12"):
+        open_nsd(tree.root)
+    change_design(tree.root, masterordering=lambda order: order - 1)
+    open_nsd(tree.root)
+    change_design(tree.root, subjectim=lambda images: images - images[0].min())
+    with pytest.raises(UserError, match="subjectim holds 0, but its numbers count from 1"):
+        open_nsd(tree.root)
+
+
+def test_stimuli_beyond_the_pictures(nsd):
+    tree = nsd()
+    change_design(tree.root, subjectim=lambda images: images + 20)
+    (tree.root / "nsddata/ppdata/subj01/behav/responses.tsv").unlink()
+    with pytest.raises(UserError, match=r"names stimulus \d+ .* holds 40: an index is off by one"):
+        open_nsd(tree.root)
+
+
+def change_responses(tree, change):
+    path = tree.root / "nsddata/ppdata/subj01/behav/responses.tsv"
+    change(pd.read_csv(path, sep="\t")).to_csv(path, sep="\t", index=False)
+
+
+def test_responses_that_contradict_the_design(nsd):
+    tree = nsd()
+    change_responses(tree, lambda t: t.assign(**{"73KID": t["73KID"] - 1}))
+    with pytest.raises(UserError, match=r"says that trial 1 of session 1 showed stimulus \d+ "):
+        open_nsd(tree.root)
+
+
+def test_responses_cut_short_doubled_or_damaged(nsd):
+    tree = nsd()
+    path = tree.root / "nsddata/ppdata/subj01/behav/responses.tsv"
+    original = path.read_text()
+    change_responses(tree, lambda t: t.iloc[:-1])
+    with pytest.raises(UserError, match="lists 11 trials of session 2, its betas hold 12"):
+        open_nsd(tree.root)
+    path.write_text(original)
+    change_responses(tree, lambda t: pd.concat([t, t.iloc[[4]]]))
+    with pytest.raises(UserError, match="lists session 1, run 1, trial 5 twice"):
+        open_nsd(tree.root)
+    path.write_text("SESSION\tRUN\n1\t1\n")
+    with pytest.raises(UserError, match="has no integer columns"):
+        open_nsd(tree.root)
+
+
+def test_damaged_design(nsd):
+    tree = nsd()
+    path = tree.root / "nsddata/experiments/nsd/nsd_expdesign.mat"
+    original = path.read_bytes()
+    path.write_bytes(original[:150])
+    with pytest.raises(UserError, match=r"nsd_expdesign\.mat is truncated|has no variable"):
+        open_nsd(tree.root)
+    savemat(path, {"masterordering": [[1]]})
+    with pytest.raises(UserError, match="has no variable subjectim, sharedix"):
+        open_nsd(tree.root)
+    path.unlink()
+    with pytest.raises(UserError, match=r"nsd_expdesign\.mat does not exist"):
+        open_nsd(tree.root)
+
+
+def test_missing_pictures_and_captions(nsd):
+    tree = nsd()
+    subject = open_nsd(tree.root)
+    with pytest.raises(UserError, match="has no picture of stimulus '00040': ids go from 0 to 39"):
+        subject.pictures(["00040"])
+    annotations = tree.root / "nsddata_stimuli/stimuli/nsd/annotations"
+    (annotations / "captions_val2017.json").unlink()
+    with pytest.raises(UserError, match="have no caption of stimulus"):
+        subject.captions(subject.select(np.ones(24, bool)).stimulus_ids)
+    (annotations / "captions_train2017.json").write_text('{"annotations": [{')
+    with pytest.raises(UserError, match=r"captions_train2017\.json is truncated"):
+        open_nsd(tree.root).captions(subject.train.stimulus_ids)
+    (tree.root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5").unlink()
+    with pytest.raises(UserError, match=r"nsd_stimuli\.hdf5 does not exist"):
+        subject.pictures(subject.train.stimulus_ids)

@@ -1,0 +1,55 @@
+"""Selecting trials of a subject."""
+
+import numpy as np
+import pytest
+
+from vox2pix.data import open_folder
+from vox2pix.errors import UserError
+
+
+@pytest.fixture
+def subject(folder):
+    betas = np.arange(24, dtype=np.float32).reshape(6, 4)
+    split = ["train", "test", "train", "train", "test", "train"]
+    return open_folder(
+        folder(betas, ["b", "a", "c", "b", "a", "b"], session=[2, 1, 2, 1, 2, 1], split=split)
+    )
+
+
+def test_rows_stay_in_trial_order_where_sessions_alternate(subject):
+    np.testing.assert_array_equal(subject.train.betas()[:, 0], [0, 8, 12, 20])
+    np.testing.assert_array_equal(subject.test.betas()[:, 0], [4, 16])
+    assert list(subject.train.trials["stimulus_id"]) == ["b", "c", "b", "b"]
+    assert [list(t["session"]) for t, _ in subject.train.iter_betas()] == [[1, 1], [2, 2]]
+    np.testing.assert_allclose(subject.train.mean_betas()[:, 0], [(0 + 12 + 20) / 3, 8])
+    assert subject.train.stimulus_ids == ("b", "c")
+    assert subject.train.repeats.tolist() == [3, 1]
+
+
+def test_select_leaves_a_stimulus_out(subject):
+    left = subject.select(subject.trials["stimulus_id"].to_numpy() != "b")
+    assert left.stimulus_ids == ("a", "c")
+    np.testing.assert_array_equal(left.betas()[:, 0], [4, 8, 16])
+    with pytest.raises(ValueError, match="rows must be boolean, one a trial"):
+        subject.select(np.array([0, 1]))
+
+
+def test_an_empty_split_says_so(subject):
+    with pytest.raises(UserError, match="own has no trials in this split: mark trials as train"):
+        subject.select(np.zeros(6, bool)).betas()
+
+
+def test_noise_ceiling_without_test_trials(folder):
+    subject = open_folder(folder(np.ones((2, 2)), ["a", "b"]))
+    with pytest.raises(UserError, match="no trials in this split"):
+        subject.noise_ceiling()
+    assert np.isnan(subject.noise_ceiling(n_repeats=2)).all()
+
+
+def test_pictures_of_different_sizes_need_a_size(subject, tmp_path):
+    from PIL import Image
+
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "own/pictures/a.png")
+    with pytest.raises(UserError, match=r"stimulus 'a' has shape \(9, 9, 3\), .*ask for one size"):
+        subject.pictures(["b", "a"])
+    assert subject.pictures(["b", "a"], size=4).shape == (2, 4, 4, 3)

@@ -1,0 +1,254 @@
+import warnings
+
+import numpy as np
+import pytest
+from himalaya.ridge import RidgeCV as HimalayaRidgeCV
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from vox2pix.decoding import DEFAULT_ALPHAS, RidgeDecoder, cross_predict
+from vox2pix.linear import pearson_r
+
+
+@parametrize_with_checks([RidgeDecoder(), RidgeDecoder(selection="cv", n_folds=2)])
+def test_sklearn_estimator_checks(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(estimator)
+
+
+def _brain(n_stimuli=60, n_repeats=3, p=25, n_targets=6, noise=2.0, seed=0, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(np.tile(np.arange(n_stimuli), n_repeats))
+    Y = rng.standard_normal((n_stimuli, n_targets)) + 3
+    X = Y[rows] @ rng.standard_normal((n_targets, p)) + noise * rng.standard_normal((len(rows), p))
+    return (X * rng.uniform(0.1, 10, p) + 5).astype(dtype), Y, rows
+
+
+@pytest.mark.parametrize("p", [25, 300])
+def test_fixed_penalty_equals_sklearn_pipeline(p):
+    X, Y, rows = _brain(p=p)
+    decoder = RidgeDecoder(7.0).fit(X, Y, rows=rows)
+    expected = make_pipeline(StandardScaler(), Ridge(7.0)).fit(X, Y[rows])
+    np.testing.assert_allclose(decoder.predict(X), expected.predict(X), atol=1e-8)
+    np.testing.assert_array_equal(decoder.alpha_, np.full(6, 7.0))
+    raw = RidgeDecoder(7.0, standardize=False).fit(X, Y, rows=rows)
+    expected = Ridge(7.0).fit(X, Y[rows])
+    np.testing.assert_allclose(raw.coef_, expected.coef_, atol=1e-8)
+    np.testing.assert_allclose(raw.intercept_, expected.intercept_, atol=1e-6)
+
+
+@pytest.mark.parametrize("p", [25, 300])
+def test_a_row_a_stimulus_equals_a_row_a_trial_at_a_fixed_penalty(p):
+    X, Y, rows = _brain(p=p)
+    by_stimulus = RidgeDecoder(50.0).fit(X, Y, rows=rows)
+    by_trial = RidgeDecoder(50.0).fit(X, Y[rows])
+    np.testing.assert_allclose(by_stimulus.coef_, by_trial.coef_, atol=1e-10)
+    np.testing.assert_allclose(by_stimulus.intercept_, by_trial.intercept_, atol=1e-8)
+
+
+@pytest.mark.parametrize("p", [25, 300])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_stream_equals_the_whole(p, dtype):
+    X, Y, rows = _brain(p=p, dtype=dtype)
+    cuts = [7, 8, 90]
+    blocks = zip(np.split(X, cuts), np.split(rows, cuts), strict=True)
+    streamed = RidgeDecoder().fit_stream(blocks, Y)
+    whole = RidgeDecoder().fit(X, Y, rows=rows)
+    np.testing.assert_array_equal(streamed.alpha_, whole.alpha_)
+    tolerance = 1e-4 if dtype == np.float32 else 1e-9
+    np.testing.assert_allclose(streamed.predict(X), whole.predict(X), atol=tolerance)
+    assert streamed.predict(X).dtype == dtype
+    assert streamed.n_features_in_ == p
+
+
+@pytest.mark.parametrize("p", [25, 300])
+def test_takagi2023_equals_himalaya_on_zscored_voxels(p):
+    X, Y, rows = _brain(p=p, noise=6.0)
+    for alphas in (None, [1e1, 1e2, 1e3, 1e4]):
+        decoder = RidgeDecoder.takagi2023(alphas).fit(X, Y, rows=rows)
+        grid = [10.0**k for k in range(-6, 1)] if alphas is None else alphas
+        Z = (X - X.mean(axis=0)) / X.std(axis=0)
+        plain = HimalayaRidgeCV(grid, fit_intercept=False, cv=5, solver_params={"warn": False})
+        plain.fit(Z, Y[rows])
+        np.testing.assert_allclose(decoder.alpha_, plain.best_alphas_)
+        np.testing.assert_allclose(decoder.error_, -plain.cv_scores_, rtol=1e-5)
+        np.testing.assert_allclose(decoder.predict(X), plain.predict(Z), atol=1e-5)
+        # The fault it is named for: the training mean is lost.
+        np.testing.assert_allclose(decoder.predict(X).mean(axis=0), 0, atol=1e-8)
+
+
+def test_the_default_keeps_the_training_mean():
+    X, Y, rows = _brain()
+    predicted = RidgeDecoder().fit(X, Y, rows=rows).predict(X)
+    np.testing.assert_allclose(predicted.mean(axis=0), Y[rows].mean(axis=0))
+
+
+def test_ungrouped_cross_validation_equals_himalaya_with_intercept():
+    X, Y, rows = _brain(noise=6.0)
+    alphas = [1.0, 10.0, 100.0, 1000.0]
+    decoder = RidgeDecoder(
+        alphas, selection="cv", grouped=False, average_repeats=False, standardize=False
+    ).fit(X, Y, rows=rows)
+    plain = HimalayaRidgeCV(alphas, fit_intercept=True, cv=5).fit(X, Y[rows])
+    np.testing.assert_allclose(decoder.alpha_, plain.best_alphas_)
+    np.testing.assert_allclose(decoder.predict(X), plain.predict(X), atol=1e-5)
+
+
+def test_honest_rules_shrink_more_than_folds_through_repeats():
+    X, Y, rows = _brain(n_stimuli=80, p=60, noise=4.0, n_targets=20)
+    # Most of each target cannot be read from responses; repeats let it be learnt by heart.
+    Y = Y + 2 * np.random.default_rng(1).standard_normal(Y.shape)
+    chosen = {
+        "gcv": RidgeDecoder(average_repeats=False),
+        "cv": RidgeDecoder(selection="cv", average_repeats=False),
+        "ungrouped": RidgeDecoder(selection="cv", grouped=False, average_repeats=False),
+    }
+    alpha = {k: np.log10(d.fit(X, Y, rows=rows).alpha_).mean() for k, d in chosen.items()}
+    assert abs(alpha["gcv"] - alpha["cv"]) < 0.5
+    assert alpha["ungrouped"] < min(alpha["gcv"], alpha["cv"]) - 0.3
+
+
+def test_gcv_decodes_new_stimuli_as_well_as_grouped_cross_validation():
+    X, Y, rows = _brain(n_stimuli=400, p=80, noise=10.0, n_targets=20, seed=3)
+    train = rows < 300
+    means = np.array([X[rows == s].mean(axis=0) for s in range(300, 400)])
+    r = {}
+    for selection in ("gcv", "cv"):
+        decoder = RidgeDecoder(selection=selection).fit(X[train], Y[:300], rows=rows[train])
+        r[selection] = pearson_r(Y[300:], decoder.predict(means)).mean()
+    assert r["gcv"] > r["cv"] - 0.005
+    assert r["gcv"] > 0.3
+
+
+def test_sessions_can_be_held_out():
+    X, Y, rows = _brain(n_stimuli=90)
+    sessions = np.repeat(np.arange(9), 30)
+    decoder = RidgeDecoder(selection="cv", n_folds=9).fit(X, Y, groups=sessions, rows=rows)
+    assert set(decoder.alpha_) <= set(DEFAULT_ALPHAS)
+    with pytest.raises(ValueError, match=r"groups has shape \(3,\), but X has 270 trials"):
+        RidgeDecoder(selection="cv").fit(X, Y, groups=[1, 2, 3], rows=rows)
+
+
+@pytest.mark.parametrize("p", [25, 300])
+def test_constant_voxels_are_dropped_and_said(p):
+    X, Y, rows = _brain(p=p)
+    X[:, [3, 11]] = [0.1, 1e5]
+    with pytest.warns(UserWarning, match="2 of .* voxels are constant and dropped: columns 3, 11"):
+        decoder = RidgeDecoder().fit(X, Y, rows=rows)
+    np.testing.assert_array_equal(decoder.dropped_, [3, 11])
+    assert (decoder.coef_[:, [3, 11]] == 0).all()
+    without = RidgeDecoder().fit(np.delete(X, [3, 11], axis=1), Y, rows=rows)
+    np.testing.assert_allclose(
+        decoder.predict(X), without.predict(np.delete(X, [3, 11], axis=1)), atol=1e-8
+    )
+
+
+def test_nonfinite_responses_are_named():
+    X, Y, rows = _brain()
+    X[5, 2] = np.inf
+    sentence = r"X holds 1 NaN or infinite \(inf\) values, in rows 5 and columns 2 "
+    with pytest.raises(ValueError, match=sentence):
+        RidgeDecoder().fit(X, Y, rows=rows)
+    with pytest.raises(ValueError, match=sentence):
+        RidgeDecoder().fit_stream([(X, rows)], Y)
+    X[5, 2] = 0
+    decoder = RidgeDecoder().fit(X, Y, rows=rows)
+    X[8, 1] = np.nan
+    with pytest.raises(ValueError, match="in rows 8 and columns 1 "):
+        decoder.predict(X)
+
+
+def test_what_does_not_fit_is_refused():
+    X, Y, rows = _brain()
+    with pytest.raises(ValueError, match="X has 180 trials and Y 60 rows"):
+        RidgeDecoder().fit(X, Y)
+    with pytest.raises(ValueError, match=r"selection is 'loo': choose"):
+        RidgeDecoder(selection="loo").fit(X, Y, rows=rows)
+    with pytest.raises(ValueError, match="reads trials once a fold"):
+        RidgeDecoder(selection="cv").fit_stream([(X, rows)], Y)
+    with pytest.raises(ValueError, match="stream holds no trials"):
+        RidgeDecoder().fit_stream([], Y)
+    with pytest.raises(ValueError, match="dim 3"):
+        RidgeDecoder().fit(X, Y.reshape(60, 2, 3), rows=rows)
+
+
+def test_targets_may_lie_on_disk(tmp_path):
+    import zarr
+
+    X, Y, rows = _brain()
+    on_disk = zarr.create_array(tmp_path / "y.zarr", shape=Y.shape, dtype=Y.dtype)
+    on_disk[:] = Y
+    mapped = np.memmap(tmp_path / "y.dat", Y.dtype, "w+", shape=Y.shape)
+    mapped[:] = Y
+    expected = RidgeDecoder().fit(X, Y, rows=rows).coef_
+    for targets in (on_disk, mapped):
+        decoder = RidgeDecoder(target_block=4).fit(X, targets, rows=rows)
+        np.testing.assert_allclose(decoder.coef_, expected, rtol=1e-10)
+        chosen = RidgeDecoder(selection="cv", target_block=4).fit(X, targets, rows=rows)
+        assert chosen.coef_.shape == expected.shape
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_saved_decoder_predicts_the_same(tmp_path, flat):
+    from safetensors.numpy import load_file, save_file
+
+    X, Y, rows = _brain(dtype=np.float32)
+    X[:, 4] = 1
+    targets = Y[:, 0] if flat else Y
+    with pytest.warns(UserWarning, match="constant"):
+        decoder = RidgeDecoder(average_repeats=False, n_folds=3).fit(X, targets, rows=rows)
+    np.savez(tmp_path / "decoder.npz", **decoder.to_arrays())
+    save_file(decoder.to_arrays(), tmp_path / "decoder.safetensors")
+    with np.load(tmp_path / "decoder.npz", allow_pickle=False) as saved:
+        copies = [RidgeDecoder.from_arrays(saved)]
+    copies.append(RidgeDecoder.from_arrays(load_file(tmp_path / "decoder.safetensors")))
+    for copy in copies:
+        np.testing.assert_array_equal(copy.predict(X), decoder.predict(X))
+        np.testing.assert_array_equal(copy.alpha_, decoder.alpha_)
+        np.testing.assert_array_equal(copy.dropped_, [4])
+        assert copy.get_params()["n_folds"] == 3 and not copy.average_repeats
+    with pytest.raises(ValueError, match="lacks coef, intercept, alpha, error, dropped, settings"):
+        RidgeDecoder.from_arrays({})
+
+
+def test_cross_predict_equals_a_loop():
+    X, Y, rows = _brain(n_stimuli=8)
+    predicted = cross_predict(RidgeDecoder(30.0), X, Y, rows, rows=rows)
+    assert predicted.shape == (24, 6)
+    for s in range(8):
+        model = make_pipeline(StandardScaler(), Ridge(30.0))
+        model.fit(X[rows != s], Y[rows[rows != s]])
+        np.testing.assert_allclose(predicted[rows == s], model.predict(X[rows == s]), atol=1e-8)
+    np.testing.assert_allclose(cross_predict(RidgeDecoder(30.0), X, Y[rows], rows), predicted)
+    with pytest.raises(ValueError, match="one group"):
+        cross_predict(RidgeDecoder(), X, Y, np.zeros(24), rows=rows)
+    with pytest.raises(ValueError, match=r"groups has shape \(2,\)"):
+        cross_predict(RidgeDecoder(), X, Y, [0, 1], rows=rows)
+
+
+def _identification(predicted, patterns, shown):
+    """Two-way, original fixed: its own prediction against those of other patterns."""
+
+    def normed(values):
+        values = values - values.mean(axis=1, keepdims=True)
+        return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+    r = normed(predicted) @ normed(patterns).T
+    wins = [np.mean(r[i, shown[i]] > r[shown != shown[i], shown[i]]) for i in range(len(shown))]
+    return float(np.mean(wins))
+
+
+def test_real_responses_of_v1_identify_held_out_patterns(miyawaki_dir):
+    with np.load(miyawaki_dir / "figures.npz") as figures:
+        X, shown = figures["responses"], figures["stimulus_index"]
+        patterns = figures["stimuli"].reshape(10, 100).astype(float)
+    decoder = RidgeDecoder()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        new_pattern = cross_predict(decoder, X, patterns, shown, rows=shown)
+        new_block = cross_predict(decoder, X, patterns, np.arange(80), rows=shown)
+    assert _identification(new_pattern, patterns, shown) >= 0.82
+    assert _identification(new_block, patterns, shown) >= 0.98

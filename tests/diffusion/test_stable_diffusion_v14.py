@@ -1,0 +1,147 @@
+"""Stable Diffusion v1.4 at its real size, with random weights: shapes and memory.
+
+Run as a program it prints its measurements as JSON; the test runs it so, because the peak memory
+of a process never falls and the test session's own would be counted.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+GIGABYTE = 1024**3
+
+
+def build_and_denoise() -> dict:
+    """Build the networks, encode, embed, take one guided denoising step, decode."""
+    import torch
+    from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
+    from tokenizers import pre_tokenizers
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    from vox2pix.diffusion.latent_diffusion import LatentDiffusion
+
+    generator = torch.Generator().manual_seed(0)
+
+    def fill(network: torch.nn.Module) -> torch.nn.Module:
+        """Give memory and small random weights to a network without any."""
+        network = network.to_empty(device="cpu")
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.uniform_(-0.02, 0.02, generator=generator)
+        return network
+
+    with torch.device("meta"):
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
+            latent_channels=4,
+            sample_size=512,
+        )
+        unet = UNet2DConditionModel(
+            sample_size=64,
+            in_channels=4,
+            out_channels=4,
+            down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+            up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+            block_out_channels=(320, 640, 1280, 1280),
+            layers_per_block=2,
+            cross_attention_dim=768,
+            attention_head_dim=8,
+        )
+        text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=49408,
+                hidden_size=768,
+                intermediate_size=3072,
+                num_hidden_layers=12,
+                num_attention_heads=12,
+                max_position_embeddings=77,
+                hidden_act="quick_gelu",
+            )
+        )
+    networks = {"vae": vae, "unet": unet, "text_encoder": text_encoder}
+    networks = {name: fill(network) for name, network in networks.items()}
+    # a buffer, which counts positions and is in no file
+    positions = networks["text_encoder"].embeddings.position_ids
+    positions.copy_(torch.arange(77).expand_as(positions))
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = [*letters, *(f"{letter}</w>" for letter in letters)]
+    vocabulary = {token: i for i, token in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+    model = LatentDiffusion.from_components(
+        **networks,
+        tokenizer=CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77),
+        scheduler=PNDMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            set_alpha_to_one=False,
+            skip_prk_steps=True,
+            steps_offset=1,
+        ),
+        device="cpu",
+    )
+    rng = np.random.default_rng(0)
+    z = model.encode_pictures(rng.random((1, 320, 320, 3), dtype=np.float32))
+    c = model.embed_captions([("a dog on a beach", "a brown dog by the sea")])
+    latents = rng.standard_normal((1, *model.latent_shape)).astype(np.float32)
+    denoised = model.denoise(latents, c, [1], strength=0.02, steps=50)
+    coarse = model.decode_latents(z)
+    plan = model.plan(0.8, 50, "takagi2023")
+    return {
+        "n_parameters": {
+            name: sum(parameter.numel() for parameter in network.parameters())
+            for name, network in networks.items()
+        },
+        "picture_size": model.picture_size,
+        "z": z.shape,
+        "c": c.shape,
+        "coarse": coarse.shape,
+        "denoised": denoised.shape,
+        "n_steps": len(model.plan(0.02).timesteps),
+        "takagi2023": [plan.noise_timestep, plan.timesteps[0], len(plan.timesteps)],
+        "finite": bool(np.isfinite(denoised).all()),
+        # kilobytes on Linux, bytes on macOS
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        * (1 if sys.platform == "darwin" else 1024),
+    }
+
+
+@pytest.mark.slow
+def test_real_size_with_random_weights():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    run = subprocess.run(
+        [sys.executable, str(Path(__file__).resolve())],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    measured = json.loads(run.stdout.splitlines()[-1])
+    # the published model's parameter counts
+    assert measured["n_parameters"] == {
+        "vae": 83_653_863,
+        "unet": 859_520_964,
+        "text_encoder": 123_060_480,
+    }
+    assert measured["picture_size"] == 512
+    assert measured["z"] == [1, 4, 40, 40]
+    assert measured["c"] == [1, 77, 768]
+    assert measured["coarse"] == [1, 320, 320, 3]
+    assert measured["denoised"] == [1, 4, 64, 64]
+    assert measured["n_steps"] == 1
+    assert measured["takagi2023"] == [801, 781, 40]
+    assert measured["finite"]
+    assert measured["peak_bytes"] < 8 * GIGABYTE
+
+
+if __name__ == "__main__":
+    print(json.dumps(build_and_denoise()))

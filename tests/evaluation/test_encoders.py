@@ -1,0 +1,156 @@
+import importlib.resources
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import CLIPConfig, CLIPModel
+
+from vox2pix.errors import UserError
+from vox2pix.evaluation import image_encoder, two_way
+
+ENCODERS = Path(str(importlib.resources.files("vox2pix"))) / "phantom" / "model" / "encoders"
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    tower = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "projection_dim": 8,
+    }
+    config = CLIPConfig(
+        text_config=tower
+        | {"vocab_size": 50, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2},
+        vision_config=tower | {"image_size": 32, "patch_size": 16},
+        projection_dim=8,
+    )
+    folder = tmp_path_factory.mktemp("clip")
+    CLIPModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def clip_copy(clip_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(clip_folder, tmp_path / "clip"))
+
+
+def pictures(n: int, size: int) -> np.ndarray:
+    return np.random.default_rng(0).random((n, size, size, 3), dtype=np.float32)
+
+
+def embeddings(folder: Path, pixels: np.ndarray) -> np.ndarray:
+    """Ask the transformers model itself; pixels (n, height, width, 3), normalised."""
+    model = CLIPModel.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        values = torch.from_numpy(pixels.astype(np.float32)).permute(0, 3, 1, 2).contiguous()
+        vision = model.vision_model(pixel_values=values)
+        return (vision.pooler_output @ model.visual_projection.weight.T).numpy()
+
+
+def test_is_the_models_image_embedding(clip_folder: Path) -> None:
+    given = pictures(3, 32)
+    features = image_encoder(clip_folder, "cpu")(given)
+    assert features.dtype == np.float32
+    assert features.shape == (3, 8)
+    np.testing.assert_allclose(features, embeddings(clip_folder, 2 * given - 1), atol=1e-5)
+
+
+def test_brings_pictures_to_the_models_size(clip_folder: Path) -> None:
+    given = pictures(1, 50)
+    channels = [
+        np.asarray(Image.fromarray(given[0, ..., i]).resize((32, 32), Image.Resampling.BICUBIC))
+        for i in range(3)
+    ]
+    resized = np.clip(np.stack(channels, axis=-1), 0, 1)[None]
+    expected = embeddings(clip_folder, 2 * resized - 1)
+    np.testing.assert_allclose(image_encoder(clip_folder, "cpu")(given), expected, atol=1e-4)
+
+
+def test_takes_the_models_own_mean_and_deviation(clip_copy: Path) -> None:
+    mean, std = [0.48, 0.46, 0.41], [0.27, 0.26, 0.28]
+    settings = clip_copy / "preprocessor_config.json"
+    settings.write_text(json.dumps({"image_mean": mean, "image_std": std}))
+    given = pictures(2, 32)
+    expected = embeddings(clip_copy, (given - np.array(mean)) / np.array(std))
+    np.testing.assert_allclose(image_encoder(clip_copy, "cpu")(given), expected, atol=1e-5)
+    settings.write_text(json.dumps({"do_normalize": False}))
+    expected = embeddings(clip_copy, given)
+    np.testing.assert_allclose(image_encoder(clip_copy, "cpu")(given), expected, atol=1e-5)
+    settings.write_text(json.dumps({"image_mean": 0.5}))
+    with pytest.raises(UserError, match=r"image_mean is 0\.5, and must be a list of three numbers"):
+        image_encoder(clip_copy, "cpu")
+
+
+def test_the_batch_size_changes_nothing(clip_folder: Path) -> None:
+    given = pictures(7, 32)
+    whole = image_encoder(clip_folder, "cpu", batch_size=7)(given)
+    for batch_size in (1, 3, 64):
+        features = image_encoder(str(clip_folder), "cpu", batch_size)(given)
+        np.testing.assert_allclose(features, whole, atol=1e-5)
+    with pytest.raises(ValueError, match="at least one picture, not 0"):
+        image_encoder(clip_folder, batch_size=0)
+
+
+def test_pixels_need_no_network() -> None:
+    given = pictures(3, 4)
+    np.testing.assert_array_equal(image_encoder("pixels")(given), given.reshape(3, -1))
+
+
+def test_unknown_name_says_what_there_is() -> None:
+    with pytest.raises(UserError, match="no image encoder 'resnet'; give 'phantom', 'pixels', or"):
+        image_encoder("resnet")
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot read .*config\.json"):
+        image_encoder(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(UserError, match="of type 'bert', and vox2pix reads 'clip'"):
+        image_encoder(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(UserError, match="does not hold a JSON object"):
+        image_encoder(tmp_path)
+
+
+def test_weights_that_are_not_all_there(clip_copy: Path) -> None:
+    path = clip_copy / "model.safetensors"
+    weights = load_file(path)
+    save_file(
+        {k: v for k, v in weights.items() if k != "visual_projection.weight"},
+        path,
+        metadata={"format": "pt"},
+    )
+    with pytest.raises(UserError, match=r"lacks 1 tensors .* first is visual_projection"):
+        image_encoder(clip_copy, "cpu")
+    path.write_bytes(b"not safetensors")
+    with pytest.raises(UserError, match="cannot read the CLIP model in"):
+        image_encoder(clip_copy, "cpu")
+    path.unlink()
+    torch.save(weights, clip_copy / "pytorch_model.bin")
+    with pytest.raises(UserError, match="safe_serialization=True"):
+        image_encoder(clip_copy, "cpu")
+
+
+def test_phantom_absent_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.resources, "files", lambda package: tmp_path)
+    with pytest.raises(UserError, match=r"reinstall vox2pix, or train them with: python -m"):
+        image_encoder("phantom")
+
+
+@pytest.mark.skipif(not ENCODERS.is_dir(), reason="the phantom's encoders are not trained yet")
+def test_phantom_knows_a_scene_again_in_a_poor_picture() -> None:
+    from vox2pix.phantom.scenes import render, scene
+
+    seen = np.stack([render(scene(i, 72), 64) for i in range(24)])
+    noise = np.random.default_rng(0).normal(0, 0.05, seen.shape)
+    poor = np.clip(0.8 * seen + 0.1 + noise, 0, 1).astype(np.float32)
+    encode = image_encoder("phantom", "cpu")
+    assert two_way(encode(seen), encode(poor)).mean() > 0.9

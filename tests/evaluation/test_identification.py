@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+
+from vox2pix.evaluation import identification, two_way, two_way_scores
+from vox2pix.evaluation.identification import DIRECTIONS, Direction, unit_rows
+
+
+def by_double_loop(truth: np.ndarray, drawn: np.ndarray, direction: str) -> np.ndarray:
+    n = len(truth)
+    scores = np.zeros(n)
+    for i in range(n):
+        own = np.corrcoef(truth[i], drawn[i])[0, 1]
+        for j in range(n):
+            if j != i:
+                pair = (truth[i], drawn[j]) if direction == "original" else (truth[j], drawn[i])
+                other = np.corrcoef(*pair)[0, 1]
+                scores[i] += 1.0 if own > other else 0.5 if own == other else 0.0
+    return scores / (n - 1)
+
+
+def noisy(n: int, d: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(size=(n, d))
+    return truth, truth + 3 * rng.normal(size=(n, d))
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "d"), [(2, 5), (3, 2), (40, 30)])
+def test_is_the_double_loop(direction: Direction, dtype: type, n: int, d: int) -> None:
+    truth, drawn = (a.astype(dtype) for a in noisy(n, d))
+    expected = by_double_loop(truth.astype(float), drawn.astype(float), direction)
+    # Two features correlate by 1 or -1 only: ties, which numpy's rounding hides from the loop.
+    if d > 2:
+        np.testing.assert_allclose(two_way(truth, drawn, direction), expected, atol=1e-12)
+    rounded = np.round(np.corrcoef(truth, drawn)[:n, n:], 9)
+    rounded = rounded if direction == "original" else rounded.T
+    own = np.diag(rounded)[:, None]
+    by_rank = ((own > rounded) + 0.5 * (own == rounded)).sum(axis=1) - 0.5
+    np.testing.assert_allclose(two_way(truth, drawn, direction), by_rank / (n - 1), atol=1e-12)
+
+
+def test_the_two_directions_by_hand() -> None:
+    # Reconstruction 0 is right. Reconstruction 1 looks like original 0, more so than its own.
+    truth = np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
+    drawn = np.array([[1.0, 0, 0, 0], [0.9, 0.2, 0, 0], [0, 0, 1, 0]])
+    # Original 1 is nearest to its own reconstruction (it is in no other) ...
+    np.testing.assert_allclose(two_way(truth, drawn, "original"), [1, 1, 1])
+    # ... but reconstruction 1 is nearer to original 0 than to original 1.
+    np.testing.assert_allclose(two_way(truth, drawn, "reconstruction"), [1, 0.5, 1])
+
+
+def test_permutations_by_hand() -> None:
+    truth = np.eye(4)  # every two originals correlate alike, by -1/3
+    np.testing.assert_allclose(two_way(truth, truth), 1)
+    # A cyclic shift: each loses to the one that took its place and ties with the other two.
+    shifted = truth[[1, 2, 3, 0]]
+    for direction in DIRECTIONS:
+        np.testing.assert_allclose(two_way(truth, shifted, direction), 1 / 3)
+    # A swap of two leaves the others right.
+    swapped = truth[[1, 0, 2, 3]]
+    for direction in DIRECTIONS:
+        np.testing.assert_allclose(two_way(truth, swapped, direction), [1 / 3, 1 / 3, 1, 1])
+
+
+def test_two_stimuli_exchanged_are_both_wrong() -> None:
+    truth = np.array([[1.0, 0, 0], [0, 1, 0]])
+    for direction in DIRECTIONS:
+        np.testing.assert_array_equal(two_way(truth, truth, direction), [1, 1])
+        np.testing.assert_array_equal(two_way(truth, truth[::-1], direction), [0, 0])
+
+
+@pytest.mark.parametrize("n", [2, 7, 40])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_picture_for_all_ties_with_itself(n: int, dtype: type) -> None:
+    truth, drawn = noisy(n, 101)
+    same = np.repeat(drawn[:1], n, axis=0).astype(dtype)
+    np.testing.assert_array_equal(two_way(truth, same, "original"), 0.5)
+    np.testing.assert_allclose(two_way(truth, same, "reconstruction").mean(), 0.5)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e8])
+def test_constant_features_correlate_by_zero(value: float) -> None:
+    truth, drawn = noisy(10, 7)
+    drawn[:] = value
+    for direction in DIRECTIONS:
+        np.testing.assert_array_equal(two_way(truth, drawn, direction), 0.5)
+
+
+def test_chance_is_one_half() -> None:
+    truth, _ = noisy(200, 20, seed=1)
+    _, other = noisy(200, 20, seed=2)
+    for scores in two_way_scores(truth, other).values():
+        assert abs(scores.mean() - 0.5) < 0.06
+
+
+def test_samples_are_scored_one_by_one_and_averaged() -> None:
+    truth, first = noisy(12, 9, seed=1)
+    second = noisy(12, 9, seed=1)[0] + np.random.default_rng(5).normal(size=(12, 9))
+    both = np.stack([first, second], axis=1)
+    for direction in DIRECTIONS:
+        expected = (two_way(truth, first, direction) + two_way(truth, second, direction)) / 2
+        np.testing.assert_allclose(two_way(truth, both, direction), expected)
+
+
+def test_the_size_of_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, drawn = noisy(23, 11)
+    whole = two_way_scores(truth, drawn)
+    monkeypatch.setattr(identification, "_BLOCK", 5)
+    for direction, scores in two_way_scores(truth, drawn).items():
+        np.testing.assert_array_equal(scores, whole[direction])
+
+
+@pytest.mark.parametrize("scale", [1e-160, 1e150])
+def test_units_of_the_features_do_not_matter(scale: float) -> None:
+    truth, drawn = noisy(8, 6)
+    np.testing.assert_allclose(unit_rows(truth * scale), unit_rows(truth), atol=1e-12)
+    np.testing.assert_array_equal(two_way(truth * scale, drawn), two_way(truth, drawn))
+
+
+def test_refuses_bad_input() -> None:
+    truth, drawn = noisy(4, 3)
+    with pytest.raises(ValueError, match="at least two stimuli, not 1"):
+        two_way(truth[:1], drawn[:1])
+    with pytest.raises(ValueError, match="differ in the number of stimuli or of features"):
+        two_way(truth, drawn[:3])
+    with pytest.raises(ValueError, match="differ in the number of stimuli or of features"):
+        two_way(truth, drawn[:, :2])
+    with pytest.raises(ValueError, match=r"must have the shapes \(n, d\)"):
+        two_way(truth[0], drawn)
+    with pytest.raises(ValueError, match="one of original, reconstruction, not 'both'"):
+        two_way(truth, drawn, "both")  # type: ignore[arg-type]
+    drawn[2, 1] = np.nan
+    with pytest.raises(ValueError, match=r"reconstructions hold NaN .* stimulus 2 \(from 0\)"):
+        two_way(truth, drawn)

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from vox2pix.evaluation.pictures import check_pairs, check_pictures, resize_pictures
+
+
+def pictures(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((*shape, 3), dtype=np.float32)
+
+
+def test_pictures_pass_unchanged() -> None:
+    given = pictures(2, 5, 4)
+    assert check_pictures(given) is given
+    assert check_pictures(given.astype(np.float64)).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (np.zeros((2, 4, 4), np.float32), r"truth must have the shape \(n, height, width, 3\)"),
+        (np.zeros((2, 4, 4, 4), np.float32), r"not \(2, 4, 4, 4\)"),
+        (np.zeros((0, 4, 4, 3), np.float32), "with nothing empty"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "not uint8; divide 8-bit pictures by 255"),
+        (np.full((2, 4, 4, 3), 7.0), r"truth must be in \[0, 1\], not from 7 to 7"),
+        (np.full((2, 4, 4, 3), -0.5), r"not from -0\.5 to -0\.5"),
+    ],
+)
+def test_refuses_what_is_no_picture(given: np.ndarray, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        check_pictures(given, "truth")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_names_the_picture_that_is_not_finite(value: float) -> None:
+    given = pictures(3, 4, 4)
+    given[1, 2, 2, 0] = value
+    with pytest.raises(ValueError, match=r"picture 1 \(from 0\) holds NaN or infinite"):
+        check_pictures(given)
+
+
+def test_pairs_must_match() -> None:
+    with pytest.raises(ValueError, match="There are 3 originals but 2 pictures"):
+        check_pairs(pictures(3, 8, 8), pictures(2, 8, 8))
+    with pytest.raises(ValueError, match="8 x 8 pixels and the pictures 6 x 7; give a size"):
+        check_pairs(pictures(2, 8, 8), pictures(2, 6, 7))
+    truth, other = check_pairs(pictures(2, 8, 8), pictures(2, 6, 7), size=5)
+    assert truth.shape == other.shape == (2, 5, 5, 3)
+
+
+@pytest.mark.parametrize("size", [7, 33])
+@pytest.mark.parametrize(
+    ("name", "kernel"),
+    [("bilinear", Image.Resampling.BILINEAR), ("bicubic", Image.Resampling.BICUBIC)],
+)
+def test_resizes_as_pillow_does(size: int, name: str, kernel: Image.Resampling) -> None:
+    given = pictures(1, 16, 20)
+    channels = [
+        np.asarray(Image.fromarray(given[0, ..., i]).resize((size, size), kernel)) for i in range(3)
+    ]
+    expected = np.clip(np.stack(channels, axis=-1), 0, 1)
+    np.testing.assert_allclose(resize_pictures(given, size, name)[0], expected, atol=1e-5)  # type: ignore[arg-type]
+
+
+def test_the_size_that_is_there_changes_nothing() -> None:
+    given = pictures(2, 8, 8)
+    assert resize_pictures(given, 8) is given
+    with pytest.raises(ValueError, match="1 pixel or more, not 0"):
+        resize_pictures(given, 0)

@@ -1,0 +1,270 @@
+"""Conditions of a reconstruction, against a model whose every step can be worked out by hand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from vox2pix.errors import UserError
+from vox2pix.generation.reconstruct import (
+    CONDITIONS,
+    ReconstructionSettings,
+    picture_seeds,
+    reconstruct,
+    resize_pictures,
+    starting_latents,
+)
+
+FACTOR = 4
+SETTINGS = ReconstructionSettings(samples=3)
+
+
+class GlassModel:
+    """A see-through model: latents are block means of pictures, denoising adds and records.
+
+    ``denoise`` returns start * (1 - strength) + the seed's noise + the mean of the conditioning,
+    so that each ingredient can be read off the picture.
+    """
+
+    picture_size = 16
+    latent_shape = (3, 4, 4)
+
+    def __init__(self) -> None:
+        self.calls: list[SimpleNamespace] = []
+
+    def encode_pictures(self, pictures, seeds=None, batch_size=8):
+        assert seeds is None, "the start is the posterior's mode"
+        n, height, width, _ = pictures.shape
+        blocks = pictures.reshape(n, height // FACTOR, FACTOR, width // FACTOR, FACTOR, 3)
+        return blocks.mean((2, 4)).transpose(0, 3, 1, 2).astype(np.float32)
+
+    def decode_latents(self, latents, batch_size=8):
+        pictures = np.asarray(latents).transpose(0, 2, 3, 1)
+        pictures = pictures.repeat(FACTOR, axis=1).repeat(FACTOR, axis=2)
+        return np.clip(pictures, 0, 1).astype(np.float32)
+
+    def denoise(self, latents, conditioning, seeds, *, batch_size, **settings):
+        self.calls.append(SimpleNamespace(seeds=list(seeds), settings=settings))
+        assert len(seeds) <= batch_size
+        noise = np.array([self.noise(seed) for seed in seeds])[:, None, None, None]
+        z = np.zeros((len(seeds), *self.latent_shape)) + noise
+        if latents is not None:
+            z = z + latents * (1 - settings["strength"])
+        if conditioning is not None:
+            z = z + conditioning.mean((1, 2))[:, None, None, None]
+        return z.astype(np.float32)
+
+    @staticmethod
+    def noise(seed: int) -> float:
+        return int(seed) % 97 / 1000
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def inputs(rng) -> SimpleNamespace:
+    """Return 4 stimuli: z of 8 px pictures, c, seeds."""
+    return SimpleNamespace(
+        z=rng.uniform(0.2, 0.8, (4, 3, 2, 2)).astype(np.float32),
+        c=rng.uniform(0, 0.4, (4, 5, 7)).astype(np.float32),
+        seeds=picture_seeds(0, ["a", "b", "c", "d"], 3),
+    )
+
+
+def through_a_file(picture: np.ndarray, size: int) -> np.ndarray:
+    """Return what a picture becomes when it is saved as 8 bit, opened and resized."""
+    image = Image.fromarray(np.uint8(np.floor(picture * 255 + 0.5)), "RGB")
+    return np.asarray(image.resize((size, size), Image.BICUBIC), np.float64) / 255
+
+
+def expected_picture(inputs, condition: str, stimulus: int, sample: int) -> np.ndarray:
+    """Return one picture of the glass model, step by step."""
+    model = GlassModel()
+    z = np.full(model.latent_shape, model.noise(inputs.seeds[stimulus, sample]))
+    if "z" in condition:
+        coarse = model.decode_latents(inputs.z[stimulus : stimulus + 1])[0]
+        larger = through_a_file(coarse, 16)
+        z = z + 0.2 * model.encode_pictures(larger[None])[0]
+    if "c" in condition:
+        z = z + inputs.c[stimulus].mean()
+    return model.decode_latents(z[None])[0]
+
+
+@pytest.mark.parametrize("condition", ["z", "c", "z+c"])
+@pytest.mark.parametrize("batch_size", [1, 5, 64])
+def test_conditions_against_the_steps_by_hand(inputs, condition, batch_size):
+    pictures = reconstruct(
+        GlassModel(), condition, inputs.z, inputs.c, inputs.seeds, SETTINGS, batch_size
+    )
+    assert pictures.shape == (4, 3, 16, 16, 3)
+    assert pictures.dtype == np.float32
+    for stimulus in range(4):
+        for sample in range(3):
+            expected = expected_picture(inputs, condition, stimulus, sample)
+            np.testing.assert_allclose(pictures[stimulus, sample], expected, atol=1e-6)
+
+
+def test_coarse_picture_is_the_plain_decode(inputs):
+    model = GlassModel()
+    pictures = reconstruct(model, "z-decode", inputs.z)
+    assert pictures.shape == (4, 1, 8, 8, 3)
+    np.testing.assert_array_equal(pictures[:, 0], model.decode_latents(inputs.z))
+    assert not model.calls
+
+
+def test_all_conditions_use_the_same_seeds(inputs):
+    seen = []
+    for condition in ("z", "c", "z+c"):
+        model = GlassModel()
+        reconstruct(model, condition, inputs.z, inputs.c, inputs.seeds, SETTINGS, batch_size=5)
+        seen.append([seed for call in model.calls for seed in call.seeds])
+    assert seen[0] == seen[1] == seen[2] == inputs.seeds.ravel().tolist()
+
+
+def test_settings_reach_the_model(inputs):
+    model = GlassModel()
+    settings = ReconstructionSettings(0.6, 20, 3.0, "takagi2023", samples=3)
+    reconstruct(model, "z", inputs.z, None, inputs.seeds, settings)
+    assert model.calls[0].settings == {
+        "strength": 0.6,
+        "steps": 20,
+        "guidance": 3.0,
+        "schedule": "takagi2023",
+    }
+
+
+def test_defaults_are_the_papers():
+    settings = ReconstructionSettings()
+    assert (settings.strength, settings.steps, settings.guidance) == (0.8, 50, 5.0)
+    assert (settings.samples, settings.schedule, settings.quantize) == (5, "diffusers", True)
+
+
+def test_a_stimulus_does_not_depend_on_its_block(inputs):
+    whole = reconstruct(GlassModel(), "z+c", inputs.z, inputs.c, inputs.seeds, SETTINGS)
+    for block in (slice(0, 1), slice(1, 4)):
+        part = reconstruct(
+            GlassModel(), "z+c", inputs.z[block], inputs.c[block], inputs.seeds[block], SETTINGS
+        )
+        np.testing.assert_array_equal(part, whole[block])
+
+
+def test_no_stimuli_no_pictures(inputs):
+    pictures = reconstruct(
+        GlassModel(), "z+c", inputs.z[:0], inputs.c[:0], inputs.seeds[:0], SETTINGS
+    )
+    assert pictures.shape == (0, 3, 16, 16, 3)
+
+
+@pytest.mark.parametrize(("condition", "last"), [("z", 12), ("z-decode", 4)])
+def test_progress_counts_pictures(inputs, condition, last):
+    calls = []
+    reconstruct(
+        GlassModel(),
+        condition,
+        inputs.z,
+        None,
+        inputs.seeds,
+        SETTINGS,
+        batch_size=5,
+        progress=lambda done, total: calls.append((done, total)),
+    )
+    assert calls[-1] == (last, last)
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+
+
+def test_the_start_goes_through_the_autoencoder_even_at_the_same_size(rng):
+    model = GlassModel()
+    z = rng.uniform(-0.5, 1.5, (2, 3, 4, 4)).astype(np.float32)
+    exact = starting_latents(model, z, quantize=False)
+    # what no picture can show is gone: the glass model's pictures end at 0 and 1
+    np.testing.assert_allclose(exact, np.clip(z, 0, 1), atol=1e-6)
+    coarse = starting_latents(model, z, quantize=True, batch_size=1)
+    np.testing.assert_allclose(coarse, np.rint(np.clip(z, 0, 1) * 255) / 255, atol=1e-6)
+    assert np.abs(coarse - exact).max() > 1e-4
+
+
+def test_resize_is_pillows(rng):
+    # away from 0 and 1: with 8 bit Pillow clips between its two passes, with floats it does not
+    pictures = rng.uniform(0.3, 0.7, (2, 8, 8, 3)).astype(np.float32)
+    small = resize_pictures(pictures, 20)
+    assert small.dtype == np.float32
+    for picture, resized in zip(pictures, small, strict=True):
+        np.testing.assert_allclose(resized, through_a_file(picture, 20), atol=1e-6)
+    fine = resize_pictures(pictures, 20, quantize=False)
+    assert fine.dtype == np.float32
+    assert 0 < np.abs(fine - small).max() < 0.01
+
+
+def test_resize_stays_within_range():
+    edge = np.zeros((1, 8, 8, 3), np.float32)
+    edge[:, :, 4:] = 1
+    for quantize in (True, False):
+        resized = resize_pictures(edge, 20, quantize)
+        assert (resized.min(), resized.max()) == (0, 1)
+
+
+def test_resize_to_the_same_size_only_rounds(rng):
+    pictures = rng.random((1, 8, 8, 3), dtype=np.float32)
+    np.testing.assert_array_equal(resize_pictures(pictures, 8, quantize=False), pictures)
+    rounded = resize_pictures(pictures, 8)
+    assert rounded.dtype == np.float32
+    np.testing.assert_allclose(rounded * 255, np.rint(pictures * 255), atol=1e-4)
+
+
+@given(
+    ids=st.lists(st.text(max_size=8), unique=True, min_size=1, max_size=6),
+    samples=st.integers(1, 4),
+    run_seed=st.integers(0, 2**31),
+)
+def test_seeds_belong_to_stimulus_and_sample(ids, samples, run_seed):
+    seeds = picture_seeds(run_seed, ids, samples)
+    assert seeds.shape == (len(ids), samples)
+    assert seeds.dtype == np.int64
+    assert len(np.unique(seeds)) == seeds.size
+    assert seeds.min() >= 0
+    turned = picture_seeds(run_seed, ids[::-1], samples + 1)
+    np.testing.assert_array_equal(turned[::-1, :samples], seeds)
+    assert (picture_seeds(run_seed + 1, ids, samples) != seeds).all()
+
+
+def test_seeds_of_no_stimuli():
+    assert picture_seeds(0, [], 5).shape == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("condition", "absent", "message"),
+    [
+        ("c", "c", r"condition 'c' needs c, and there is none \(stimuli without captions"),
+        ("z+c", "c", r"condition 'z\+c' needs c, .* or leave 'z\+c' out of the conditions"),
+        ("z+c", "z", r"condition 'z\+c' needs z, and there is none; provide z"),
+        ("z", "z", "condition 'z' needs z"),
+        ("z-decode", "z", "condition 'z-decode' needs z"),
+    ],
+)
+def test_absent_features(inputs, condition, absent, message):
+    setattr(inputs, absent, None)
+    with pytest.raises(UserError, match=message):
+        reconstruct(GlassModel(), condition, inputs.z, inputs.c, inputs.seeds, SETTINGS)
+
+
+def test_unknown_condition(inputs):
+    assert CONDITIONS == ("z", "c", "z+c", "z-decode")
+    message = r"no condition 'true-z'; choose from z, c, z\+c, z-decode"
+    with pytest.raises(UserError, match=message):
+        reconstruct(GlassModel(), "true-z", inputs.z)
+
+
+def test_rows_that_do_not_match(inputs):
+    model = GlassModel()
+    with pytest.raises(ValueError, match=r"seeds must have shape \(4, 3\) \(stimuli, samples\)"):
+        reconstruct(model, "z", inputs.z, None, inputs.seeds[:2], SETTINGS)
+    with pytest.raises(ValueError, match=r"seeds must have shape \(4, 3\)"):
+        reconstruct(model, "c", None, inputs.c, None, SETTINGS)
+    with pytest.raises(ValueError, match="z has 4 rows and c has 3"):
+        reconstruct(model, "z+c", inputs.z, inputs.c[:3], inputs.seeds, SETTINGS)

@@ -1,0 +1,103 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+import tomli_w
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vox2pix.config import Config, digest, load_config
+from vox2pix.errors import UserError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "experiment.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_shipped_experiment_is_valid(path):
+    assert load_config(path).name
+
+
+def test_paths_are_relative_to_the_file(tmp_path):
+    text = 'name = "x"\n[data]\nsource = "nsd"\npath = "../nsd"\n'
+    (tmp_path / "deep").mkdir()
+    assert load_config(write(tmp_path / "deep", text)).data.path == tmp_path / "nsd"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("name = ", "is not valid TOML"),
+        ('name = "x"\n', "the setting 'data' is missing"),
+        (
+            'name = "x"\n[data]\nsource = "phantom"\n[generate]\nsample = 3\n',
+            "there is no setting 'generate.sample'; did you mean 'samples'?",
+        ),
+        (
+            'name = "x"\n[data]\nsource = "phantom"\nqwertz = 3\n',
+            "there is no setting 'data.qwertz'; known keys: source, path",
+        ),
+        (
+            'name = "x"\n[data]\nsource = "phantom"\n[generate]\nstrength = 1.5\n',
+            "'generate.strength' is 1.5, but: Input should be less than or equal to 1",
+        ),
+        ('name = "x"\n[data]\nsource = "nsd"\n', "data.path is missing: where does the nsd data"),
+        ('name = "../x"\n[data]\nsource = "phantom"\n', "'name' is '../x'"),
+        ('name = "x"\ndata = 3\n', "'data' is 3"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(tmp_path, text, sentence):
+    path = write(tmp_path, text)
+    with pytest.raises(UserError) as error:
+        load_config(path)
+    assert sentence in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"There is no experiment file .*nowhere\.toml"):
+        load_config(tmp_path / "nowhere.toml")
+
+
+def test_the_protocol_sets_what_the_file_leaves_open(tmp_path):
+    text = 'name = "x"\nprotocol = "takagi2023"\n[data]\nsource = "phantom"\n[decode]\n'
+    config = load_config(write(tmp_path, text + 'selection = "gcv"\n'))
+    assert config.model.z_posterior == "sample"
+    assert config.generate.schedule == "takagi2023"
+    assert max(config.decode.alphas) == 1.0
+    assert config.decode.selection == "gcv"
+
+
+def test_how_a_run_is_computed_is_not_part_of_what_it_computes():
+    one = Config.model_validate({"name": "x", "data": {"source": "phantom"}})
+    other = one.model_copy(update={"compute": one.compute.model_copy(update={"batch_size": 1})})
+    assert digest(one.generate) == digest(other.generate)
+    assert digest(one.compute) != digest(other.compute)
+
+
+@given(
+    samples=st.integers(1, 100),
+    strength=st.floats(0.01, 1),
+    conditions=st.lists(st.sampled_from(["z", "c", "z+c", "z-decode"]), max_size=4),
+    seed=st.integers(0, 2**63 - 1),
+    sessions=st.none() | st.integers(1, 40) | st.lists(st.integers(1, 40), min_size=1),
+)
+def test_a_resolved_experiment_read_again_is_the_same(
+    samples, strength, conditions, seed, sessions
+):
+    config = Config.model_validate(
+        {
+            "name": "x",
+            "seed": seed,
+            "data": {"source": "phantom", "sessions": sessions},
+            "generate": {"samples": samples, "strength": strength, "conditions": conditions},
+        }
+    )
+    text = tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+    assert Config.model_validate(tomllib.loads(text)) == config

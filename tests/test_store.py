@@ -1,0 +1,209 @@
+import json
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vox2pix.errors import UserError
+from vox2pix.store import (
+    KeyedRows,
+    RunFolder,
+    ShardedArray,
+    checksum,
+    load_arrays,
+    machine,
+    read_json,
+    replacing,
+    save_arrays,
+    write_json,
+    write_table,
+)
+
+
+def numbers(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as partial:
+        partial.write_text("ne")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_arrays_come_back_as_they_went(tmp_path):
+    path = tmp_path / "deep" / "a.safetensors"
+    arrays = {"x": numbers(3, 4).T, "n": np.arange(5)}
+    save_arrays(path, arrays)
+    back = load_arrays(path)
+    assert set(back) == {"x", "n"}
+    np.testing.assert_array_equal(back["x"], arrays["x"])
+    np.testing.assert_array_equal(back["n"], arrays["n"])
+
+
+def test_missing_and_damaged_files_are_named(tmp_path):
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(UserError, match=r"a\.safetensors is missing; run the stage"):
+        load_arrays(path)
+    save_arrays(path, {"x": numbers(100)})
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(UserError, match=r"a\.safetensors is damaged"):
+        load_arrays(path)
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(UserError, match=r"a\.json is damaged"):
+        read_json(tmp_path / "a.json")
+    with pytest.raises(UserError, match=r"b\.json is missing"):
+        read_json(tmp_path / "b.json")
+
+
+def test_a_table_quotes_what_csv_needs_quoted(tmp_path):
+    import pandas as pd
+
+    rows = [{"id": "00001", "caption": 'a "red", ball'}, {"id": "00002", "caption": "x\ny"}]
+    write_table(tmp_path / "t.csv", rows)
+    assert pd.read_csv(tmp_path / "t.csv", dtype=str).to_dict("records") == rows
+
+
+@given(st.sampled_from(["<f4", "<f8", "|u1"]), st.integers(0, 5), st.integers(1, 5))
+def test_a_checksum_knows_type_shape_and_every_value(dtype, n, m):
+    array = np.arange(n * m).reshape(n, m).astype(dtype)
+    assert checksum(array) == checksum(np.asfortranarray(array))
+    assert checksum(array) != checksum(array.reshape(m, n)) or n == m
+    if array.size:
+        other = array.copy()
+        other.flat[-1] += 1
+        assert checksum(other) != checksum(array)
+
+
+# --- arrays in shards ----------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=25)
+@given(n=st.integers(1, 23), size=st.integers(1, 9), seed=st.integers(0, 99))
+def test_an_array_written_in_any_order_is_the_array(tmp_path_factory, n, size, seed):
+    values = numbers(n, 3, seed=seed)
+    array = ShardedArray(tmp_path_factory.mktemp("a"), values.shape, "f4", size)
+    order = np.random.default_rng(seed).permutation(array.n_shards)
+    for done, shard in enumerate(order):
+        assert len(array.pending()) == array.n_shards - done
+        array.write(int(shard), values[array.rows(int(shard))])
+    again = ShardedArray(array.folder, values.shape, "f4", size)
+    assert again.pending() == []
+    np.testing.assert_array_equal(again.read(), values)
+    np.testing.assert_array_equal(again.read(0), values[:size])
+
+
+def test_a_shard_without_its_mark_or_with_other_bytes_is_done_again(tmp_path):
+    values = numbers(10, 2)
+    array = ShardedArray(tmp_path, values.shape, "f4", 4)
+    for shard in range(3):
+        array.write(shard, values[array.rows(shard)])
+    (tmp_path / "done" / "00001").unlink()
+    [chunk] = [p for p in (tmp_path / "values" / "c").rglob("0") if p.parent.name == "2"]
+    damaged = bytearray(chunk.read_bytes())
+    damaged[-3] ^= 0xFF
+    chunk.write_bytes(damaged)
+    assert ShardedArray(tmp_path, values.shape, "f4", 4).pending() == [1, 2]
+    with pytest.raises(UserError, match=r"Shard 1 of .* is missing or damaged; run again"):
+        array.read()
+    array.write(1, values[4:8])
+    array.write(2, values[8:])
+    np.testing.assert_array_equal(array.read(), values)
+
+
+def test_a_shard_of_the_wrong_shape_is_refused(tmp_path):
+    array = ShardedArray(tmp_path, (10, 2), "f4", 4)
+    with pytest.raises(ValueError, match=r"Shard 2 has shape \(2, 2\), not \(4, 2\)"):
+        array.write(2, numbers(4, 2))
+
+
+# --- rows under keys -----------------------------------------------------------------------------
+
+
+def test_rows_are_found_by_key_in_any_order_across_files(tmp_path):
+    rows = KeyedRows(tmp_path)
+    values = numbers(6, 2, 3)
+    rows.add(["a", "b", "c"], values[:3])
+    rows.add(["d", "e", "f"], values[3:])
+    again = KeyedRows(tmp_path)
+    assert again.missing(["x", "a", "y", "x"]) == ["x", "y"]
+    np.testing.assert_array_equal(again.load(["f", "a", "f"]), values[[5, 0, 5]])
+    with pytest.raises(UserError, match="lacks 1 rows; run again"):
+        again.load(["a", "x"])
+
+
+def test_a_damaged_file_of_rows_is_removed_and_its_keys_are_missing(tmp_path):
+    rows = KeyedRows(tmp_path)
+    rows.add(["a", "b"], numbers(2, 50))
+    rows.add(["c"], numbers(1, 50))
+    path = sorted(tmp_path.iterdir(), key=lambda p: p.stat().st_size)[-1]
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    assert KeyedRows(tmp_path).missing(["a", "b", "c"]) == ["a", "b"]
+    assert not path.exists()
+
+
+def test_rows_and_keys_must_match(tmp_path):
+    with pytest.raises(ValueError, match="2 keys for 3 rows"):
+        KeyedRows(tmp_path).add(["a", "b"], numbers(3, 1))
+
+
+# --- the run folder ------------------------------------------------------------------------------
+
+
+def test_a_stage_is_done_under_its_key_while_its_outputs_stand(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    write_json(folder.path / "out.json", [1])
+    assert not folder.is_done("decode", "k1")
+    assert not folder.was_done("decode")
+    folder.mark_done("decode", "k1", ["out.json"])
+    assert folder.is_done("decode", "k1")
+    assert not folder.is_done("decode", "k2")
+    write_json(folder.path / "out.json", [2])
+    assert not folder.is_done("decode", "k1")
+    assert folder.was_done("decode")
+    (folder.path / "out.json").unlink()
+    assert not folder.is_done("decode", "k1")
+
+
+def _hold(path, held):
+    with RunFolder(path).lock():
+        held.set()
+        signal.pause()
+
+
+def test_a_folder_takes_one_run_at_a_time_and_is_free_after_a_kill(tmp_path):
+    context = multiprocessing.get_context("fork")
+    held = context.Event()
+    process = context.Process(target=_hold, args=(tmp_path, held))
+    process.start()
+    assert held.wait(10)
+    with pytest.raises(UserError, match="Another run is at work in"), RunFolder(tmp_path).lock():
+        pass
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    with RunFolder(tmp_path).lock():
+        pass
+
+
+def test_a_run_folder_under_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be made"):
+        RunFolder(tmp_path / "file" / "run")
+
+
+def test_provenance_can_be_written_as_json():
+    told = json.loads(json.dumps(machine()))
+    assert told["packages"]["torch"].startswith("2.")
+    assert told["cores"] >= 1
