@@ -22,6 +22,7 @@ suppress_warnings = ["myst.header"]
 
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 numpydoc_show_class_members = False
 
 html_theme = "furo"

@@ -1,9 +1,11 @@
 """The command line: parse, call, print."""
 
+import dataclasses
+import json
+import math
 import os
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,11 +19,32 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
 from vox2pix.errors import UserError
 
+if TYPE_CHECKING:
+    from vox2pix.data import CheckReport
+
+
+class _Commands(TyperGroup):
+    """The commands; what a person can mend is one sentence on stderr and exit status 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            message = Text.assemble(("vox2pix: ", "bold red"), str(error))
+            _to_stderr().print(message, soft_wrap=True)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            _to_stderr().print("\nStopped; run the same command again to go on.")
+            raise typer.Exit(130) from error
+
+
 app = typer.Typer(
     name="vox2pix",
+    cls=_Commands,
     help="Pictures from brain responses, by linear decoding into a latent diffusion model.",
     no_args_is_help=True,
     add_completion=False,
@@ -31,11 +54,21 @@ data_app = typer.Typer(help="Look at data before decoding them.", no_args_is_hel
 app.add_typer(data_app, name="data")
 console = Console(highlight=False)
 
+_NAMES = 10  # least width of a first column, so that tables below each other line up
+
 
 class Bars:
-    """A reporter that draws progress bars with rates and remaining time."""
+    """A reporter that draws progress bars with rates and remaining time.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    where : Console, optional
+        Where they are drawn: standard output if not given.
+    transient : bool
+        Whether they vanish when the work is done, and are not drawn where nobody watches.
+    """
+
+    def __init__(self, where: Console | None = None, transient: bool = False) -> None:
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=10),
@@ -43,9 +76,12 @@ class Bars:
             TextColumn("{task.fields[unit]}"),
             TextColumn("{task.fields[rate]}", style="dim"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            console=console,
+            console=where or console,
+            transient=transient,
+            disable=transient and not (where or console).is_terminal,
         )
         self._task: TaskID | None = None
+        self._step, self._done = "", 0
 
     def __enter__(self) -> "Bars":
         self._bars.start()
@@ -61,6 +97,7 @@ class Bars:
     def begin(self, title: str, total: int, unit: str) -> None:
         """Add a bar."""
         self._task = self._bars.add_task(f"{title:<23}", total=total, unit=unit, rate="")
+        self._step, self._done = "", 0
 
     def advance(self, n: int) -> None:
         """Move the newest bar on."""
@@ -69,6 +106,14 @@ class Bars:
         self._bars.advance(self._task, n)
         speed = self._bars.tasks[self._task].speed
         self._bars.update(self._task, rate=f"{speed:.1f}/s" if speed else "")
+
+    def track(self, step: str, done: int, total: int) -> None:
+        """Take note that ``done`` of ``total`` are done of a step; a new step gets a new bar."""
+        if step != self._step:
+            self.begin(step[:1].upper() + step[1:], total, "")
+            self._step = step
+        self.advance(done - self._done)
+        self._done = done
 
 
 @app.command()
@@ -156,7 +201,6 @@ def phantom(
     from vox2pix.phantom import simulate
 
     with Bars() as bars:
-        bars.begin("Simulating", subjects * sessions, "sessions")
         made = simulate(
             out,
             subjects=subjects,
@@ -168,15 +212,154 @@ def phantom(
             trials_per_session=trials,
             images=images,
             captions=captions,
+            progress=bars.track,
         )
-        bars.advance(subjects * sessions)
     console.print(f"A simulated data set: [bold]{_shown(made.resolve())}[/bold]")
+
+
+@data_app.command("check")
+def check_data(
+    path: Annotated[Path, typer.Argument(help="NSD's root, or a folder of your own data.")],
+    subject: Annotated[int, typer.Option(min=1, help="Whose data, in NSD's layout.")] = 1,
+    sessions: Annotated[
+        int | None, typer.Option(min=1, help="Only the first so many.", show_default="all")
+    ] = None,
+    rois: Annotated[str, typer.Option(help="Regions, joined by commas.")] = "early,ventral",
+    space: Annotated[str, typer.Option(help="Space of the voxels.")] = "func1pt8mm",
+    betas: Annotated[
+        str, typer.Option(help="Version of the responses.")
+    ] = "betas_fithrf_GLMdenoise_RR",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Count what a data set holds and name every fault. Exit status 2 if there is one.
+
+    A folder of your own data has one subject, space and version, and all its regions are read:
+    the options are for NSD's layout.
+    """
+    from vox2pix.data import check
+
+    names = [name.strip() for name in rois.split(",") if name.strip()]
+    with Bars(_to_stderr(), transient=True) as bars:
+        report = check(
+            path,
+            subject,
+            sessions,
+            names,
+            space,
+            betas,
+            progress=lambda what, done, total: bars.track(f"reading {what}", done, total),
+        )
+    if as_json:
+        typer.echo(json.dumps(_plain(dataclasses.asdict(report) | {"ok": report.ok}), indent=2))
+    else:
+        _print_check(report)
+    if not report.ok:
+        n = len(report.faults)
+        raise UserError(
+            f"{_shown(path)} has {n} fault{'s' * (n > 1)}; mend {'them' if n > 1 else 'it'} "
+            "and check again."
+        )
+
+
+def _print_check(report: "CheckReport") -> None:
+    """Print what a check found: counts, regions, notes, faults."""
+    layout = "NSD's layout" if report.layout == "nsd" else "a folder of your own data"
+    path = _shown(Path(report.path))
+    if report.name:
+        heading = (report.name, f"{path}, {layout}, space {report.space}")
+    else:
+        heading = (path, layout)
+    console.print(Text.assemble((heading[0], "bold"), f": {heading[1]}"), soft_wrap=True)
+    if report.name:
+        console.print(f"\n  {_holdings(report)}\n", soft_wrap=True)
+        console.print(_counts_table(report))
+        console.print()
+        console.print(_rois_table(report))
+        if report.ncsnr != "unknown":
+            console.print(f"\n{_ceilings_in_words(report.ncsnr)}", style="dim")
+    for title, sentences, colour in (
+        ("Notes", report.notes, "yellow"),
+        ("Faults", report.faults, "red"),
+    ):
+        if sentences:
+            console.print(f"\n{title}", style=f"bold {colour}")
+        for number, sentence in enumerate(sentences, start=1):
+            console.print(f"{number:>3}. {sentence}", soft_wrap=True, markup=False)
+    if report.ok:
+        console.print("\n[bold green]Sound:[/bold green] no fault was found.")
+
+
+def _holdings(report: "CheckReport") -> str:
+    """Say how many sessions, pictures and captions there are."""
+    n_sessions = len(report.sessions)
+    n_stimuli = report.train.n_stimuli + report.test.n_stimuli
+    sessions = f"{n_sessions:,} session{'s' * (n_sessions != 1)}"
+    captions = f"{report.n_captions:,} captions" if report.n_captions else "no captions"
+    return f"{sessions}; {report.n_pictures:,} of {n_stimuli:,} pictures can be read; {captions}"
+
+
+def _counts_table(report: "CheckReport") -> Table:
+    """Lay out trials, stimuli and repeats."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
+    table.add_column("split", min_width=_NAMES)
+    table.add_column("trials", justify="right")
+    table.add_column("stimuli", justify="right")
+    table.add_column("shown")
+    for name, split in (("train", report.train), ("test", report.test)):
+        shown = _repeats(split.repeats)
+        table.add_row(name, f"{split.n_trials:,}", f"{split.n_stimuli:,}", shown)
+    return table
+
+
+def _rois_table(report: "CheckReport") -> Table:
+    """Lay out the sizes and noise ceilings of the regions."""
+    shown = set(report.test.repeats or report.train.repeats)
+    averaged = f"mean of {shown.pop()}" if len(shown) == 1 else "mean of repeats"
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
+    table.add_column("ROI", min_width=_NAMES)
+    for heading in ("voxels", "constant", "ceiling, %\none trial", f"ceiling, %\n{averaged}"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, roi in report.rois.items():
+        table.add_row(
+            name,
+            f"{roi.n_voxels:,}",
+            f"{roi.n_constant:,}" if roi.n_constant else "-",
+            *("-" if math.isnan(c) else f"{c:.1f}" for c in (roi.single, roi.averaged)),
+            style="bold" if name == "all" else None,
+        )
+    return table
+
+
+def _repeats(repeats: dict[int, int]) -> str:
+    """Say how often stimuli were shown."""
+    times = {1: "once", 2: "twice"}
+    if not repeats:
+        return "-"
+    if len(repeats) > 3:
+        return f"{min(repeats)} to {max(repeats)} times"
+    words = [(times.get(n, f"{n} times"), count) for n, count in sorted(repeats.items())]
+    if len(words) == 1:
+        return f"{words[0][0]} each"
+    return ", ".join(f"{count:,} {time}" for time, count in words)
+
+
+def _ceilings_in_words(ncsnr: str) -> str:
+    source = "from the data set's ncsnr" if ncsnr == "file" else "estimated from the repeats"
+    return (
+        "Noise ceiling: the share of a voxel's variance that the stimulus can explain; medians "
+        f"over voxels, {source}."
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Make a value fit for JSON, which has no NaN: what is unknown is null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _print_metrics(folder: Path) -> None:
     """Print one row a condition, one column a metric, each with its interval."""
-    import json
-
     records = json.loads((folder / "metrics.json").read_text())
     columns = list(dict.fromkeys(_column(r) for r in records))
     conditions = list(dict.fromkeys(r["condition"] for r in records))
@@ -200,7 +383,7 @@ def _print_metrics(folder: Path) -> None:
 def _column(record: dict[str, Any]) -> str:
     if not record["direction"]:
         return {"pixcorr": "PixCorr", "ssim": "SSIM"}.get(record["metric"], record["metric"])
-    return f"two-way, %\nfix {record['direction']}"
+    return f"two-way, %\nfix\n{record['direction']}"
 
 
 def _cell(record: dict[str, Any] | None) -> str:
@@ -238,14 +421,14 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+def _to_stderr() -> Console:
+    return Console(stderr=True, highlight=False)
+
+
 def main() -> None:
-    """Run the command line; what a person can mend is one sentence and exit status 2."""
-    try:
-        app()
-    except UserError as error:
-        message = Text.assemble(("vox2pix: ", "bold red"), str(error))
-        Console(stderr=True, highlight=False).print(message, soft_wrap=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        console.print("\nStopped; run the same command again to go on.")
-        sys.exit(130)
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

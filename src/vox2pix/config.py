@@ -144,7 +144,8 @@ class EvaluateConfig(_Table):
     """What the pictures are held against."""
 
     encoder: str = Field(
-        default="phantom", description="phantom, pixels, or a folder with a transformers CLIP model"
+        default="phantom",
+        description="phantom, pixels, a folder with a CLIP model, or its Hugging Face name",
     )
     resamples: int = Field(default=2000, ge=100, description="draws of the bootstrap")
     per_group: int = Field(default=3, ge=1, description="best, median and worst rows on the sheet")

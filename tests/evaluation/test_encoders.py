@@ -3,9 +3,12 @@ import json
 import shutil
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.utils import filter_repo_objects
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel
@@ -105,8 +108,69 @@ def test_pixels_need_no_network() -> None:
 
 
 def test_unknown_name_says_what_there_is() -> None:
-    with pytest.raises(UserError, match="no image encoder 'resnet'; give 'phantom', 'pixels', or"):
+    with pytest.raises(UserError, match="no image encoder 'resnet'; give 'phantom', 'pixels', a"):
         image_encoder("resnet")
+
+
+def hub(monkeypatch: pytest.MonkeyPatch, cached: Path | None, fetched: Path | None) -> list[dict]:
+    """Stand in for the hub's client; return what it is asked."""
+    asked: list[dict] = []
+
+    def snapshot_download(name: str, **options: object) -> str:
+        asked.append({"name": name, **options})
+        if options.get("local_files_only"):
+            if cached is None:
+                raise LocalEntryNotFoundError("not in the cache")
+            return str(cached)
+        if fetched is None:
+            raise ConnectionError("the network is unreachable.\nmore")
+        return str(fetched)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    return asked
+
+
+def test_a_hub_name_in_the_cache_asks_no_network(
+    clip_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = hub(monkeypatch, cached=clip_folder, fetched=None)
+    given = pictures(2, 32)
+    features = image_encoder("openai/clip-vit-large-patch14", "cpu")(given)
+    np.testing.assert_array_equal(features, image_encoder(clip_folder, "cpu")(given))
+    assert [request["local_files_only"] for request in asked] == [True]
+
+
+def test_a_hub_name_is_fetched_as_safetensors_only(
+    clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(clip_folder / "config.json", tmp_path)  # a cache that holds a part
+    for cached in (None, tmp_path):
+        asked = hub(monkeypatch, cached=cached, fetched=clip_folder)
+        image_encoder("openai/clip-vit-large-patch14", "cpu")
+        assert [request["name"] for request in asked] == ["openai/clip-vit-large-patch14"] * 2
+        for request in asked:
+            files = ["config.json", "preprocessor_config.json", "model.safetensors"]
+            files += ["pytorch_model.bin", "flax_model.msgpack", "tokenizer.json", "README.md"]
+            kept = list(filter_repo_objects(files, allow_patterns=request["allow_patterns"]))
+            assert kept == files[:3]
+
+
+def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub(monkeypatch, cached=None, fetched=None)
+    sentence = (
+        r"cannot get the image encoder 'openai/clip' from the Hugging Face Hub \(the network is "
+        r"unreachable\); check the name and the network, or give a local folder"
+    )
+    with pytest.raises(UserError, match=sentence):
+        image_encoder("openai/clip")
+
+
+def test_a_path_is_no_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = hub(monkeypatch, cached=None, fetched=None)
+    for name in (Path("models/clip"), str(tmp_path / "clip"), "models/clip/large", "../clip"):
+        with pytest.raises(UserError, match="there is no image encoder"):
+            image_encoder(name)
+    assert asked == []
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:

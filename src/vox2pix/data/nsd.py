@@ -53,7 +53,7 @@ def open_nsd(
     rois : str or sequence of str
         Label names of any atlas (``early``, ``V1v``, ``OFA``), atlases as a whole
         (``nsdgeneral``), ``atlas:label`` where a label is in several (bare names are looked up
-        in streams, prf-visualrois, prf-eccrois, floc-*, nsdgeneral, then the others), unions
+        in streams, prf-visualrois, prf-eccrois, ``floc-*``, nsdgeneral, then the others), unions
         (``"V1v+V1d"``), or ``"all"``: the brain mask, or every vertex. The voxels that are
         opened are their union.
     space : str

@@ -2,6 +2,7 @@
 
 import importlib.resources
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,15 @@ Encoder = Callable[[ArrayLike], NDArray[np.float32]]
 PHANTOM = "phantom"
 PIXELS = "pixels"
 
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_HUB_FILES = (
+    "config.json",
+    "preprocessor_config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*-of-*.safetensors",
+)
+
 
 def image_encoder(name: str | Path, device: str = "auto", batch_size: int = 64) -> Encoder:
     """Return an encoder of pictures by its name.
@@ -32,6 +42,8 @@ def image_encoder(name: str | Path, device: str = "auto", batch_size: int = 64) 
         A folder: the image embedding of a transformers CLIP model (Radford et al. 2021) at its
         own size, less the mean over the standard deviation of its ``preprocessor_config.json``,
         or scaled to [-1, 1] where there is none.
+        A name on the Hugging Face Hub, ``"owner/model"``: such a folder, from the cache of this
+        machine or else fetched into it.
     device : str
         Where the network runs, as :func:`vox2pix.compute.resolve_device` takes it.
     batch_size : int
@@ -45,7 +57,8 @@ def image_encoder(name: str | Path, device: str = "auto", batch_size: int = 64) 
     Raises
     ------
     UserError
-        For an unknown name, or a folder that does not hold a whole CLIP model as safetensors.
+        For an unknown name, a model that the hub does not give, or a folder that does not hold a
+        whole CLIP model as safetensors.
     """
     if batch_size < 1:
         raise ValueError(f"A batch holds at least one picture, not {batch_size}.")
@@ -62,10 +75,13 @@ def image_encoder(name: str | Path, device: str = "auto", batch_size: int = 64) 
     else:
         folder = Path(name).expanduser()
         if not folder.is_dir():
-            raise UserError(
-                f"there is no image encoder {str(name)!r}; give {PHANTOM!r}, {PIXELS!r}, or a "
-                "folder that holds a transformers CLIP model"
-            )
+            if isinstance(name, Path) or not _HUB_NAME.fullmatch(name):
+                raise UserError(
+                    f"there is no image encoder {str(name)!r}; give {PHANTOM!r}, {PIXELS!r}, a "
+                    "folder that holds a transformers CLIP model, or the Hugging Face name of "
+                    "one such as 'openai/clip-vit-large-patch14'"
+                )
+            folder = _from_hub(name)
     return ClipEncoder(folder, device, batch_size)
 
 
@@ -131,6 +147,30 @@ def _flat(pictures: ArrayLike) -> NDArray[np.float32]:
     """Return pictures as rows of numbers."""
     array = check_pictures(pictures)
     return array.reshape(len(array), -1)
+
+
+def _from_hub(name: str) -> Path:
+    """Return the folder of a model on the hub: this machine's cache, or else a fetched copy."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        cached = Path(
+            snapshot_download(name, allow_patterns=list(_HUB_FILES), local_files_only=True)
+        )
+        # The cache may hold less than the whole model: what another program asked for.
+        if (cached / "config.json").is_file() and any(cached.glob("model*.safetensors")):
+            return cached
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
+    except Exception as error:  # the client lets errors of several libraries through
+        raise UserError(
+            f"cannot get the image encoder {name!r} from the Hugging Face Hub "
+            f"({_first_line(error)}); check the name and the network, or give a local folder that "
+            "holds a copy of the model"
+        ) from error
 
 
 def _load_clip(folder: Path) -> Any:

@@ -74,6 +74,7 @@ def evaluate(
     encoder_name: str = PHANTOM,
     size: int | None = None,
     seed: int = 0,
+    n_resamples: int = 2000,
     protocol: str = "default",
     scores: pd.DataFrame | None = None,
 ) -> list[MetricRecord]:
@@ -105,6 +106,8 @@ def evaluate(
         Bring pictures to this height and width for PixCorr and SSIM.
     seed : int
         Of the resamples and the mismatched pairs.
+    n_resamples : int
+        Bootstrap samples of stimuli.
     protocol : str
         Name for the records.
     scores : DataFrame, optional
@@ -131,7 +134,9 @@ def evaluate(
     metrics, directions = (scores.columns.get_level_values(level) for level in _COLUMNS)
     for metric, direction in zip(metrics, directions, strict=True):
         values = scores[metric, direction].to_numpy()
-        low, high = bootstrap_interval(values, seed=seed_for(seed, "bootstrap"))
+        low, high = bootstrap_interval(
+            values, n_resamples=n_resamples, seed=seed_for(seed, "bootstrap")
+        )
         pixel_metric = _PIXEL_METRICS.get(metric)
         chance = _mismatched(pixel_metric, truth, samples, size, seed) if pixel_metric else CHANCE
         records.append(

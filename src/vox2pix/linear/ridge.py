@@ -341,7 +341,7 @@ def gcv_errors(
     .. math:: E_{mean} = \frac{B / n}{(1 - df_B / m)^2}, \qquad
               E_{trial} = E_{mean} + \frac{W / n}{(1 - df_W / (n - m))^2},
 
-    with n trials and m stimuli. B = |Y~ - F diag(d) g|^2 takes one product of (rank, rank) with
+    with n trials and m stimuli. ``B = |Y~ - F diag(d) g|^2`` takes one product of (rank, rank) with
     (rank, n_targets) a penalty. The second agrees with cross-validation grouped by stimulus and
     scored on single trials; the first with the same scored on the mean of the repeats.
 

@@ -151,10 +151,9 @@ def _sizes(config: Config, path: Path) -> Sizes:
             return _published_sizes(config, root, fault)
     n_test = len(subject.test.stimulus_ids[: data.max_test_stimuli])
     n_trials = len(subject.trials)
-    n_voxels = {
-        "z": int(subject.voxel_mask(config.decode.z).sum()),
-        "c": int(subject.voxel_mask(config.decode.c).sum()),
-    }
+    n_voxels = {"z": int(subject.voxel_mask(config.decode.z).sum())}
+    if subject.has_captions:
+        n_voxels["c"] = int(subject.voxel_mask(config.decode.c).sum())
     return Sizes(
         n_train_trials=subject.train.n_trials,
         n_train=len(subject.train.stimulus_ids),
@@ -235,8 +234,9 @@ def _size_sentence(n_train_trials: int, n_train: int, n_test: int) -> str:
 
 
 def _voxel_sentence(config: Config, n_voxels: dict[str, int]) -> str:
-    z, c = "+".join(config.decode.z), "+".join(config.decode.c)
-    return f"z from {n_voxels['z']:,} voxels ({z}); c from {n_voxels['c']:,} voxels ({c})"
+    rois = {"z": config.decode.z, "c": config.decode.c}
+    told = [f"{k} from {n:,} voxels ({'+'.join(rois[k])})" for k, n in n_voxels.items()]
+    return "; ".join(told) if "c" in n_voxels else f"{told[0]}; no captions, so no c"
 
 
 # --- what each stage needs -----------------------------------------------------------------------

@@ -82,16 +82,19 @@ class Stage:
         Does it; returns the files, relative to the run folder, that the mark vouches for.
     settings : callable
         Picks from the config what changes its result.
+    inputs : callable, optional
+        Describes the files that it reads from outside the run.
     """
 
     name: str
     title: str
     work: Callable[[Run], Sequence[str]]
     settings: Callable[[Config], Sequence[Any]]
+    inputs: Callable[[Config], Any] = lambda config: None
 
 
 def stage_keys(stages: Sequence[Stage], config: Config) -> dict[str, str]:
-    """Return the key of each stage: its settings and those of all stages before it.
+    """Return the key of each stage: its settings and inputs, and those of all before it.
 
     Parameters
     ----------
@@ -107,7 +110,7 @@ def stage_keys(stages: Sequence[Stage], config: Config) -> dict[str, str]:
             s.model_dump(mode="json") if isinstance(s, BaseModel) else s
             for s in stage.settings(config)
         ]
-        keys[stage.name] = before = digest([before, stage.name, settings])
+        keys[stage.name] = before = digest([before, stage.name, settings, stage.inputs(config)])
     return keys
 
 
@@ -173,3 +176,32 @@ def open_subject(config: Config, run_path: Path) -> Subject:
 def _as_toml(config: Config) -> str:
     """Write the resolved experiment so that it can be run again."""
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def input_files(config: Config) -> list[tuple[str, int, int]]:
+    """List the response and label files that an experiment reads: path, bytes and time of change.
+
+    Where the data lie does not matter; a file that is replaced does. Contents are not hashed: a
+    subject of NSD has some 40 GB.
+
+    Parameters
+    ----------
+    config : Config
+        The experiment.
+    """
+    data = config.data
+    if data.path is None:
+        return []
+    subject = f"subj{data.subject:02d}"
+    below = {
+        "folder": ["."],
+        "nsd": [
+            f"nsddata_betas/ppdata/{subject}/{data.space}/{data.betas}",
+            f"nsddata/ppdata/{subject}",
+            "nsddata/experiments/nsd",
+        ],
+    }[data.source]
+    files = [p for name in below for p in (data.path / name).rglob("*") if p.is_file()]
+    return sorted(
+        (str(p.relative_to(data.path)), p.stat().st_size, p.stat().st_mtime_ns) for p in files
+    )

@@ -16,7 +16,8 @@ from vox2pix.generation import ReconstructionSettings, picture_seeds, reconstruc
 from vox2pix.linear import pearson_r, r2_score
 from vox2pix.phantom import simulate
 from vox2pix.pipeline.drawings import Drawing, derangement, planned_drawings
-from vox2pix.pipeline.run import Run, Stage, stage_keys
+from vox2pix.pipeline.reporter import Reporter
+from vox2pix.pipeline.run import Run, Stage, input_files, stage_keys
 from vox2pix.report import choose_rows, contact_sheet, save_sheet
 from vox2pix.store import (
     ShardedArray,
@@ -38,7 +39,6 @@ def _prepare_data(run: Run) -> Sequence[str]:
         if target.exists():  # left by other settings, or by a stage killed before its mark
             rmtree(target)
         phantom = data.phantom
-        run.reporter.begin("Simulating a brain", phantom.sessions + 1, "sessions")
         simulate(
             target,
             subjects=data.subject,
@@ -49,8 +49,8 @@ def _prepare_data(run: Run) -> Sequence[str]:
             n_ventral=phantom.n_ventral,
             trials_per_session=phantom.trials_per_session,
             n_shared=phantom.n_shared,
+            progress=_stepwise(run.reporter),
         )
-        run.reporter.advance(phantom.sessions + 1)
     subject = run.subject
     n_train, n_test = len(subject.train.stimulus_ids), len(run.test_ids)
     run.reporter.say(
@@ -60,6 +60,21 @@ def _prepare_data(run: Run) -> Sequence[str]:
     if not run.subject.has_captions:
         run.reporter.say("No captions: c is not available; the run goes on with z alone.")
     return ()
+
+
+def _stepwise(reporter: Reporter) -> Callable[[str, int, int], None]:
+    """Tell a reporter how far each step is, by (step, done, total)."""
+    current, told = "", 0
+
+    def progress(step: str, done: int, total: int) -> None:
+        nonlocal current, told
+        if step != current:
+            reporter.begin(step.capitalize(), total, "")
+            current, told = step, 0
+        reporter.advance(done - told)
+        told = done
+
+    return progress
 
 
 def _extract_features(run: Run) -> Sequence[str]:
@@ -138,6 +153,7 @@ def _evaluate(run: Run) -> Sequence[str]:
             encoder=encoder,
             encoder_name=wanted.encoder,
             seed=run.config.seed,
+            n_resamples=wanted.resamples,
             protocol=run.config.protocol,
             scores=scores,
         )
@@ -217,8 +233,14 @@ def _ranking_scores(
     return wide[metric, direction].to_numpy(), pixcorr, f"identification ({metric})"
 
 
+def _data_settings(config: Config) -> Sequence[Any]:
+    """Name what is read, but not where it lies."""
+    what = config.data.model_dump(mode="json", exclude={"path"})
+    return [what, config.decode.z, config.decode.c]
+
+
 STAGES = (
-    Stage("data", "Data", _prepare_data, lambda c: [c.data, c.decode.z, c.decode.c]),
+    Stage("data", "Data", _prepare_data, _data_settings, input_files),
     Stage("features", "Features", _extract_features, lambda c: [c.model, c.seed]),
     Stage("decode", "Decoding", _decode, lambda c: [c.decode, c.protocol]),
     Stage("generate", "Drawing", _generate, lambda c: [c.generate, c.seed]),

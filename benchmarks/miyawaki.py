@@ -1,0 +1,326 @@
+"""Decode the real V1 responses of Miyawaki et al. (2008): ten patterns, eight blocks each.
+
+    python benchmarks/miyawaki.py [--data FIGURES.npz] [--model PATH] [--out SHEET.png] [--json]
+
+One person looked at ten 10 x 10 patterns of flickering patches. The responses are written to a
+folder in the layout of a person's own data and read back by ``open_folder``; z is the model's
+latent of the patterns, drawn so that one patch covers one pixel of the latent. Pixels, and z, are
+decoded leaving out a whole pattern with its eight blocks, or a single block; z becomes pictures
+(z-decode, no diffusion). Pixels decoded by scikit-learn's ridge with a fixed penalty stand beside.
+
+Two-way identification: each held-out prediction is correlated with its own pattern and with each
+of the nine others; the score is how often its own wins. The eight blocks of a pattern depend on
+each other, so a pattern's score is their mean, and the interval resamples patterns.
+
+Correlations are of what a response changes: the prediction less the mean of the targets in
+training, which is what a decoder predicts that knows nothing. With that mean left in, a held-out
+pattern is at a disadvantage by construction (the mean holds every pattern but its own): responses
+shuffled over blocks score .40 when patterns are held out, less the mean .50. The figures with the
+mean left in are printed beside.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from vox2pix.data import Subject, open_folder
+from vox2pix.decoding import RidgeDecoder
+from vox2pix.decoding.ridge_decoder import cross_predict
+from vox2pix.diffusion import LatentDiffusion
+from vox2pix.errors import UserError
+from vox2pix.evaluation import bootstrap_interval, two_way
+from vox2pix.report import contact_sheet, save_sheet
+from vox2pix.store import machine
+
+DATA = (
+    Path(__file__).resolve().parents[1] / "../shared/data/miyawaki2008_v1_figures/figures.npz"
+).resolve()
+SIDE = 10  # patches
+HELD_OUT = ("pattern", "block")
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One two-way identification: what was decoded, what was held out, how well it went.
+
+    Attributes
+    ----------
+    features : str
+        What the correlations are of.
+    held_out : {"pattern", "block"}
+        What the decoder had not seen.
+    value, ci_low, ci_high : float
+        Mean over patterns and its 95 % interval; chance is 0.5.
+    mean_left_in : float
+        The same without subtracting what a decoder predicts that knows nothing.
+    by_pattern : tuple of float
+        The score of each pattern.
+    """
+
+    features: str
+    held_out: str
+    value: float
+    ci_low: float
+    ci_high: float
+    mean_left_in: float
+    by_pattern: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What was found, and the pictures to look at.
+
+    Attributes
+    ----------
+    figures : tuple of Figure
+        One for each kind of feature and each way of holding out.
+    pictures : dict of str to ndarray (n_patterns, height, width, 3)
+        Seen, and decoded from the first block of each pattern.
+    """
+
+    figures: tuple[Figure, ...]
+    pictures: dict[str, FloatArray]
+
+
+def write_folder(data: Path, folder: Path, patch: int = 8) -> Path:
+    """Write the responses in the layout that ``open_folder`` reads.
+
+    Parameters
+    ----------
+    data : Path
+        ``figures.npz`` with ``responses`` (80, 797), ``stimuli`` (10, 10, 10) and
+        ``stimulus_index`` (80,).
+    folder : Path
+        Folder to make.
+    patch : int
+        Pixels along one side of a patch of the pictures.
+
+    Raises
+    ------
+    UserError
+        If the file is absent.
+    """
+    if not data.is_file():
+        raise UserError(
+            f"there is no file {data}: give the V1 responses of Miyawaki et al. (2008) by --data"
+        )
+    with np.load(data, allow_pickle=False) as arrays:
+        responses, stimuli = arrays["responses"], arrays["stimuli"]
+        shown = arrays["stimulus_index"]
+    pictures = folder / "pictures"
+    pictures.mkdir(parents=True)
+    np.save(folder / "responses.npy", responses)
+    names = [f"pattern-{k}" for k in range(len(stimuli))]
+    trials = pd.DataFrame({"stimulus_id": [names[k] for k in shown]})
+    trials.to_csv(folder / "trials.csv", index=False)
+    pd.DataFrame({"V1": np.ones(responses.shape[1], int)}).to_csv(
+        folder / "voxels.csv", index=False
+    )
+    for name, pattern in zip(names, stimuli, strict=True):
+        square = Image.fromarray(pattern * np.uint8(255))
+        square = square.resize((SIDE * patch, SIDE * patch), Image.Resampling.NEAREST)
+        square.save(pictures / f"{name}.png")
+    return folder
+
+
+def decode(subject: Subject, model: LatentDiffusion | None = None) -> Decoded:
+    """Decode pixels, and z where there is a model, by both ways of holding out.
+
+    Parameters
+    ----------
+    subject : Subject
+        From :func:`write_folder`; every stimulus shown equally often.
+    model : LatentDiffusion, optional
+        Whose z is decoded; pixels only without.
+    """
+    train = subject.train
+    X, rows = train.betas("V1"), train.stimulus_rows
+    seen = subject.pictures(train.stimulus_ids)
+    patterns = subject.pictures(train.stimulus_ids, size=SIDE)[..., 0].round()
+    pixels = patterns.reshape(len(patterns), -1)
+    latents = np.empty((len(seen), 0), np.float32) if model is None else model.encode_pictures(seen)
+    z = latents.reshape(len(seen), -1)
+    first = np.array([np.flatnonzero(rows == k)[0] for k in range(len(seen))])
+    figures, pictures = [], {"seen": seen}
+    # One penalty for all targets: nine patterns are too few to choose hundreds.
+    decoder = RidgeDecoder(alpha_per_target=False)
+    for held_out in HELD_OUT:
+        groups = rows if held_out == "pattern" else np.arange(len(rows))
+
+        def identify(
+            features: str,
+            truth: FloatArray,
+            predicted: FloatArray,
+            uninformed: FloatArray,
+            held_out: str = held_out,
+        ) -> None:
+            figures.append(_figure(features, held_out, truth, predicted, uninformed, rows))
+
+        uninformed = training_means(pixels, rows, groups)
+        plain = plain_ridge(X, pixels, rows, groups)
+        identify("pixels, plain ridge", pixels, plain, uninformed)
+        predicted = cross_predict(decoder, X, pixels, groups, rows)
+        identify("pixels", pixels, predicted, uninformed)
+        grey = predicted[first].reshape(patterns.shape).clip(0, 1)
+        pictures[f"pixels, {held_out} out"] = np.repeat(grey[..., None], 3, axis=-1)
+        if model is None:
+            continue
+        uninformed = training_means(z, rows, groups)
+        predicted = cross_predict(decoder, X, z, groups, rows)
+        identify("z", z, predicted, uninformed)
+        drawn = model.decode_latents(predicted.reshape(-1, *latents.shape[1:]))
+        distinct, trials = np.unique(uninformed, axis=0, return_inverse=True)
+        blank = model.decode_latents(distinct.reshape(-1, *latents.shape[1:]))[trials]
+        identify("z-decode", _flat(seen), _flat(drawn), _flat(blank))
+        pictures[f"z-decode, {held_out} out"] = drawn[first]
+    return Decoded(tuple(figures), pictures)
+
+
+def training_means(Y: FloatArray, rows: NDArray[np.intp], groups: NDArray[np.intp]) -> FloatArray:
+    """Return for each trial the mean target of the trials outside its group.
+
+    Parameters
+    ----------
+    Y : ndarray, shape (n_stimuli, n_targets)
+        Targets.
+    rows : ndarray of int, shape (n_trials,)
+        Row of Y that belongs to each trial.
+    groups : ndarray of int, shape (n_trials,)
+        Trials that are held out together.
+    """
+    means = np.empty((len(rows), Y.shape[1]), np.float32)
+    for group in np.unique(groups):
+        means[groups == group] = Y[rows[groups != group]].mean(axis=0)
+    return means
+
+
+def plain_ridge(
+    X: FloatArray, Y: FloatArray, rows: NDArray[np.intp], groups: NDArray[np.intp]
+) -> FloatArray:
+    """Predict each trial by scikit-learn's ridge of z-scored voxels, penalty 1, without its group.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n_trials, n_voxels)
+        Responses.
+    Y, rows, groups
+        As :func:`training_means` takes them.
+    """
+    predicted = np.empty((len(X), Y.shape[1]), np.float32)
+    for group in np.unique(groups):
+        test = groups == group
+        model: BaseEstimator = make_pipeline(StandardScaler(), Ridge(alpha=1.0))
+        predicted[test] = model.fit(X[~test], Y[rows[~test]]).predict(X[test])
+    return predicted
+
+
+def _figure(
+    features: str,
+    held_out: str,
+    truth: FloatArray,
+    predicted: FloatArray,
+    uninformed: FloatArray,
+    rows: NDArray[np.intp],
+) -> Figure:
+    """Score predictions (n_trials, d) against targets (n_stimuli, d)."""
+    scores = _identification(truth, predicted - uninformed, rows)
+    low, high = bootstrap_interval(scores)
+    left_in = _identification(truth, predicted, rows).mean()
+    value, low, high, left_in = (round(float(v), 4) for v in (scores.mean(), low, high, left_in))
+    by_pattern = tuple(round(float(score), 4) for score in scores)
+    return Figure(features, held_out, value, low, high, left_in, by_pattern)
+
+
+def _identification(
+    truth: FloatArray, predicted: FloatArray, rows: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Return a score a stimulus: its blocks are the samples of one reconstruction."""
+    by_stimulus = predicted[np.argsort(rows, kind="stable")].reshape(len(truth), -1, truth.shape[1])
+    return two_way(truth, by_stimulus, direction="reconstruction")
+
+
+def _flat(pictures: FloatArray) -> FloatArray:
+    return pictures.reshape(len(pictures), -1)
+
+
+def _print_table(figures: tuple[Figure, ...]) -> None:
+    print(f"{'held out':<10}{'decoded':<22}{'two-way, %':>10}  {'95 %':<10}{'mean left in, %':>17}")
+    for figure in figures:
+        interval = f"[{100 * figure.ci_low:.0f}, {100 * figure.ci_high:.0f}]"
+        print(
+            f"{figure.held_out:<10}{figure.features:<22}{100 * figure.value:>10.1f}  "
+            f"{interval:<10}{100 * figure.mean_left_in:>17.1f}"
+        )
+    print("Chance is 50 %, but lower with the mean left in when patterns are held out.")
+
+
+def _draw_sheet(decoded: Decoded, stimulus_ids: tuple[str, ...], path: Path) -> None:
+    """Draw what was seen beside what was decoded from the first block of each pattern."""
+    sheet = contact_sheet(
+        decoded.pictures,
+        stimulus_ids,
+        title="Ten patterns read from V1, each from one block (Miyawaki et al. 2008)",
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_sheet(sheet, path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Decode, print a table, draw a sheet, and with --json print one object as the last line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, default=DATA, help="the responses (figures.npz)")
+    parser.add_argument("--model", default="phantom", help="a diffusion model, by name or folder")
+    parser.add_argument("--out", type=Path, default=Path("miyawaki.png"), help="the contact sheet")
+    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    options = parser.parse_args(arguments)
+    warnings.simplefilter("ignore")
+    try:
+        decoded, stimulus_ids, model = _run(options.data, options.model)
+    except UserError as error:
+        print(f"miyawaki: {error}", file=sys.stderr)
+        return 2
+    _print_table(decoded.figures)
+    _draw_sheet(decoded, stimulus_ids, options.out)
+    print(f"Seen and decoded: {options.out}")
+    if options.json:
+        figures: dict[str, Any] = {
+            "benchmark": "miyawaki",
+            "model": model.identity["name"],
+            "chance": 0.5,
+            "figures": [asdict(figure) for figure in decoded.figures],
+            "machine": machine(),
+        }
+        print(json.dumps(figures))
+    return 0
+
+
+def _run(data: Path, name: str) -> tuple[Decoded, tuple[str, ...], LatentDiffusion]:
+    """Write the folder, open it and decode it."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    model = LatentDiffusion.from_pretrained(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = write_folder(data, Path(temporary) / "miyawaki", patch=model.downsampling)
+        subject = open_folder(folder)
+        return decode(subject, model), subject.train.stimulus_ids, model
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from vox2pix.data import open_folder
+from vox2pix.diffusion import LatentDiffusion
+from vox2pix.errors import UserError
+from vox2pix.features import conditioning_features, latent_features
+
+IDS = ("a", "b", "c", "d", "e")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return LatentDiffusion.from_pretrained("phantom", device="cpu")
+
+
+@pytest.fixture
+def subject(tmp_path):
+    """Five pictures, two of them equal but for their captions."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    drawn = rng.integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    drawn[4] = drawn[0]
+    for name, pixels in zip(IDS, drawn, strict=True):
+        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{name}.png")
+    np.save(tmp_path / "responses.npy", rng.standard_normal((5, 3)).astype("f4"))
+    pd.DataFrame({"stimulus_id": IDS, "session": 1, "run": 1}).to_csv(
+        tmp_path / "trials.csv", index=False
+    )
+    pd.DataFrame({"V1": [1, 1, 1]}).to_csv(tmp_path / "voxels.csv", index=False)
+    told = [(name, f"a {colour} ball") for name in IDS for colour in ("red", name)]
+    pd.DataFrame(told, columns=["stimulus_id", "caption"]).to_csv(
+        tmp_path / "captions.csv", index=False
+    )
+    return open_folder(tmp_path)
+
+
+class Counting:
+    """A model that counts what it is asked for."""
+
+    def __init__(self, model):
+        self._model, self.encoded, self.embedded = model, [], []
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+    def encode_pictures(self, pictures, **options):
+        self.encoded.append(len(pictures))
+        return self._model.encode_pictures(pictures, **options)
+
+    def embed_captions(self, captions, **options):
+        self.embedded.append(len(captions))
+        return self._model.embed_captions(captions, **options)
+
+
+def test_z_is_the_models_own_and_computed_once_a_picture(model, subject, tmp_path):
+    counting = Counting(model)
+    first = latent_features(counting, subject, IDS[:3], tmp_path / "cache")
+    np.testing.assert_allclose(
+        first, model.encode_pictures(subject.pictures(IDS[:3], size=64)), atol=1e-5
+    )
+    again = latent_features(counting, subject, tuple(reversed(IDS)), tmp_path / "cache")
+    # b and c are there; a's picture is e's, so that only d is new
+    assert counting.encoded == [3, 1]
+    np.testing.assert_array_equal(again[::-1][:3], first)
+    np.testing.assert_array_equal(again[0], again[4])
+
+
+def test_c_is_the_mean_over_captions(model, subject, tmp_path):
+    counting = Counting(model)
+    found = conditioning_features(counting, subject, IDS, tmp_path / "cache")
+    one = model.embed_captions([("a red ball",), ("a b ball",)])
+    np.testing.assert_allclose(found[1], one.mean(0), atol=1e-5)
+    conditioning_features(counting, subject, IDS[1:], tmp_path / "cache")
+    assert counting.embedded == [5]
+
+
+def test_a_draw_of_the_posterior_belongs_to_run_and_stimulus(model, subject, tmp_path):
+    def draw(ids, seed=0):
+        return latent_features(
+            model, subject, ids, tmp_path / "cache", posterior="sample", seed=seed
+        )
+
+    both = draw(("a", "e"))
+    assert abs(both[0] - both[1]).max() > 0.01
+    np.testing.assert_array_equal(draw(("e",))[0], both[1])
+    assert abs(draw(("a",), seed=1)[0] - both[0]).max() > 0.01
+    mode = latent_features(model, subject, ("a",), tmp_path / "cache")
+    assert abs(mode[0] - both[0]).max() > 0.01
+
+
+def test_another_size_is_another_feature(model, subject, tmp_path):
+    small = latent_features(model, subject, ("a",), tmp_path / "cache", picture_size=32)
+    assert small.shape == (1, 8, 4, 4)
+    assert latent_features(model, subject, ("a",), tmp_path / "cache").shape == (1, 8, 8, 8)
+
+
+def test_a_damaged_cache_is_computed_again(model, subject, tmp_path):
+    first = latent_features(model, subject, IDS, tmp_path / "cache")
+    [path] = (tmp_path / "cache").rglob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:-9])
+    np.testing.assert_array_equal(latent_features(model, subject, IDS, tmp_path / "cache"), first)
+
+
+def test_progress_counts_stimuli(model, subject, tmp_path):
+    told = []
+    latent_features(model, subject, IDS, tmp_path / "cache", progress=told.append)
+    assert sum(told) == 5
+
+
+def test_a_stimulus_without_caption_is_named(model, subject, tmp_path):
+    with pytest.raises(UserError, match="zebra"):
+        conditioning_features(model, subject, ("zebra",), tmp_path / "cache")

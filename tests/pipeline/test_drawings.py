@@ -1,0 +1,28 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.conftest import experiment
+from vox2pix.pipeline.drawings import derangement, planned_drawings
+
+
+@given(st.integers(2, 200), st.integers(0, 2**62))
+def test_every_brain_is_anothers(n, seed):
+    order = derangement(n, seed)
+    assert sorted(order) == list(range(n))
+    assert not (order == np.arange(n)).any()
+
+
+def test_without_captions_only_z_is_left():
+    names = [d.name for d in planned_drawings(experiment(), has_c=False)]
+    assert names == ["z-decode", "z", "true-z", "shuffled"]
+    assert planned_drawings(experiment(), has_c=False)[-1].condition == "z"
+
+
+@pytest.mark.parametrize("has_c", [True, False])
+def test_the_autoencoders_picture_is_drawn_once(has_c):
+    samples = {d.name: d.samples for d in planned_drawings(experiment(), has_c)}
+    assert samples["z-decode"] == 1
+    assert samples["z"] == 2
+    assert samples["true-z"] == 1

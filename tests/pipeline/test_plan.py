@@ -1,0 +1,87 @@
+import pytest
+
+from pipeline.conftest import experiment
+from vox2pix.config import Config
+from vox2pix.errors import UserError
+from vox2pix.pipeline import plan
+from vox2pix.pipeline.plan import StagePlan
+
+BETAS = "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR"
+
+
+def nsd(root, **tables) -> Config:
+    raw = {
+        "name": "x",
+        "data": {"source": "nsd", "path": str(root)},
+        "model": {"name": "CompVis/stable-diffusion-v1-4", "z_picture_size": 320},
+        "compute": {"device": "cpu"},
+    }
+    return Config.model_validate(raw | tables)
+
+
+@pytest.fixture
+def empty_tree(tmp_path):
+    """Every session file of subject 1, with nothing in it."""
+    (tmp_path / BETAS).mkdir(parents=True)
+    for session in range(1, 38):
+        (tmp_path / BETAS / f"betas_session{session:02d}.hdf5").touch()
+    return tmp_path
+
+
+def test_a_tree_of_empty_files_is_planned_from_published_sizes(empty_tree):
+    made = plan(nsd(empty_tree), empty_tree / "run", flops_a_second=1e12)
+    text = " ".join(made.facts)
+    assert "37 session files" in text
+    # the paper counts 24,980 training trials and 982 test pictures in 37 sessions
+    assert "24,975 training trials" in text
+    assert "1,000 test pictures" in text
+    assert "6,000 voxels (early)" in text
+    assert not (empty_tree / "run").exists()
+
+
+def test_drawing_is_priced_by_the_operations_of_the_u_net(empty_tree):
+    few = {"conditions": ["z+c"], "ceilings": [], "shuffled": False, "samples": 1, "steps": 50}
+    fast = plan(nsd(empty_tree, generate=few), empty_tree / "run", flops_a_second=1e14)
+    drawing = next(s for s in fast.stages if s.name == "generate")
+    # 1,000 pictures x 40 steps x 2 (guidance) x 803 GFLOP, plus the autoencoder
+    least = 1000 * 40 * 2 * 803e9 / (0.4 * 1e14)
+    assert least < drawing.seconds < 1.1 * least
+    slow = plan(nsd(empty_tree, generate=few), empty_tree / "run", flops_a_second=1e13)
+    assert next(s for s in slow.stages if s.name == "generate").seconds == pytest.approx(
+        10 * drawing.seconds
+    )
+
+
+def test_the_total_adds_up(empty_tree):
+    made = plan(nsd(empty_tree), empty_tree / "run", flops_a_second=1e12)
+    assert made.total == StagePlan(
+        "total",
+        "",
+        sum(s.read_bytes for s in made.stages),
+        sum(s.write_bytes for s in made.stages),
+        max(s.memory_bytes for s in made.stages),
+        sum(s.seconds for s in made.stages),
+    )
+    features = next(s for s in made.stages if s.name == "features")
+    n = 8996 + 1000  # pictures that 37 of 40 sessions show, three showings each
+    assert features.write_bytes == pytest.approx(n * 4 * (6400 + 77 * 768), rel=1e-3)
+
+
+def test_no_data_is_said_not_planned(tmp_path):
+    with pytest.raises(UserError, match=str(tmp_path)):
+        plan(nsd(tmp_path), tmp_path / "run", flops_a_second=1e12)
+
+
+def test_a_phantom_is_planned_as_it_will_be_simulated(small_run):
+    made, _ = small_run
+    drawn = plan(experiment(), made.path, flops_a_second=1e11)
+    n_train = len(made.subject.train.stimulus_ids)
+    assert (
+        f"{made.subject.train.n_trials:,} training trials of {n_train:,} pictures"
+        in (drawn.facts[1])
+    )
+    voxels = {name: int(made.subject.voxel_mask(name).sum()) for name in ("early", "ventral")}
+    assert f"z from {voxels['early']} voxels" in drawn.facts[2]
+    pictures = next(s for s in drawn.stages if s.name == "generate")
+    stored = 8 * (1 + 3 * 2 + 3 + 1) * 64 * 64 * 3
+    assert pictures.write_bytes == stored

@@ -1,0 +1,217 @@
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.linear_model import Ridge
+
+from pipeline.conftest import Recorder, experiment
+from vox2pix.config import Config, load_config
+from vox2pix.errors import UserError
+from vox2pix.pipeline import run
+from vox2pix.store import load_arrays
+
+CONDITIONS = ["z-decode", "z", "c", "z+c", "true-z", "true-c", "true-z+c", "shuffled"]
+FIELDS = [
+    "subject", "condition", "metric", "direction", "protocol", "samples", "value", "ci_low",
+    "ci_high", "chance", "n_stimuli",
+]  # fmt: skip
+NOT_RESULTS = ("provenance.json", ".lock")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Hash every file of a run that is a result."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in NOT_RESULTS
+    }
+
+
+def test_metrics_are_flat_records_of_every_condition(small_run):
+    made, _ = small_run
+    records = json.loads((made.path / "metrics.json").read_text())
+    assert all(list(record) == FIELDS for record in records)
+    table = pd.DataFrame(records)
+    assert list(table["condition"].unique()) == CONDITIONS
+    assert set(table["n_stimuli"]) == {8}
+    assert (table["ci_low"] <= table["value"]).all()
+    assert (table["value"] <= table["ci_high"]).all()
+    directions = table.dropna(subset="direction")
+    assert set(directions["direction"]) == {"original", "reconstruction"}
+    assert set(directions["chance"]) == {0.5}
+
+
+def test_the_mean_over_the_scores_of_pictures_is_the_metric(small_run):
+    made, _ = small_run
+    scores = pd.read_csv(made.path / "scores.csv", dtype={"stimulus_id": str})
+    scores["direction"] = scores["direction"].fillna("")
+    means = scores.groupby(["condition", "metric", "direction"])["score"].mean()
+    for record in json.loads((made.path / "metrics.json").read_text()):
+        key = (record["condition"], record["metric"], record["direction"] or "")
+        assert record["value"] == pytest.approx(means[key], abs=1e-9)
+
+
+def test_the_decoder_predicts_what_scikit_learn_predicts(small_run):
+    made, _ = small_run
+    train, test = made.subject.train, made.subject.test
+    X = train.betas("early").astype(np.float64)
+    mean, deviation = X.mean(0), X.std(0)
+    arrays = load_arrays(made.path / "decoders" / "z.safetensors")
+    from vox2pix.pipeline.stages import _z
+
+    targets = _z(made, train.stimulus_ids).reshape(len(train.stimulus_ids), -1)
+    target = 17
+    plain = Ridge(alpha=float(arrays["alpha"][target])).fit(
+        (X - mean) / deviation, targets[train.stimulus_rows, target]
+    )
+    expected = plain.predict((test.mean_betas("early") - mean) / deviation)
+    predicted = load_arrays(made.path / "decoded" / "z.safetensors")["predicted"]
+    np.testing.assert_allclose(predicted.reshape(8, -1)[:, target], expected, rtol=2e-3, atol=2e-3)
+
+
+def test_progress_counts_everything_once(small_run):
+    _, told = small_run
+    assert told.counted == told.begun
+    assert told.begun["Drawing pictures"] == 8 * (1 + 3 * 2 + 3 + 1)
+
+
+def test_the_sheet_is_a_picture(small_run):
+    made, _ = small_run
+    with Image.open(made.path / "contact_sheet.png") as sheet:
+        assert sheet.width > 800
+        assert len(sheet.convert("L").getcolors()) > 50
+
+
+def test_the_resolved_experiment_makes_the_same_run_again(small_run):
+    made, _ = small_run
+    again = load_config(made.path / "config.toml")
+    assert again == made.config
+    told = tomllib.loads((made.path / "config.toml").read_text())
+    assert told["generate"]["guidance"] == 5.0
+
+
+def test_nothing_is_done_twice(small_run):
+    made, _ = small_run
+    before = {p: p.stat().st_mtime_ns for p in made.path.rglob("*") if p.is_file()}
+    recorder = Recorder()
+    run(made.config, made.path, recorder)
+    after = {p: p.stat().st_mtime_ns for p in made.path.rglob("*") if p.is_file()}
+    changed = {p.name for p in after if after[p] != before.get(p)}
+    assert changed <= {"config.toml", "provenance.json", ".lock"}
+    assert len([line for line in recorder.lines if line.endswith("done before, kept")]) == 6
+
+
+def test_how_it_is_computed_does_not_change_the_pictures(small_run, tmp_path):
+    made, _ = small_run
+    compute = {"device": "cpu", "shard_size": 8, "batch_size": 3}
+    other = run(experiment(compute=compute), tmp_path / "small")
+    for name in ("metrics.json",):
+        one, two = (pd.DataFrame(json.loads((r.path / name).read_text())) for r in (made, other))
+        # float32 rounding may move a picture by one of 255 steps
+        np.testing.assert_allclose(one["value"], two["value"], atol=2e-3)
+
+
+def test_a_changed_setting_is_computed_again_and_only_what_hangs_on_it(small_run, tmp_path):
+    import shutil
+
+    made, _ = small_run
+    folder = tmp_path / "small"
+    shutil.copytree(made.path, folder)
+    recorder = Recorder()
+    run(experiment(generate={"samples": 2, "steps": 3, "guidance": 2.0}), folder, recorder)
+    assert [line.split(":")[0] for line in recorder.lines if "kept" in line] == [
+        "Data",
+        "Features",
+        "Decoding",
+    ]
+    assert "Drawing: settings or files changed, done again" in recorder.lines
+
+
+def test_a_damaged_picture_is_drawn_again(small_run, tmp_path):
+    import shutil
+
+    made, _ = small_run
+    folder = tmp_path / "small"
+    shutil.copytree(made.path, folder)
+    expected = digests(folder)
+    chunk = next(p for p in sorted((folder / "pictures").rglob("c/1/*")) if p.is_dir())
+    file = next(p for p in chunk.rglob("*") if p.is_file())
+    file.write_bytes(file.read_bytes()[:-7])
+    (folder / "stages" / "generate.json").unlink()
+    run(made.config, folder)
+    assert digests(folder) == expected
+
+
+def test_the_released_protocol_draws_all_pictures_from_one_noise(tmp_path):
+    config = experiment(
+        protocol="takagi2023",
+        model={"z_posterior": "sample"},
+        decode={"alphas": [1e-6, 1e-3, 1.0], "selection": "cv"},
+        generate={
+            "samples": 1, "steps": 4, "schedule": "takagi2023", "conditions": ["z-decode", "c"],
+            "ceilings": [], "shuffled": False,
+        },
+    )  # fmt: skip
+    made = run(config, tmp_path / "small")
+    decoder = load_arrays(made.path / "decoders" / "z.safetensors")
+    assert float(np.abs(decoder["alpha"]).max()) <= 1
+    records = json.loads((made.path / "metrics.json").read_text())
+    assert {r["protocol"] for r in records} == {"takagi2023"}
+
+
+def test_missing_data_are_one_sentence(tmp_path):
+    data = {"source": "nsd", "path": str(tmp_path / "nowhere")}
+    config = Config.model_validate({"name": "x", "data": data})
+    with pytest.raises(UserError, match="nowhere"):
+        run(config, tmp_path / "run")
+
+
+# --- a killed run ------------------------------------------------------------------------------
+
+_SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from pipeline.conftest import experiment
+from vox2pix.pipeline import run
+run(experiment(), Path({folder!r}))
+"""
+
+
+def start(folder: Path) -> subprocess.Popen:
+    script = _SCRIPT.format(tests=str(Path(__file__).parents[1]), folder=str(folder))
+    return subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+
+
+def test_a_run_killed_again_and_again_ends_like_one_left_alone(small_run, tmp_path):
+    made, _ = small_run
+    folder = tmp_path / "small"
+    chance = random.Random(0)
+    kills = 0
+    # Three kills here, at moments spread over the stages; benchmarks/kill.py does ten.
+    waited_for = ["phantom", "decoders", "pictures/c-*/done/*"]
+    for pattern in waited_for:
+        process = start(folder)
+        while process.poll() is None and not list(folder.glob(pattern)):
+            time.sleep(0.02)
+        time.sleep(chance.random() * 0.3)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills >= 2
+    last = start(folder)
+    _, errors = last.communicate(timeout=600)
+    assert last.returncode == 0, errors.decode()
+    assert digests(folder) == digests(made.path)
