@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: venv demo test test-slow lint docs clean
+.PHONY: venv demo picture test test-slow lint docs clean
 .DEFAULT_GOAL := demo
 
 venv: $(READY)
@@ -28,6 +28,9 @@ lint: venv
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+picture: demo
+	$(BIN)/python docs/picture.py
 
 docs: venv
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html

@@ -53,6 +53,18 @@ def start(config: Path, folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+def finish(process: subprocess.Popen[bytes], seconds: float | None) -> bool:
+    """Tell whether a run came to its end in time; kill it if not."""
+    try:
+        if process.wait(seconds) != 0:
+            sys.exit("A run failed.")
+        return True
+    except subprocess.TimeoutExpired:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        return False
+
+
 def furthest(folder: Path) -> str:
     """Name the stages that were done and the shards drawn when a run was killed."""
     stages = sorted(p.stem for p in (folder / "stages").glob("*.json"))
@@ -72,28 +84,31 @@ def main() -> None:
         config = Path(scratch) / "small.toml"
         config.write_text(EXPERIMENT)
         began = time.monotonic()
-        whole, killed = Path(scratch) / "a" / "whole", Path(scratch) / "b" / "killed"
+        whole = Path(scratch) / "a" / "whole"
         if start(config, whole).wait() != 0:
             sys.exit("The undisturbed run failed.")
         seconds = time.monotonic() - began
         print(f"undisturbed run: {seconds:.1f} s, {len(digests(whole))} files")
-        for kill in range(options.kills):
-            process = start(config, killed)
-            # Moments over the whole of what an undisturbed run takes.
-            moment = chance.uniform(0.1, 1.0) * seconds
-            try:
-                process.wait(moment)
-            except subprocess.TimeoutExpired:
-                os.kill(process.pid, signal.SIGKILL)
-                process.wait()
-            print(f"kill {kill + 1:2d} after {moment:5.1f} s: {furthest(killed)}")
-        finished = start(config, killed).wait() == 0
-        one, other = digests(whole), digests(killed)
-    different = sorted(name for name in one | other if one.get(name) != other.get(name))
-    same = finished and not different
-    print(f"after {options.kills} kills: {'the same' if same else 'DIFFERENT'}", *different[:5])
+        expected = digests(whole)
+        kills, folders, different = 0, 0, set[str]()
+        while kills < options.kills:
+            # A run that got to its end is compared; the next kill falls on a fresh folder.
+            folders += 1
+            killed = Path(scratch) / f"b{folders}" / "killed"
+            while True:
+                moment = chance.uniform(0.1, 0.9) * seconds
+                last = kills == options.kills
+                if finish(start(config, killed), None if last else moment):
+                    break
+                kills += 1
+                print(f"kill {kills:2d} after {moment:5.1f} s: {furthest(killed)}", flush=True)
+            found = digests(killed)
+            different |= {n for n in expected | found if expected.get(n) != found.get(n)}
+    same = not different
+    told = "the same" if same else "DIFFERENT: " + ", ".join(sorted(different)[:5])
+    print(f"{kills} kills in {folders} runs: {told}")
     if options.json:
-        figures = {"kills": options.kills, "files": len(one), "different": len(different)}
+        figures = {"kills": kills, "files": len(expected), "different": len(different)}
         print(json.dumps(figures | {"same": same, "machine": machine()}))
     sys.exit(0 if same else 1)
 

@@ -8,15 +8,14 @@ latent of the patterns, drawn so that one patch covers one pixel of the latent. 
 decoded leaving out a whole pattern with its eight blocks, or a single block; z becomes pictures
 (z-decode, no diffusion). Pixels decoded by scikit-learn's ridge with a fixed penalty stand beside.
 
-Two-way identification: each held-out prediction is correlated with its own pattern and with each
-of the nine others; the score is how often its own wins. The eight blocks of a pattern depend on
-each other, so a pattern's score is their mean, and the interval resamples patterns.
+Two-way identification in both directions: fix the original and ask whether its own prediction is
+more like it than the prediction of another pattern, or fix the prediction and ask whether its own
+pattern is more like it than another. The eight blocks of a pattern depend on each other, so a
+pattern's score is their mean, and the interval resamples patterns.
 
-Correlations are of what a response changes: the prediction less the mean of the targets in
-training, which is what a decoder predicts that knows nothing. With that mean left in, a held-out
-pattern is at a disadvantage by construction (the mean holds every pattern but its own): responses
-shuffled over blocks score .40 when patterns are held out, less the mean .50. The figures with the
-mean left in are printed beside.
+With the prediction fixed, a held-out pattern is at a disadvantage by construction: what a decoder
+predicts that knows nothing, the mean of the training targets, holds every pattern but its own. The
+last column is that direction of what a response changes: predictions less that mean.
 """
 
 import argparse
@@ -26,7 +25,7 @@ import tempfile
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -51,6 +50,7 @@ DATA = (
 ).resolve()
 SIDE = 10  # patches
 HELD_OUT = ("pattern", "block")
+Direction = Literal["original", "reconstruction"]
 
 FloatArray = NDArray[np.float32]
 
@@ -65,20 +65,26 @@ class Figure:
         What the correlations are of.
     held_out : {"pattern", "block"}
         What the decoder had not seen.
-    value, ci_low, ci_high : float
-        Mean over patterns and its 95 % interval; chance is 0.5.
-    mean_left_in : float
-        The same without subtracting what a decoder predicts that knows nothing.
-    by_pattern : tuple of float
-        The score of each pattern.
+    original, reconstruction : Score
+        Two-way identification with the original, or the prediction, fixed.
+    less_mean : Score
+        The second, of predictions less what a decoder predicts that knows nothing.
     """
 
     features: str
     held_out: str
+    original: "Score"
+    reconstruction: "Score"
+    less_mean: "Score"
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean over patterns, its 95 % interval, and the score of each pattern; chance is 0.5."""
+
     value: float
     ci_low: float
     ci_high: float
-    mean_left_in: float
     by_pattern: tuple[float, ...]
 
 
@@ -239,20 +245,27 @@ def _figure(
     rows: NDArray[np.intp],
 ) -> Figure:
     """Score predictions (n_trials, d) against targets (n_stimuli, d)."""
-    scores = _identification(truth, predicted - uninformed, rows)
+    return Figure(
+        features,
+        held_out,
+        original=_score(_identification(truth, predicted, rows, "original")),
+        reconstruction=_score(_identification(truth, predicted, rows, "reconstruction")),
+        less_mean=_score(_identification(truth, predicted - uninformed, rows, "reconstruction")),
+    )
+
+
+def _score(scores: NDArray[np.float64]) -> Score:
     low, high = bootstrap_interval(scores)
-    left_in = _identification(truth, predicted, rows).mean()
-    value, low, high, left_in = (round(float(v), 4) for v in (scores.mean(), low, high, left_in))
-    by_pattern = tuple(round(float(score), 4) for score in scores)
-    return Figure(features, held_out, value, low, high, left_in, by_pattern)
+    value, low, high = (round(float(v), 4) for v in (scores.mean(), low, high))
+    return Score(value, low, high, tuple(round(float(score), 4) for score in scores))
 
 
 def _identification(
-    truth: FloatArray, predicted: FloatArray, rows: NDArray[np.intp]
+    truth: FloatArray, predicted: FloatArray, rows: NDArray[np.intp], direction: Direction
 ) -> NDArray[np.float64]:
     """Return a score a stimulus: its blocks are the samples of one reconstruction."""
     by_stimulus = predicted[np.argsort(rows, kind="stable")].reshape(len(truth), -1, truth.shape[1])
-    return two_way(truth, by_stimulus, direction="reconstruction")
+    return two_way(truth, by_stimulus, direction=direction)
 
 
 def _flat(pictures: FloatArray) -> FloatArray:
@@ -260,14 +273,17 @@ def _flat(pictures: FloatArray) -> FloatArray:
 
 
 def _print_table(figures: tuple[Figure, ...]) -> None:
-    print(f"{'held out':<10}{'decoded':<22}{'two-way, %':>10}  {'95 %':<10}{'mean left in, %':>17}")
+    print("Two-way identification, %, with 95 % intervals over patterns; chance is 50 %.")
+    columns = ("fix original", "fix prediction", "the same less mean")
+    print(f"{'held out':<9}{'decoded':<21}" + "".join(f"{name:>19}" for name in columns))
     for figure in figures:
-        interval = f"[{100 * figure.ci_low:.0f}, {100 * figure.ci_high:.0f}]"
-        print(
-            f"{figure.held_out:<10}{figure.features:<22}{100 * figure.value:>10.1f}  "
-            f"{interval:<10}{100 * figure.mean_left_in:>17.1f}"
-        )
-    print("Chance is 50 %, but lower with the mean left in when patterns are held out.")
+        cells = (figure.original, figure.reconstruction, figure.less_mean)
+        print(f"{figure.held_out:<9}{figure.features:<21}" + "".join(map(_cell, cells)))
+
+
+def _cell(score: Score) -> str:
+    low, high = f"{100 * score.ci_low:.0f}", f"{100 * score.ci_high:.0f}"
+    return f"{f'{100 * score.value:.1f} [{low}, {high}]':>19}"
 
 
 def _draw_sheet(decoded: Decoded, stimulus_ids: tuple[str, ...], path: Path) -> None:

@@ -49,6 +49,18 @@ def test_paths_are_relative_to_the_file(tmp_path):
         ('name = "x"\n[data]\nsource = "nsd"\n', "data.path is missing: where does the nsd data"),
         ('name = "../x"\n[data]\nsource = "phantom"\n', "'name' is '../x'"),
         ('name = "x"\ndata = 3\n', "'data' is 3"),
+        (
+            'name = "x"\n[data]\nsource = "phantom"\n[generate]\nconditions = ["z", "z"]\n',
+            "generate.conditions names a condition twice: z, z.",
+        ),
+        (
+            'name = "x"\n[data]\nsource = "phantom"\n[generate]\nsteps = 3\nstrength = 0.1\n',
+            "generate.steps = 3 at generate.strength = 0.1 leaves no step",
+        ),
+        (
+            'name = "x"\n[data]\nsource = "phantom"\n[decode]\nalphas = [0.0]\n',
+            "'decode.alphas.0' is 0.0, but: Input should be greater than 0",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(tmp_path, text, sentence):
@@ -67,11 +79,19 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_the_protocol_sets_what_the_file_leaves_open(tmp_path):
     text = 'name = "x"\nprotocol = "takagi2023"\n[data]\nsource = "phantom"\n[decode]\n'
-    config = load_config(write(tmp_path, text + 'selection = "gcv"\n'))
+    config = load_config(write(tmp_path, text + 'z = ["V1v"]\n'))
     assert config.model.z_posterior == "sample"
     assert config.generate.schedule == "takagi2023"
     assert max(config.decode.alphas) == 1.0
-    assert config.decode.selection == "gcv"
+    assert config.decode.z == ("V1v",)
+    assert (
+        Config.model_validate(
+            {"name": "x", "protocol": "takagi2023", "data": {"source": "phantom"}}
+        ).model.z_posterior
+        == "sample"
+    )
+    with pytest.raises(UserError, match=r"chooses penalties by folds: remove decode\.selection"):
+        load_config(write(tmp_path, text + 'selection = "gcv"\n'))
 
 
 def test_how_a_run_is_computed_is_not_part_of_what_it_computes():
@@ -83,8 +103,8 @@ def test_how_a_run_is_computed_is_not_part_of_what_it_computes():
 
 @given(
     samples=st.integers(1, 100),
-    strength=st.floats(0.01, 1),
-    conditions=st.lists(st.sampled_from(["z", "c", "z+c", "z-decode"]), max_size=4),
+    strength=st.floats(0.02, 1),
+    conditions=st.lists(st.sampled_from(["z", "c", "z+c", "z-decode"]), max_size=4, unique=True),
     seed=st.integers(0, 2**63 - 1),
     sessions=st.none() | st.integers(1, 40) | st.lists(st.integers(1, 40), min_size=1),
 )

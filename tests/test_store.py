@@ -121,6 +121,17 @@ def test_a_shard_without_its_mark_or_with_other_bytes_is_done_again(tmp_path):
     np.testing.assert_array_equal(array.read(), values)
 
 
+def test_an_array_keeps_the_shards_it_was_written_in(tmp_path):
+    values = numbers(10, 2)
+    array = ShardedArray(tmp_path, values.shape, "f4", 4)
+    for shard in range(3):
+        array.write(shard, values[array.rows(shard)])
+    other = ShardedArray(tmp_path, values.shape, "f4", 7)
+    assert other.pending() == []
+    np.testing.assert_array_equal(other.read(), values)
+    np.testing.assert_array_equal(other.take([9, 0, 5]), values[[9, 0, 5]])
+
+
 def test_a_shard_of_the_wrong_shape_is_refused(tmp_path):
     array = ShardedArray(tmp_path, (10, 2), "f4", 4)
     with pytest.raises(ValueError, match=r"Shard 2 has shape \(2, 2\), not \(4, 2\)"):
@@ -142,7 +153,7 @@ def test_rows_are_found_by_key_in_any_order_across_files(tmp_path):
         again.load(["a", "x"])
 
 
-def test_a_damaged_file_of_rows_is_removed_and_its_keys_are_missing(tmp_path):
+def test_the_keys_of_a_damaged_file_are_missing_until_it_is_written_again(tmp_path):
     rows = KeyedRows(tmp_path)
     rows.add(["a", "b"], numbers(2, 50))
     rows.add(["c"], numbers(1, 50))
@@ -150,8 +161,17 @@ def test_a_damaged_file_of_rows_is_removed_and_its_keys_are_missing(tmp_path):
     damaged = bytearray(path.read_bytes())
     damaged[-1] ^= 1
     path.write_bytes(damaged)
-    assert KeyedRows(tmp_path).missing(["a", "b", "c"]) == ["a", "b"]
-    assert not path.exists()
+    again = KeyedRows(tmp_path)
+    assert again.missing(["a", "b", "c"]) == ["a", "b"]
+    again.add(["a", "b"], numbers(2, 50))
+    np.testing.assert_array_equal(KeyedRows(tmp_path).load(["b"])[0], numbers(2, 50)[1])
+
+
+def test_what_another_process_is_writing_is_left_alone(tmp_path):
+    partial = tmp_path / ".abc.123.partial.safetensors"
+    partial.write_bytes(b"half")
+    assert KeyedRows(tmp_path).missing(["a"]) == ["a"]
+    assert partial.exists()
 
 
 def test_rows_and_keys_must_match(tmp_path):
@@ -195,6 +215,16 @@ def test_a_folder_takes_one_run_at_a_time_and_is_free_after_a_kill(tmp_path):
     process.join()
     with RunFolder(tmp_path).lock():
         pass
+
+
+def test_what_a_killed_run_left_half_written_is_cleared_away(tmp_path):
+    (tmp_path / "decoders").mkdir()
+    left = tmp_path / "decoders" / ".c.123.partial.safetensors"
+    left.touch()
+    (tmp_path / ".phantom.partial").mkdir()
+    with RunFolder(tmp_path).lock():
+        assert not left.exists()
+        assert not (tmp_path / ".phantom.partial").exists()
 
 
 def test_a_run_folder_under_a_file_is_refused(tmp_path):

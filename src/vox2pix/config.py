@@ -11,12 +11,16 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 from vox2pix.errors import UserError
 
 Condition = Literal["z-decode", "z", "c", "z+c"]
-_TAKAGI_ALPHAS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+_TAKAGI2023: dict[str, dict[str, Any]] = {
+    "model": {"z_posterior": "sample"},
+    "decode": {"alphas": (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0), "selection": "cv"},
+    "generate": {"schedule": "takagi2023"},
+}
 
 
 class _Table(BaseModel):
@@ -76,7 +80,8 @@ class DataConfig(_Table):
 
     def root(self, run_path: Path) -> Path:
         """Return where the data lie; a simulated subject lies in its run's folder."""
-        return self.path or run_path / "phantom"
+        named = digest([self.phantom.model_dump(), self.subject, self.space])[:8]
+        return self.path or run_path / f"phantom-{named}"
 
 
 class ModelConfig(_Table):
@@ -103,7 +108,7 @@ class DecodeConfig(_Table):
 
     z: tuple[str, ...] = Field(default=("early",), description="regions that predict z")
     c: tuple[str, ...] = Field(default=("ventral",), description="regions that predict c")
-    alphas: Annotated[tuple[float, ...], Field(min_length=1)] | None = Field(
+    alphas: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = Field(
         default=None, description="ridge penalties to choose from; the decoder's own if absent"
     )
     selection: Literal["gcv", "cv"] = Field(
@@ -139,6 +144,19 @@ class GenerateConfig(_Table):
         default="diffusers", description="noise level at which denoising starts"
     )
 
+    @model_validator(mode="after")
+    def _something_to_draw(self) -> "GenerateConfig":
+        for name in ("conditions", "ceilings"):
+            wanted = getattr(self, name)
+            if len(set(wanted)) < len(wanted):
+                raise ValueError(f"generate.{name} names a condition twice: {', '.join(wanted)}.")
+        if int(self.steps * self.strength) < 1:
+            raise ValueError(
+                f"generate.steps = {self.steps} at generate.strength = {self.strength} leaves no "
+                "step to denoise; raise one of them."
+            )
+        return self
+
 
 class EvaluateConfig(_Table):
     """What the pictures are held against."""
@@ -152,7 +170,10 @@ class EvaluateConfig(_Table):
 
 
 class ComputeConfig(_Table):
-    """Where and how fast; nothing here changes a result beyond the device's precision."""
+    """Where and how fast.
+
+    Only ``dtype`` is part of what a run computes: half precision draws slightly other pictures.
+    """
 
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:0 ... or mps")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
@@ -187,6 +208,28 @@ class Config(_Table):
     evaluate: EvaluateConfig = EvaluateConfig()
     compute: ComputeConfig = ComputeConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_protocol(cls, raw: Any) -> Any:
+        """Fill in what a named protocol sets, under what the experiment itself says."""
+        if not isinstance(raw, dict) or raw.get("protocol") != "takagi2023":
+            return raw
+        tables = {
+            key: preset | raw.get(key, {})
+            for key, preset in _TAKAGI2023.items()
+            if isinstance(raw.get(key, {}), dict)
+        }
+        return raw | tables
+
+    @model_validator(mode="after")
+    def _protocol_is_kept(self) -> "Config":
+        if self.protocol == "takagi2023" and self.decode.selection != "cv":
+            raise ValueError(
+                "protocol = 'takagi2023' chooses penalties by folds: remove decode.selection, or "
+                "take protocol = 'default'."
+            )
+        return self
+
 
 def load_config(path: str | Path) -> Config:
     """Read an experiment file.
@@ -212,7 +255,7 @@ def load_config(path: str | Path) -> Config:
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path} is not valid TOML: {error}.") from None
     try:
-        config = Config.model_validate(_with_protocol(raw))
+        config = Config.model_validate(raw)
     except ValidationError as error:
         raise UserError(_explain(path, error)) from None
     return _with_absolute_path(config, path)
@@ -230,19 +273,6 @@ def digest(settings: Any) -> str:
         settings = settings.model_dump(mode="json")
     text = json.dumps(settings, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def _with_protocol(raw: dict[str, Any]) -> dict[str, Any]:
-    """Fill in what a named protocol sets, under what the file itself says."""
-    if raw.get("protocol") != "takagi2023":
-        return raw
-    preset: dict[str, dict[str, Any]] = {
-        "model": {"z_posterior": "sample"},
-        "decode": {"alphas": _TAKAGI_ALPHAS, "selection": "cv"},
-        "generate": {"schedule": "takagi2023"},
-    }
-    tables = {k: v | raw.get(k, {}) for k, v in preset.items() if isinstance(raw.get(k, {}), dict)}
-    return raw | tables
 
 
 def _with_absolute_path(config: Config, path: Path) -> Config:

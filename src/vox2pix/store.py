@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from importlib import metadata
 from io import StringIO
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,7 @@ class ShardedArray:
     dtype : dtype
         Of its values.
     shard_size : int
-        Rows of a shard, the unit of writing and of resuming.
+        Rows of a shard, the unit of writing and of resuming, where the array is new.
     """
 
     def __init__(
@@ -147,8 +148,7 @@ class ShardedArray:
     ) -> None:
         import zarr
 
-        self.folder, self.shape, self.shard_size = folder, shape, shard_size
-        self.n_shards = -(-shape[0] // shard_size)
+        self.folder, self.shape = folder, shape
         self._array = zarr.open_array(
             folder / "values",
             mode="a",
@@ -156,6 +156,9 @@ class ShardedArray:
             dtype=np.dtype(dtype),
             chunks=(min(shard_size, shape[0]), *shape[1:]),
         )
+        # What is there already was written in shards of its own size: that is the one to keep.
+        self.shard_size = self._array.chunks[0]
+        self.n_shards = -(-shape[0] // self.shard_size)
 
     def rows(self, shard: int) -> slice:
         """Return the rows of a shard."""
@@ -198,6 +201,18 @@ class ShardedArray:
                 )
         return np.asarray(self._array[:] if shard is None else self._array[self.rows(shard)])
 
+    def take(self, rows: Sequence[int]) -> NDArray[Any]:
+        """Return some rows, reading only the shards that they are in.
+
+        Raises
+        ------
+        UserError
+            If one of these shards is not there or damaged.
+        """
+        shards = {row // self.shard_size for row in rows}
+        read = {shard: self.read(shard) for shard in sorted(shards)}
+        return np.stack([read[row // self.shard_size][row % self.shard_size] for row in rows])
+
     def _mark(self, shard: int) -> Path:
         return self.folder / "done" / f"{shard:05d}"
 
@@ -227,7 +242,7 @@ class KeyedRows:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._places: dict[str, tuple[Path, int]] = {}
-        for path in sorted(folder.glob("*.safetensors")):
+        for path in sorted(folder.glob("[!.]*.safetensors")):  # hidden ones are being written
             self._index(path)
 
     def missing(self, keys: Sequence[str]) -> list[str]:
@@ -280,7 +295,7 @@ class KeyedRows:
         return out
 
     def _index(self, path: Path) -> None:
-        """Learn the keys of a file; one that is damaged is removed, to be computed again."""
+        """Learn the keys of a file; one that is damaged is passed over, and computed again."""
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -290,7 +305,6 @@ class KeyedRows:
         except (OSError, SafetensorError, KeyError, TypeError):
             sound = False
         if not sound:
-            path.unlink(missing_ok=True)
             return
         for row, key in enumerate(json.loads(told["keys"])):
             self._places[key] = (path, row)
@@ -335,6 +349,8 @@ class RunFolder:
                 raise UserError(
                     f"Another run is at work in {self.path}; wait for it, or name another folder."
                 ) from None
+            for left in self.path.rglob(".*.partial*"):  # by a run that was killed
+                left.unlink(missing_ok=True) if left.is_file() else rmtree(left)
             yield
 
     def is_done(self, stage: str, key: str) -> bool:

@@ -75,8 +75,8 @@ def test_a_scene_looks_the_same_at_any_size():
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_object_is_where_and_as_large_as_the_scene_says(kind):
     for x, y, size in itertools.product((0.3, 0.7), (0.3, 0.7), (0.12, 0.25)):
-        with_it = render(one(kind, "white", "night", x, y, size), 128)
-        covered = np.argwhere(abs(with_it - with_it[0, 0]).sum(2) > 1.2)
+        red, blue = (render(one(kind, c, "night", x, y, size), 128) for c in ("red", "blue"))
+        covered = np.argwhere(abs(red - blue).sum(2) > 0.5)
         middle = (covered.min(0) + covered.max(0)) / 2 / 128
         extent = (np.ptp(covered, axis=0) + 1) / 128
         np.testing.assert_allclose(middle, (y, x), atol=0.3 * size)
@@ -96,7 +96,7 @@ def test_every_colour_and_kind_can_be_told_apart():
     middles = {c: render(one("box", c), 64)[32, 32] for c in COLOURS}
     for a, b in itertools.combinations(middles, 2):
         assert np.linalg.norm(middles[a] - middles[b]) > 0.15, (a, b)
-    masks = {k: render(one(k, "white", "night"), 64)[..., 1] > 0.5 for k in KINDS}
+    masks = {k: render(one(k, "white", "night"), 64)[16:48, 16:48, 1] > 0.5 for k in KINDS}
     for a, b in itertools.combinations(masks, 2):
         overlap = (masks[a] & masks[b]).sum() / (masks[a] | masks[b]).sum()
         assert overlap < 0.87, (a, b)

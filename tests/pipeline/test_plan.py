@@ -39,6 +39,17 @@ def test_a_tree_of_empty_files_is_planned_from_published_sizes(empty_tree):
     assert not (empty_tree / "run").exists()
 
 
+@pytest.mark.parametrize("name", ["betas_session{}.nii.gz", "{}.betas_session{}.mgh"])
+def test_sessions_are_counted_in_any_format(tmp_path, name):
+    (tmp_path / BETAS).mkdir(parents=True)
+    for session in ("01", "02", "03"):
+        for side in ("lh", "rh"):
+            parts = (side, session) if name.startswith("{}.") else (session,)
+            (tmp_path / BETAS / name.format(*parts)).touch()
+    made = plan(nsd(tmp_path), tmp_path / "run", flops_a_second=1e12)
+    assert "3 session files" in made.facts[0]
+
+
 def test_drawing_is_priced_by_the_operations_of_the_u_net(empty_tree):
     few = {"conditions": ["z+c"], "ceilings": [], "shuffled": False, "samples": 1, "steps": 50}
     fast = plan(nsd(empty_tree, generate=few), empty_tree / "run", flops_a_second=1e14)

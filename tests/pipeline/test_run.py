@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +16,14 @@ import pytest
 from PIL import Image
 from sklearn.linear_model import Ridge
 
+import vox2pix
 from pipeline.conftest import Recorder, experiment
 from vox2pix.config import Config, load_config
 from vox2pix.errors import UserError
-from vox2pix.pipeline import run
-from vox2pix.store import load_arrays
+from vox2pix.pipeline import Run, run, stages
+from vox2pix.pipeline.run import stage_keys
+from vox2pix.pipeline.stages import STAGES
+from vox2pix.store import RunFolder, load_arrays
 
 CONDITIONS = ["z-decode", "z", "c", "z+c", "true-z", "true-c", "true-z+c", "shuffled"]
 FIELDS = [
@@ -123,8 +127,6 @@ def test_how_it_is_computed_does_not_change_the_pictures(small_run, tmp_path):
 
 
 def test_a_changed_setting_is_computed_again_and_only_what_hangs_on_it(small_run, tmp_path):
-    import shutil
-
     made, _ = small_run
     folder = tmp_path / "small"
     shutil.copytree(made.path, folder)
@@ -139,8 +141,6 @@ def test_a_changed_setting_is_computed_again_and_only_what_hangs_on_it(small_run
 
 
 def test_a_damaged_picture_is_drawn_again(small_run, tmp_path):
-    import shutil
-
     made, _ = small_run
     folder = tmp_path / "small"
     shutil.copytree(made.path, folder)
@@ -148,12 +148,56 @@ def test_a_damaged_picture_is_drawn_again(small_run, tmp_path):
     chunk = next(p for p in sorted((folder / "pictures").rglob("c/1/*")) if p.is_dir())
     file = next(p for p in chunk.rglob("*") if p.is_file())
     file.write_bytes(file.read_bytes()[:-7])
-    (folder / "stages" / "generate.json").unlink()
     run(made.config, folder)
     assert digests(folder) == expected
 
 
-def test_the_released_protocol_draws_all_pictures_from_one_noise(tmp_path):
+def test_what_was_deleted_is_made_again(small_run, tmp_path):
+    made, _ = small_run
+    folder = tmp_path / "small"
+    shutil.copytree(made.path, folder)
+    expected = digests(folder)
+    shutil.rmtree(folder / "pictures")
+    shutil.rmtree(next(folder.glob("phantom-*")))
+    (folder / "metrics.json").unlink()
+    run(made.config, folder)
+    assert digests(folder) == expected
+
+
+def test_other_weights_are_another_run(tmp_path):
+    weights = tmp_path / "model"
+    shutil.copytree(Path(vox2pix.__file__).parent / "phantom" / "model", weights)
+    config = experiment(model={"name": str(weights)})
+    first = Run(config, RunFolder(tmp_path / "a"))
+    before = stage_keys(STAGES, first)
+    file = weights / "vae" / "diffusion_pytorch_model.safetensors"
+    damaged = bytearray(file.read_bytes())
+    damaged[-1] ^= 1
+    file.write_bytes(damaged)
+    after = stage_keys(STAGES, first)
+    assert {k for k in before if before[k] != after[k]} == {
+        "features", "decode", "generate", "evaluate", "sheet",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("compute", "changes"),
+    [({"batch_size": 3, "shard_size": 1}, False), ({"dtype": "bfloat16"}, True)],
+)
+def test_only_precision_is_part_of_what_is_computed(tmp_path, compute, changes):
+    one, other = (
+        stage_keys(STAGES, Run(config, RunFolder(tmp_path)))
+        for config in (experiment(), experiment(compute=compute))
+    )
+    assert (one["features"] != other["features"]) == changes
+
+
+def test_the_released_protocol_draws_all_pictures_from_one_noise(tmp_path, monkeypatch):
+    seeds = []
+    real = stages.reconstruct
+    monkeypatch.setattr(
+        stages, "reconstruct", lambda *a, **k: seeds.append(k["seeds"]) or real(*a, **k)
+    )
     config = experiment(
         protocol="takagi2023",
         model={"z_posterior": "sample"},
@@ -164,10 +208,45 @@ def test_the_released_protocol_draws_all_pictures_from_one_noise(tmp_path):
         },
     )  # fmt: skip
     made = run(config, tmp_path / "small")
+    assert len(np.unique(np.concatenate(seeds))) == 1
     decoder = load_arrays(made.path / "decoders" / "z.safetensors")
-    assert float(np.abs(decoder["alpha"]).max()) <= 1
+    assert not decoder["intercept"].any()
     records = json.loads((made.path / "metrics.json").read_text())
     assert {r["protocol"] for r in records} == {"takagi2023"}
+
+
+def test_by_default_every_picture_has_noise_of_its_own(tmp_path, monkeypatch, small_run):
+    seeds = []
+    real = stages.reconstruct
+    monkeypatch.setattr(
+        stages, "reconstruct", lambda *a, **k: seeds.append(k["seeds"]) or real(*a, **k)
+    )
+    folder = tmp_path / "small"
+    shutil.copytree(small_run[0].path, folder)
+    shutil.rmtree(folder / "pictures")
+    run(small_run[0].config, folder)
+    drawn = np.concatenate([block[:, 0] for block in seeds[:3]])  # the first condition
+    assert len(np.unique(drawn)) == 8
+
+
+@pytest.mark.parametrize(
+    ("tables", "sentence"),
+    [
+        ({"model": {"z_picture_size": 60}}, "model.z_picture_size is 60, but phantom takes"),
+        ({"generate": {"conditions": []}}, r"generate.conditions \(none\) leaves nothing to draw"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_the_work(tmp_path, tables, sentence):
+    with pytest.raises(UserError, match=sentence):
+        run(experiment(**tables), tmp_path / "small")
+
+
+def test_provenance_tells_what_each_stage_was_made_of(small_run):
+    told = json.loads((small_run[0].path / "provenance.json").read_text())
+    assert list(told) == ["data", "features", "decode", "generate", "evaluate", "sheet"]
+    assert len(told["features"]["inputs"]["unet/diffusion_pytorch_model.safetensors"]) == 64
+    assert told["evaluate"]["inputs"]
+    assert told["decode"]["machine"]["packages"]["torch"]
 
 
 def test_missing_data_are_one_sentence(tmp_path):
@@ -200,7 +279,7 @@ def test_a_run_killed_again_and_again_ends_like_one_left_alone(small_run, tmp_pa
     chance = random.Random(0)
     kills = 0
     # Three kills here, at moments spread over the stages; benchmarks/kill.py does ten.
-    waited_for = ["phantom", "decoders", "pictures/c-*/done/*"]
+    waited_for = ["phantom-*", "decoders", "pictures/c-*/done/*"]
     for pattern in waited_for:
         process = start(folder)
         while process.poll() is None and not list(folder.glob(pattern)):

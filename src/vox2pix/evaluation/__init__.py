@@ -1,6 +1,6 @@
 """Pictures against pictures: pictures -> features -> statistic -> number, each a pure function."""
 
-from vox2pix.evaluation.encoders import Encoder, image_encoder
+from vox2pix.evaluation.encoders import Encoder, encoder_hashes, image_encoder
 from vox2pix.evaluation.identification import two_way, two_way_scores
 from vox2pix.evaluation.intervals import bootstrap_interval
 from vox2pix.evaluation.metrics import pixcorr, ssim
@@ -16,6 +16,7 @@ __all__ = [
     "Encoder",
     "MetricRecord",
     "bootstrap_interval",
+    "encoder_hashes",
     "evaluate",
     "image_encoder",
     "per_picture_scores",

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from vox2pix.compute import resolve_device
 from vox2pix.errors import UserError
 from vox2pix.evaluation.pictures import check_pictures, resize_pictures
+from vox2pix.store import file_hash
 
 Encoder = Callable[[ArrayLike], NDArray[np.float32]]
 """Pictures, float in [0, 1], shape (n, height, width, 3), to features, shape (n, d)."""
@@ -64,6 +65,25 @@ def image_encoder(name: str | Path, device: str = "auto", batch_size: int = 64) 
         raise ValueError(f"A batch holds at least one picture, not {batch_size}.")
     if name == PIXELS:
         return _flat
+    return ClipEncoder(_find(name), device, batch_size)
+
+
+def encoder_hashes(name: str | Path) -> dict[str, str]:
+    """Return the SHA-256 of the files that an encoder is read from, by their names.
+
+    Parameters
+    ----------
+    name : str or Path
+        As for :func:`image_encoder`; nothing is loaded.
+    """
+    if name == PIXELS:
+        return {}
+    files = [p for p in sorted(_find(name).iterdir()) if p.suffix in (".json", ".safetensors")]
+    return {path.name: file_hash(path) for path in files}
+
+
+def _find(name: str | Path) -> Path:
+    """Return the folder of an encoder, fetched from the hub if need be."""
     if name == PHANTOM:
         package = Path(str(importlib.resources.files("vox2pix")))
         folder = package / "phantom" / "model" / "encoders"
@@ -82,7 +102,7 @@ def image_encoder(name: str | Path, device: str = "auto", batch_size: int = 64) 
                     "one such as 'openai/clip-vit-large-patch14'"
                 )
             folder = _from_hub(name)
-    return ClipEncoder(folder, device, batch_size)
+    return folder
 
 
 class ClipEncoder:

@@ -77,6 +77,7 @@ def evaluate(
     n_resamples: int = 2000,
     protocol: str = "default",
     scores: pd.DataFrame | None = None,
+    n_samples: int | None = None,
 ) -> list[MetricRecord]:
     """Score the pictures of one condition: PixCorr, SSIM, identification in both directions.
 
@@ -112,6 +113,8 @@ def evaluate(
         Name for the records.
     scores : DataFrame, optional
         What :func:`per_picture_scores` returned for the same pictures, where it is at hand.
+    n_samples : int, optional
+        How many samples ``scores`` are means over, where ``pictures`` holds but some of them.
 
     Returns
     -------
@@ -146,7 +149,7 @@ def evaluate(
                 metric=metric,
                 direction=direction or None,
                 protocol=protocol,
-                samples=f"mean of {samples.shape[1]}",
+                samples=f"mean of {n_samples or samples.shape[1]}",
                 value=float(values.mean()),
                 ci_low=low,
                 ci_high=high,

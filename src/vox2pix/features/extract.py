@@ -64,7 +64,8 @@ def latent_features(
         In the order of ``stimulus_ids``.
     """
     size = picture_size or model.picture_size
-    settings = {"z": model.identity, "size": size, "posterior": posterior}
+    precision = str(model.dtype)
+    settings = {"z": model.identity, "dtype": precision, "size": size, "posterior": posterior}
     if posterior == "sample":
         settings["seed"] = seed
     rows = KeyedRows(cache / f"z-{digest(settings)}")
@@ -109,7 +110,8 @@ def conditioning_features(
     UserError
         If a stimulus has no caption.
     """
-    rows = KeyedRows(cache / f"c-{digest({'c': model.identity})}")
+    settings = {"c": model.identity, "dtype": str(model.dtype)}
+    rows = KeyedRows(cache / f"c-{digest(settings)}")
 
     def key(stimulus_id: str, captions: tuple[str, ...]) -> str:
         return _key("\x1f".join(captions).encode())

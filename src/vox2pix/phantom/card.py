@@ -18,8 +18,9 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from vox2pix.phantom.architecture import MAX_TOKENS, PICTURE_SIZE, Judge
 from vox2pix.phantom.scenes import Scene, captions, render, scene
-from vox2pix.phantom.train import CACHED_SCENES, HELD_OUT_SCENES, STEPS, labels_of
+from vox2pix.phantom.train import CACHED_SCENES, HELD_OUT_SCENES, labels_of
 from vox2pix.seeds import rng_for
+from vox2pix.store import read_json
 
 GUIDANCE, SAMPLING_STEPS = 3.0, 25
 
@@ -146,7 +147,7 @@ def write_card(folder: Path, figures: dict[str, float], n: int) -> Path:
         "size": PICTURE_SIZE,
         "tokens": MAX_TOKENS,
     }
-    path.write_text(_CARD.format(n=n, rows=rows, steps=_steps(), **constants, **figures))
+    path.write_text(_CARD.format(n=n, rows=rows, steps=_steps(folder), **constants, **figures))
     return path
 
 
@@ -190,8 +191,10 @@ Licence: MIT.
 """
 
 
-def _steps() -> str:
-    return ", ".join(f"{name} {steps:,} steps" for name, steps in STEPS.items())
+def _steps(folder: Path) -> str:
+    """Say how long each network was trained."""
+    trained = read_json(folder / "training.json")
+    return ", ".join(f"{name} {steps:,} steps" for name, steps in trained.items())
 
 
 def main() -> None:

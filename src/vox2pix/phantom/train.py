@@ -30,11 +30,12 @@ from vox2pix.phantom.architecture import (
 )
 from vox2pix.phantom.scenes import Scene, captions, render, scene
 from vox2pix.seeds import rng_for, seed_for
+from vox2pix.store import file_hash, read_json, replacing, write_json
 
 TRAINING_SCENES = 71  # the set that networks are trained on ...
 HELD_OUT_SCENES = 72  # ... and the one that they are judged on
 STAGES = ("tokenizer", "autoencoder", "encoders", "judge", "unet")
-STEPS = {"autoencoder": 2400, "encoders": 700, "judge": 2500, "unet": 6000}
+STEPS = {"autoencoder": 2400, "encoders": 700, "judge": 2500, "unet": 4400}
 CACHED_SCENES = 40_000
 _CHECKPOINT_EVERY_S = 60.0
 
@@ -66,6 +67,9 @@ def train(
     for stage in stages:
         torch.manual_seed(seed_for(seed, stage))
         _RUN[stage](out, steps.get(stage, 0), torch.device(device), seed)
+        path = out / "training.json"
+        trained = read_json(path) if path.exists() else {}
+        write_json(path, trained | {stage: steps[stage]} if stage in steps else trained)
 
 
 # --- stages ------------------------------------------------------------------------------------
@@ -141,7 +145,8 @@ def _train_unet(out: Path, steps: int, device: torch.device, seed: int) -> None:
     tokenizer = CLIPTokenizer.from_pretrained(out / "tokenizer")
     scheduler: DDIMScheduler = build_scheduler()
     unet: UNet2DConditionModel = build_unet()
-    latents = _cached_latents(vae, out / "checkpoints" / "latents.safetensors", device)
+    digits = file_hash(out / "vae" / "diffusion_pytorch_model.safetensors")[:12]
+    latents = _cached_latents(vae, out / "checkpoints" / f"latents-{digits}.safetensors", device)
 
     def loss(step: int, rng: np.random.Generator) -> Tensor:
         indices = rng.integers(0, len(latents), 64)
@@ -239,7 +244,8 @@ def _cached_latents(vae: AutoencoderKL, path: Path, device: torch.device) -> Ten
         pictures, _ = _scenes(step, 100, device)
         blocks.append(vae.encode(pictures).latent_dist.mean.cpu())
     latents = torch.cat(blocks).contiguous() * vae.config.scaling_factor
-    save_file({"latents": latents}, path)
+    with replacing(path) as partial:
+        save_file({"latents": latents}, partial)
     return latents
 
 
@@ -299,7 +305,7 @@ def _fit(
             pace = (time.monotonic() - began) / (step - first + 1)
             print(f"{name} {step}/{steps} loss {float(loss):.4f} {pace:.2f} s/step", flush=True)
         if time.monotonic() - saved > _CHECKPOINT_EVERY_S or step == steps - 1:
-            _save(checkpoint, step + 1, model, average, optimiser)
+            _save(checkpoint, model, average, optimiser)
             saved = time.monotonic()
     with torch.no_grad():
         for key, parameter in parameters.items():
@@ -313,21 +319,18 @@ def _cosine(progress: float) -> float:
 
 def _save(
     path: Path,
-    step: int,
     model: nn.Module,
     average: dict[str, Tensor],
     optimiser: torch.optim.Optimizer,
 ) -> None:
     """Write a checkpoint beside the old one, then take its place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     moments = optimiser.state_dict()["state"]
     tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"average/{k}": v for k, v in average.items()}
     tensors |= {f"moment/{i}/{k}": v for i, m in moments.items() for k, v in m.items()}
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"step": str(step)})
-    partial.replace(path)
+    with replacing(path) as partial:
+        save_file(tensors, partial)
 
 
 def _restore(

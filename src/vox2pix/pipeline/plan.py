@@ -1,5 +1,6 @@
 """What a run would read, compute and write, told before it starts."""
 
+import re
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -198,7 +199,8 @@ def _published_sizes(config: Config, root: Path, fault: UserError) -> Sizes:
     """Size NSD from the session files that exist, whatever is in them."""
     data = config.data
     folder = root / f"nsddata_betas/ppdata/subj{data.subject:02d}/{data.space}/{data.betas}"
-    found = len({path.name.split(".")[-2] for path in folder.glob("*betas_session*")})
+    sessions = {re.search(r"session(\d+)", path.name) for path in folder.glob("*betas_session*")}
+    found = len({match[1] for match in sessions if match})
     if not found:
         raise fault
     wanted = data.sessions
@@ -269,11 +271,12 @@ def _plan_decoding(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -
     targets = {"z": prod(cost.z_shape)} | ({"c": prod(cost.c_shape)} if sizes.has_captions else {})
     for name, t in targets.items():
         n, p, m = sizes.n_train_trials, sizes.n_voxels[name], sizes.n_train
-        gram = 2.0 * n * p * p
-        eigen = 9.0 * p**3 * 2  # float64 at half the rate
-        solve = 2.0 * p * t * (m + 2 * p) + 40.0 * p * t
+        q = min(n, p)  # side of the matrix that is decomposed, primal or dual
+        gram = 2.0 * n * p * q
+        eigen = 9.0 * q**3 * 2  # float64 at half the rate
+        solve = 2.0 * q * t * (m + 2 * p) + 40.0 * p * t
         seconds += (gram + eigen + solve) / rate
-        memory = max(memory, 4.0 * (n * p + m * p + m * t + 2 * p * t) + 24.0 * p * p)
+        memory = max(memory, 4.0 * (n * p + m * p + m * t + 2 * p * t) + 56.0 * q * q)
         written += 4.0 * p * t + 4.0 * sizes.n_test * t
     reading = len(targets) * sizes.beta_bytes
     return StagePlan(

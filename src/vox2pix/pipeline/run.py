@@ -8,6 +8,7 @@ whole shard.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from vox2pix.config import Config, digest
 from vox2pix.data import Subject, open_folder, open_nsd
 from vox2pix.diffusion import LatentDiffusion
 from vox2pix.pipeline.reporter import Reporter, Silent
-from vox2pix.store import RunFolder, machine, write_json, write_text
+from vox2pix.store import RunFolder, machine, read_json, write_json, write_text
 
 
 @dataclass
@@ -33,11 +34,14 @@ class Run:
         Where.
     reporter : Reporter
         Who is told.
+    keys : dict of str to str
+        The key of each stage, found once when the run starts.
     """
 
     config: Config
     folder: RunFolder
     reporter: Reporter = field(default_factory=Silent)
+    keys: dict[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -84,33 +88,36 @@ class Stage:
         Picks from the config what changes its result.
     inputs : callable, optional
         Describes the files that it reads from outside the run.
+    is_sound : callable, optional
+        Tells whether what it wrote piece by piece is all there.
     """
 
     name: str
     title: str
     work: Callable[[Run], Sequence[str]]
     settings: Callable[[Config], Sequence[Any]]
-    inputs: Callable[[Config], Any] = lambda config: None
+    inputs: Callable[[Run], Any] = lambda run: None
+    is_sound: Callable[[Run], bool] = lambda run: True
 
 
-def stage_keys(stages: Sequence[Stage], config: Config) -> dict[str, str]:
+def stage_keys(stages: Sequence[Stage], run: Run) -> dict[str, str]:
     """Return the key of each stage: its settings and inputs, and those of all before it.
 
     Parameters
     ----------
     stages : sequence of Stage
         In the order in which they run.
-    config : Config
-        The experiment.
+    run : Run
+        The experiment and its folder.
     """
     keys: dict[str, str] = {}
-    before = ""
+    before = version("vox2pix")
     for stage in stages:
         settings = [
             s.model_dump(mode="json") if isinstance(s, BaseModel) else s
-            for s in stage.settings(config)
+            for s in stage.settings(run.config)
         ]
-        keys[stage.name] = before = digest([before, stage.name, settings, stage.inputs(config)])
+        keys[stage.name] = before = digest([before, stage.name, settings, stage.inputs(run)])
     return keys
 
 
@@ -136,18 +143,27 @@ def carry_out(
         If input is wrong, or another run is at work in the folder.
     """
     run = Run(config, RunFolder(path), reporter or Silent())
-    keys = stage_keys(stages, config)
     with run.folder.lock():
+        run.keys |= stage_keys(stages, run)
         write_text(path / "config.toml", _as_toml(config))
-        write_json(path / "provenance.json", {"settings": keys, "machine": machine()})
         for stage in stages:
-            if run.folder.is_done(stage.name, keys[stage.name]):
-                run.reporter.say(f"{stage.title}: done before, kept")
-                continue
-            if run.folder.was_done(stage.name):
-                run.reporter.say(f"{stage.title}: settings or files changed, done again")
-            run.folder.mark_done(stage.name, keys[stage.name], stage.work(run))
+            _carry_out(stage, run)
     return run
+
+
+def _carry_out(stage: Stage, run: Run) -> None:
+    """Do a stage unless it is done; note where and with what it was done."""
+    key = run.keys[stage.name]
+    if run.folder.is_done(stage.name, key) and stage.is_sound(run):
+        run.reporter.say(f"{stage.title}: done before, kept")
+        return
+    if run.folder.was_done(stage.name):
+        run.reporter.say(f"{stage.title}: settings or files changed, done again")
+    run.folder.mark_done(stage.name, key, stage.work(run))
+    path = run.path / "provenance.json"
+    told = read_json(path) if path.exists() else {}
+    made = {"key": key, "inputs": stage.inputs(run), "machine": machine()}
+    write_json(path, told | {stage.name: made})
 
 
 def open_subject(config: Config, run_path: Path) -> Subject:
@@ -178,18 +194,18 @@ def _as_toml(config: Config) -> str:
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
-def input_files(config: Config) -> list[tuple[str, int, int]]:
-    """List the response and label files that an experiment reads: path, bytes and time of change.
+def input_files(run: Run) -> list[tuple[str, int, int]]:
+    """List the data files that an experiment may read: path, bytes and time of change.
 
-    Where the data lie does not matter; a file that is replaced does. Contents are not hashed: a
-    subject of NSD has some 40 GB.
+    Where the data lie does not matter; a file that is replaced or added does. Contents are not
+    hashed: a subject of NSD has some 40 GB.
 
     Parameters
     ----------
-    config : Config
-        The experiment.
+    run : Run
+        The experiment and its folder.
     """
-    data = config.data
+    data = run.config.data
     if data.path is None:
         return []
     subject = f"subj{data.subject:02d}"
@@ -198,10 +214,13 @@ def input_files(config: Config) -> list[tuple[str, int, int]]:
         "nsd": [
             f"nsddata_betas/ppdata/{subject}/{data.space}/{data.betas}",
             f"nsddata/ppdata/{subject}",
+            f"nsddata/freesurfer/{subject}/label",
             "nsddata/experiments/nsd",
+            "nsddata_stimuli/stimuli/nsd",
         ],
     }[data.source]
-    files = [p for name in below for p in (data.path / name).rglob("*") if p.is_file()]
+    found = {p for name in below for p in (data.path / name).rglob("[!.]*") if p.is_file()}
+    files = [p for p in found if not p.is_relative_to(run.path)]
     return sorted(
         (str(p.relative_to(data.path)), p.stat().st_size, p.stat().st_mtime_ns) for p in files
     )

@@ -1,23 +1,32 @@
 """What each stage of a run does: where the rooms meet."""
 
 from collections.abc import Callable, Sequence
-from shutil import rmtree
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 
 from vox2pix.config import Config
 from vox2pix.decoding import RidgeDecoder
-from vox2pix.evaluation import Encoder, evaluate, image_encoder, per_picture_scores
+from vox2pix.diffusion.pipeline_folder import find_pipeline, hash_files
+from vox2pix.errors import UserError
+from vox2pix.evaluation import (
+    Encoder,
+    encoder_hashes,
+    evaluate,
+    image_encoder,
+    per_picture_scores,
+)
 from vox2pix.features import conditioning_features, latent_features
 from vox2pix.generation import ReconstructionSettings, picture_seeds, reconstruct
 from vox2pix.linear import pearson_r, r2_score
 from vox2pix.phantom import simulate
 from vox2pix.pipeline.drawings import Drawing, derangement, planned_drawings
 from vox2pix.pipeline.reporter import Reporter
-from vox2pix.pipeline.run import Run, Stage, input_files, stage_keys
+from vox2pix.pipeline.run import Run, Stage, input_files
 from vox2pix.report import choose_rows, contact_sheet, save_sheet
 from vox2pix.store import (
     ShardedArray,
@@ -34,10 +43,8 @@ Progress = Callable[[int], None]
 def _prepare_data(run: Run) -> Sequence[str]:
     """Simulate the phantom where that is the source; in any case open the subject."""
     data = run.config.data
-    target = run.path / "phantom"
-    if data.source == "phantom":
-        if target.exists():  # left by other settings, or by a stage killed before its mark
-            rmtree(target)
+    target = data.root(run.path)
+    if data.source == "phantom" and not target.exists():  # it appears when it is complete
         phantom = data.phantom
         simulate(
             target,
@@ -52,6 +59,7 @@ def _prepare_data(run: Run) -> Sequence[str]:
             progress=_stepwise(run.reporter),
         )
     subject = run.subject
+    _check_experiment(run)
     n_train, n_test = len(subject.train.stimulus_ids), len(run.test_ids)
     run.reporter.say(
         f"{subject.name}: {subject.train.n_trials:,} training trials of {n_train:,} pictures, "
@@ -59,7 +67,22 @@ def _prepare_data(run: Run) -> Sequence[str]:
     )
     if not run.subject.has_captions:
         run.reporter.say("No captions: c is not available; the run goes on with z alone.")
-    return ()
+    design = target / "nsddata/experiments/nsd/nsd_expdesign.mat"
+    return (str(design.relative_to(run.path)),) if data.source == "phantom" else ()
+
+
+def _check_experiment(run: Run) -> None:
+    """Refuse what would fail only after hours of work."""
+    if len(run.test_ids) < 2:
+        raise UserError(
+            f"{run.subject.name} has {len(run.test_ids)} test pictures; scoring needs 2 or more."
+        )
+    if not any(d.source == "decoded" for d in _drawings(run)):
+        wanted = ", ".join(run.config.generate.conditions) or "none"
+        raise UserError(
+            f"generate.conditions ({wanted}) leaves nothing to draw from what is decoded; without "
+            "captions only z and z-decode can be drawn."
+        )
 
 
 def _stepwise(reporter: Reporter) -> Callable[[str, int, int], None]:
@@ -80,6 +103,12 @@ def _stepwise(reporter: Reporter) -> Callable[[str, int, int], None]:
 def _extract_features(run: Run) -> Sequence[str]:
     """Compute z and c of every stimulus into the shared cache; name the model in the run."""
     ids = (*run.subject.train.stimulus_ids, *run.test_ids)
+    size = run.config.model.z_picture_size
+    if size is not None and size % run.model.downsampling:
+        raise UserError(
+            f"model.z_picture_size is {size}, but {run.config.model.name} takes multiples of "
+            f"{run.model.downsampling} pixels."
+        )
     run.reporter.begin("Extracting z", len(ids), "pictures")
     _z(run, ids, run.reporter.advance)
     if run.subject.has_captions:
@@ -123,7 +152,7 @@ def _decode(run: Run) -> Sequence[str]:
 
 def _generate(run: Run) -> Sequence[str]:
     """Draw every condition, shard by shard."""
-    drawings = planned_drawings(run.config, run.subject.has_captions)
+    drawings = _drawings(run)
     n_pictures = sum(d.samples for d in drawings) * len(run.test_ids)
     run.reporter.begin("Drawing pictures", n_pictures, "pictures")
     for drawing in drawings:
@@ -133,21 +162,19 @@ def _generate(run: Run) -> Sequence[str]:
 
 def _evaluate(run: Run) -> Sequence[str]:
     """Score every condition; write ``metrics.json`` and the scores of each picture."""
-    drawings = planned_drawings(run.config, run.subject.has_captions)
-    run.reporter.begin("Scoring", len(drawings), "conditions")
+    drawings = _drawings(run)
+    run.reporter.begin("Scoring", sum(d.samples for d in drawings), "samples")
     wanted = run.config.evaluate
     encoder = _encoder(run)
     records: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     for drawing in drawings:
-        pictures = _drawn(run, drawing)
-        truth = run.subject.pictures(run.test_ids, size=pictures.shape[2])
-        scores = per_picture_scores(
-            truth, pictures, run.test_ids, encoder=encoder, encoder_name=wanted.encoder
-        )
+        stored = _pictures(run, drawing).read()
+        truth = run.subject.pictures(run.test_ids, size=stored.shape[2])
+        scores = _mean_scores(run, truth, stored, encoder)
         made = evaluate(
             truth,
-            pictures,
+            _as_floats(stored[:, :1]),
             condition=drawing.name,
             subject=run.subject.name,
             encoder=encoder,
@@ -156,13 +183,32 @@ def _evaluate(run: Run) -> Sequence[str]:
             n_resamples=wanted.resamples,
             protocol=run.config.protocol,
             scores=scores,
+            n_samples=drawing.samples,
         )
         records += [record.model_dump() for record in made]
         rows += _score_rows(drawing, scores)
-        run.reporter.advance(1)
     write_json(run.path / "metrics.json", records)
     write_table(run.path / "scores.csv", rows)
     return ("metrics.json", "scores.csv")
+
+
+def _mean_scores(
+    run: Run, truth: FloatArray, stored: NDArray[np.uint8], encoder: Encoder
+) -> pd.DataFrame:
+    """Score one sample of all pictures at a time, which bounds the memory; average the samples."""
+    total: pd.DataFrame | None = None
+    for sample in range(stored.shape[1]):
+        scores = per_picture_scores(
+            truth,
+            _as_floats(stored[:, sample : sample + 1]),
+            run.test_ids,
+            encoder=encoder,
+            encoder_name=run.config.evaluate.encoder,
+        )
+        total = scores if total is None else total + scores
+        run.reporter.advance(1)
+    assert total is not None  # every drawing has a sample
+    return total / stored.shape[1]
 
 
 def _score_rows(drawing: Drawing, scores: pd.DataFrame) -> list[dict[str, Any]]:
@@ -188,36 +234,52 @@ def _pairs(scores: pd.DataFrame) -> list[tuple[str, str]]:
 
 def _draw_sheet(run: Run) -> Sequence[str]:
     """Lay the best, median and worst test pictures out for the eye."""
-    drawings = {d.name: d for d in planned_drawings(run.config, run.subject.has_captions)}
+    save_sheet(sheet_of(run, run.config.evaluate.per_group), run.path / "contact_sheet.png")
+    return ("contact_sheet.png",)
+
+
+def sheet_of(run: Run, per_group: int) -> Image.Image:
+    """Draw the contact sheet of a run that is scored.
+
+    Parameters
+    ----------
+    run : Run
+        With its stages' keys.
+    per_group : int
+        How many best, median and worst pictures.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB.
+    """
+    drawings = {d.name: d for d in _drawings(run)}
     shown = [n for n in ("z-decode", "z", "c", "z+c", "true-z+c", "true-z") if n in drawings]
     if "true-z+c" in shown and "true-z" in shown:
         shown.remove("true-z")  # the fullest ceiling is enough
-    columns = {"seen": run.subject.pictures(run.test_ids, size=run.model.picture_size)}
-    columns |= {name: _drawn(run, drawings[name])[:, 0] for name in shown}
     judged = next(n for n in ("z+c", "z", *drawings) if n in drawings)
     identification, pixcorr, metric = _ranking_scores(run, judged)
     rows = choose_rows(
         identification,
-        run.config.evaluate.per_group,
+        per_group,
         score_name=f"{metric} of {judged}",
         ties=pixcorr,
         ties_name=f"PixCorr of {judged}",
     )
-    captions = (
-        [told[0] for told in run.subject.captions(run.test_ids)]
-        if (run.subject.has_captions)
-        else None
-    )
-    sheet = contact_sheet(
+    chosen = list(rows.indices)
+    ids = [run.test_ids[i] for i in chosen]
+    columns = {"seen": run.subject.pictures(ids, size=run.model.picture_size)}
+    for name in shown:
+        columns[name] = _as_floats(_pictures(run, drawings[name]).take(chosen)[:, 0])
+    captions = [told[0] for told in run.subject.captions(ids)] if run.subject.has_captions else None
+    return contact_sheet(
         columns,
-        run.test_ids,
+        ids,
         title=f"{run.config.name}: seen by {run.subject.name}, and read from the brain",
-        rows=rows,
+        rows=replace(rows, indices=tuple(range(len(chosen)))),
         captions=captions,
-        notes=[f"{100 * score:.0f} %" for score in identification],
+        notes=[f"{100 * identification[i]:.0f} %" for i in chosen],
     )
-    save_sheet(sheet, run.path / "contact_sheet.png")
-    return ("contact_sheet.png",)
 
 
 def _ranking_scores(
@@ -239,12 +301,28 @@ def _data_settings(config: Config) -> Sequence[Any]:
     return [what, config.decode.z, config.decode.c]
 
 
+def _feature_settings(config: Config) -> Sequence[Any]:
+    return [config.model, config.compute.dtype, config.seed]
+
+
+def _model_hashes(run: Run) -> dict[str, str]:
+    return hash_files(find_pipeline(run.config.model.name, run.config.model.revision).path)
+
+
+def _encoder_hashes(run: Run) -> dict[str, str]:
+    return encoder_hashes(run.config.evaluate.encoder)
+
+
+def _all_is_drawn(run: Run) -> bool:
+    return not any(_pictures(run, drawing).pending() for drawing in _drawings(run))
+
+
 STAGES = (
     Stage("data", "Data", _prepare_data, _data_settings, input_files),
-    Stage("features", "Features", _extract_features, lambda c: [c.model, c.seed]),
+    Stage("features", "Features", _extract_features, _feature_settings, _model_hashes),
     Stage("decode", "Decoding", _decode, lambda c: [c.decode, c.protocol]),
-    Stage("generate", "Drawing", _generate, lambda c: [c.generate, c.seed]),
-    Stage("evaluate", "Scoring", _evaluate, lambda c: [c.evaluate]),
+    Stage("generate", "Drawing", _generate, lambda c: [c.generate, c.seed], is_sound=_all_is_drawn),
+    Stage("evaluate", "Scoring", _evaluate, lambda c: [c.evaluate], _encoder_hashes),
     Stage("sheet", "Contact sheet", _draw_sheet, lambda c: [c.name]),
 )
 
@@ -317,14 +395,17 @@ def _pictures(run: Run, drawing: Drawing) -> ShardedArray:
     coarse = run.config.model.z_picture_size if drawing.condition == "z-decode" else None
     size = coarse or run.model.picture_size
     shape = (len(run.test_ids), drawing.samples, size, size, 3)
-    key = stage_keys(STAGES, run.config)["generate"]
-    folder = run.path / "pictures" / f"{drawing.name}-{key}"
+    folder = run.path / "pictures" / f"{drawing.name}-{run.keys['generate']}"
     return ShardedArray(folder, shape, np.uint8, run.config.compute.shard_size)
 
 
-def _drawn(run: Run, drawing: Drawing) -> FloatArray:
-    """Read pictures, shape (n_test, n_samples, size, size, 3), in [0, 1]."""
-    return _pictures(run, drawing).read().astype(np.float32) / np.float32(255)
+def _drawings(run: Run) -> list[Drawing]:
+    return planned_drawings(run.config, run.subject.has_captions)
+
+
+def _as_floats(stored: NDArray[np.uint8]) -> FloatArray:
+    """Bring 8-bit pictures to [0, 1]."""
+    return np.divide(stored, 255, dtype=np.float32)
 
 
 def _draw(run: Run, drawing: Drawing) -> None:
