@@ -242,3 +242,53 @@ def test_help_needs_no_heavy_library() -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "[]"
     assert vox2pix.__all__
+
+
+EXPERIMENT = """
+name = "small"
+[data]
+source = "phantom"
+[data.phantom]
+sessions = 2
+trials_per_session = 60
+n_shared = 8
+n_early = 60
+n_ventral = 60
+[generate]
+samples = 1
+steps = 2
+[compute]
+device = "cpu"
+"""
+
+
+def test_a_run_ends_with_a_table_and_the_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.toml").write_text(EXPERIMENT)
+    result = vox2pix_run("run", "small.toml")
+    assert result.exit_code == 0, result.output
+    assert "small: small.toml into runs/small" in result.output
+    lines = result.stdout.splitlines()  # libraries imported before may warn on stderr
+    assert all(len(line) <= 80 for line in lines)
+    names = ("z-decode", "z", "c", "z+c", "true-z", "true-c", "true-z+c", "shuffled")
+    rows = [line for line in lines if line.split("  ")[0].strip() in names and "[" in line]
+    assert len(rows) == 8
+    assert all(row.count("[") == 4 and "…" not in row for row in rows)
+    assert (tmp_path / "runs" / "small" / "contact_sheet.png").exists()
+    assert "runs/small/contact_sheet.png" in result.output
+    assert "runs/small/metrics.json" in result.output
+
+
+def test_a_plan_tells_each_stage_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.toml").write_text(EXPERIMENT)
+    result = vox2pix_run("plan", "small.toml")
+    assert result.exit_code == 0, result.output
+    for stage in ("data", "features", "decode", "generate", "evaluate", "total"):
+        assert any(line.startswith(stage) for line in result.output.splitlines())
+    assert "96 training trials of 32 pictures; 8 test pictures" in result.output
+    assert not (tmp_path / "runs").exists()

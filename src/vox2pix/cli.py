@@ -387,11 +387,15 @@ def _column(record: dict[str, Any]) -> str:
 
 
 def _cell(record: dict[str, Any] | None) -> str:
+    """Write a value and its interval: whole per cent, or .xx, as the field's tables have them."""
     if record is None:
         return "-"
-    scale, form = (100, ".0f") if record["direction"] else (1, ".2f")
-    value, low, high = (scale * record[k] for k in ("value", "ci_low", "ci_high"))
-    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
+    numbers = [record[key] for key in ("value", "ci_low", "ci_high")]
+    if record["direction"]:
+        value, low, high = (f"{100 * number:.0f}" for number in numbers)
+    else:
+        value, low, high = (f"{number:.2f}".replace("0.", ".", 1) for number in numbers)
+    return f"{value} [{low}, {high}]"
 
 
 def _bytes(n: float) -> str:

@@ -303,7 +303,7 @@ def _fit(
             torch._foreach_lerp_(list(average.values()), list(parameters.values()), 1 - decay)
         if step % 50 == 0:
             pace = (time.monotonic() - began) / (step - first + 1)
-            print(f"{name} {step}/{steps} loss {float(loss):.4f} {pace:.2f} s/step", flush=True)
+            print(f"{name} {step}/{steps} loss {loss.item():.4f} {pace:.2f} s/step", flush=True)
         if time.monotonic() - saved > _CHECKPOINT_EVERY_S or step == steps - 1:
             _save(checkpoint, model, average, optimiser)
             saved = time.monotonic()
