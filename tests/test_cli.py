@@ -292,3 +292,11 @@ def test_a_plan_tells_each_stage_and_writes_nothing(
         assert any(line.startswith(stage) for line in result.output.splitlines())
     assert "96 training trials of 32 pictures; 8 test pictures" in result.output
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.2, "1 s"), (90, "90 s"), (600, "10 min"), (7200, "2.0 h"), (864_000, "10 days")],
+)
+def test_durations_are_told_in_a_unit_that_fits(seconds: float, told: str) -> None:
+    assert cli._duration(seconds) == told

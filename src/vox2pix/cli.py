@@ -406,6 +406,8 @@ def _bytes(n: float) -> str:
 
 
 def _duration(seconds: float) -> str:
+    if seconds >= 72 * 3600:
+        return f"{seconds / 86400:.0f} days"
     if seconds >= 3600:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{max(seconds, 1):.0f} s"

@@ -87,16 +87,17 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
     Notes
     -----
     The default was chosen on simulated brains (6,000 trials of 2,000 stimuli, 1,500 voxels, 400
-    targets, tested on means of three repeats), as ``python benchmarks/ridge.py --selection``
-    repeats. Mean held-out r at a signal-to-noise ratio of .4 and of .15:
+    targets, tested on means of three repeats). ``python benchmarks/ridge.py --selection`` printed
+    for mean held-out r, at a signal-to-noise ratio of .4 and of .15:
 
     ============================================  =====  =====
-    best penalty of each target, in hindsight     .602   .526
-    GCV, stimulus out, means (the default)        .598   .520
-    GCV, one trial out (the naive criterion)      .598   .513
-    GCV, stimulus out, single trials              .594   .507
-    five folds by stimulus, single trials         .593   .501
-    five folds through repeats, single trials     .597   .507
+    best penalty of each target, in hindsight     .6096  .5625
+    GCV, stimulus out, means (the default)        .6061  .5558
+    five folds by stimulus, means                 .6057  .5546
+    GCV, one trial out (the naive criterion)      .6054  .5499
+    five folds through repeats, single trials     .6045  .5433
+    GCV, stimulus out, single trials              .6023  .5425
+    five folds by stimulus, single trials         .6007  .5369
     ============================================  =====  =====
 
     Single trials are noisier than the averaged responses of a test, and errors on them ask for

@@ -274,7 +274,8 @@ def _plan_decoding(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -
         q = min(n, p)  # side of the matrix that is decomposed, primal or dual
         gram = 2.0 * n * p * q
         eigen = 9.0 * q**3 * 2  # float64 at half the rate
-        solve = 2.0 * q * t * (m + 2 * p) + 40.0 * p * t
+        # Where stimuli repeat, each penalty looked at (about four) costs a product of its own.
+        solve = 2.0 * q * t * (m + p + 4 * q)
         seconds += (gram + eigen + solve) / rate
         memory = max(memory, 4.0 * (n * p + m * p + m * t + 2 * p * t) + 56.0 * q * q)
         written += 4.0 * p * t + 4.0 * sizes.n_test * t
@@ -321,4 +322,6 @@ def _plan_scoring(config: Config, cost: ModelCost, sizes: Sizes) -> StagePlan:
     pixels = n * cost.picture_size**2 * 3.0
     largest = max(d.samples for d in drawings) * sizes.n_test * cost.picture_size**2 * 3.0
     seconds = 5 + pixels * 4e-8  # SSIM's filters dominate: some 25 million values a second
-    return StagePlan("evaluate", f"score {n:,} pictures", pixels, 1e6, 8 * largest + 1e9, seconds)
+    # Stored in 8 bit, scored a sample at a time in float32, beside the originals.
+    memory = largest + 4 * 4 * sizes.n_test * cost.picture_size**2 * 3.0 + 1e9
+    return StagePlan("evaluate", f"score {n:,} pictures", pixels, 1e6, memory, seconds)
