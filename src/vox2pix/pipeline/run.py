@@ -34,14 +34,16 @@ class Run:
         Where.
     reporter : Reporter
         Who is told.
-    keys : dict of str to str
-        The key of each stage, found once when the run starts.
+    keys, inputs : dict
+        The key of each stage and the files it reads, found once when the run starts: hashing
+        weights takes a while, and files that are added later must not move a run in progress.
     """
 
     config: Config
     folder: RunFolder
     reporter: Reporter = field(default_factory=Silent)
     keys: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -117,7 +119,8 @@ def stage_keys(stages: Sequence[Stage], run: Run) -> dict[str, str]:
             s.model_dump(mode="json") if isinstance(s, BaseModel) else s
             for s in stage.settings(run.config)
         ]
-        keys[stage.name] = before = digest([before, stage.name, settings, stage.inputs(run)])
+        run.inputs[stage.name] = inputs = stage.inputs(run)
+        keys[stage.name] = before = digest([before, stage.name, settings, inputs])
     return keys
 
 
@@ -159,11 +162,12 @@ def _carry_out(stage: Stage, run: Run) -> None:
         return
     if run.folder.was_done(stage.name):
         run.reporter.say(f"{stage.title}: settings or files changed, done again")
-    run.folder.mark_done(stage.name, key, stage.work(run))
+    outputs = stage.work(run)
     path = run.path / "provenance.json"
     told = read_json(path) if path.exists() else {}
-    made = {"key": key, "inputs": stage.inputs(run), "machine": machine()}
+    made = {"key": key, "inputs": run.inputs[stage.name], "machine": machine()}
     write_json(path, told | {stage.name: made})
+    run.folder.mark_done(stage.name, key, outputs)
 
 
 def open_subject(config: Config, run_path: Path) -> Subject:
