@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: venv demo picture test test-slow lint docs clean
+.PHONY: venv demo picture test test-slow test-torchvision lint docs clean
 .DEFAULT_GOAL := demo
 
 venv: $(READY)
@@ -16,12 +16,21 @@ $(READY): pyproject.toml constraints.txt
 
 demo: venv
 	$(BIN)/vox2pix run configs/demo.toml
+	$(BIN)/vox2pix encode configs/demo-encoding.toml
 
 test: lint docs
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 test-slow: venv
 	$(BIN)/python -m pytest -m slow
+
+# torchvision beside the CPU build of torch needs an environment of its own.
+test-torchvision: venv
+	$(PYTHON) -m venv .venv-torchvision
+	printf '%s\n' $$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages) $(CURDIR)/src \
+		> $$(echo .venv-torchvision/lib/python3*/site-packages)/house.pth
+	.venv-torchvision/bin/python -m pip install --quiet --no-deps torchvision==0.28.0
+	.venv-torchvision/bin/python -m pytest tests/evaluation/test_torchvision_networks.py
 
 lint: venv
 	$(BIN)/ruff check src tests benchmarks

@@ -273,12 +273,14 @@ def test_a_run_ends_with_a_table_and_the_paths(
     lines = result.stdout.splitlines()  # libraries imported before may warn on stderr
     assert all(len(line) <= 80 for line in lines)
     names = ("z-decode", "z", "c", "z+c", "true-z", "true-c", "true-z+c", "shuffled")
-    rows = [line for line in lines if line.split("  ")[0].strip() in names and "[" in line]
-    assert len(rows) == 8
+    names += ("mean-brain", "noise-brain", "held-out", "retrieval")
+    rows = [line for line in lines if line.split(" ")[0].strip() in names and "[" in line]
+    assert len(rows) == 12
     assert all(row.count("[") == 4 and "…" not in row for row in rows)
     assert (tmp_path / "runs" / "small" / "contact_sheet.png").exists()
     assert "runs/small/contact_sheet.png" in result.output
     assert "runs/small/metrics.json" in result.output
+    assert "runs/small/report.html" in result.output
 
 
 def test_a_plan_tells_each_stage_and_writes_nothing(
@@ -300,3 +302,45 @@ def test_a_plan_tells_each_stage_and_writes_nothing(
 )
 def test_durations_are_told_in_a_unit_that_fits(seconds: float, told: str) -> None:
     assert cli._duration(seconds) == told
+
+
+def test_a_run_is_audited_and_reported_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.toml").write_text(EXPERIMENT)
+    assert vox2pix_run("run", "small.toml").exit_code == 0
+    result = vox2pix_run("audit", "runs/small")
+    assert result.exit_code == 0, result.output
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+    assert "shuffled brain." in result.output
+    assert "Figures: runs/small/audit" in result.output
+    result = vox2pix_run("report", "runs/small")
+    assert result.exit_code == 0, result.output
+    assert "The report: runs/small/report.html" in result.output
+    for command in (("audit", "nowhere"), ("report", "nowhere"), ("plot", "encoding", "nowhere")):
+        result = vox2pix_run(*command)
+        assert result.exit_code == 2
+        assert "nowhere" in result.output
+
+
+def test_an_encoding_analysis_ends_with_a_table_and_the_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = "[encode]\nrois = ['early']\nlatents = ['z', 'c']\nstrengths = []\nmoments = []\n"
+    (tmp_path / "small.toml").write_text(EXPERIMENT + few + "layers = []\nresamples = 100\n")
+    result = vox2pix_run("encode", "small.toml", "--plan")
+    assert result.exit_code == 0, result.output
+    assert "2 models of every voxel" in result.output
+    assert not (tmp_path / "runs").exists()
+    result = vox2pix_run("encode", "small.toml")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    [row] = [line for line in lines if line.startswith("early")]
+    assert row.count("[") == 2
+    assert "runs/small/encoding/figures" in result.output
+    result = vox2pix_run("plot", "encoding", "runs/small")
+    assert result.exit_code == 0, result.output
+    assert "figures: runs/small/encoding/figures" in result.output

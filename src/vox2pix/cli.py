@@ -1,14 +1,17 @@
 """The command line: parse, call, print."""
 
+import csv
 import dataclasses
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -25,6 +28,7 @@ from vox2pix.errors import UserError
 
 if TYPE_CHECKING:
     from vox2pix.data import CheckReport
+    from vox2pix.pipeline import Plan
 
 
 class _Commands(TyperGroup):
@@ -52,8 +56,11 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at data before decoding them.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+plot_app = typer.Typer(help="Draw the figures of a run again.", no_args_is_help=True)
+app.add_typer(plot_app, name="plot")
 console = Console(highlight=False)
 
+_INTERVAL = ("value", "low", "high")
 _NAMES = 10  # least width of a first column, so that tables below each other line up
 
 
@@ -135,7 +142,8 @@ def run(
     with Bars() as bars:
         carry_out(experiment, folder, bars)
     _print_metrics(folder)
-    console.print(f"\nSeen and reconstructed: [bold]{_shown(folder / 'contact_sheet.png')}[/bold]")
+    console.print(f"\nThe report:             [bold]{_shown(folder / 'report.html')}[/bold]")
+    console.print(f"Seen and reconstructed: [bold]{_shown(folder / 'contact_sheet.png')}[/bold]")
     console.print(f"All numbers:            [bold]{_shown(folder / 'metrics.json')}[/bold]")
 
 
@@ -154,28 +162,82 @@ def plan(
     _quiet_libraries()
     from vox2pix.pipeline import plan as draw_up
 
-    drawn = draw_up(experiment, folder)
-    console.print(f"[bold]{experiment.name}[/bold]: {config} into {_shown(folder)}\n")
-    for line in drawn.facts:
-        console.print(f"  {line}", soft_wrap=True, markup=False)
-    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
-    table.add_column("stage")
-    table.add_column("what")
-    for heading in ("read", "write", "memory", "time"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in (*drawn.stages, drawn.total):
-        table.add_row(
-            row.name,
-            row.what,
-            _bytes(row.read_bytes),
-            _bytes(row.write_bytes),
-            _bytes(row.memory_bytes),
-            _duration(row.seconds),
-            style="bold" if row is drawn.total else None,
-        )
-    console.print()
-    console.print(table)
-    console.print(f"\n{drawn.basis}", soft_wrap=True, markup=False)
+    _print_plan(draw_up(experiment, folder), experiment.name, config, folder)
+
+
+@app.command()
+def encode(
+    config: Annotated[Path, typer.Argument(help="The experiment file (TOML).")],
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder.", show_default="runs/NAME")
+    ] = None,
+    only_plan: Annotated[
+        bool, typer.Option("--plan", help="Say what it would take, and compute nothing.")
+    ] = False,
+) -> None:
+    """Explain voxels by the model's latents: tables, maps, figures. Run again to go on."""
+    from vox2pix.config import load_config
+
+    experiment = load_config(config)
+    folder = (out or Path("runs") / experiment.name).resolve()
+    _quiet_libraries()
+    if only_plan:
+        from vox2pix.pipeline import plan_encoding
+
+        _print_plan(plan_encoding(experiment, folder), experiment.name, config, folder)
+        return
+    console.print(f"[bold]{experiment.name}[/bold]: {config} into {_shown(folder)}")
+    from vox2pix.pipeline import encode as carry_out
+
+    with Bars() as bars:
+        carry_out(experiment, folder, bars)
+    _print_encoding(folder / "encoding")
+
+
+@app.command()
+def report(
+    run_folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="One run, or several to compare.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The page to write.", show_default="report.html in the run folder"),
+    ] = None,
+) -> None:
+    """Write one page of a run: pictures, numbers, maps, doubts. It opens without a server."""
+    _quiet_libraries()
+    from vox2pix.report import write_report
+
+    path = write_report([folder.resolve() for folder in run_folders], out)
+    console.print(f"The report: [bold]{_shown(path.resolve())}[/bold]")
+
+
+@app.command()
+def audit(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run that was scored.")],
+) -> None:
+    """Ask whether a run's pictures came from the brain: each check, its verdict and figure."""
+    _quiet_libraries()
+    from vox2pix.pipeline import audit as audit_again
+
+    folder = run_folder.resolve()
+    with Bars() as bars:
+        findings = audit_again(folder, bars)
+    _print_findings(findings)
+    console.print(f"\nFigures: [bold]{_shown(folder / 'audit')}[/bold]")
+
+
+@plot_app.command("encoding")
+def plot_encoding(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run that was encoded.")],
+) -> None:
+    """Draw the figures of an encoding analysis again, from its tables."""
+    _quiet_libraries()
+    from vox2pix.pipeline import draw_encoding
+
+    with Bars() as bars:
+        figures = draw_encoding(run_folder.resolve(), bars)
+    console.print(f"{len(figures)} figures: [bold]{_shown(figures[0].parent.resolve())}[/bold]")
 
 
 @app.command()
@@ -378,6 +440,156 @@ def _print_metrics(folder: Path) -> None:
         "identification: chance is 50 %. Ceilings (true-...) are drawn from the true features.",
         style="dim",
     )
+
+
+def _print_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of words, the first column to the left."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="right" if number else "left", no_wrap=bool(number))
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print()
+    console.print(table)
+
+
+def _print_findings(findings: Sequence[dict[str, Any]]) -> None:
+    """Print each check's verdict and its sentence."""
+    colours = {"pass": "green", "warn": "yellow", "fail": "red", None: "dim"}
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for finding in findings:
+        verdict = finding["verdict"]
+        text = Text.assemble((f"{finding['name']}. ", "bold"), finding["sentence"])
+        table.add_row(Text(verdict or "open", style=colours[verdict]), text)
+    console.print()
+    console.print(table)
+
+
+def _print_encoding(folder: Path) -> None:
+    """Print the mean correlation of each region with each latent, and where all else is."""
+    with (folder / "roi_means.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    latents = list(dict.fromkeys(row["latent"] for row in rows))
+    cells = {(row["roi"], row["latent"]): row for row in rows}
+    n_voxels = {row["roi"]: row["n_voxels"] for row in rows}
+    _print_rows(
+        ["region", "voxels", *latents],
+        [
+            [roi, n, *(_r_cell(cells[roi, latent]) for latent in latents)]
+            for roi, n in n_voxels.items()
+        ],
+    )
+    console.print(
+        "Mean Pearson r over the voxels of a region, on test pictures, with 95 % bootstrap "
+        "intervals over them.",
+        style="dim",
+    )
+    console.print(f"\nThe report: [bold]{_shown(folder.parent / 'report.html')}[/bold]")
+    console.print(f"Figures:    [bold]{_shown(folder / 'figures')}[/bold]")
+    console.print(f"Tables:     [bold]{_shown(folder / 'results.csv.gz')}[/bold]")
+
+
+def _r_cell(row: dict[str, str]) -> str:
+    value, low, high = (f"{float(row[k]):.2f}".replace("0.", ".", 1) for k in _INTERVAL)
+    return f"{value} [{low}, {high}]"
+
+
+def _print_plan(drawn: "Plan", name: str, config: Path, folder: Path) -> None:
+    """Print what each stage needs."""
+    console.print(f"[bold]{name}[/bold]: {config} into {_shown(folder)}\n")
+    for line in drawn.facts:
+        console.print(f"  {line}", soft_wrap=True, markup=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
+    table.add_column("stage")
+    table.add_column("what")
+    for heading in ("read", "write", "memory", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in (*drawn.stages, drawn.total):
+        table.add_row(
+            row.name,
+            row.what,
+            _bytes(row.read_bytes),
+            _bytes(row.write_bytes),
+            _bytes(row.memory_bytes),
+            _duration(row.seconds),
+            style="bold" if row is drawn.total else None,
+        )
+    console.print()
+    console.print(table)
+    console.print(f"\n{drawn.basis}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def evaluate(
+    truth: Annotated[Path, typer.Option(help="The pictures that were seen.")],
+    reconstructions: Annotated[Path, typer.Option(help="The pictures to score.")],
+    samples: Annotated[
+        str | None, typer.Option(help="Files of several samples, e.g. {id}_{sample}.png.")
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(help="default, brain-diffuser, mindeye1, mindeye2 or takagi2023."),
+    ] = "default",
+    network: Annotated[
+        list[str] | None, typer.Option(help="Identify by this network too; may be repeated.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="A folder of networks' weights.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch weights not here.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write.", show_default="NAME-evaluation")
+    ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Print the published results beside.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="Where networks run: auto, cpu, cuda.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of intervals and chance.")] = 0,
+) -> None:
+    """Score any lab's pictures by the field's metrics, paired by id.
+
+    Either side is a folder of PNG or JPEG files, or an array in .npy, .npz, .zarr or .pt.
+    """
+    _quiet_libraries()
+    from vox2pix.evaluation import evaluate_pictures, published_rows, result_rows, save_evaluation
+
+    folder = (out or Path(f"{reconstructions.resolve().stem}-evaluation")).resolve()
+    console.print(
+        f"[bold]{protocol}[/bold]: {_shown(reconstructions)} against {_shown(truth)}",
+        soft_wrap=True,
+    )
+    with Bars(_to_stderr(), transient=True) as bars:
+        evaluation, told = evaluate_pictures(
+            truth,
+            reconstructions,
+            samples=samples,
+            protocol=protocol,
+            networks=network or (),
+            weights=weights,
+            download=download,
+            device=device,
+            seed=seed,
+            progress=bars.track,
+        )
+    save_evaluation(evaluation, folder, told, published)
+    for note in evaluation.notes:
+        console.print(f"  {note}", soft_wrap=True, markup=False)
+    fixed = evaluation.protocol.direction
+    other = "reconstruction" if fixed == "original" else "original"
+    _print_rows(("metric", "read at", "value", f"fix {other}", "chance"), result_rows(evaluation))
+    console.print(
+        f"Means over pictures with 95 % bootstrap intervals; identification in per cent. "
+        f"{protocol} fixes the {fixed}. ↓: lower is better.",
+        style="dim",
+    )
+    for reason in dict.fromkeys(evaluation.skipped.values()):
+        names = ", ".join(name for name, why in evaluation.skipped.items() if why == reason)
+        console.print(f"[yellow]Not computed[/yellow]: {escape(f'{names}: {reason}.')}")
+    if published:
+        heads = ("", "Pix", "SSIM", "Alex2", "Alex5", "Incep", "CLIP", "Eff ↓", "SwAV ↓")
+        _print_rows(heads, published_rows(evaluation))
+        console.print("Published means over NSD subjects 1, 2, 5 and 7.", style="dim")
+    console.print(f"\nTable, scores, settings: [bold]{_shown(folder)}[/bold]", soft_wrap=True)
 
 
 def _column(record: dict[str, Any]) -> str:

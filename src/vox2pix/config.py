@@ -1,7 +1,7 @@
 """The experiment file: TOML, read into frozen models that name every setting.
 
-What changes the result (``data``, ``model``, ``decode``, ``generate``, ``evaluate``, ``seed``) is
-hashed; what does not (``compute``, ``name``, where things lie) is not.
+What changes the result (``data``, ``model``, ``decode``, ``generate``, ``evaluate``, ``audit``,
+``encode``, ``seed``) is hashed; what does not (``compute``, ``name``, where things lie) is not.
 """
 
 import difflib
@@ -169,6 +169,84 @@ class EvaluateConfig(_Table):
     per_group: int = Field(default=3, ge=1, description="best, median and worst rows on the sheet")
 
 
+class AuditConfig(_Table):
+    """Whether the pictures came from the brain at all."""
+
+    enabled: bool = Field(
+        default=True, description="whether to draw and judge what the audit needs"
+    )
+    clusters: int = Field(
+        default=4,
+        ge=2,
+        description="groups of pictures alike in c (or z), each held out of training once",
+    )
+
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class EncodeConfig(_Table):
+    """Which latents explain which voxels: the four analyses of the paper, and their statistics.
+
+    Moments of denoising are shares of the steps that are run: at 0.1 the picture hardly stands
+    out from the noise, at 1 it is finished.
+    """
+
+    rois: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        default=(
+            "early",
+            "midventral",
+            "midlateral",
+            "midparietal",
+            "ventral",
+            "lateral",
+            "parietal",
+        ),
+        description="regions whose voxels are modelled; all for the whole brain",
+    )
+    latents: tuple[Literal["z", "c", "z_c"], ...] = Field(
+        default=("z", "c", "z_c"), description="latents that are compared, each alone"
+    )
+    strength: Share = Field(
+        default=0.8, description="noise added before denoising for z_c, moments and layers"
+    )
+    strengths: tuple[Share, ...] = Field(
+        default=(0.2, 0.4, 0.6, 0.8, 1.0),
+        description="noise levels at which z and z_c share one model; none leaves this out",
+    )
+    moments: tuple[Share, ...] = Field(
+        default=(0.1, 0.5, 1.0),
+        description="moments of denoising at which z and z_c share one model",
+    )
+    layers: tuple[str, ...] | None = Field(
+        default=None,
+        description="modules of the U-Net, by name; if absent, its first two and last two blocks "
+        "and the middle one",
+    )
+    layer_moments: tuple[Share, ...] = Field(
+        default=(0.1, 0.4, 0.7, 1.0), description="moments of denoising at which layers are taken"
+    )
+    steps: int = Field(default=50, ge=1, le=1000, description="length of the sampler's schedule")
+    guidance: float = Field(default=5.0, ge=1, description="classifier-free guidance scale")
+    n_components: int = Field(
+        default=6400, ge=1, description="dimensions that larger feature spaces are reduced to"
+    )
+    alphas: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = Field(
+        default=None, description="ridge penalties to choose from; the model's own if absent"
+    )
+    selection: Literal["gcv", "cv"] = Field(
+        default="gcv", description="generalised cross-validation, or folds over stimuli"
+    )
+    null: Literal["gaussian", "permutation"] = Field(
+        default="gaussian",
+        description="what correlations are held against: independent Gaussian vectors, or test "
+        "responses permuted in blocks",
+    )
+    permutations: int = Field(default=1000, ge=100, description="draws of the permutation null")
+    q: float = Field(default=0.05, gt=0, lt=1, description="false discovery rate over voxels")
+    resamples: int = Field(default=1000, ge=100, description="draws of the bootstrap over stimuli")
+
+
 class ComputeConfig(_Table):
     """Where and how fast.
 
@@ -181,6 +259,9 @@ class ComputeConfig(_Table):
     )
     batch_size: int = Field(default=16, ge=1, description="pictures in the networks at once")
     shard_size: int = Field(default=25, ge=1, description="stimuli between two resting points")
+    voxel_block: int = Field(
+        default=20_000, ge=1, description="voxels whose responses are in memory at once (encode)"
+    )
 
 
 class Config(_Table):
@@ -206,6 +287,8 @@ class Config(_Table):
     decode: DecodeConfig = DecodeConfig()
     generate: GenerateConfig = GenerateConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    audit: AuditConfig = AuditConfig()
+    encode: EncodeConfig = EncodeConfig()
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="before")

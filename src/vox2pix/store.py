@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -386,6 +387,12 @@ def file_hash(path: Path) -> str:
 # --- provenance ----------------------------------------------------------------------------------
 
 _PACKAGES = ("vox2pix", "torch", "diffusers", "transformers", "numpy", "scipy", "scikit-learn")
+
+
+def peak_memory() -> float:
+    """Return the most bytes of memory that this process has held so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
 
 def machine() -> dict[str, Any]:

@@ -172,6 +172,17 @@ def test_unions_of_regions(nsd):
     assert subject.voxel_mask("all").all()
 
 
+def test_a_mask_of_ones_own_picks_voxels(nsd):
+    subject = open_nsd(nsd().root, rois=("early", "ventral"))
+    mask = np.arange(len(subject.voxels)) % 3 == 0
+    np.testing.assert_array_equal(subject.voxel_mask(mask), mask)
+    np.testing.assert_array_equal(
+        subject.train.mean_betas(mask), subject.train.mean_betas("all")[:, mask]
+    )
+    with pytest.raises(ValueError, match="one a voxel"):
+        subject.voxel_mask(mask[:-1])
+
+
 def test_all_voxels_beside_named_regions(nsd):
     tree = nsd()
     subject = open_nsd(tree.root, rois=("all", "early"))

@@ -133,3 +133,61 @@ def test_refuses_bad_input() -> None:
     drawn[2, 1] = np.nan
     with pytest.raises(ValueError, match=r"reconstructions hold NaN .* stimulus 2 \(from 0\)"):
         two_way(truth, drawn)
+
+
+@pytest.mark.parametrize("n_fixed", [0, 1, 5, 12])
+def test_a_permutation_scores_what_theory_says(n_fixed: int) -> None:
+    # Of originals that all correlate alike, one that lost its place loses to the picture of
+    # itself and ties with the other n - 2.
+    n = 12
+    order = np.arange(n)
+    order[n_fixed:] = np.roll(order[n_fixed:], 1)
+    drawn = np.eye(n)[order]
+    expected = np.where(order == np.arange(n), 1, (n - 2) / 2 / (n - 1))
+    for scores in two_way_scores(np.eye(n), drawn).values():
+        np.testing.assert_allclose(scores, expected)
+
+
+def test_float32_products_decide_as_float64_does() -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.normal(size=(300, 500)).astype(np.float32) + 20
+    drawn = truth[:, None] + 30 * rng.normal(size=(300, 2, 500)).astype(np.float32)
+    for direction in DIRECTIONS:
+        expected = []
+        for sample in range(2):
+            r = np.corrcoef(truth.astype(float), drawn[:, sample].astype(float))[:300, 300:]
+            r = r if direction == "original" else r.T
+            expected.append((np.diag(r)[:, None] > r).sum(axis=1) / 299)
+        scores = two_way(truth, drawn, direction)
+        np.testing.assert_allclose(scores, np.mean(expected, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("few", [0, 10_000])
+@pytest.mark.parametrize(("lead", "score"), [(1e-8, 1), (-1e-8, 0), (1e-11, 0.5)])
+def test_near_ties_are_those_of_float64(
+    few: int, lead: float, score: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each reconstruction holds all originals alike but for its own, which leads or trails by less
+    # than float32 resolves.
+    monkeypatch.setattr(identification, "_FEW", few)
+    n = 20
+    rows = np.random.default_rng(0).normal(size=(n, 400))
+    truth = np.linalg.qr((rows - rows.mean(axis=1, keepdims=True)).T)[0].T
+    drawn = truth.sum(axis=0) + lead * np.sqrt(n) * truth
+    for scores in two_way_scores(truth, drawn).values():
+        np.testing.assert_allclose(scores, score)
+
+
+def test_pairs_and_whole_blocks_settle_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, (60, 8)).astype(np.float32)  # ties abound
+    drawn = rng.integers(0, 2, (60, 8)).astype(np.float32)
+    by_pairs = two_way_scores(truth, drawn)
+    monkeypatch.setattr(identification, "_FEW", -1)
+    by_blocks = two_way_scores(truth, drawn)
+    r = np.round(unit_rows(truth) @ unit_rows(drawn).T, 9)
+    for direction, table in (("original", r), ("reconstruction", r.T)):
+        own = np.diag(table)[:, None]
+        by_rank = ((own > table) + 0.5 * (own == table)).sum(axis=1) - 0.5
+        for scores in (by_pairs, by_blocks):
+            np.testing.assert_allclose(scores[direction], by_rank / 59, atol=1e-12)

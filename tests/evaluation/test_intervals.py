@@ -3,6 +3,7 @@ import pytest
 from scipy.stats import bootstrap
 
 from vox2pix.evaluation import bootstrap_interval, intervals
+from vox2pix.evaluation.intervals import joint_interval
 
 
 @pytest.mark.parametrize("statistic", [np.mean, np.median])
@@ -62,3 +63,34 @@ def test_the_size_of_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 def test_refuses_bad_input(values: list, settings: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         bootstrap_interval(values, **settings)
+
+
+def test_joint_draws_keep_the_scores_of_a_stimulus_together() -> None:
+    a = np.random.default_rng(0).normal(size=40)
+    b = a + 0.1 * np.random.default_rng(1).normal(size=40)
+    expected = bootstrap_interval(a - b, seed=3)
+    found = joint_interval(lambda x, y: x.mean(axis=1) - y.mean(axis=1), a, b, seed=3)
+    assert found == pytest.approx(expected)
+
+
+def test_the_interval_of_a_ratio_is_scipys() -> None:
+    rng = np.random.default_rng(2)
+    a = rng.normal(1, 0.5, 50)
+    b = a + rng.normal(1, 0.5, 50)
+    expected = bootstrap(
+        (a, b),
+        lambda x, y, axis: x.mean(axis) / y.mean(axis),
+        paired=True,
+        n_resamples=6000,
+        method="percentile",
+        rng=np.random.default_rng(9),
+    ).confidence_interval
+    found = joint_interval(lambda x, y: x.mean(1) / y.mean(1), a, b, n_resamples=6000)
+    assert found == pytest.approx((expected.low, expected.high), abs=0.01)
+
+
+def test_joint_interval_refuses_bad_input() -> None:
+    with pytest.raises(ValueError, match="differ in shape"):
+        joint_interval(np.add, [1.0, 2], [1.0, 2, 3])
+    with pytest.raises(ValueError, match="finite"):
+        joint_interval(np.add, [1.0, 2], [1.0, np.nan])

@@ -1,8 +1,16 @@
 import numpy as np
 import pytest
 from scipy.ndimage import convolve1d
+from scipy.spatial.distance import correlation
 
-from vox2pix.evaluation import pixcorr, resize_pictures, ssim
+from vox2pix.evaluation import (
+    correlation_distance,
+    identify,
+    pixcorr,
+    resize_pictures,
+    ssim,
+    two_way_scores,
+)
 
 
 def pair(n: int = 4, size: int = 20) -> tuple[np.ndarray, np.ndarray]:
@@ -73,3 +81,37 @@ def test_ssim_needs_room_for_its_window() -> None:
     with pytest.raises(ValueError, match="at least 11 x 11 pixels, not 10 x 10"):
         ssim(truth, drawn)
     assert ssim(truth, drawn, size=11).shape == (4,)
+
+
+def test_the_distance_is_scipys() -> None:
+    a, b = np.random.default_rng(1).normal(size=(2, 5, 40)).astype(np.float32)
+    expected = [correlation(x.astype(float), y.astype(float)) for x, y in zip(a, b, strict=True)]
+    np.testing.assert_allclose(correlation_distance(a, b), expected, atol=1e-12)
+    np.testing.assert_allclose(correlation_distance(a, -3 * a + 1), 2, atol=1e-6)
+    np.testing.assert_array_equal(correlation_distance(a, np.ones_like(b)), 1)
+
+
+def test_the_distance_refuses_what_has_none() -> None:
+    a = np.zeros((3, 4))
+    with pytest.raises(ValueError, match=r"one shape \(n, d\), not \(3, 4\) and \(3, 5\)"):
+        correlation_distance(a, np.zeros((3, 5)))
+    with pytest.raises(ValueError, match="some are NaN or infinite"):
+        correlation_distance(a, np.full((3, 4), np.nan))
+
+
+def test_identification_from_correlations_worked_by_hand() -> None:
+    r = [[0.5, 0.6, 0.1], [0.5, 0.4, 0.4], [0.0, 0.2, 0.3]]
+    scores = identify(r)
+    np.testing.assert_allclose(scores["original"], [0.5, 0.25, 1.0])
+    np.testing.assert_allclose(scores["reconstruction"], [0.75, 0.5, 0.5])
+
+
+def test_identification_from_correlations_is_that_from_features() -> None:
+    a, b = np.random.default_rng(2).normal(size=(2, 12, 30))
+    r = np.corrcoef(a, a + 2 * b)[:12, 12:]
+    expected = two_way_scores(a, a + 2 * b)
+    for direction, scores in identify(r).items():
+        np.testing.assert_allclose(scores, expected[direction])
+    for bad in (np.zeros((2, 3)), np.zeros((1, 1)), np.full((2, 2), np.nan)):
+        with pytest.raises(ValueError, match="must be finite and"):
+            identify(bad)

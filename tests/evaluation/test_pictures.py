@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vox2pix.evaluation.pictures import check_pairs, check_pictures, resize_pictures
+from vox2pix.evaluation.pictures import (
+    Resizing,
+    check_pairs,
+    check_pictures,
+    resize_pictures,
+)
 
 
 def pictures(*shape: int, seed: int = 0) -> np.ndarray:
@@ -67,3 +72,23 @@ def test_the_size_that_is_there_changes_nothing() -> None:
     assert resize_pictures(given, 8) is given
     with pytest.raises(ValueError, match="1 pixel or more, not 0"):
         resize_pictures(given, 0)
+
+
+def test_without_smoothing_pixels_between_are_left_out() -> None:
+    given = np.zeros((1, 8, 8, 3), np.float32)
+    given[:, 0] = 1  # in no pair of rows that the kernel touches at a quarter of the size
+    assert resize_pictures(given, 2, antialias=False).max() == 0
+    assert resize_pictures(given, 2).max() > 0
+
+
+def test_a_size_may_be_no_square() -> None:
+    given = pictures(2, 6, 6)
+    assert resize_pictures(given, (3, 5)).shape == (2, 3, 5, 3)
+
+
+def test_a_protocol_may_resize_twice() -> None:
+    given = pictures(2, 32, 32)
+    twice = Resizing("bilinear", antialias=False, first=12)(given, 20)
+    expected = resize_pictures(resize_pictures(given, 12, antialias=False), 20, antialias=False)
+    np.testing.assert_array_equal(twice, expected)
+    assert np.abs(twice - Resizing()(given, 20)).max() > 0.01

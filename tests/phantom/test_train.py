@@ -100,25 +100,39 @@ def test_the_tokenizer_knows_the_scenes_words_and_spells_out_others(tmp_path):
     assert again.unk_token_id not in again("ünïcode").input_ids[1:-1]
 
 
-def test_a_conditioning_is_one_caption_their_mean_or_the_empty_prompt(trained):
+def test_a_conditioning_is_one_caption_their_mean_or_the_empty_prompt():
+    made = np.random.default_rng(0)
+    states = torch.from_numpy(made.standard_normal((40, 5, 3, 4), dtype=np.float32))
+    empty = torch.from_numpy(made.standard_normal((3, 4), dtype=np.float32))
+    got = training._conditioning(states, empty, np.random.default_rng(1))
+    found = {"one": 0, "mean": 0, "empty": 0}
+    for told, mixed in zip(states, got, strict=True):
+        choices = {"mean": told.mean(0, keepdim=True), "empty": empty[None], "one": told}
+        [kind] = [k for k, v in choices.items() if (v - mixed).abs().amax((1, 2)).min() < 1e-5]
+        found[kind] += 1
+    assert found["one"] > 8
+    assert found["mean"] > 8
+    assert found["empty"] >= 1
+
+
+def test_captions_are_embedded_as_the_text_encoder_does(trained, monkeypatch):
     from transformers import CLIPTextModel
 
+    monkeypatch.setattr(training, "CACHED_SCENES", 200)
     text = CLIPTextModel.from_pretrained(trained / "text_encoder", dtype=torch.float32).eval()
     tokenizer = CLIPTokenizer.from_pretrained(trained / "tokenizer")
-    indices = np.arange(30)
-    rng = np.random.default_rng(0)
-    got = training._conditioning(text, tokenizer, indices, rng, torch.device("cpu"))
+    states = training._caption_states(text, tokenizer, torch.device("cpu"))
+    told = captions(scene(150, training.TRAINING_SCENES))
+    with torch.no_grad():
+        expected = text(training._tokenize(tokenizer, [told[3]])).last_hidden_state[0]
+    assert states.shape == (200, len(told), *expected.shape)
+    torch.testing.assert_close(states[150, 3].float(), expected, atol=2e-3, rtol=2e-3)
 
-    def embed(texts):
-        with torch.no_grad():
-            return text(training._tokenize(tokenizer, texts)).last_hidden_state
 
-    found = {"one": 0, "mean": 0, "empty": 0}
-    for index in indices:
-        told = embed(list(captions(scene(int(index), training.TRAINING_SCENES))))
-        choices = {"mean": told.mean(0, keepdim=True), "empty": embed([""]), "one": told}
-        [kind] = [k for k, v in choices.items() if (v - got[index]).abs().amax((1, 2)).min() < 1e-4]
-        found[kind] += 1
-    assert found["one"] > 5
-    assert found["mean"] > 5
-    assert found["empty"] >= 1
+def test_times_cover_the_schedule_and_its_middle_most():
+    times = training._times(6400, np.random.default_rng(0))
+    assert times.min() >= 0
+    assert times.max() < 1000
+    shares = np.histogram(times, bins=5, range=(0, 1000))[0] / len(times)
+    assert shares[2] > 1.5 * max(shares[0], shares[4])
+    assert shares.min() > 0.1

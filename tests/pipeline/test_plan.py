@@ -51,13 +51,22 @@ def test_sessions_are_counted_in_any_format(tmp_path, name):
 
 
 def test_drawing_is_priced_by_the_operations_of_the_u_net(empty_tree):
+    none = {"enabled": False}
     few = {"conditions": ["z+c"], "ceilings": [], "shuffled": False, "samples": 1, "steps": 50}
-    fast = plan(nsd(empty_tree, generate=few), empty_tree / "run", flops_a_second=1e14)
+    fast = plan(
+        nsd(empty_tree, generate=few, audit=none),
+        empty_tree / "run",
+        flops_a_second=1e14,
+    )
     drawing = next(s for s in fast.stages if s.name == "generate")
     # 1,000 pictures x 40 steps x 2 (guidance) x 803 GFLOP, plus the autoencoder
     least = 1000 * 40 * 2 * 803e9 / (0.4 * 1e14)
     assert least < drawing.seconds < 1.1 * least
-    slow = plan(nsd(empty_tree, generate=few), empty_tree / "run", flops_a_second=1e13)
+    slow = plan(
+        nsd(empty_tree, generate=few, audit=none),
+        empty_tree / "run",
+        flops_a_second=1e13,
+    )
     assert next(s for s in slow.stages if s.name == "generate").seconds == pytest.approx(
         10 * drawing.seconds
     )
@@ -94,5 +103,5 @@ def test_a_phantom_is_planned_as_it_will_be_simulated(small_run):
     voxels = {name: int(made.subject.voxel_mask(name).sum()) for name in ("early", "ventral")}
     assert f"z from {voxels['early']} voxels" in drawn.facts[2]
     pictures = next(s for s in drawn.stages if s.name == "generate")
-    stored = 8 * (1 + 3 * 2 + 3 + 1) * 64 * 64 * 3
+    stored = 8 * (1 + 3 * 2 + 3 + 5) * 64 * 64 * 3
     assert pictures.write_bytes == stored

@@ -20,17 +20,23 @@ import vox2pix
 from pipeline.conftest import Recorder, experiment
 from vox2pix.config import Config, load_config
 from vox2pix.errors import UserError
-from vox2pix.pipeline import Run, run, stages
+from vox2pix.pipeline import Run, audit, pictures, run
+from vox2pix.pipeline.latents import c_of, z_of
 from vox2pix.pipeline.run import stage_keys
+from vox2pix.pipeline.scoring import nearest_training_pictures
+from vox2pix.pipeline.spaces import make_decoder
 from vox2pix.pipeline.stages import STAGES
 from vox2pix.store import RunFolder, load_arrays
 
-CONDITIONS = ["z-decode", "z", "c", "z+c", "true-z", "true-c", "true-z+c", "shuffled"]
+CONDITIONS = [
+    "z-decode", "z", "c", "z+c", "true-z", "true-c", "true-z+c",
+    "shuffled", "mean-brain", "noise-brain", "held-out", "retrieval",
+]  # fmt: skip
 FIELDS = [
     "subject", "condition", "metric", "direction", "protocol", "samples", "value", "ci_low",
     "ci_high", "chance", "n_stimuli",
 ]  # fmt: skip
-NOT_RESULTS = ("provenance.json", ".lock")
+NOT_RESULTS = ("provenance.json", ".lock", "report.html")  # they tell times and the machine
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -72,9 +78,7 @@ def test_the_decoder_predicts_what_scikit_learn_predicts(small_run):
     X = train.betas("early").astype(np.float64)
     mean, deviation = X.mean(0), X.std(0)
     arrays = load_arrays(made.path / "decoders" / "z.safetensors")
-    from vox2pix.pipeline.stages import _z
-
-    targets = _z(made, train.stimulus_ids).reshape(len(train.stimulus_ids), -1)
+    targets = z_of(made, train.stimulus_ids).reshape(len(train.stimulus_ids), -1)
     target = 17
     plain = Ridge(alpha=float(arrays["alpha"][target])).fit(
         (X - mean) / deviation, targets[train.stimulus_rows, target]
@@ -87,7 +91,7 @@ def test_the_decoder_predicts_what_scikit_learn_predicts(small_run):
 def test_progress_counts_everything_once(small_run):
     _, told = small_run
     assert told.counted == told.begun
-    assert told.begun["Drawing pictures"] == 8 * (1 + 3 * 2 + 3 + 1)
+    assert told.begun["Drawing pictures"] == 8 * (1 + 3 * 2 + 3 + 5)  # five of them for the audit
 
 
 def test_the_sheet_is_a_picture(small_run):
@@ -113,7 +117,7 @@ def test_nothing_is_done_twice(small_run):
     after = {p: p.stat().st_mtime_ns for p in made.path.rglob("*") if p.is_file()}
     changed = {p.name for p in after if after[p] != before.get(p)}
     assert changed <= {"config.toml", "provenance.json", ".lock"}
-    assert len([line for line in recorder.lines if line.endswith("done before, kept")]) == 6
+    assert len([line for line in recorder.lines if line.endswith("done before, kept")]) == 10
 
 
 def test_how_it_is_computed_does_not_change_the_pictures(small_run, tmp_path):
@@ -136,6 +140,7 @@ def test_a_changed_setting_is_computed_again_and_only_what_hangs_on_it(small_run
         "Data",
         "Features",
         "Decoding",
+        "Decoding for the audit",
     ]
     assert "Drawing: settings or files changed, done again" in recorder.lines
 
@@ -176,7 +181,8 @@ def test_other_weights_are_another_run(tmp_path):
     file.write_bytes(damaged)
     after = stage_keys(STAGES, first)
     assert {k for k in before if before[k] != after[k]} == {
-        "features", "decode", "generate", "evaluate", "sheet",
+        "features", "decode", "audit-decoding", "generate", "evaluate", "audit", "sheet",
+        "gallery", "report",
     }  # fmt: skip
 
 
@@ -194,9 +200,9 @@ def test_only_precision_is_part_of_what_is_computed(tmp_path, compute, changes):
 
 def test_the_released_protocol_draws_all_pictures_from_one_noise(tmp_path, monkeypatch):
     seeds = []
-    real = stages.reconstruct
+    real = pictures.reconstruct
     monkeypatch.setattr(
-        stages, "reconstruct", lambda *a, **k: seeds.append(k["seeds"]) or real(*a, **k)
+        pictures, "reconstruct", lambda *a, **k: seeds.append(k["seeds"]) or real(*a, **k)
     )
     config = experiment(
         protocol="takagi2023",
@@ -206,6 +212,7 @@ def test_the_released_protocol_draws_all_pictures_from_one_noise(tmp_path, monke
             "samples": 1, "steps": 4, "schedule": "takagi2023", "conditions": ["z-decode", "c"],
             "ceilings": [], "shuffled": False,
         },
+        audit={"enabled": False},
     )  # fmt: skip
     made = run(config, tmp_path / "small")
     assert len(np.unique(np.concatenate(seeds))) == 1
@@ -219,9 +226,9 @@ def test_the_released_protocol_draws_all_pictures_from_one_noise(tmp_path, monke
 
 def test_by_default_every_picture_has_noise_of_its_own(tmp_path, monkeypatch, small_run):
     seeds = []
-    real = stages.reconstruct
+    real = pictures.reconstruct
     monkeypatch.setattr(
-        stages, "reconstruct", lambda *a, **k: seeds.append(k["seeds"]) or real(*a, **k)
+        pictures, "reconstruct", lambda *a, **k: seeds.append(k["seeds"]) or real(*a, **k)
     )
     folder = tmp_path / "small"
     shutil.copytree(small_run[0].path, folder)
@@ -245,7 +252,11 @@ def test_what_cannot_work_is_refused_before_the_work(tmp_path, tables, sentence)
 
 def test_provenance_tells_what_each_stage_was_made_of(small_run):
     told = json.loads((small_run[0].path / "provenance.json").read_text())
-    assert list(told) == ["data", "features", "decode", "generate", "evaluate", "sheet"]
+    assert list(told) == [
+        "data", "features", "decode", "audit-decoding", "generate", "evaluate", "audit", "sheet",
+        "gallery", "report",
+    ]  # fmt: skip
+    assert all(stage["seconds"] >= 0 and stage["peak_memory_gb"] > 0 for stage in told.values())
     assert len(told["features"]["inputs"]["unet/diffusion_pytorch_model.safetensors"]) == 64
     assert told["evaluate"]["inputs"]
     assert told["decode"]["machine"]["packages"]["torch"]
@@ -296,3 +307,75 @@ def test_a_run_killed_again_and_again_ends_like_one_left_alone(small_run, tmp_pa
     _, errors = last.communicate(timeout=600)
     assert last.returncode == 0, errors.decode()
     assert digests(folder) == digests(made.path)
+
+
+def test_every_check_of_the_audit_is_told_with_its_figure(small_run):
+    made, _ = small_run
+    findings = json.loads((made.path / "audit.json").read_text())
+    named = {finding["name"] for finding in findings}
+    assert {"shuffled brain", "mean brain", "held-out clusters", "z/c swap", "copies"} <= named
+    for finding in findings:
+        if finding["verdict"] is not None:
+            assert finding["verdict"] in ("pass", "warn", "fail")
+            assert (made.path / finding["figure"]).read_bytes().startswith(b"\x89PNG")
+            assert finding["sentence"] in finding["alt"]
+
+
+def test_a_held_out_cluster_is_decoded_without_its_pictures(small_run):
+    made, _ = small_run
+    train, test = made.subject.train, made.subject.test
+    clusters = load_arrays(made.path / "decoded" / "clusters.safetensors")
+    stored = load_arrays(made.path / "decoded" / "z-doubts.safetensors")["held_out"]
+    decoder = make_decoder(made.config)
+    cluster = clusters["test"][0]
+    kept = clusters["train"][train.stimulus_rows] != cluster
+    targets = z_of(made, train.stimulus_ids).reshape(len(train.stimulus_ids), -1)
+    stimuli, rows = np.unique(train.stimulus_rows[kept], return_inverse=True)
+    decoder.fit(train.betas("early")[kept], targets[stimuli], rows=rows)
+    expected = decoder.predict(test.mean_betas("early")[:1])
+    np.testing.assert_allclose(stored[0].ravel(), expected[0], atol=1e-4)
+
+
+def test_the_mean_brain_decodes_to_one_prediction_and_noise_to_many(small_run):
+    made, _ = small_run
+    doubts = load_arrays(made.path / "decoded" / "c-doubts.safetensors")
+    assert doubts["mean"].shape[0] == 1
+    assert doubts["noise"].std(axis=0).max() > 0
+    decoded = load_arrays(made.path / "decoded" / "c.safetensors")["predicted"]
+    assert not np.allclose(doubts["held_out"], decoded)
+
+
+def test_the_nearest_training_picture_is_scored_as_a_baseline(small_run):
+    made, _ = small_run
+    shown = nearest_training_pictures(made)
+    ids = made.subject.train.stimulus_ids
+    training = c_of(made, ids).reshape(len(ids), -1)
+    decoded = load_arrays(made.path / "decoded" / "c.safetensors")["predicted"].reshape(8, -1)
+    best = [np.argmax([np.corrcoef(row, other)[0, 1] for other in training]) for row in decoded]
+    expected = made.subject.pictures([ids[i] for i in best], size=64)
+    np.testing.assert_allclose(shown / 255, expected, atol=1 / 255)
+
+
+def test_a_run_is_audited_again(small_run, tmp_path):
+    made, _ = small_run
+    folder = tmp_path / "small"
+    shutil.copytree(made.path, folder)
+    shutil.copytree(made.path.parent / "cache", tmp_path / "cache")
+    (folder / "audit.json").unlink()
+    assert audit(folder) == json.loads((made.path / "audit.json").read_text())
+    with pytest.raises(UserError, match="no run folder"):
+        audit(tmp_path)
+    (folder / "stages" / "evaluate.json").unlink()
+    with pytest.raises(UserError, match="is not drawn and scored"):
+        audit(folder)
+
+
+def test_without_an_audit_nothing_is_drawn_for_one(tmp_path):
+    config = experiment(audit={"enabled": False})
+    made = run(config, tmp_path / "small")
+    records = pd.DataFrame(json.loads((made.path / "metrics.json").read_text()))
+    assert list(records["condition"].unique()) == CONDITIONS[:8]
+    assert not (made.path / "audit.json").exists()
+    assert (made.path / "report.html").exists()
+    with pytest.raises(UserError, match=r"audit.enabled = false"):
+        audit(made.path)

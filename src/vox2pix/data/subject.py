@@ -15,6 +15,8 @@ from vox2pix.data.reliability import add_rows, effective_repeats, noise_ceiling
 from vox2pix.data.rois import union_parts
 from vox2pix.errors import UserError
 
+# A region by name, several of them, or a mask over the voxels.
+Roi = str | Sequence[str] | NDArray[np.bool_]
 # Columns of the voxel table that say where a voxel is and how reliable; the others are ROIs.
 VOXEL_COLUMNS = ("x", "y", "z", "hemi", "vertex", "ncsnr")
 
@@ -133,13 +135,14 @@ class Subject:
             )
         return Split(self, np.flatnonzero(rows))
 
-    def voxel_mask(self, roi: str | Sequence[str] = "all") -> NDArray[np.bool_]:
+    def voxel_mask(self, roi: Roi = "all") -> NDArray[np.bool_]:
         """Return which voxels belong to a region.
 
         Parameters
         ----------
-        roi : str or sequence of str
-            A name, a union such as ``"early+ventral"``, several names, or ``"all"``.
+        roi : str, sequence of str, or ndarray of bool
+            A name, a union such as ``"early+ventral"``, several names, or ``"all"``; or a mask of
+            one's own, shape (n_voxels,), which is returned.
 
         Returns
         -------
@@ -150,6 +153,13 @@ class Subject:
         UserError
             If there is no such region; the nearest names are named.
         """
+        if isinstance(roi, np.ndarray):
+            if roi.dtype != np.bool_ or roi.shape != (len(self.voxels),):
+                raise ValueError(
+                    f"a mask must be boolean, one a voxel ({len(self.voxels)}); "
+                    f"got {roi.dtype} of shape {roi.shape}"
+                )
+            return roi
         mask = np.zeros(len(self.voxels), bool)
         for name in union_parts(roi, self.rois):
             if name == "all":
@@ -164,13 +174,13 @@ class Subject:
         return mask
 
     def noise_ceiling(
-        self, roi: str | Sequence[str] = "all", n_repeats: float | None = None
+        self, roi: Roi = "all", n_repeats: float | None = None
     ) -> NDArray[np.float64]:
         """Return the noise ceiling of each voxel of a region.
 
         Parameters
         ----------
-        roi : str or sequence of str
+        roi : str, sequence of str, or ndarray of bool
             As in :meth:`voxel_mask`.
         n_repeats : float, optional
             Repeats that are averaged; by default those of the test stimuli, one over the mean
@@ -311,14 +321,12 @@ class Split:
                 "(column split of trials.csv), or open sessions that hold both."
             )
 
-    def iter_betas(
-        self, roi: str | Sequence[str] = "all"
-    ) -> Iterator[tuple[pd.DataFrame, NDArray[np.float32]]]:
+    def iter_betas(self, roi: Roi = "all") -> Iterator[tuple[pd.DataFrame, NDArray[np.float32]]]:
         """Yield the responses session by session.
 
         Parameters
         ----------
-        roi : str or sequence of str
+        roi : str, sequence of str, or ndarray of bool
             As in :meth:`Subject.voxel_mask`.
 
         Yields
@@ -343,12 +351,12 @@ class Split:
             betas = self.subject.betas_source.read_session(int(session), voxels)
             yield self.trials[self.trials["session"] == session], betas[wanted]
 
-    def betas(self, roi: str | Sequence[str] = "all") -> NDArray[np.float32]:
+    def betas(self, roi: Roi = "all") -> NDArray[np.float32]:
         """Return the single-trial responses.
 
         Parameters
         ----------
-        roi : str or sequence of str
+        roi : str, sequence of str, or ndarray of bool
             As in :meth:`Subject.voxel_mask`.
 
         Returns
@@ -367,12 +375,12 @@ class Split:
             out[trials.index] = betas
         return out
 
-    def mean_betas(self, roi: str | Sequence[str] = "all") -> NDArray[np.float32]:
+    def mean_betas(self, roi: Roi = "all") -> NDArray[np.float32]:
         """Return responses averaged over the repeats of each stimulus.
 
         Parameters
         ----------
-        roi : str or sequence of str
+        roi : str, sequence of str, or ndarray of bool
             As in :meth:`Subject.voxel_mask`.
 
         Returns

@@ -4,6 +4,7 @@ Networks are built without memory (torch's meta device) and one pass through eac
 """
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from vox2pix.diffusion.pipeline_folder import find_pipeline
+from vox2pix.diffusion.probe import activation_shapes, module_names
 from vox2pix.errors import UserError
 
 # Published configurations of the Stable Diffusion 1.x family, for planning before the weights
@@ -140,6 +142,35 @@ def model_cost(
         denoise_flops=_count(unet, blank(1, channels, side, side), step, c),
         n_parameters=sum(p.numel() for network in networks for p in network.parameters()),
     )
+
+
+def activation_shapes_of(
+    name_or_path: str,
+    revision: str | None,
+    modules: Callable[[Sequence[str]], Sequence[str]],
+    latent_shape: Sequence[int],
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what modules of a model's U-Net give, from its configuration alone.
+
+    Parameters
+    ----------
+    name_or_path, revision
+        As in :func:`model_cost`.
+    modules : callable
+        Picks from the names of all modules.
+    latent_shape : (channels, height, width)
+        Of the latents that are denoised.
+
+    Raises
+    ------
+    UserError
+        As :func:`model_cost`, and for a module that the U-Net does not have.
+    """
+    configs = _configs(name_or_path, revision)
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**configs["unet"])
+    chosen = modules(module_names(unet))
+    return activation_shapes(unet, chosen, latent_shape, (1, unet.config.cross_attention_dim))
 
 
 def _count(network: Any, *inputs: torch.Tensor) -> float:

@@ -17,6 +17,13 @@ from vox2pix.diffusion.pipeline_folder import (
     hash_module,
     load_components,
 )
+from vox2pix.diffusion.probe import (
+    Probe,
+    activation_shapes,
+    check_modules,
+    module_names,
+    recording,
+)
 from vox2pix.diffusion.schedule import DenoisingPlan, Schedule, plan_denoising
 from vox2pix.errors import UserError
 
@@ -255,6 +262,33 @@ class LatentDiffusion:
         """What the U-Net predicts: ``"epsilon"`` or ``"v_prediction"``."""
         return str(self._scheduler_config["prediction_type"])
 
+    @property
+    def module_names(self) -> tuple[str, ...]:
+        """Dotted names of the U-Net's modules that can be recorded, in their own order."""
+        return module_names(self._unet)
+
+    def activation_shapes(
+        self, modules: Sequence[str], latent_shape: Sequence[int] | None = None
+    ) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of what modules of the U-Net give for one latent.
+
+        Found by one pass of the U-Net on a blank latent.
+
+        Parameters
+        ----------
+        modules : sequence of str
+            Names among :attr:`module_names`.
+        latent_shape : (channels, height, width), optional
+            :attr:`latent_shape` if absent.
+
+        Raises
+        ------
+        UserError
+            For a module that the U-Net does not have.
+        """
+        shape = self.latent_shape if latent_shape is None else latent_shape
+        return activation_shapes(self._unet, modules, shape, self.conditioning_shape)
+
     def encode_pictures(
         self, pictures: ArrayLike, seeds: ArrayLike | None = None, batch_size: int = 8
     ) -> FloatArray:
@@ -410,6 +444,7 @@ class LatentDiffusion:
         eta: float = 0.0,
         batch_size: int = 8,
         callback: Callback | None = None,
+        probe: Probe | None = None,
     ) -> FloatArray:
         r"""Add noise to latents, or take noise alone, and denoise by DDIM.
 
@@ -448,6 +483,8 @@ class LatentDiffusion:
             ``callback(step, timestep, latents)`` after each step of each batch, batches in the
             order of rows; `step` counts from 0, `latents` (rows, channels, height, width) are
             those after the step.
+        probe : Probe, optional
+            Which modules of the U-Net to record, at which steps, and who receives it.
 
         Returns
         -------
@@ -456,9 +493,13 @@ class LatentDiffusion:
 
         Raises
         ------
+        UserError
+            For a module that the U-Net does not have.
         ValueError
             For NaN, rows that do not match, or settings outside their range.
         """
+        if probe is not None:
+            check_modules(self._unet, probe.modules)
         row_seeds = _as_seeds(seeds)
         n = len(row_seeds)
         start = None if latents is None else _repeat(self._check_latents(latents), n, "latents")
@@ -477,7 +518,11 @@ class LatentDiffusion:
                     z = sampler.add_noise(self._to_device(start[rows]), noise, level)
                 c = None if text is None else self._to_device(text[rows])
                 for step, timestep in enumerate(plan.timesteps):
-                    prediction = self._predict(z, timestep, c, guidance)
+                    if probe is not None and step in probe.steps:
+                        prediction, activations = self._watch(probe, z, timestep, c, guidance)
+                        probe.receive(step, timestep, activations)
+                    else:
+                        prediction = self._predict(z, timestep, c, guidance)
                     extra = _draw(generators, shape).to(self.device) if eta > 0 else None
                     z = sampler.step(
                         prediction, timestep, z, eta=eta, variance_noise=extra, return_dict=False
@@ -528,6 +573,21 @@ class LatentDiffusion:
         both = self._ask(torch.cat([z, z]), timestep, torch.cat([empty, c]))
         without, with_text = both.chunk(2)
         return without + guidance * (with_text - without)
+
+    def _watch(
+        self, probe: Probe, z: torch.Tensor, timestep: int, c: torch.Tensor | None, guidance: float
+    ) -> tuple[torch.Tensor, dict[str, FloatArray]]:
+        """Return the guided output, and what the probe's modules gave on the way."""
+
+        def with_text(output: torch.Tensor) -> FloatArray:
+            # under guidance these rows are the second half; a copy, for later layers may overwrite
+            rows = output[-len(z) :].to("cpu", torch.float32, copy=True)
+            array: FloatArray = rows.numpy()
+            return array
+
+        with recording(self._unet, probe.modules, with_text) as seen:
+            prediction = self._predict(z, timestep, c, guidance)
+        return prediction, seen
 
     def _ask(self, z: torch.Tensor, timestep: int, c: torch.Tensor) -> torch.Tensor:
         """Return the U-Net's output in float32."""

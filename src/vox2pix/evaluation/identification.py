@@ -1,6 +1,5 @@
 """Two-way identification: whether a picture is nearer to its own original than to another."""
 
-from collections.abc import Iterator
 from typing import Literal, get_args
 
 import numpy as np
@@ -12,7 +11,9 @@ DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 CHANCE = 0.5
 
 _TIE = 1e-9  # correlations nearer than this are equal: float64 sums in another order
-_BLOCK = 1024  # originals compared with every reconstruction at once
+_BLOCK = 256  # originals compared with every reconstruction at once
+_ROWS = 16  # rows held in float64 at once: they stay in the cache
+_FEW = 2048  # near ties of a block that are worth looking at pair by pair
 
 
 def two_way(
@@ -32,7 +33,8 @@ def two_way(
     Conventions: a stimulus is never compared with itself; a tie (correlations within 1e-9)
     counts one half; features that are all equal have r = 0 with everything; with several samples
     a stimulus each sample is scored against the same sample of the other stimuli, and the score
-    is the mean over samples. Chance is one half.
+    is the mean over samples. Chance is one half: features drawn without regard to the stimulus
+    beat each other one as often as not, and a picture that is the same for all ties.
 
     Parameters
     ----------
@@ -64,8 +66,14 @@ def two_way_scores(
 ) -> dict[Direction, NDArray[np.float64]]:
     """Return :func:`two_way` in both directions from one pass of matrix products.
 
-    Memory is that of the features in float64, one sample at a time, and of 1,024 x n
-    correlations.
+    The products are float32. Where one comes so near to a stimulus' own correlation that its
+    rounding could decide, the correlation is taken again in float64 from the features, so that
+    wins and ties are those of float64 throughout. Near means u (4 + sqrt(d)) with u = 2^-24: the
+    rounding of a sum of d products stays below sqrt(d) u with high probability (Higham & Mary
+    2019, SIAM J. Sci. Comput. 41), that of the two unit vectors below 2 u each.
+
+    Memory beside the features is theirs in float32, one sample at a time, a few blocks of 256 x n
+    correlations, and where ties abound some blocks of 256 rows in float64.
 
     Parameters
     ----------
@@ -78,42 +86,66 @@ def two_way_scores(
         Keys "original" and "reconstruction".
     """
     truth, samples = _check_features(truth_features, features)
-    unit_truth = unit_rows(truth)
     n_samples = samples.shape[1]
+    unit_truth = single_unit_rows(truth)
     scores = {direction: np.zeros(len(truth)) for direction in DIRECTIONS}
     for sample in range(n_samples):
-        beaten = _beaten(unit_truth, unit_rows(samples[:, sample]))
+        beaten = _beaten(truth, unit_truth, samples[:, sample])
         for direction in DIRECTIONS:
             scores[direction] += beaten[direction] / (n_samples * (len(truth) - 1))
     return scores
 
 
 def _beaten(
-    truth: NDArray[np.float64], pictures: NDArray[np.float64]
+    truth: NDArray[np.floating], unit_truth: NDArray[np.float32], pictures: NDArray[np.floating]
 ) -> dict[Direction, NDArray[np.float64]]:
-    """Count the other stimuli that each stimulus beats, from rows of unit length."""
-    own = np.einsum("ij,ij->i", truth, pictures)
+    """Count the other stimuli that each stimulus beats."""
+    own, unit_pictures = np.empty(len(truth)), np.empty(pictures.shape, np.float32)
+    for start in range(0, len(own), _ROWS):
+        rows = slice(start, start + _ROWS)
+        unit = unit_rows(pictures[rows])
+        own[rows] = np.einsum("ij,ij->i", unit_rows(truth[rows]), unit)
+        unit_pictures[rows] = unit
     by_original = np.empty(len(own))
     by_reconstruction = np.zeros(len(own))
-    for rows, r in _correlation_blocks(truth, pictures):
-        by_original[rows] = _wins(own[rows, None] - r).sum(axis=1)
-        by_reconstruction += _wins(own - r).sum(axis=0)
-    # Each has tied with itself once.
-    return {"original": by_original - 0.5, "reconstruction": by_reconstruction - 0.5}
-
-
-def _correlation_blocks(
-    truth: NDArray[np.float64], pictures: NDArray[np.float64]
-) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Yield the correlations of some originals with every reconstruction, block by block."""
-    for start in range(0, len(truth), _BLOCK):
+    for start in range(0, len(own), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        yield rows, truth[rows] @ pictures.T
+        r = (unit_truth[rows] @ unit_pictures.T).astype(np.float64)
+        r[np.arange(len(r)), np.arange(start, start + len(r))] = np.nan  # a stimulus with itself
+        _settle_near_ties(r, own, own[rows], truth[rows], pictures)
+        by_original[rows] = _wins(own[rows, None] - r, axis=1)
+        by_reconstruction += _wins(own - r, axis=0)
+    return {"original": by_original, "reconstruction": by_reconstruction}
 
 
-def _wins(margin: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return 1 where the own one leads, 1/2 where they tie, 0 where it trails."""
-    return ((margin > _TIE) + np.float32(0.5) * (np.abs(margin) <= _TIE)).astype(np.float32)
+def _settle_near_ties(
+    r: NDArray[np.float64],
+    own: NDArray[np.float64],
+    own_of_rows: NDArray[np.float64],
+    truth: NDArray[np.floating],
+    pictures: NDArray[np.floating],
+) -> None:
+    """Replace the correlations that float32 cannot tell from an own one by those of float64."""
+    doubt = 2.0**-24 * (4 + np.sqrt(truth.shape[1]))
+    i, j = np.nonzero((np.abs(r - own_of_rows[:, None]) <= doubt) | (np.abs(r - own) <= doubt))
+    if len(i) <= _FEW:
+        for start in range(0, len(i), _ROWS):
+            pairs = slice(start, start + _ROWS)
+            r[i[pairs], j[pairs]] = rowwise_correlation(truth[i[pairs]], pictures[j[pairs]])
+        return
+    itself = np.isnan(r)
+    unit_truth = unit_rows(truth)
+    for start in range(0, len(pictures), _BLOCK):
+        columns = slice(start, start + _BLOCK)
+        r[:, columns] = unit_truth @ unit_rows(pictures[columns]).T
+    r[itself] = np.nan
+
+
+def _wins(margin: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Count along an axis: 1 where the own one leads, 1/2 where they tie, 0 where it trails."""
+    ahead = np.count_nonzero(margin > _TIE, axis=axis)
+    not_behind = np.count_nonzero(margin >= -_TIE, axis=axis)
+    return (ahead + not_behind) / 2
 
 
 def unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -130,18 +162,39 @@ def unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float64]:
     ndarray of float64, shape (n, d)
     """
     centred = rows.astype(np.float64)
-    centred -= centred.mean(axis=1, keepdims=True)
+    highest, lowest = centred.max(axis=1), centred.min(axis=1)
+    mean = centred.mean(axis=1)
     # Subtracting a rounded mean leaves a constant row at a rounding error, not at zero.
-    varies = rows.max(axis=1) > rows.min(axis=1)
+    constant = highest == lowest
+    mean[constant] = highest[constant]
+    centred -= mean[:, None]
     # The largest entry first, so that the squares of tiny numbers do not vanish.
-    centred[~varies] = 0
-    centred[varies] /= np.abs(centred[varies]).max(axis=1, keepdims=True)
-    centred[varies] /= np.linalg.norm(centred[varies], axis=1, keepdims=True)
+    largest = np.maximum(highest - mean, mean - lowest)
+    centred /= np.where(constant, 1, largest)[:, None]
+    length = np.sqrt(np.einsum("ij,ij->i", centred, centred))
+    centred *= (1 / np.where(constant, 1, length))[:, None]
     return centred
 
 
+def single_unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return :func:`unit_rows` rounded to float32, with a few rows in float64 at a time.
+
+    Parameters
+    ----------
+    rows : ndarray of float, shape (n, d)
+
+    Returns
+    -------
+    ndarray of float32, shape (n, d)
+    """
+    unit = np.empty(rows.shape, np.float32)
+    for start in range(0, len(rows), _ROWS):
+        unit[start : start + _ROWS] = unit_rows(rows[start : start + _ROWS])
+    return unit
+
+
 def rowwise_correlation(
-    a: NDArray[np.floating], b: NDArray[np.floating], block: int = 64
+    a: NDArray[np.floating], b: NDArray[np.floating], block: int = _ROWS
 ) -> NDArray[np.float64]:
     """Return the Pearson correlation of each row of ``a`` with the same row of ``b``.
 

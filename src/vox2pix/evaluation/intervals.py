@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 _BLOCK = 1_000_000  # resampled values held at once
 
@@ -68,6 +68,46 @@ def bootstrap_interval(
     ]
     low, high = np.quantile(np.concatenate(estimates), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def joint_interval(
+    statistic: Callable[..., Any], *columns: ArrayLike, n_resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of a statistic of several scores of the same stimuli.
+
+    Whole stimuli are drawn, with all of their scores, as :func:`bootstrap_interval` draws them.
+
+    Parameters
+    ----------
+    statistic : callable
+        Takes as many arrays of shape (n_draws, n) as there are columns and returns (n_draws,).
+    *columns : array_like of float, shape (n,)
+        Row i of each belongs to stimulus i.
+    n_resamples, seed : int
+        As for :func:`bootstrap_interval`.
+
+    Returns
+    -------
+    low, high : float
+
+    Raises
+    ------
+    ValueError
+        For columns of unequal length, or as :func:`bootstrap_interval` does.
+    """
+    arrays = [np.asarray(column, np.float64) for column in columns]
+    if len({array.shape for array in arrays}) != 1:
+        raise ValueError(f"Columns differ in shape: {[array.shape for array in arrays]}.")
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ValueError("An interval needs finite values; some are NaN or infinite.")
+
+    def of_rows(rows: NDArray[np.float64], axis: int) -> Any:
+        picked = rows.astype(np.intp)
+        return statistic(*(array[picked] for array in arrays))
+
+    return bootstrap_interval(
+        np.arange(len(arrays[0])), of_rows, n_resamples=n_resamples, seed=seed
+    )
 
 
 def _counts(total: int, at_once: int) -> list[int]:

@@ -1,12 +1,14 @@
-"""Metrics of single pictures that need no network."""
+"""Statistics of single pictures, and of their features."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vox2pix.evaluation.identification import rowwise_correlation
+from vox2pix.evaluation.identification import Direction, rowwise_correlation
 from vox2pix.evaluation.pictures import check_pairs
 
-_SSIM_WINDOW = 11  # pixels: a Gaussian of sigma 1.5, cut at 3.5 sigma
+_TIE = 1e-9  # as identification takes it
+
+SSIM_WINDOW = 11  # pixels: a Gaussian of sigma 1.5, cut at 3.5 sigma
 
 
 def pixcorr(truth: ArrayLike, pictures: ArrayLike, size: int | None = None) -> NDArray[np.float64]:
@@ -66,9 +68,9 @@ def ssim(truth: ArrayLike, pictures: ArrayLike, size: int | None = None) -> NDAr
     from skimage.metrics import structural_similarity
 
     truth, pictures = check_pairs(truth, pictures, size)
-    if min(truth.shape[1:3]) < _SSIM_WINDOW:
+    if min(truth.shape[1:3]) < SSIM_WINDOW:
         raise ValueError(
-            f"SSIM needs pictures of at least {_SSIM_WINDOW} x {_SSIM_WINDOW} pixels, not "
+            f"SSIM needs pictures of at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, not "
             f"{truth.shape[1]} x {truth.shape[2]}; give a size to bring them to."
         )
     values = [
@@ -83,3 +85,68 @@ def ssim(truth: ArrayLike, pictures: ArrayLike, size: int | None = None) -> NDAr
         for original, picture in zip(truth, pictures, strict=True)
     ]
     return np.array(values, np.float64)
+
+
+def correlation_distance(truth_features: ArrayLike, features: ArrayLike) -> NDArray[np.float64]:
+    """Return each picture's distance 1 - r from its original, in a network's features.
+
+    r is the Pearson correlation over the features, as Brain-Diffuser and MindEye report it of
+    EfficientNet-B1 and SwAV. Features that are all equal have r = 0, so the distance 1.
+
+    Parameters
+    ----------
+    truth_features, features : array_like of float, shape (n, d)
+        Of originals and pictures of them, row by row.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        In [0, 2]; 0 is best.
+
+    Raises
+    ------
+    ValueError
+        For other or unequal shapes, NaN or infinite features.
+    """
+    truth, pictures = np.asarray(truth_features), np.asarray(features)
+    if truth.ndim != 2 or truth.shape != pictures.shape or 0 in truth.shape:
+        raise ValueError(
+            f"Features must have one shape (n, d), not {truth.shape} and {pictures.shape}."
+        )
+    if not (np.isfinite(truth).all() and np.isfinite(pictures).all()):
+        raise ValueError("Features must be finite; some are NaN or infinite.")
+    return 1 - rowwise_correlation(truth, pictures)
+
+
+def identify(correlations: ArrayLike) -> dict[Direction, NDArray[np.float64]]:
+    """Return two-way identification from correlations that are at hand.
+
+    The scores of :func:`~vox2pix.evaluation.identification.two_way`, by the same conventions. For
+    Takagi & Nishimoto's, who average r over the samples of a reconstruction before they compare.
+
+    Parameters
+    ----------
+    correlations : array_like of float, shape (n, n)
+        r(i, j) of original i with reconstruction j.
+
+    Returns
+    -------
+    dict of str to ndarray of float64, shape (n,)
+        Keys "original" and "reconstruction".
+
+    Raises
+    ------
+    ValueError
+        For another shape, fewer than two stimuli, NaN or infinity.
+    """
+    r = np.asarray(correlations, np.float64)
+    if r.ndim != 2 or r.shape[0] != r.shape[1] or len(r) < 2 or not np.isfinite(r).all():
+        raise ValueError(f"Correlations must be finite and (n, n) with n > 1, not {r.shape}.")
+    return {"original": _wins(r), "reconstruction": _wins(r.T)}
+
+
+def _wins(r: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the fraction of each row's other entries that its diagonal one beats."""
+    margin = np.diag(r)[:, None] - r
+    wins = (margin > _TIE) + 0.5 * (np.abs(margin) <= _TIE)
+    return (wins.sum(axis=1) - 0.5) / (len(r) - 1)  # each has tied with itself

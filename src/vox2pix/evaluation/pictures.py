@@ -1,11 +1,13 @@
 """What this room takes for a picture, and how it resizes one."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Pictures = NDArray[np.float32]
+Filter = Literal["bilinear", "bicubic"]
 
 # Decoders and resizing overshoot by a rounding error; more than this is another scale.
 _OVERSHOOT = 1e-3
@@ -81,38 +83,69 @@ def check_pairs(
 
 
 def resize_pictures(
-    pictures: ArrayLike, size: int, filter: Literal["bilinear", "bicubic"] = "bilinear"
+    pictures: ArrayLike,
+    size: int | tuple[int, int],
+    filter: Filter = "bilinear",
+    antialias: bool = True,
 ) -> Pictures:
-    """Bring pictures to ``size`` x ``size`` pixels.
+    """Bring pictures to a size.
 
-    Smoothed before they are made smaller (antialiasing, as Pillow does); squeezed if they are
-    not square. Pictures that have the size already come back as they are.
+    Squeezed if they have another aspect. Pictures that have the size already come back as they
+    are.
 
     Parameters
     ----------
     pictures : array_like of float, shape (n, height, width, 3)
         RGB in [0, 1].
-    size : int
-        Height and width in pixels.
+    size : int or tuple of two ints
+        Height and width in pixels; one number for both.
     filter : {"bilinear", "bicubic"}
         The kernel; the overshoot of the bicubic one is clipped.
+    antialias : bool
+        Smooth before making smaller, as Pillow does.
 
     Returns
     -------
-    ndarray of float32, shape (n, size, size, 3)
+    ndarray of float32, shape (n, height, width, 3)
     """
     import torch
     from torch.nn.functional import interpolate
 
     pictures = check_pictures(pictures)
-    if size < 1:
+    shape = (size, size) if isinstance(size, int) else size
+    if min(shape) < 1:
         raise ValueError(f"A picture's size is 1 pixel or more, not {size}.")
-    if pictures.shape[1:3] == (size, size):
+    if pictures.shape[1:3] == shape:
         return pictures
     resized = interpolate(
         torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))),
-        (size, size),
+        shape,
         mode=filter,
-        antialias=True,
+        antialias=antialias,
     )
     return np.ascontiguousarray(resized.clamp(0, 1).numpy().transpose(0, 2, 3, 1))
+
+
+@dataclass(frozen=True)
+class Resizing:
+    """How a protocol brings pictures to a metric's size.
+
+    Attributes
+    ----------
+    filter : {"bilinear", "bicubic"}
+        The kernel.
+    antialias : bool
+        Smooth before making smaller.
+    first : int, optional
+        Height and width in pixels that pictures are brought to before, by the same kernel.
+    """
+
+    filter: Filter = "bilinear"
+    antialias: bool = True
+    first: int | None = None
+
+    def __call__(self, pictures: ArrayLike, size: int | tuple[int, int]) -> Pictures:
+        """Return pictures at ``size``, as :func:`resize_pictures` does."""
+        if self.first is not None:
+            pictures = resize_pictures(pictures, self.first, self.filter, self.antialias)
+        return resize_pictures(pictures, size, self.filter, self.antialias)

@@ -8,11 +8,12 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.encoders import PHANTOM, Encoder
 from vox2pix.evaluation.identification import CHANCE, DIRECTIONS, two_way_scores
 from vox2pix.evaluation.intervals import bootstrap_interval
 from vox2pix.evaluation.metrics import pixcorr, ssim
+from vox2pix.evaluation.networks import Encoder
 from vox2pix.evaluation.pictures import Pictures, check_pictures
+from vox2pix.evaluation.transformers_models import PHANTOM
 from vox2pix.seeds import rng_for, seed_for
 
 _PIXEL_METRICS: dict[str, Callable[..., NDArray[np.float64]]] = {"pixcorr": pixcorr, "ssim": ssim}

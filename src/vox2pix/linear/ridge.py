@@ -75,8 +75,8 @@ class Decomposition:
         C^(-1/2) P'U over the stimuli that occur.
     stimuli : ndarray of int, shape (n_present,)
         The stimuli that occur, as rows of the target array.
-    counts : ndarray of int, shape (n_present,)
-        Their trials.
+    counts : ndarray, shape (n_present,)
+        Their trials; or weights of mean 1, where F is that of rows multiplied by their roots.
     intercept : bool
         Whether targets are centred (and one degree of freedom is the mean's).
     offset, scale : ndarray of float64, shape (n_features,)
@@ -101,7 +101,7 @@ class Decomposition:
     @property
     def n_trials(self) -> int:
         """Number of trials."""
-        return int(self.counts.sum())
+        return round(float(self.counts.sum()))
 
     @property
     def dtype(self) -> np.dtype[Any]:

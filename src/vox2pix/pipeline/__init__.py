@@ -3,12 +3,29 @@
 from pathlib import Path
 
 from vox2pix.config import Config
+from vox2pix.pipeline.encoding_stages import ENCODING_STAGES
+from vox2pix.pipeline.encoding_stages import redraw as draw_encoding
 from vox2pix.pipeline.plan import Plan, StagePlan, plan
+from vox2pix.pipeline.plan_encoding import plan_encoding
 from vox2pix.pipeline.reporter import Reporter, Silent
 from vox2pix.pipeline.run import Run, carry_out, open_subject
 from vox2pix.pipeline.stages import STAGES
+from vox2pix.pipeline.stages import audit_again as audit
 
-__all__ = ["Plan", "Reporter", "Run", "Silent", "StagePlan", "open_subject", "plan", "run"]
+__all__ = [
+    "Plan",
+    "Reporter",
+    "Run",
+    "Silent",
+    "StagePlan",
+    "audit",
+    "draw_encoding",
+    "encode",
+    "open_subject",
+    "plan",
+    "plan_encoding",
+    "run",
+]
 
 
 def run(config: Config, path: Path, reporter: Reporter | None = None) -> Run:
@@ -35,3 +52,28 @@ def run(config: Config, path: Path, reporter: Reporter | None = None) -> Run:
         If input is wrong, or another run is at work in the folder.
     """
     return carry_out(STAGES, config, path, reporter)
+
+
+def encode(config: Config, path: Path, reporter: Reporter | None = None) -> Run:
+    """Carry out an encoding analysis, or what is left of it, in a folder.
+
+    Parameters
+    ----------
+    config : Config
+        What to do; its table ``encode`` names the analyses.
+    path : Path
+        The run folder, which may be that of a reconstruction.
+    reporter : Reporter, optional
+        Who is told how the work goes; nobody if absent.
+
+    Returns
+    -------
+    Run
+        Every stage done: tables, maps and figures are in its folder ``encoding``.
+
+    Raises
+    ------
+    UserError
+        If input is wrong, or another run is at work in the folder.
+    """
+    return carry_out(ENCODING_STAGES, config, path, reporter, config.encode.rois)

@@ -1,4 +1,4 @@
-"""What a run draws: conditions, ceilings from true features, and the shuffled brain."""
+"""What a run draws: conditions, ceilings from true features, and what the audit doubts."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from vox2pix.config import Condition, Config
 from vox2pix.seeds import rng_for
+
+Source = Literal["decoded", "true", "shuffled", "mean", "noise", "held-out", "swapped"]
 
 
 @dataclass(frozen=True)
@@ -20,20 +22,23 @@ class Drawing:
         Its name in ``metrics.json``.
     condition : str
         What the diffusion model starts from and is told.
-    source : {"decoded", "true", "shuffled"}
-        Where z and c come from.
+    source : str
+        Where z and c come from: decoded from the responses to the picture, true, decoded from
+        the responses to another picture (shuffled), from the mean response, from noise, or by
+        decoders that were trained without the picture's cluster (held-out); swapped takes the
+        decoded z of one picture and the decoded c of another.
     samples : int
         Noise samples a stimulus.
     """
 
     name: str
     condition: Condition
-    source: Literal["decoded", "true", "shuffled"]
+    source: Source
     samples: int
 
 
 def planned_drawings(config: Config, has_c: bool) -> list[Drawing]:
-    """List what a run draws: conditions, ceilings from true features, the shuffled brain.
+    """List what a run draws: conditions, ceilings from true features, what the audit doubts.
 
     Parameters
     ----------
@@ -45,15 +50,28 @@ def planned_drawings(config: Config, has_c: bool) -> list[Drawing]:
     wanted = config.generate
     drawings = [Drawing(c, c, "decoded", wanted.samples) for c in wanted.conditions]
     drawings += [Drawing(f"true-{c}", c, "true", wanted.ceiling_samples) for c in wanted.ceilings]
-    if wanted.shuffled:
-        fullest: Condition = "z+c" if has_c else "z"
+    fullest = fullest_condition(has_c)
+    if wanted.shuffled or config.audit.enabled:
         drawings.append(Drawing("shuffled", fullest, "shuffled", wanted.ceiling_samples))
+    if config.audit.enabled:
+        drawings += [
+            Drawing("mean-brain", fullest, "mean", 1),
+            Drawing("noise-brain", fullest, "noise", 1),
+            Drawing("held-out", fullest, "held-out", 1),
+        ]
+        if has_c:
+            drawings.append(Drawing("swapped", fullest, "swapped", 1))
     usable = [d for d in drawings if has_c or d.condition in ("z", "z-decode")]
     # The autoencoder's picture knows no noise: one sample says all.
     return [
         Drawing(d.name, d.condition, d.source, 1) if d.condition == "z-decode" else d
         for d in usable
     ]
+
+
+def fullest_condition(has_c: bool) -> Condition:
+    """Return the condition that uses all that is decoded: the one that the audit judges."""
+    return "z+c" if has_c else "z"
 
 
 def derangement(n: int, seed: int) -> NDArray[np.intp]:

@@ -5,6 +5,7 @@ what changed is computed again, the rest is kept. A stage that is killed goes on
 whole shard.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,11 +16,12 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel
 
-from vox2pix.config import Config, digest
+from vox2pix.config import Config, digest, load_config
 from vox2pix.data import Subject, open_folder, open_nsd
 from vox2pix.diffusion import LatentDiffusion
+from vox2pix.errors import UserError
 from vox2pix.pipeline.reporter import Reporter, Silent
-from vox2pix.store import RunFolder, machine, read_json, write_json, write_text
+from vox2pix.store import RunFolder, machine, peak_memory, read_json, write_json, write_text
 
 
 @dataclass
@@ -34,6 +36,8 @@ class Run:
         Where.
     reporter : Reporter
         Who is told.
+    rois : tuple of str, optional
+        Regions whose voxels are opened; those that are decoded from if absent.
     keys, inputs : dict
         The key of each stage and the files it reads, found once when the run starts: hashing
         weights takes a while, and files that are added later must not move a run in progress.
@@ -42,6 +46,7 @@ class Run:
     config: Config
     folder: RunFolder
     reporter: Reporter = field(default_factory=Silent)
+    rois: tuple[str, ...] | None = None
     keys: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
 
@@ -58,7 +63,7 @@ class Run:
     @cached_property
     def subject(self) -> Subject:
         """The subject, opened; responses are read when asked for."""
-        return open_subject(self.config, self.path)
+        return open_subject(self.config, self.path, self.rois)
 
     @cached_property
     def model(self) -> LatentDiffusion:
@@ -125,7 +130,11 @@ def stage_keys(stages: Sequence[Stage], run: Run) -> dict[str, str]:
 
 
 def carry_out(
-    stages: Sequence[Stage], config: Config, path: Path, reporter: Reporter | None = None
+    stages: Sequence[Stage],
+    config: Config,
+    path: Path,
+    reporter: Reporter | None = None,
+    rois: tuple[str, ...] | None = None,
 ) -> Run:
     """Carry out what is left of a run.
 
@@ -139,19 +148,41 @@ def carry_out(
         The run folder. What it holds already under the same settings is kept.
     reporter : Reporter, optional
         Who is told.
+    rois : tuple of str, optional
+        Regions whose voxels are opened; those that are decoded from if absent.
 
     Raises
     ------
     UserError
         If input is wrong, or another run is at work in the folder.
     """
-    run = Run(config, RunFolder(path), reporter or Silent())
+    run = Run(config, RunFolder(path), reporter or Silent(), rois)
     with run.folder.lock():
         run.keys |= stage_keys(stages, run)
         write_text(path / "config.toml", _as_toml(config))
         for stage in stages:
             _carry_out(stage, run)
     return run
+
+
+def open_run(path: Path, reporter: Reporter | None = None) -> Run:
+    """Open a run folder as it was last run.
+
+    Parameters
+    ----------
+    path : Path
+        The run folder.
+    reporter : Reporter, optional
+        Who is told.
+
+    Raises
+    ------
+    UserError
+        If the folder is no run.
+    """
+    if not (path / "config.toml").exists():
+        raise UserError(f"{path} is no run folder: it has no config.toml.")
+    return Run(load_config(path / "config.toml"), RunFolder(path), reporter or Silent())
 
 
 def _carry_out(stage: Stage, run: Run) -> None:
@@ -162,15 +193,22 @@ def _carry_out(stage: Stage, run: Run) -> None:
         return
     if run.folder.was_done(stage.name):
         run.reporter.say(f"{stage.title}: settings or files changed, done again")
+    began = time.monotonic()
     outputs = stage.work(run)
     path = run.path / "provenance.json"
     told = read_json(path) if path.exists() else {}
-    made = {"key": key, "inputs": run.inputs[stage.name], "machine": machine()}
+    made = {
+        "key": key,
+        "inputs": run.inputs[stage.name],
+        "seconds": round(time.monotonic() - began, 1),
+        "peak_memory_gb": round(peak_memory() / 1e9, 2),
+        "machine": machine(),
+    }
     write_json(path, told | {stage.name: made})
     run.folder.mark_done(stage.name, key, outputs)
 
 
-def open_subject(config: Config, run_path: Path) -> Subject:
+def open_subject(config: Config, run_path: Path, rois: tuple[str, ...] | None = None) -> Subject:
     """Open the subject that an experiment names.
 
     Parameters
@@ -179,6 +217,8 @@ def open_subject(config: Config, run_path: Path) -> Subject:
         The experiment.
     run_path : Path
         The run folder; a simulated subject lies in it.
+    rois : tuple of str, optional
+        Regions to open, in NSD's tree; those that are decoded from if absent.
 
     Raises
     ------
@@ -188,9 +228,9 @@ def open_subject(config: Config, run_path: Path) -> Subject:
     data = config.data
     if data.source == "folder":
         return open_folder(data.root(run_path))
-    rois = tuple(dict.fromkeys(config.decode.z + config.decode.c))
+    wanted = rois or tuple(dict.fromkeys(config.decode.z + config.decode.c))
     root = data.root(run_path)
-    return open_nsd(root, data.subject, data.sessions, rois, data.space, data.betas)
+    return open_nsd(root, data.subject, data.sessions, wanted, data.space, data.betas)
 
 
 def _as_toml(config: Config) -> str:

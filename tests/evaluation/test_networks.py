@@ -1,4 +1,5 @@
 import importlib.resources
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -11,10 +12,27 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.utils import filter_repo_objects
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import CLIPConfig, CLIPModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    CLIPConfig,
+    CLIPModel,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    ViTConfig,
+    ViTModel,
+)
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation import image_encoder, two_way
+from vox2pix.evaluation import (
+    NetworkUnavailableError,
+    Resizing,
+    encoder_hashes,
+    image_encoder,
+    network,
+    two_way,
+)
+from vox2pix.evaluation.networks import NetworkName, parse_name
 
 ENCODERS = Path(str(importlib.resources.files("vox2pix"))) / "phantom" / "model" / "encoders"
 
@@ -25,7 +43,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tower = {
         "hidden_size": 16,
         "intermediate_size": 32,
-        "num_hidden_layers": 1,
+        "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "projection_dim": 8,
     }
@@ -173,14 +191,15 @@ def test_a_path_is_no_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert asked == []
 
 
-def test_a_folder_without_a_model(tmp_path: Path) -> None:
+def test_a_folder_without_a_vision_model(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read .*config\.json"):
-        image_encoder(tmp_path)
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(UserError, match="of type 'bert', and vox2pix reads 'clip'"):
         image_encoder(tmp_path)
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(UserError, match="does not hold a JSON object"):
+        image_encoder(tmp_path)
+    settings = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    BertModel(BertConfig(vocab_size=9, intermediate_size=8, **settings)).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="of type 'bert', which does not look at pictures"):
         image_encoder(tmp_path)
 
 
@@ -195,7 +214,7 @@ def test_weights_that_are_not_all_there(clip_copy: Path) -> None:
     with pytest.raises(UserError, match=r"lacks 1 tensors .* first is visual_projection"):
         image_encoder(clip_copy, "cpu")
     path.write_bytes(b"not safetensors")
-    with pytest.raises(UserError, match="cannot read the CLIP model in"):
+    with pytest.raises(UserError, match="cannot read the model in"):
         image_encoder(clip_copy, "cpu")
     path.unlink()
     torch.save(weights, clip_copy / "pytorch_model.bin")
@@ -218,3 +237,113 @@ def test_phantom_knows_a_scene_again_in_a_poor_picture() -> None:
     poor = np.clip(0.8 * seen + 0.1 + noise, 0, 1).astype(np.float32)
     encode = image_encoder("phantom", "cpu")
     assert two_way(encode(seen), encode(poor)).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("alexnet:features.4@224", ("alexnet", "features.4", 224)),
+        ("owner/model-x@518", ("owner/model-x", None, 518)),
+        ("phantom:hidden_states.2", ("phantom", "hidden_states.2", None)),
+        ("pixels", ("pixels", None, None)),
+    ],
+)
+def test_names_hold_layer_and_size(name: str, parts: tuple) -> None:
+    assert parse_name(name) == NetworkName(*parts)
+
+
+def test_hidden_states_are_read_by_number(clip_folder: Path) -> None:
+    given = pictures(2, 32)
+    model = CLIPModel.from_pretrained(clip_folder).eval()
+    with torch.inference_mode():
+        values = torch.from_numpy(2 * given - 1).permute(0, 3, 1, 2).contiguous()
+        told = model.vision_model(pixel_values=values, output_hidden_states=True).hidden_states
+    for number in (0, 1, 2):
+        name = f"{clip_folder.name}:hidden_states.{number}@32"
+        features = network(name, weights=clip_folder.parent, device="cpu")(given)
+        np.testing.assert_allclose(features, told[number].flatten(1).numpy(), atol=1e-5)
+    name = f"{clip_folder.name}:vision_model.encoder.layers.0"
+    by_module = network(name, weights=clip_folder.parent, device="cpu")
+    np.testing.assert_allclose(by_module(given), told[1].flatten(1).numpy(), atol=1e-5)
+
+
+def test_any_vision_model_of_transformers_is_read(tmp_path: Path) -> None:
+    settings = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = ViTModel(ViTConfig(image_size=32, patch_size=16, intermediate_size=8, **settings))
+    model.save_pretrained(tmp_path / "vit")
+    given = pictures(2, 32)
+    features = network(f"{tmp_path / 'vit'}:last_hidden_state", device="cpu")(given)
+    with torch.inference_mode():
+        values = torch.from_numpy(2 * given - 1).permute(0, 3, 1, 2)
+        expected = model.eval()(values).last_hidden_state.flatten(1).numpy()
+    np.testing.assert_allclose(features, expected, atol=1e-5)
+    with pytest.raises(UserError, match="no features of layer 'pooler_output' at 48 pixels"):
+        network("vit@48", weights=tmp_path)
+
+
+def test_a_protocol_decides_how_pictures_are_resized(clip_folder: Path) -> None:
+    given = pictures(1, 64)
+    name = f"{clip_folder.name}:image_embeds@32"
+    plain = network(
+        name, weights=clip_folder.parent, resizing=Resizing("bilinear", False, 48), device="cpu"
+    )
+    channels_first = torch.from_numpy(given).permute(0, 3, 1, 2)
+    for size in (48, 32):
+        channels_first = torch.nn.functional.interpolate(channels_first, size, mode="bilinear")
+    resized = channels_first.permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(plain(given), embeddings(clip_folder, 2 * resized - 1), atol=1e-5)
+    smooth = network(name, weights=clip_folder.parent, device="cpu")
+    assert np.abs(smooth(given) - plain(given)).max() > 1e-3
+
+
+def test_nothing_is_fetched_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = hub(monkeypatch, cached=None, fetched=None)
+    sentence = r"put its folder clip-vit-large-patch14 .* or allow --download \(1,710 MB\)"
+    with pytest.raises(NetworkUnavailableError, match=sentence):
+        network("clip-vit-large-patch14:image_embeds@224")
+    assert [request["name"] for request in asked] == ["openai/clip-vit-large-patch14"]
+    assert asked[0]["local_files_only"] is True
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("torchvision") is not None, reason="torchvision is installed"
+)
+def test_an_absent_torchvision_is_named_with_its_extra() -> None:
+    sentence = r"pip install 'vox2pix\[metrics\]'; the default protocol and all transformers"
+    with pytest.raises(NetworkUnavailableError, match=sentence):
+        network("alexnet:features.4@224")
+
+
+def test_edges_are_the_length_of_the_lumas_gradient() -> None:
+    ramp = np.tile(np.linspace(0, 0.7, 8, dtype=np.float32)[None, :, None], (8, 1, 3))
+    edges = network("edges")(ramp[None]).reshape(8, 8)
+    # The neighbours to either side differ by 0.2; scikit-image takes the mean square of two axes.
+    np.testing.assert_allclose(edges[1:-1, 1:-1], 0.2 / np.sqrt(2), atol=1e-6)
+    assert network("edges@4")(ramp[None]).shape == (1, 16)
+
+
+def test_hashes_name_the_files_of_a_network(clip_folder: Path) -> None:
+    assert set(encoder_hashes(clip_folder)) == {"config.json", "model.safetensors"}
+    assert encoder_hashes("edges@64") == {}
+
+
+@pytest.mark.slow
+def test_clip_of_the_protocols_has_its_shapes(tmp_path: Path) -> None:
+    config = CLIPVisionConfig(
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        patch_size=14,
+        projection_dim=768,
+    )
+    folder = tmp_path / "clip-vit-large-patch14"
+    CLIPVisionModelWithProjection(config).save_pretrained(folder)
+    for layer, width in {
+        "image_embeds": 768,
+        "hidden_states.6": 257 * 1024,
+        "hidden_states.12": 257 * 1024,
+    }.items():
+        name = f"clip-vit-large-patch14:{layer}@224"
+        features = network(name, weights=tmp_path, device="cpu")(pictures(1, 100))
+        assert features.shape == (1, width)

@@ -1,0 +1,125 @@
+"""Time two-way identification against a double loop of ``np.corrcoef``.
+
+    python benchmarks/evaluation.py [--small] [--json]
+
+1,000 originals x 5 samples x 9,216 features in both directions: the shared test set seen through
+AlexNet's last convolution. The loop compares pair by pair; it is timed on
+the first few originals of one sample and extrapolated to all pairs, which the table says. Both
+ways must give these originals the same scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vox2pix.evaluation import two_way_scores
+
+
+def simulate(
+    n: int, n_samples: int, d: int, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Draw features of originals, and of samples that keep a little of them."""
+    rng = np.random.default_rng(seed)
+    truth = rng.standard_normal((n, d), dtype=np.float32)
+    drawn = rng.standard_normal((n, n_samples, d), dtype=np.float32)
+    return truth, drawn + np.float32(0.015) * truth[:, None]
+
+
+def by_loop(
+    truth: NDArray[np.float32], drawn: NDArray[np.float32], n_originals: int
+) -> dict[str, NDArray[np.float64]]:
+    """Score the first originals of one sample, pair by pair."""
+    n = len(truth)
+    scores = {"original": np.zeros(n_originals), "reconstruction": np.zeros(n_originals)}
+    for i in range(n_originals):
+        own = np.corrcoef(truth[i], drawn[i])[0, 1]
+        for j in range(n):
+            if j != i:
+                scores["original"][i] += own > np.corrcoef(truth[i], drawn[j])[0, 1]
+                scores["reconstruction"][i] += own > np.corrcoef(truth[j], drawn[i])[0, 1]
+    return {direction: wins / (n - 1) for direction, wins in scores.items()}
+
+
+def measure(small: bool, n_rounds: int) -> dict[str, Any]:
+    """Time both ways and compare their scores."""
+    n, n_samples, d = (100, 2, 500) if small else (1000, 5, 9216)
+    n_looped = 4
+    truth, drawn = simulate(n, n_samples, d)
+    seconds, cpu_seconds = [], []
+    for _ in range(n_rounds):
+        start, cpu_start = time.perf_counter(), time.process_time()
+        two_way_scores(truth, drawn)
+        seconds.append(time.perf_counter() - start)
+        cpu_seconds.append(time.process_time() - cpu_start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    start = time.perf_counter()
+    looped = by_loop(truth, drawn[:, 0], n_looped)
+    loop_seconds = (time.perf_counter() - start) * n / n_looped * n_samples
+    first = two_way_scores(truth, drawn[:, 0])
+    difference = max(
+        float(np.abs(first[direction][:n_looped] - looped[direction]).max())
+        for direction in ("original", "reconstruction")
+    )
+    return {
+        "benchmark": "evaluation",
+        "n_originals": n,
+        "n_samples": n_samples,
+        "n_features": d,
+        "seconds_ours": round(float(np.median(seconds)), 3),
+        "cpu_seconds_ours": round(float(np.median(cpu_seconds)), 3),
+        "seconds_loop_extrapolated": round(loop_seconds, 1),
+        "originals_looped": n_looped,
+        "ratio": round(loop_seconds / float(np.median(seconds)), 1),
+        "peak_gib": round(peak, 2),
+        "largest_difference": difference,
+        "machine": {
+            "cores": os.cpu_count(),
+            "load": round(os.getloadavg()[0], 2),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+        },
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run, print a table, and with --json one object as last line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--small", action="store_true", help="a size for smoke tests")
+    parser.add_argument("--rounds", type=int, default=3, help="times ours is run (median)")
+    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    options = parser.parse_args(arguments)
+    figures = measure(options.small, options.rounds)
+    print(
+        f"two-way identification, both directions: {figures['n_originals']} originals x "
+        f"{figures['n_samples']} samples x {figures['n_features']} features"
+    )
+    print(f"{'':<28}{'seconds':>12}")
+    print(
+        f"{'double loop of np.corrcoef':<28}{figures['seconds_loop_extrapolated']:>12.1f}"
+        f"  (extrapolated from {figures['originals_looped']} originals of one sample)"
+    )
+    print(
+        f"{'vox2pix two_way_scores':<28}{figures['seconds_ours']:>12.2f}"
+        f"  ({figures['cpu_seconds_ours']:.2f} s of processor time)"
+    )
+    print(
+        f"{figures['ratio']:.0f} times as fast, peak memory of the process "
+        f"{figures['peak_gib']:.2f} GiB, largest difference {figures['largest_difference']:.1e}"
+    )
+    if options.json:
+        print(json.dumps(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""What modules of the U-Net give while it denoises, recorded by forward hooks."""
+
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from vox2pix.errors import UserError
+
+FloatArray = NDArray[np.float32]
+Receive = Callable[[int, int, dict[str, FloatArray]], None]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What to record of the U-Net during :meth:`~vox2pix.diffusion.LatentDiffusion.denoise`.
+
+    Attributes
+    ----------
+    modules : tuple of str
+        Dotted names of modules of the U-Net, such as ``"mid_block"`` or
+        ``"down_blocks.1.attentions.0"``.
+    steps : tuple of int
+        Steps at which to record, counted from 0 among the steps that are run. Nothing is hooked
+        or copied at the others.
+    receive : callable
+        ``receive(step, timestep, activations)`` at each of these steps of each batch, batches in
+        the order of rows; `activations` has one float32 array (rows, ...) a module name, mostly
+        (rows, channels, height, width). Under guidance it is the half of the U-Net's batch that
+        saw the conditioning. A module that runs more than once in a step gives its last output.
+    """
+
+    modules: tuple[str, ...]
+    steps: tuple[int, ...]
+    receive: Receive
+
+
+def module_names(unet: nn.Module) -> tuple[str, ...]:
+    """Return the dotted names of the modules that give a tensor: all but mere lists of modules."""
+    lists = (nn.ModuleList, nn.ModuleDict)
+    return tuple(n for n, module in unet.named_modules() if n and not isinstance(module, lists))
+
+
+def check_modules(unet: nn.Module, modules: Sequence[str]) -> None:
+    """Refuse names of modules that the U-Net does not have.
+
+    Raises
+    ------
+    UserError
+        Naming the nearest names.
+    """
+    known = module_names(unet)
+    for name in modules:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0)
+            raise UserError(f"the U-Net has no module '{name}'; did you mean {' or '.join(near)}?")
+
+
+@contextmanager
+def recording(
+    unet: nn.Module, modules: Sequence[str], keep: Callable[[torch.Tensor], Any]
+) -> Iterator[dict[str, Any]]:
+    """Keep something of what modules give in the passes made under this context.
+
+    Parameters
+    ----------
+    unet : torch.nn.Module
+    modules : sequence of str
+        Names of its modules.
+    keep : callable
+        Called with a module's output; of several outputs with the first, the hidden state.
+
+    Yields
+    ------
+    dict
+        What `keep` returned, by module name. The hooks are gone when the context is left.
+    """
+
+    def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def remember(module: nn.Module, inputs: Any, output: Any) -> None:
+            seen[name] = keep(output if isinstance(output, torch.Tensor) else output[0])
+
+        return remember
+
+    seen: dict[str, Any] = {}
+    with ExitStack() as hooks:
+        for name in modules:
+            hooks.enter_context(unet.get_submodule(name).register_forward_hook(hook(name)))
+        yield seen
+
+
+def activation_shapes(
+    unet: Any,
+    modules: Sequence[str],
+    latent_shape: Sequence[int],
+    conditioning_shape: Sequence[int],
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what modules give for one latent, from one pass on a blank one.
+
+    Parameters
+    ----------
+    unet : diffusers.UNet2DConditionModel
+        With weights, or without any on torch's meta device, where the pass costs nothing.
+    modules : sequence of str
+        Names of its modules.
+    latent_shape : (channels, height, width)
+    conditioning_shape : (n_tokens, width)
+
+    Raises
+    ------
+    UserError
+        For a module that the U-Net does not have.
+    """
+    check_modules(unet, modules)
+
+    def blank(shape: Sequence[int]) -> torch.Tensor:
+        return torch.zeros((1, *shape), device=unet.device, dtype=unet.dtype)
+
+    with (
+        torch.inference_mode(),
+        recording(unet, modules, lambda output: tuple(output.shape[1:])) as shapes,
+    ):
+        unet(blank(latent_shape), 0, encoder_hidden_states=blank(conditioning_shape))
+    return shapes

@@ -1,0 +1,49 @@
+"""How well an encoding model predicts new stimuli."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vox2pix.linear import pearson_r, r2_score
+
+
+@dataclass(frozen=True)
+class EncodingScores:
+    """How well responses to test stimuli were predicted, a number a voxel.
+
+    Attributes
+    ----------
+    r : ndarray of float64, shape (n_voxels,)
+        Pearson correlation; NaN where response or prediction is constant.
+    r2 : ndarray of float64, shape (n_voxels,)
+        Coefficient of determination; NaN where the response is constant.
+    n_stimuli : int
+        Test stimuli.
+    """
+
+    r: NDArray[np.float64]
+    r2: NDArray[np.float64]
+    n_stimuli: int
+
+
+def encoding_scores(Y_test: Any, predictions: Any) -> EncodingScores:
+    """Score predictions of test stimuli.
+
+    Parameters
+    ----------
+    Y_test : array, shape (n_stimuli, n_voxels)
+        Responses, averaged over repeats; anything that is sliced by columns.
+    predictions : array, shape (n_stimuli, n_voxels)
+        From :meth:`EncodingModel.predict`.
+
+    Returns
+    -------
+    EncodingScores
+    """
+    return EncodingScores(
+        pearson_r(Y_test, predictions), r2_score(Y_test, predictions), len(predictions)
+    )

@@ -1,0 +1,354 @@
+"""Whether the score comes from the brain: other brains, the ceiling, clusters, z and c."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from vox2pix.evaluation.audit.finding import (
+    Finding,
+    UnanswerableError,
+    Verdict,
+    check_scores,
+    mean_interval,
+    spoken,
+)
+from vox2pix.evaluation.identification import CHANCE, two_way_scores, unit_rows
+from vox2pix.evaluation.intervals import joint_interval
+from vox2pix.seeds import seed_for
+
+_SURE = 0.99  # three null brains are tested, and each may seem above chance by chance
+_LEAK = 0.1  # of the way from chance to the score that a brain without signal may reach
+_KEPT = 0.5  # of the way from chance to the score that new clusters should keep
+_ALIKE = 0.99  # correlation above which two pictures are one
+_ROUNDING = 1e-9  # of a correlation in float64
+
+
+def null_brain(
+    kind: str, scores: ArrayLike, null_scores: ArrayLike, chance: float = CHANCE, seed: int = 0
+) -> Finding:
+    """Score what the same pipeline draws from a brain that knows nothing of the picture.
+
+    The value is the mean score of the null brain. It fails where the real brain does not beat
+    the null brain (the 95 % interval of the paired difference reaches down to zero), or where the
+    null brain beats chance (its 99 % interval, which is the one given, lies above) by more than a
+    tenth of what the real brain does; it warns where it beats chance by less. Give scores whose
+    chance is known whatever the pictures look like, as that of identification is; correlations of
+    pixels have none.
+
+    Parameters
+    ----------
+    kind : str
+        ``shuffled`` (responses of other stimuli), ``mean`` (the mean response for all) or
+        ``noise`` (noise of the responses' variance).
+    scores, null_scores : array_like of float, shape (n,)
+        A score a test picture, of the real brain and of the null brain.
+    chance : float
+    seed : int
+        Of the resamples.
+
+    Returns
+    -------
+    Finding
+    """
+    real, null = check_scores(scores, null_scores)
+    value, ci = mean_interval(null, seed, _SURE)
+    real_value = float(real.mean())
+    lead, lead_ci = mean_interval(real - null, seed)
+    if lead_ci[0] <= 0:
+        verdict: Verdict = "fail"
+        meaning = "the real brain does no better, so the score does not come from it"
+    elif ci[0] <= chance:
+        verdict, meaning = "pass", "at chance, as it should be"
+    elif value - chance > _LEAK * (real_value - chance):
+        verdict, meaning = "fail", "above chance, so something else tells the pictures apart"
+    else:
+        verdict, meaning = "warn", "slightly above chance"
+    return Finding(
+        name=f"{kind} brain",
+        verdict=verdict,
+        sentence=f"The {kind} brain scores {spoken(value, ci)} where chance is {chance:.3f} and "
+        f"the real brain reaches {real_value:.3f} (lead {spoken(lead, lead_ci)}): {meaning}.",
+        value=value,
+        ci=ci,
+        references={"chance": chance, "real brain": real_value},
+        details={"scores": real, "null_scores": null},
+    )
+
+
+def ceiling(
+    scores: ArrayLike, ceiling_scores: ArrayLike, chance: float = CHANCE, seed: int = 0
+) -> Finding:
+    """Give the score as a share of the way from chance to the true features' score.
+
+    share = (mean score - chance) / (mean ceiling - chance). The value is the share. It fails
+    where the interval of the share reaches down to zero (nothing is decoded). It warns where the
+    interval lies above one: pictures from decoded features should not beat those from the true
+    ones.
+
+    Parameters
+    ----------
+    scores, ceiling_scores : array_like of float, shape (n,)
+        A score a test picture, drawn from decoded and from true features.
+    chance : float
+    seed : int
+
+    Returns
+    -------
+    Finding
+
+    Raises
+    ------
+    UnanswerableError
+        If pictures from the true features are themselves at chance: the generator or the metric
+        is blind, and there is no way to go a share of.
+    """
+    decoded, true = check_scores(scores, ceiling_scores)
+    top, top_ci = mean_interval(true, seed)
+    if top_ci[0] <= chance:
+        raise UnanswerableError(
+            f"pictures from the true features score {spoken(top, top_ci)}, which is not above "
+            f"the chance of {chance:.3f}; the generator or the metric is blind"
+        )
+    share = float((decoded.mean() - chance) / (top - chance))
+    ci = joint_interval(
+        lambda a, b: (a.mean(axis=1) - chance) / (b.mean(axis=1) - chance),
+        decoded,
+        true,
+        seed=seed_for(seed, "audit"),
+    )
+    verdict: Verdict = "fail" if ci[0] <= 0 else "warn" if ci[0] > 1 else "pass"
+    meaning = {
+        "fail": "nothing is decoded",
+        "warn": "decoded features should not beat the true ones, so look for a leak",
+        "pass": "so much of what the generator can show is read from the brain",
+    }[verdict]
+    return Finding(
+        name="ceiling",
+        verdict=verdict,
+        sentence=f"Of the way from chance ({chance:.3f}) to the score of the true features "
+        f"({top:.3f}), decoding goes the share {spoken(share, ci)}: {meaning}.",
+        value=share,
+        ci=ci,
+        references={"chance": chance, "score": float(decoded.mean()), "ceiling": top},
+        details={"scores": decoded, "ceiling_scores": true},
+    )
+
+
+def held_out_clusters(
+    scores: ArrayLike, held_out_scores: ArrayLike, chance: float = CHANCE, seed: int = 0
+) -> Finding:
+    """Compare ordinary training with training that never saw the test picture's cluster.
+
+    The value is the mean score with the cluster held out (Shirakawa et al. 2025: a decoder that
+    only names the cluster cannot go beyond those it saw). It fails where its interval reaches
+    down to chance, and warns where it keeps less than half of the lead over chance.
+
+    Parameters
+    ----------
+    scores : array_like of float, shape (n,)
+        A score a test picture, ordinary training.
+    held_out_scores : array_like of float, shape (n,)
+        The same pictures, each from a decoder trained without its cluster
+        (:func:`~vox2pix.evaluation.audit.clusters`).
+    chance : float
+    seed : int
+
+    Returns
+    -------
+    Finding
+    """
+    ordinary, held_out = check_scores(scores, held_out_scores)
+    value, ci = mean_interval(held_out, seed)
+    reached = float(ordinary.mean())
+    if ci[0] <= chance:
+        verdict: Verdict = "fail"
+        meaning = "at chance, so what is decoded is no more than the cluster"
+    elif value - chance < _KEPT * (reached - chance):
+        verdict, meaning = "warn", "less than half of the lead over chance is kept"
+    else:
+        verdict, meaning = "pass", "decoding goes beyond the clusters it was trained on"
+    return Finding(
+        name="held-out clusters",
+        verdict=verdict,
+        sentence=f"With its cluster left out of training a picture scores {spoken(value, ci)}, "
+        f"with ordinary training {reached:.3f} (chance {chance:.3f}): {meaning}.",
+        value=value,
+        ci=ci,
+        references={"chance": chance, "ordinary training": reached},
+        details={"scores": ordinary, "held_out_scores": held_out},
+    )
+
+
+def within_clusters(
+    original_features: ArrayLike, features: ArrayLike, labels: ArrayLike, seed: int = 0
+) -> Finding:
+    """Identify pictures among those of their own cluster only.
+
+    Two-way identification (:func:`~vox2pix.evaluation.identification.two_way`, mean of both
+    directions) of each test picture against the others of its cluster: a generator that takes
+    nothing but the cluster from the brain is at one half, however well it does against all. The
+    value is the mean over pictures, and fails where its interval reaches down to one half.
+
+    Parameters
+    ----------
+    original_features : array_like of float, shape (n, d)
+    features : array_like of float, shape (n, d) or (n, n_samples, d)
+        Of the reconstructions.
+    labels : array_like, shape (n,)
+        Cluster of each test picture. Those alone in theirs are left out.
+    seed : int
+
+    Returns
+    -------
+    Finding
+
+    Raises
+    ------
+    UnanswerableError
+        If no two test pictures share a cluster.
+    """
+    originals, drawn, clusters = map(np.asarray, (original_features, features, labels))
+    if not len(originals) == len(drawn) == len(clusters):
+        raise ValueError(
+            f"There are {len(originals)} originals, {len(drawn)} reconstructions and "
+            f"{len(clusters)} labels."
+        )
+    found = []
+    for cluster in np.unique(clusters):
+        members = np.flatnonzero(clusters == cluster)
+        if len(members) > 1:
+            both = two_way_scores(originals[members], drawn[members])
+            found.append((both["original"] + both["reconstruction"]) / 2)
+    if not found:
+        raise UnanswerableError("no two test pictures share a cluster")
+    scores = np.concatenate(found)
+    everywhere = two_way_scores(originals, drawn)
+    all_scores = (everywhere["original"] + everywhere["reconstruction"]) / 2
+    overall = float(all_scores.mean())
+    value, ci = mean_interval(scores, seed)
+    verdict: Verdict = "fail" if ci[0] <= CHANCE else "pass"
+    meaning = (
+        "at chance, so the picture tells the cluster and nothing else"
+        if verdict == "fail"
+        else "the picture depends on the brain within a cluster too"
+    )
+    return Finding(
+        name="within clusters",
+        verdict=verdict,
+        sentence=f"Among test pictures of its own cluster a picture is identified with "
+        f"{spoken(value, ci)}, among all with {overall:.3f} (chance {CHANCE}): {meaning}.",
+        value=value,
+        ci=ci,
+        references={"chance": CHANCE, "among all": overall},
+        details={"within_scores": scores, "scores": all_scores},
+    )
+
+
+def diversity(original_features: ArrayLike, features: ArrayLike) -> Finding:
+    """Compare how much reconstructions differ from each other with how much originals do.
+
+    The value is the ratio of the mean pairwise distances 1 - r, over pairs of stimuli. It fails
+    below a tenth, or where more than half of the pictures have a twin (r > 0.99) among those of
+    other stimuli: different brains give one picture. It warns below a quarter, or where more than
+    one in twenty have a twin. Noise of the generator counts as difference, so that passing does
+    not show that the brain makes it.
+
+    Parameters
+    ----------
+    original_features : array_like of float, shape (n, d)
+        Of pixels or of a network.
+    features : array_like of float, shape (n, d) or (n, n_samples, d)
+        Of the reconstructions; sample by sample.
+
+    Returns
+    -------
+    Finding
+    """
+    originals, drawn = np.asarray(original_features), np.asarray(features)
+    drawn = drawn[:, None] if drawn.ndim == 2 else drawn
+    if len(originals) != len(drawn) or len(drawn) < 2:
+        raise ValueError(
+            f"Diversity needs two or more stimuli, as many originals as reconstructions, not "
+            f"{len(originals)} and {len(drawn)}."
+        )
+    spread, _ = _spread_and_twins(originals)
+    if spread < _ROUNDING:
+        raise UnanswerableError("the originals do not differ")
+    measured = [_spread_and_twins(drawn[:, i]) for i in range(drawn.shape[1])]
+    drawn_spread, twins = np.mean(measured, axis=0)
+    ratio = float(drawn_spread / spread)
+    if ratio < 0.1 or twins > 0.5:
+        verdict: Verdict = "fail"
+        meaning = "different brains give one picture"
+    elif ratio < 0.25 or twins > 0.05:
+        verdict, meaning = "warn", "different brains give rather similar pictures"
+    else:
+        verdict, meaning = "pass", "different brains give different pictures"
+    return Finding(
+        name="diversity",
+        verdict=verdict,
+        sentence=f"Reconstructions differ from each other {ratio:.2f} times as much as originals "
+        f"do, and {twins:.0%} have a twin among those of other stimuli: {meaning}.",
+        value=ratio,
+        references={"originals": spread, "reconstructions": float(drawn_spread)}
+        | {"twins": float(twins)},
+    )
+
+
+def _spread_and_twins(features: np.ndarray) -> tuple[float, float]:
+    """Return the mean of 1 - r over pairs and the share of rows with a twin."""
+    unit = unit_rows(features)
+    r = unit @ unit.T
+    # Constant pictures correlate with nothing by convention, yet they are all alike.
+    flat = ~unit.any(axis=1)
+    r[np.ix_(flat, flat)] = 1
+    others = ~np.eye(len(r), dtype=bool)
+    return float(np.mean(1 - r[others])), float(np.mean((others & (r > _ALIKE)).any(axis=1)))
+
+
+def swap(
+    layout_to_z: ArrayLike,
+    layout_to_c: ArrayLike,
+    content_to_z: ArrayLike,
+    content_to_c: ArrayLike,
+    seed: int = 0,
+) -> Finding:
+    """Ask of pictures from the z of one stimulus and the c of another which follows which.
+
+    The layout should be nearer to the donor of z, the content to the donor of c. The value is
+    the smaller of the two leads (in the units of the similarities; the interval is its own). It
+    passes where both intervals lie above zero, warns where one does, fails where none does.
+
+    Parameters
+    ----------
+    layout_to_z, layout_to_c : array_like of float, shape (n,)
+        Similarity in layout (e.g. SSIM, PixCorr) of each swapped picture to the donor of its z
+        and to that of its c.
+    content_to_z, content_to_c : array_like of float, shape (n,)
+        The same in content (e.g. correlation of CLIP's embeddings).
+    seed : int
+
+    Returns
+    -------
+    Finding
+    """
+    to_z, to_c, content_z, content_c = check_scores(
+        layout_to_z, layout_to_c, content_to_z, content_to_c
+    )
+    layout, layout_ci = mean_interval(to_z - to_c, seed)
+    content, content_ci = mean_interval(content_c - content_z, seed)
+    follows = {"layout follows z": layout_ci[0] > 0, "content follows c": content_ci[0] > 0}
+    verdicts: tuple[Verdict, ...] = ("fail", "warn", "pass")
+    shown = [name for name, is_so in follows.items() if is_so]
+    value, ci = min((layout, layout_ci), (content, content_ci))
+    return Finding(
+        name="z/c swap",
+        verdict=verdicts[len(shown)],
+        sentence=f"Drawn from the z of one stimulus and the c of another, pictures are nearer to "
+        f"the donor of z in layout by {spoken(layout, layout_ci)} and to the donor of c in "
+        f"content by {spoken(content, content_ci)}: "
+        f"{' and '.join(shown) or 'neither follows its donor'}.",
+        value=value,
+        ci=ci,
+        references={"layout lead": layout, "content lead": content},
+        details={"layout_lead": to_z - to_c, "content_lead": content_c - content_z},
+    )

@@ -1,0 +1,206 @@
+"""The audit as a whole: every check that the inputs at hand allow."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from vox2pix.evaluation.audit.brain import (
+    ceiling,
+    diversity,
+    held_out_clusters,
+    null_brain,
+    swap,
+    within_clusters,
+)
+from vox2pix.evaluation.audit.finding import Finding, UnanswerableError, Verdict, worst
+from vox2pix.evaluation.audit.spectrum import collapse
+from vox2pix.evaluation.audit.training import (
+    copies,
+    distance_dependence,
+    near_duplicates,
+    nearest_training,
+    retrieval_baseline,
+    small_pixels,
+)
+from vox2pix.evaluation.identification import CHANCE
+
+
+@dataclass(frozen=True)
+class AuditInputs:
+    """What the audit looks at; leave out what is not at hand.
+
+    Scores are one a test picture, higher is better, the mean over its samples, all by the same
+    metric against the same pool. Row i belongs to test stimulus i throughout.
+
+    Attributes
+    ----------
+    scores : array_like of float, shape (n,)
+        Of the reconstructions.
+    baseline_scores, ceiling_scores, held_out_scores : array_like of float, shape (n,)
+        Of the nearest training pictures by decoded features, of the pictures from true features,
+        and of those decoded with their cluster held out of training.
+    layout_scores, baseline_layout_scores : array_like of float, shape (n,)
+        PixCorr of the reconstructions, and of the nearest training pictures.
+    shuffled_scores, mean_scores, noise_scores : array_like of float, shape (n,)
+        Of what the pipeline draws from shuffled responses, the mean response and noise.
+    chance : float
+        Of the scores.
+    true_features, predicted_features : array_like of float, shape (n, d)
+        E.g. c of the test pictures, and c decoded.
+    training_features : array, shape (n_training, d)
+        The same of the training pictures; sliced by rows.
+    labels : array_like, shape (n,)
+        Cluster of each test picture.
+    originals : array_like of float, shape (n, height, width, 3)
+        Test pictures, RGB in [0, 1].
+    reconstructions : array_like of float, shape (n, n_samples, height, width, 3)
+    training_pictures : array_like of float, shape (n_training, height, width, 3)
+        May be of another size; compared at 32 x 32 pixels.
+    original_embeddings : array_like of float, shape (n, e)
+        What the metric sees in the originals.
+    embeddings : array_like of float, shape (n, n_samples, e)
+        And in the reconstructions.
+    swap_similarities : mapping of str to array_like of float, shape (n,)
+        ``layout_to_z``, ``layout_to_c``, ``content_to_z`` and ``content_to_c``, as
+        :func:`~vox2pix.evaluation.audit.swap` takes them.
+    seed : int
+        Of all resamples.
+    """
+
+    scores: ArrayLike | None = None
+    baseline_scores: ArrayLike | None = None
+    layout_scores: ArrayLike | None = None
+    baseline_layout_scores: ArrayLike | None = None
+    ceiling_scores: ArrayLike | None = None
+    held_out_scores: ArrayLike | None = None
+    shuffled_scores: ArrayLike | None = None
+    mean_scores: ArrayLike | None = None
+    noise_scores: ArrayLike | None = None
+    chance: float = CHANCE
+    true_features: ArrayLike | None = None
+    predicted_features: ArrayLike | None = None
+    training_features: Any = None
+    labels: ArrayLike | None = None
+    originals: ArrayLike | None = None
+    reconstructions: ArrayLike | None = None
+    training_pictures: ArrayLike | None = None
+    original_embeddings: ArrayLike | None = None
+    embeddings: ArrayLike | None = None
+    swap_similarities: Mapping[str, ArrayLike] | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the audit found.
+
+    Attributes
+    ----------
+    findings : tuple of Finding
+        In the order of the checks.
+    not_computed : mapping of str to str
+        Checks that could not be made, and why.
+    """
+
+    findings: tuple[Finding, ...]
+    not_computed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of all findings; checks that were not made do not count."""
+        return worst([finding.verdict for finding in self.findings])
+
+
+def audit(inputs: AuditInputs) -> Audit:
+    """Make every check that the inputs allow.
+
+    Parameters
+    ----------
+    inputs : AuditInputs
+
+    Returns
+    -------
+    Audit
+        Every check is either among the findings or named with the reason why it is not.
+
+    Raises
+    ------
+    ValueError
+        For inputs of the wrong shape, or that are not finite.
+    """
+    findings, not_computed = [], {}
+    for name, (needs, check) in _CHECKS.items():
+        missing = [need for need in needs if getattr(inputs, need) is None]
+        if missing:
+            not_computed[name] = f"there are no {' and no '.join(missing)}".replace("_", " ")
+            continue
+        try:
+            findings.append(check(inputs))
+        except UnanswerableError as reason:
+            not_computed[name] = str(reason)
+    return Audit(tuple(findings), not_computed)
+
+
+def _distance(inputs: Any) -> Finding:
+    _, r = nearest_training(inputs.true_features, inputs.training_features)
+    return distance_dependence(inputs.scores, 1 - r, inputs.chance, inputs.seed)
+
+
+def _null(kind: str) -> Callable[[Any], Finding]:
+    return lambda i: null_brain(kind, i.scores, getattr(i, f"{kind}_scores"), i.chance, seed=i.seed)
+
+
+def _diversity(inputs: Any) -> Finding:
+    drawn = np.asarray(inputs.reconstructions)
+    pixels = small_pixels(drawn.reshape(-1, *drawn.shape[2:]))
+    return diversity(small_pixels(inputs.originals), pixels.reshape(*drawn.shape[:2], -1))
+
+
+_CHECKS: dict[str, tuple[tuple[str, ...], Callable[[Any], Finding]]] = {
+    "shuffled brain": (("scores", "shuffled_scores"), _null("shuffled")),
+    "mean brain": (("scores", "mean_scores"), _null("mean")),
+    "noise brain": (("scores", "noise_scores"), _null("noise")),
+    "ceiling": (
+        ("scores", "ceiling_scores"),
+        lambda i: ceiling(i.scores, i.ceiling_scores, i.chance, i.seed),
+    ),
+    "retrieval baseline": (
+        ("scores", "baseline_scores"),
+        lambda i: retrieval_baseline(i.scores, i.baseline_scores, i.seed),
+    ),
+    "retrieval baseline, layout": (
+        ("layout_scores", "baseline_layout_scores"),
+        lambda i: retrieval_baseline(
+            i.layout_scores, i.baseline_layout_scores, i.seed, "layout (PixCorr)"
+        ),
+    ),
+    "distance to training": (("scores", "true_features", "training_features"), _distance),
+    "near duplicates": (
+        ("originals", "training_pictures"),
+        lambda i: near_duplicates(i.originals, i.training_pictures),
+    ),
+    "copies": (
+        ("reconstructions", "originals", "training_pictures"),
+        lambda i: copies(i.reconstructions, i.originals, i.training_pictures),
+    ),
+    "diversity": (("originals", "reconstructions"), _diversity),
+    "within clusters": (
+        ("original_embeddings", "embeddings", "labels"),
+        lambda i: within_clusters(i.original_embeddings, i.embeddings, i.labels, i.seed),
+    ),
+    "held-out clusters": (
+        ("scores", "held_out_scores"),
+        lambda i: held_out_clusters(i.scores, i.held_out_scores, i.chance, i.seed),
+    ),
+    "effective rank": (
+        ("true_features", "predicted_features"),
+        lambda i: collapse(i.true_features, i.predicted_features),
+    ),
+    "z/c swap": (
+        ("swap_similarities",),
+        lambda i: swap(**i.swap_similarities, seed=i.seed),
+    ),
+}

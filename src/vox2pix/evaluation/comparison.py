@@ -1,0 +1,281 @@
+"""Which of two runs is better, over the same stimuli and over several subjects."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vox2pix.evaluation.intervals import bootstrap_interval
+from vox2pix.seeds import rng_for, seed_for
+
+_EXACT = 14  # differences whose 2^14 signs are all tried
+_SAME = 1e-12  # relative: sums nearer than this differ by rounding only
+_BLOCK = 1_000_000  # signs held at once
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much better one condition is than another over the same stimuli.
+
+    Attributes
+    ----------
+    first, second : str
+        The conditions.
+    difference : float
+        Mean over stimuli of first less second.
+    ci_low, ci_high : float
+        95 % bootstrap interval of ``difference`` over stimuli.
+    p : float
+        Two-sided, of the sign-flip test.
+    p_holm : float
+        ``p`` corrected for the comparisons made together.
+    n_stimuli : int
+    """
+
+    first: str
+    second: str
+    difference: float
+    ci_low: float
+    ci_high: float
+    p: float
+    p_holm: float
+    n_stimuli: int
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A figure of several subjects.
+
+    Attributes
+    ----------
+    mean : float
+        Mean of the subjects' means.
+    ci_low, ci_high : float
+        Interval for the mean of the population of subjects.
+    subject_means : dict of str to float
+    """
+
+    mean: float
+    ci_low: float
+    ci_high: float
+    subject_means: dict[str, float]
+
+
+def compare(
+    scores: Mapping[str, ArrayLike],
+    pairs: Sequence[tuple[str, str]] | None = None,
+    *,
+    n_resamples: int = 10_000,
+    seed: int = 0,
+) -> list[Comparison]:
+    """Compare conditions that were scored on the same stimuli, pair by pair.
+
+    Parameters
+    ----------
+    scores : mapping of str to array_like of float, shape (n_stimuli,)
+        A score a stimulus (the mean over its samples) for each condition or run; the rows of all
+        belong to the same stimuli in the same order.
+    pairs : sequence of (str, str), optional
+        Which to compare; all pairs if None. Holm's correction is over these.
+    n_resamples : int
+        Bootstrap draws, and sign flips where not all are tried.
+    seed : int
+        Of both.
+
+    Returns
+    -------
+    list of Comparison
+        In the order of ``pairs``. The score of identification depends on the other stimuli of its
+        condition; intervals and tests take this pool as given.
+
+    Raises
+    ------
+    ValueError
+        For unequal numbers of stimuli, fewer than two, scores that are not finite, or a pair that
+        names no condition.
+    """
+    values = {name: np.asarray(given, np.float64) for name, given in scores.items()}
+    chosen = list(combinations(values, 2)) if pairs is None else list(pairs)
+    unknown = [name for pair in chosen for name in pair if name not in values]
+    if unknown:
+        raise ValueError(f"There are no scores of {unknown[0]!r}, only of {', '.join(values)}.")
+    differences = []
+    for first, second in chosen:
+        if values[first].shape != values[second].shape:
+            raise ValueError(
+                f"{first!r} and {second!r} have scores of the shapes {values[first].shape} and "
+                f"{values[second].shape}; a paired comparison needs the same stimuli in both."
+            )
+        differences.append(values[first] - values[second])
+    p = [sign_flip_p(given, n_resamples, seed) for given in differences]
+    corrected = holm(p)
+    comparisons = []
+    for i, (first, second) in enumerate(chosen):
+        low, high = bootstrap_interval(
+            differences[i], n_resamples=n_resamples, seed=seed_for(seed, "bootstrap")
+        )
+        comparisons.append(
+            Comparison(
+                first=first,
+                second=second,
+                difference=float(differences[i].mean()),
+                ci_low=low,
+                ci_high=high,
+                p=p[i],
+                p_holm=float(corrected[i]),
+                n_stimuli=len(differences[i]),
+            )
+        )
+    return comparisons
+
+
+def sign_flip_p(differences: ArrayLike, n_permutations: int = 10_000, seed: int = 0) -> float:
+    r"""Return the two-sided p of the paired permutation test.
+
+    Under the null hypothesis the two conditions are exchangeable at each stimulus, so that each
+    difference could as well have had the other sign (Fisher 1935). With S the flipped sums,
+
+    .. math:: p = P(|S| \ge |\sum_i d_i|).
+
+    All signs are tried up to 14 differences. Beyond, signs are drawn and the observed ones count
+    as one draw, p = (hits + 1) / (n_permutations + 1), so that p is never zero (Phipson & Smyth
+    2010).
+
+    Parameters
+    ----------
+    differences : array_like of float, shape (n_stimuli,)
+    n_permutations : int
+        Draws beyond 14 differences.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        For another shape, no difference, or differences that are not finite.
+    """
+    d = np.asarray(differences, np.float64)
+    if d.ndim != 1 or len(d) < 1 or not np.isfinite(d).all():
+        raise ValueError("A sign-flip test needs one row of finite differences.")
+    least = abs(d.sum()) - _SAME * np.abs(d).sum()
+    if len(d) <= _EXACT:
+        signs = 1 - 2 * (np.arange(2 ** len(d))[:, None] >> np.arange(len(d)) & 1)
+        return float(np.mean(np.abs(signs @ d) >= least))
+    rng = rng_for(seed, "sign flips")
+    at_once = max(1, _BLOCK // len(d))
+    hits = 0
+    for start in range(0, n_permutations, at_once):
+        count = min(at_once, n_permutations - start)
+        signs = rng.integers(0, 2, (count, len(d)), dtype=np.int8) * 2 - 1
+        hits += int(np.count_nonzero(np.abs(signs @ d) >= least))
+    return (hits + 1) / (n_permutations + 1)
+
+
+def holm(p: ArrayLike) -> NDArray[np.float64]:
+    r"""Return p values corrected by Holm's step-down procedure (Holm 1979).
+
+    With the m values in ascending order,
+
+    .. math:: \tilde p_{(i)} = \max_{k \le i} \min(1, (m - k + 1) \, p_{(k)}),
+
+    which bounds the chance of any false claim, whatever the dependence.
+
+    Parameters
+    ----------
+    p : array_like of float, shape (m,)
+
+    Returns
+    -------
+    ndarray of float64, shape (m,)
+        In the order given.
+    """
+    values = np.asarray(p, np.float64)
+    order = np.argsort(values)
+    stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    corrected = np.empty(len(values))
+    corrected[order] = np.minimum(stepped, 1)
+    return corrected
+
+
+def over_samples(
+    scores: ArrayLike, higher_is_better: bool = True
+) -> dict[str, NDArray[np.float64]]:
+    """Join the samples of each stimulus, in both ways that the field reports.
+
+    The best is chosen by the original itself, which no decoder has: it is an upper bound that
+    grows with the number of samples, and says nothing without the mean.
+
+    Parameters
+    ----------
+    scores : array_like of float, shape (n_stimuli, n_samples)
+    higher_is_better : bool
+        False for distances.
+
+    Returns
+    -------
+    dict of str to ndarray of float64, shape (n_stimuli,)
+        Keys ``mean of N`` and ``best of N``, as in the records of ``metrics.json``.
+    """
+    values = np.asarray(scores, np.float64)
+    if values.ndim != 2 or 0 in values.shape:
+        raise ValueError(f"Scores must have the shape (n_stimuli, n_samples), not {values.shape}.")
+    best = values.max(axis=1) if higher_is_better else values.min(axis=1)
+    n = values.shape[1]
+    return {f"mean of {n}": values.mean(axis=1), f"best of {n}": best}
+
+
+def pool_subjects(scores: Mapping[str, ArrayLike], level: float = 0.95) -> Pooled:
+    r"""Return the mean over subjects, with an interval for the population of subjects.
+
+    With m_k the mean over stimuli of subject k, and s the standard deviation of the K means,
+
+    .. math:: \bar m \pm t_{K-1} \, s / \sqrt K,
+
+    the summary-statistics approach to random effects (Holmes & Friston 1998). Each subject counts
+    alike, however many stimuli it holds. A bootstrap of subjects and then of stimuli would also
+    speak of the population, but from the field's four subjects it draws intervals far too
+    narrow: its spread lacks the factor sqrt(K / (K - 1)) and the tails of t. Pooling the stimuli
+    of all subjects as if they were independent is narrower still. What all subjects share, the
+    test stimuli, is taken as given: use
+    :func:`~vox2pix.evaluation.intervals.bootstrap_interval` on the scores averaged over subjects
+    for the uncertainty about other stimuli in these subjects.
+
+    For a difference between two runs, give each subject's paired differences.
+
+    Parameters
+    ----------
+    scores : mapping of str to array_like of float, shape (n_stimuli,)
+        A score a stimulus for each subject; numbers of stimuli may differ.
+    level : float
+        Coverage aimed at, in (0, 1).
+
+    Returns
+    -------
+    Pooled
+
+    Raises
+    ------
+    ValueError
+        For fewer than two subjects, scores that are not finite, or a level outside (0, 1).
+    """
+    from scipy.stats import t
+
+    if len(scores) < 2:
+        raise ValueError(f"A population needs at least two subjects, not {len(scores)}.")
+    if not 0 < level < 1:
+        raise ValueError(f"The level of an interval lies between 0 and 1, not at {level}.")
+    means = {
+        subject: float(np.asarray(given, np.float64).mean()) for subject, given in scores.items()
+    }
+    values = np.array(list(means.values()))
+    if not np.isfinite(values).all():
+        raise ValueError("Scores must be finite; some are NaN or infinite.")
+    half = t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    mean = float(values.mean())
+    return Pooled(mean, mean - float(half), mean + float(half), means)

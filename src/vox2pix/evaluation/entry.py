@@ -1,0 +1,99 @@
+"""From two paths and a protocol's name to numbers."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vox2pix.errors import UserError
+from vox2pix.evaluation.inputs import open_pictures
+from vox2pix.evaluation.networks import Encoder, encoder_hashes, network
+from vox2pix.evaluation.protocols import Metric
+from vox2pix.evaluation.protocols import protocol as find_protocol
+from vox2pix.evaluation.scoring import Evaluation, Progress, score_collections
+
+
+def evaluate_pictures(
+    truth: str | Path,
+    reconstructions: str | Path,
+    *,
+    samples: str | None = None,
+    protocol: str = "default",
+    networks: Sequence[str] = (),
+    weights: str | Path | None = None,
+    download: bool = False,
+    device: str = "auto",
+    seed: int = 0,
+    progress: Progress = lambda step, done, total: None,
+) -> tuple[Evaluation, dict[str, Any]]:
+    """Score one collection of pictures against another by a named protocol.
+
+    Parameters
+    ----------
+    truth, reconstructions : str or Path
+        As :func:`~vox2pix.evaluation.inputs.open_pictures` takes them.
+    samples : str, optional
+        Pattern of the reconstructions' files, such as ``{id}_{sample}.png``.
+    protocol : str
+        A name in :data:`~vox2pix.evaluation.protocols.PROTOCOLS`.
+    networks : sequence of str
+        Networks to identify by beside the protocol's own metrics, as
+        :func:`~vox2pix.evaluation.networks.network` takes them.
+    weights : str or Path, optional
+        A folder of weights, by the names in :data:`~vox2pix.evaluation.weights.WEIGHTS`.
+    download : bool
+        Fetch weights that are not on this machine.
+    device : str
+        Where networks run.
+    seed : int
+        Of the resamples and the mismatched pairs.
+    progress : callable
+        Told the step, how much of it is done, and of how much.
+
+    Returns
+    -------
+    Evaluation
+        What was found.
+    dict
+        What it was found from: paths, settings, SHA-256 of the weights.
+
+    Raises
+    ------
+    UserError
+        For pictures that cannot be read or paired, an unknown name, damaged weights, or where
+        no metric can be computed.
+    """
+    wanted = find_protocol(protocol)
+    extra = tuple(Metric(name, "two-way", name) for name in dict.fromkeys(networks))
+    wanted = replace(wanted, metrics=(*wanted.metrics, *extra))
+    place = Path(weights) if weights is not None else None
+    if place is not None and not place.is_dir():
+        raise UserError(f"{place} is no folder; name the one that holds the weights")
+    used: dict[str, dict[str, str]] = {}
+
+    def load(metric: Metric) -> Encoder:
+        """Return a metric's network, and keep the hashes of its weights."""
+        name = str(metric.network)
+        encoder = network(
+            name, weights=place, download=download, resizing=metric.resizing, device=device
+        )
+        used[name] = encoder_hashes(name, place, download)
+        return encoder
+
+    found = score_collections(
+        open_pictures(truth),
+        open_pictures(reconstructions, samples),
+        wanted,
+        load,
+        seed=seed,
+        progress=progress,
+    )
+    told = {
+        "truth": str(truth),
+        "reconstructions": str(reconstructions),
+        "samples": samples,
+        "seed": seed,
+        "device": device,
+        "weights": used,
+    }
+    return found, told

@@ -1,0 +1,327 @@
+"""Networks that look at pictures, each behind one call: pictures to features."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vox2pix.compute import resolve_device
+from vox2pix.errors import UserError
+from vox2pix.evaluation import torchvision_models, transformers_models
+from vox2pix.evaluation.pictures import Pictures, Resizing, check_pictures
+from vox2pix.evaluation.weights import find_file, published
+from vox2pix.store import file_hash
+
+Encoder = Callable[[ArrayLike], NDArray[np.float32]]
+"""Pictures, float in [0, 1], shape (n, height, width, 3), to features, shape (n, d)."""
+
+PIXELS = "pixels"
+EDGES = "edges"
+
+_NAME = re.compile(r"(?P<model>.+?)(?::(?P<layer>[\w.]+))?(?:@(?P<size>[1-9]\d*))?")
+
+
+@dataclass(frozen=True)
+class NetworkName:
+    """A network, the layer that is read and the size that pictures are brought to.
+
+    Attributes
+    ----------
+    model : str or Path
+        Which network; a path is a folder.
+    layer : str or None
+        A module of it or one of its outputs, such as ``hidden_states.6``; its last if None.
+    size : int or None
+        Height and width in pixels; the network's own if None.
+    """
+
+    model: str | Path
+    layer: str | None = None
+    size: int | None = None
+
+
+def parse_name(name: str | Path) -> NetworkName:
+    """Split ``MODEL:LAYER@SIZE``; layer and size may be left out.
+
+    Parameters
+    ----------
+    name : str or Path
+        A path, and the name of an existing folder, is a model as it stands.
+
+    Raises
+    ------
+    UserError
+        For an empty name.
+    """
+    if isinstance(name, Path) or Path(name).expanduser().is_dir():
+        return NetworkName(Path(name))
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise UserError("a network's name is empty; give one such as 'alexnet:features.4@224'")
+    size = match["size"]
+    return NetworkName(match["model"], match["layer"], int(size) if size else None)
+
+
+class Network:
+    """One layer of one network: pictures in, features out.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        In evaluation mode.
+    layer : str
+        The name of a module, whose output is read, or of an output of a transformers model, with
+        its number where it is one of many: ``image_embeds``, ``hidden_states.6``.
+    size : int
+        Height and width that pictures are brought to, in pixels.
+    mean, std : array_like of float, shape (3,)
+        A picture goes in as (picture - mean) / std.
+    resizing : Resizing
+        How pictures are brought to ``size``.
+    device : str
+        Where it runs, in float32, as :func:`vox2pix.compute.resolve_device` takes it.
+    batch_size : int
+        Pictures a pass. Features differ between batch sizes by rounding only (about 1e-6).
+
+    Raises
+    ------
+    UserError
+        If the network has no such layer, or does not take pictures of that size.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        layer: str,
+        size: int,
+        mean: ArrayLike,
+        std: ArrayLike,
+        resizing: Resizing,
+        device: str = "auto",
+        batch_size: int = 64,
+    ) -> None:
+        self._device = resolve_device(device)
+        self._model = model.to(self._device)
+        self._read = _reader(self._model, layer)
+        self.size, self.resizing, self.batch_size = size, resizing, batch_size
+        self.mean, self.std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+        try:
+            self._features(np.zeros((1, size, size, 3), np.float32))
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            told = transformers_models.first_line(error)
+            raise UserError(
+                f"{type(model).__name__} gives no features of layer {layer!r} at {size} pixels "
+                f"({told}); check the layer and the size"
+            ) from error
+
+    def __call__(self, pictures: ArrayLike) -> NDArray[np.float32]:
+        """Return the features of pictures, flat.
+
+        Parameters
+        ----------
+        pictures : array_like of float, shape (n, height, width, 3)
+            RGB in [0, 1].
+
+        Returns
+        -------
+        ndarray of float32, shape (n, d)
+        """
+        array = check_pictures(pictures)
+        starts = range(0, len(array), self.batch_size)
+        return np.concatenate([self._features(array[i : i + self.batch_size]) for i in starts])
+
+    def _features(self, pictures: Pictures) -> NDArray[np.float32]:
+        """Return the features of one batch."""
+        import torch
+
+        scaled = (self.resizing(pictures, self.size) - self.mean) / self.std
+        pixels = torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
+        with torch.inference_mode():
+            seen = self._read(pixels.to(self._device))
+            return seen.reshape(len(pictures), -1).float().cpu().numpy()
+
+
+def network(
+    name: str | Path,
+    *,
+    weights: Path | None = None,
+    download: bool = False,
+    resizing: Resizing | None = None,
+    device: str = "auto",
+    batch_size: int = 64,
+) -> Encoder:
+    """Return a network by its name, ``MODEL:LAYER@SIZE``.
+
+    Parameters
+    ----------
+    name : str or Path
+        A network of the published protocols: ``alexnet``, ``inception_v3``,
+        ``efficientnet_b1_v1``, ``efficientnet_b1_v2``, ``swav_resnet50`` (torchvision's
+        architectures; layer and size must be given, pictures are scaled by ImageNet's mean and
+        standard deviation) or ``clip-vit-large-patch14``.
+        ``phantom``: the contrastive encoders that ship with the package and know the phantom's
+        scenes only.
+        A folder or a Hugging Face name: any vision model of transformers, at its own size and
+        with the mean and standard deviation of its ``preprocessor_config.json``.
+        ``pixels``: the picture itself, ``edges``: the length of the luma's Sobel gradient at
+        each pixel; these need no network.
+    weights : Path, optional
+        A folder of weights; see :data:`~vox2pix.evaluation.weights.WEIGHTS`.
+    download : bool
+        Fetch weights that are not on this machine.
+    resizing : Resizing, optional
+        How pictures are brought to the size. If None: bicubic for transformers models, bilinear
+        for the others, both with antialiasing.
+    device : str
+        Where the network runs, as :func:`vox2pix.compute.resolve_device` takes it.
+    batch_size : int
+        Pictures a pass. Features differ between batch sizes by rounding only (about 1e-6).
+
+    Returns
+    -------
+    callable
+        Pictures (n, height, width, 3), RGB in [0, 1], of any size, to float32 features (n, d).
+
+    Raises
+    ------
+    NetworkUnavailableError
+        If torchvision or the weights are not here.
+    UserError
+        For an unknown name, layer or size, or weights that are damaged.
+    """
+    if batch_size < 1:
+        raise ValueError(f"A batch holds at least one picture, not {batch_size}.")
+    asked = parse_name(name)
+    model_name = str(asked.model)
+    if model_name in _PLAIN:
+        return _plain(_PLAIN[model_name], asked.size, resizing or Resizing())
+    if model_name in torchvision_models.NAMES:
+        if asked.layer is None or asked.size is None:
+            raise UserError(
+                f"the network {str(name)!r} lacks its layer or its size; name both, such as "
+                f"'{model_name}:avgpool@224'"
+            )
+        model: Any = torchvision_models.build(model_name)  # says first if torchvision is absent
+        model = torchvision_models.load(model_name, _files(asked, weights, download)[0])
+        layer, size = asked.layer, asked.size
+        scale: tuple[Any, Any] = (
+            torchvision_models.IMAGENET_MEAN,
+            torchvision_models.IMAGENET_STD,
+        )
+        resizing = resizing or Resizing()
+    else:
+        folder = transformers_models.find_folder(asked.model, weights, download)
+        model = transformers_models.load(folder)
+        projects = hasattr(model, "visual_projection")
+        layer = asked.layer or ("image_embeds" if projects else "pooler_output")
+        size = asked.size or _own_size(model, folder)
+        scale = transformers_models.normalisation(folder)
+        resizing = resizing or Resizing("bicubic")
+    return Network(model, layer, size, *scale, resizing, device, batch_size)
+
+
+def image_encoder(name: str | Path, device: str = "auto", batch_size: int = 64) -> Encoder:
+    """Return the encoder that an experiment file names.
+
+    :func:`network`, fetching what is not on this machine: the name was given to that end.
+
+    Parameters
+    ----------
+    name, device, batch_size
+        As for :func:`network`.
+    """
+    return network(name, download=True, device=device, batch_size=batch_size)
+
+
+def encoder_hashes(
+    name: str | Path, weights: Path | None = None, download: bool = True
+) -> dict[str, str]:
+    """Return the SHA-256 of the files that a network is read from, by their names.
+
+    Parameters
+    ----------
+    name, weights, download
+        As for :func:`network`; nothing is loaded.
+    """
+    asked = parse_name(name)
+    if asked.model in _PLAIN:
+        return {}
+    return {path.name: file_hash(path) for path in _files(asked, weights, download)}
+
+
+def _files(asked: NetworkName, weights: Path | None, download: bool) -> list[Path]:
+    """Return the files that a network is read from."""
+    row = published(str(asked.model))
+    if row and row.network in torchvision_models.NAMES:
+        return [find_file(row, weights, download)]
+    folder = transformers_models.find_folder(asked.model, weights, download)
+    return [p for p in sorted(folder.iterdir()) if p.suffix in (".json", ".safetensors")]
+
+
+def _own_size(model: Any, folder: Path) -> int:
+    """Return the size that a transformers model was made for."""
+    size = getattr(model.config, "image_size", None)
+    if not isinstance(size, int):
+        raise UserError(
+            f"the model in {folder} names no picture size; name one, such as '{folder.name}@224'"
+        )
+    return size
+
+
+def _reader(model: Any, layer: str) -> Callable[[Any], Any]:
+    """Return a function from a model's input to the values of a layer."""
+    modules = dict(model.named_modules())
+    if layer in modules:
+        return lambda pixels: _module_output(model, modules[layer], pixels)
+    name, _, number = layer.partition(".")
+
+    def output(pixels: Any) -> Any:
+        told = getattr(model(pixels, output_hidden_states=True), name)
+        return told[int(number)] if number else told
+
+    return output
+
+
+def _module_output(model: Any, module: Any, pixels: Any) -> Any:
+    """Return what a module puts out while the model looks at pictures."""
+    seen: list[Any] = []
+
+    def keep(_: Any, __: Any, output: Any) -> None:
+        tensor = output[0] if isinstance(output, tuple) else output
+        seen.append(tensor.clone())  # the next module may write over it
+
+    handle = module.register_forward_hook(keep)
+    try:
+        model(pixels)
+    finally:
+        handle.remove()
+    return seen[-1]
+
+
+def _plain(
+    features: Callable[[Pictures], NDArray[np.float32]], size: int | None, resizing: Resizing
+) -> Encoder:
+    """Return an encoder that needs no network."""
+
+    def encode(pictures: ArrayLike) -> NDArray[np.float32]:
+        array = check_pictures(pictures)
+        if size is not None:
+            array = resizing(array, size)
+        return features(array).reshape(len(array), -1)
+
+    return encode
+
+
+def _edges(pictures: Pictures) -> NDArray[np.float32]:
+    """Return the length of the luma's gradient at each pixel."""
+    from skimage.color import rgb2gray
+    from skimage.filters import sobel
+
+    return np.stack([sobel(rgb2gray(picture)) for picture in pictures]).astype(np.float32)
+
+
+_PLAIN: dict[str, Callable[[Pictures], NDArray[np.float32]]] = {PIXELS: lambda p: p, EDGES: _edges}

@@ -1,0 +1,172 @@
+"""An evaluation as people read it: rows of words, and the files that are kept of it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vox2pix.evaluation.protocols import COLUMNS, PUBLISHED, Metric
+from vox2pix.evaluation.records import MetricRecord
+from vox2pix.evaluation.scoring import Evaluation
+from vox2pix.store import machine, write_json, write_text
+
+Row = tuple[str, ...]
+
+
+def result_rows(evaluation: Evaluation) -> list[Row]:
+    """Return a row a metric: name, where it is read, value, other direction, chance.
+
+    The value is in the direction that the protocol holds fixed; identification is in per cent.
+    """
+    rows: list[Row] = []
+    for metric in _computed(evaluation):
+        value, other = _both(evaluation, metric)
+        scale = 100 if other else 1
+        rows.append(
+            (
+                metric.name + (" ↓" if metric.lower_is_better else ""),
+                _read_at(metric),
+                _with_interval(value),
+                _with_interval(other) if other else "",
+                _number(value.chance * scale, scale),
+            )
+        )
+    return rows
+
+
+def published_rows(evaluation: Evaluation) -> list[Row]:
+    """Return the published rows with the evaluation's own first, in the order of ``COLUMNS``.
+
+    What the evaluation lacks is a dash. Published identification is in the direction of its
+    protocol.
+    """
+    found = {metric.name: metric for metric in _computed(evaluation)}
+    own = []
+    for name in COLUMNS:
+        value = _both(evaluation, found[name])[0] if name in found else None
+        own.append(_plain(value) if value else "-")
+    rows: list[Row] = [(evaluation.records[0].condition, *own)]
+    for row in PUBLISHED:
+        cells = (_number(value, 100 if value > 2 else 1) for value in row.values)
+        rows.append((row.method, *cells))
+    return rows
+
+
+def latex_table(evaluation: Evaluation, published: bool = False) -> str:
+    """Return a LaTeX table (booktabs) of an evaluation, the published rows below if asked.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        From :func:`~vox2pix.evaluation.scoring.score_collections`.
+    published : bool
+        Add the published rows; then the columns are those of the field's table.
+    """
+    metrics = {metric.name: metric for metric in evaluation.protocol.metrics}
+    if published:
+        names, rows = list(COLUMNS), published_rows(evaluation)
+    else:
+        names = [metric.name for metric in _computed(evaluation)]
+        own = (_plain(_both(evaluation, metrics[name])[0]) for name in names)
+        rows = [(evaluation.records[0].condition, *own)]
+    falling = [name for name in names if name in metrics and metrics[name].lower_is_better]
+    heads = [_escaped(name) + (r" $\downarrow$" if name in falling else "") for name in names]
+    first = evaluation.records[0]
+    lines = [
+        f"% {evaluation.protocol.source}; {first.n_stimuli} stimuli, {first.samples}; "
+        f"identification in per cent, fixing the {evaluation.protocol.direction}",
+        rf"\begin{{tabular}}{{l{'r' * len(names)}}}",
+        r"\toprule",
+        " & ".join(["Method", *heads]) + r" \\",
+        r"\midrule",
+        *(" & ".join(_escaped(cell) for cell in row) + r" \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def save_evaluation(
+    evaluation: Evaluation, folder: Path, told: Mapping[str, Any], published: bool = False
+) -> None:
+    """Write an evaluation into a folder.
+
+    ``metrics.json`` (the records), ``scores.csv`` (a row a stimulus), ``table.tex`` and
+    ``provenance.json`` (the protocol in full, what was left out and why, the machine).
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        From :func:`~vox2pix.evaluation.scoring.score_collections`.
+    folder : Path
+        Made if it is missing.
+    told : mapping
+        What ``provenance.json`` shall hold beside: paths, settings, hashes of weights.
+    published : bool
+        As for :func:`latex_table`.
+    """
+    scores = evaluation.scores.copy()
+    scores.columns = pd.Index(
+        [f"{name[0]}, fix {name[1]}" if name[1] else name[0] for name in scores.columns]
+    )
+    write_text(folder / "scores.csv", scores.to_csv(lineterminator="\n"))
+    write_text(folder / "table.tex", latex_table(evaluation, published))
+    write_json(
+        folder / "provenance.json",
+        {
+            **told,
+            "protocol": asdict(evaluation.protocol),
+            "not_computed": evaluation.skipped,
+            "notes": evaluation.notes,
+            **machine(),
+        },
+    )
+    write_json(folder / "metrics.json", [record.model_dump() for record in evaluation.records])
+
+
+def _computed(evaluation: Evaluation) -> list[Metric]:
+    """Return the metrics that there are numbers of."""
+    return [m for m in evaluation.protocol.metrics if m.name not in evaluation.skipped]
+
+
+def _both(evaluation: Evaluation, metric: Metric) -> tuple[MetricRecord, MetricRecord | None]:
+    """Return the record of a metric, and that of the direction which is not its protocol's."""
+    found = [record for record in evaluation.records if record.metric == metric.name]
+    if len(found) == 1:
+        return found[0], None
+    found.sort(key=lambda record: record.direction != evaluation.protocol.direction)
+    return found[0], found[1]
+
+
+def _read_at(metric: Metric) -> str:
+    """Name the layer and the size that a metric is read at."""
+    if metric.network is None:
+        return f"{metric.size} px" if metric.size else "own size"
+    return metric.network.split(":")[-1].replace("@", " @")
+
+
+def _with_interval(record: MetricRecord) -> str:
+    scale = 100 if record.direction else 1
+    low, high = (_number(x * scale, scale) for x in (record.ci_low, record.ci_high))
+    return f"{_plain(record)} [{low}, {high}]"
+
+
+def _plain(record: MetricRecord) -> str:
+    scale = 100 if record.direction else 1
+    return _number(record.value * scale, scale)
+
+
+def _number(value: float, scale: int) -> str:
+    """Write a number as the field's tables have it: 94.4 per cent, or .273."""
+    if scale == 100:
+        return f"{value:.1f}"
+    return f"{value:.3f}".replace("0.", ".", 1)
+
+
+def _escaped(text: str) -> str:
+    """Return a text as LaTeX prints it."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {char: f"\\{char}" for char in "&%$#_{}"}
+    return "".join(special.get(char, char) for char in text)

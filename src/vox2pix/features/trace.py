@@ -1,0 +1,352 @@
+"""Latents on the way from noise to picture: z_c, and what the U-Net's modules give."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.random_projection import SparseRandomProjection
+
+from vox2pix.config import digest
+from vox2pix.diffusion import LatentDiffusion
+from vox2pix.diffusion.probe import Probe
+from vox2pix.diffusion.schedule import Schedule
+from vox2pix.errors import UserError
+from vox2pix.features.projection import Distortion, measure_distortion, random_projection
+from vox2pix.seeds import seed_for
+from vox2pix.store import ShardedArray, checksum, read_json, write_json
+
+FloatArray = NDArray[np.float32]
+Projections = Mapping[str, Callable[[], SparseRandomProjection]]
+MAX_FEATURES = 16_384
+# 120 pairs show a projection's distortion; more rows, each whole in memory, would show no more.
+_N_MEASURED = 16
+
+
+@dataclass(frozen=True)
+class Latent:
+    """One feature space of the diffusion model.
+
+    Attributes
+    ----------
+    layer : str
+        ``"z"``, ``"c"``, ``"z_c"`` (the latent after denoising with both), or the dotted name of
+        a module of the U-Net.
+    strength : float, optional
+        Of the noise that z was brought to; none for z and c.
+    step : int, optional
+        After which step of the denoising (for a module: in which), counted from 0 among the
+        steps that are run; z_c without one is that at the end.
+    """
+
+    layer: str
+    strength: float | None = None
+    step: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Such as ``z``, ``z_c@0.8`` or ``mid_block@0.8:step12``."""
+        strength = "" if self.strength is None else f"@{self.strength:g}"
+        return f"{self.layer}{strength}" + ("" if self.step is None else f":step{self.step}")
+
+
+@dataclass(frozen=True)
+class TracePlan:
+    """Which latents to take, on which ways.
+
+    Attributes
+    ----------
+    strengths : tuple of float
+        Each in (0, 1]; z_c at the end is taken at each, and at `strength` where steps are.
+    strength : float
+        At which z_c and modules are taken step by step.
+    latent_steps : tuple of int
+        Steps after which z_c is taken, counted from 0 among the ``int(steps * strength)`` run.
+    modules : tuple of str
+        Dotted names of modules of the U-Net.
+    module_steps : tuple of int
+        Steps in which the modules are taken.
+    steps : int
+        Length of the whole schedule.
+    guidance : float
+        Scale of classifier-free guidance.
+    schedule : {"diffusers", "takagi2023"}
+        As for :meth:`vox2pix.diffusion.LatentDiffusion.denoise`.
+    """
+
+    strengths: tuple[float, ...] = (0.8,)
+    strength: float = 0.8
+    latent_steps: tuple[int, ...] = ()
+    modules: tuple[str, ...] = ()
+    module_steps: tuple[int, ...] = ()
+    steps: int = 50
+    guidance: float = 5.0
+    schedule: Schedule = "diffusers"
+
+    @property
+    def passes(self) -> dict[float, tuple[Latent, ...]]:
+        """The latents of each denoising pass, by its strength, in their order."""
+        within = [Latent("z_c", self.strength, step) for step in self.latent_steps]
+        for module in self.modules:
+            within += [Latent(module, self.strength, step) for step in self.module_steps]
+        strengths = dict.fromkeys((*self.strengths, *([self.strength] if within else [])))
+        return {
+            strength: (Latent("z_c", strength), *(within if strength == self.strength else ()))
+            for strength in strengths
+        }
+
+    @property
+    def latents(self) -> tuple[Latent, ...]:
+        """All latents that a trace writes."""
+        return tuple(latent for latents in self.passes.values() for latent in latents)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What :func:`trace` wrote.
+
+    Attributes
+    ----------
+    arrays : dict of str to ShardedArray
+        By :attr:`Latent.name`; each (n_stimuli, n_features), float32, a row flattened in C order.
+    distortions : dict of str to Distortion
+        By name of the modules whose rows are projected: measured on the first 16 stimuli, in the
+        first step in which the module was asked for.
+    """
+
+    arrays: dict[str, ShardedArray]
+    distortions: dict[str, Distortion]
+
+
+def trace(
+    model: LatentDiffusion,
+    z: FloatArray,
+    c: FloatArray,
+    stimulus_ids: Sequence[str],
+    folder: Path,
+    plan: TracePlan,
+    *,
+    seed: int = 0,
+    sample: int = 0,
+    batch_size: int = 8,
+    shard_size: int = 250,
+    max_features: int = MAX_FEATURES,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Trace:
+    """Denoise each stimulus's z given its c, once a strength, and keep latents on the way.
+
+    z is noised to the strength and denoised with c (Takagi & Nishimoto, CVPR 2023); a stimulus's
+    noise is the same at every strength. Activations of more than `max_features` numbers go
+    through a seeded sparse random projection, the same for all rows and steps of a module.
+
+    A pass writes shard by shard and goes on where it was stopped: a shard is done again if any
+    array of its pass lacks it. One shard of all arrays of a pass is held in memory. Arrays lie
+    under a name that follows from the model, z, c, the stimuli, the seed and the schedule, so
+    that other steps, modules or strengths add to what is there. Rows depend on neither batch nor
+    shard size beyond floating-point rounding.
+
+    Parameters
+    ----------
+    model : LatentDiffusion
+        The model that z and c belong to.
+    z : ndarray of float32, shape (n_stimuli, channels, height, width)
+        Scaled latents; may be mapped from a file.
+    c : ndarray of float32, shape (n_stimuli, n_tokens, width)
+        Conditioning; may be mapped from a file.
+    stimulus_ids : sequence of str
+        Of the rows; a stimulus's noise belongs to its id.
+    folder : Path
+        Where traces lie.
+    plan : TracePlan
+        What to take.
+    seed : int
+        The run's seed, of noise and projections.
+    sample : int
+        Number of the noise sample: another one is another trace.
+    batch_size : int
+        Stimuli denoised at once.
+    shard_size : int
+        Rows of a shard where a pass is new.
+    max_features : int
+        Most features of a row of activations.
+    progress : callable
+        Called with the number of stimuli that a pass is done with; over all, ``n_stimuli`` a
+        strength.
+
+    Returns
+    -------
+    Trace
+
+    Raises
+    ------
+    UserError
+        For a module that the model does not have, or a step that is not run.
+    ValueError
+        For rows that do not match, or settings outside their range.
+    """
+    n = len(stimulus_ids)
+    if not len(z) == len(c) == n:
+        raise ValueError(f"z has {len(z)} rows and c has {len(c)}, for {n} stimuli.")
+    _check_steps(model, plan)
+    shapes = model.activation_shapes(plan.modules, z.shape[1:])
+    counts = _n_features(z.shape[1:], shapes, max_features)
+    settings = [model.identity, str(model.dtype), plan.steps, plan.guidance, plan.schedule]
+    rows_are = [list(stimulus_ids), checksum(z), checksum(c), seed, sample, max_features]
+    home = folder / f"trace-{digest([settings, rows_are])}"
+    seeds = np.array([seed_for(seed, "trace", i, sample) for i in stimulus_ids], np.int64)
+    # Modules of one size share a matrix, of hundreds of megabytes; it is drawn when it is needed.
+    matrix = cache(lambda n_features: random_projection(n_features, max_features, seed))
+    sizes = {module: prod(shape) for module, shape in shapes.items()}
+    projections = {m: partial(matrix, size) for m, size in sizes.items() if size > max_features}
+    source = _Source(model, z, c, seeds, batch_size)
+    distortions = _distortions(source, plan, projections, home)
+    arrays: dict[str, ShardedArray] = {}
+    for strength, latents in plan.passes.items():
+        ours: dict[str, ShardedArray] = {}
+        size = shard_size
+        for latent in latents:
+            shape = (n, counts[latent.layer])
+            ours[latent.name] = array = ShardedArray(home / latent.name, shape, np.float32, size)
+            size = array.shard_size  # what lies there already sets the shards of all
+        pending = {name: set(array.pending()) for name, array in ours.items()}
+        for shard in range(array.n_shards):
+            rows = array.rows(shard)
+            absent = [name for name, shards in pending.items() if shard in shards]
+            if absent:
+                values = source.record(rows, plan, strength, projections)
+                for name in absent:
+                    ours[name].write(shard, values[name])
+            progress(rows.stop - rows.start)
+        arrays |= ours
+    return Trace(arrays, distortions)
+
+
+def trace_bytes(
+    plan: TracePlan,
+    n_stimuli: int,
+    latent_shape: Sequence[int],
+    activation_shapes: Mapping[str, Sequence[int]],
+    max_features: int = MAX_FEATURES,
+) -> dict[str, int]:
+    """Return the bytes that a trace's arrays take on disk, before compression.
+
+    Parameters
+    ----------
+    plan : TracePlan
+        What is taken.
+    n_stimuli : int
+        Rows of each array.
+    latent_shape : (channels, height, width)
+        Of z.
+    activation_shapes : mapping of str to shape
+        Of the plan's modules, from :meth:`vox2pix.diffusion.LatentDiffusion.activation_shapes`,
+        or, before the weights are there, :func:`vox2pix.diffusion.probe.activation_shapes` on a
+        U-Net of the model's configuration.
+    max_features : int
+        As for :func:`trace`.
+
+    Returns
+    -------
+    dict of str to int
+        By :attr:`Latent.name`.
+    """
+    counts = _n_features(latent_shape, activation_shapes, max_features)
+    itemsize = np.dtype(np.float32).itemsize
+    return {latent.name: itemsize * n_stimuli * counts[latent.layer] for latent in plan.latents}
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What passes start from: z, c and a seed a stimulus."""
+
+    model: LatentDiffusion
+    z: FloatArray
+    c: FloatArray
+    seeds: NDArray[np.int64]
+    batch_size: int
+
+    def record(
+        self,
+        rows: slice,
+        plan: TracePlan,
+        strength: float,
+        projections: Projections,
+    ) -> dict[str, FloatArray]:
+        """Return the latents of one pass over some stimuli, by name, flat and projected."""
+        parts: defaultdict[str, list[FloatArray]] = defaultdict(list)
+
+        def keep(layer: str, step: int | None, values: FloatArray) -> None:
+            flat = values.reshape(len(values), -1)
+            kept = projections[layer]().transform(flat) if layer in projections else flat
+            parts[Latent(layer, strength, step).name].append(kept)
+
+        def after_step(step: int, timestep: int, latents: FloatArray) -> None:
+            if step in plan.latent_steps:
+                keep("z_c", step, latents)
+
+        def in_step(step: int, timestep: int, activations: dict[str, FloatArray]) -> None:
+            for module, values in activations.items():
+                keep(module, step, values)
+
+        stepwise = strength == plan.strength
+        final = self.model.denoise(
+            self.z[rows],
+            self.c[rows],
+            self.seeds[rows],
+            strength=strength,
+            steps=plan.steps,
+            guidance=plan.guidance,
+            schedule=plan.schedule,
+            batch_size=self.batch_size,
+            callback=after_step if stepwise else None,
+            probe=Probe(plan.modules, plan.module_steps, in_step) if stepwise else None,
+        )
+        keep("z_c", None, final)
+        return {name: np.concatenate(batches) for name, batches in parts.items()}
+
+
+def _distortions(
+    source: _Source,
+    plan: TracePlan,
+    projections: Projections,
+    home: Path,
+) -> dict[str, Distortion]:
+    """Return how projections distort distances; measure and keep what is not known yet."""
+    if not plan.module_steps:
+        return {}
+    places = {module: home / "distortions" / f"{module}.json" for module in projections}
+    absent = tuple(module for module, path in places.items() if not path.exists())
+    if absent:
+        step = plan.module_steps[0]
+        first = replace(plan, latent_steps=(), modules=absent, module_steps=(step,))
+        whole = source.record(slice(_N_MEASURED), first, plan.strength, {})
+        for module in absent:
+            rows = whole[Latent(module, plan.strength, step).name]
+            told = measure_distortion(rows, projections[module]().transform(rows))
+            write_json(places[module], asdict(told))
+    return {module: Distortion(**read_json(path)) for module, path in places.items()}
+
+
+def _n_features(
+    latent_shape: Sequence[int],
+    activation_shapes: Mapping[str, Sequence[int]],
+    max_features: int,
+) -> dict[str, int]:
+    """Return the features kept of each layer; z_c is never projected."""
+    counts = {module: min(prod(shape), max_features) for module, shape in activation_shapes.items()}
+    return {"z_c": prod(latent_shape), **counts}
+
+
+def _check_steps(model: LatentDiffusion, plan: TracePlan) -> None:
+    """Refuse strengths and steps that cannot be run before hours of those that can."""
+    n_run = {s: len(model.plan(s, plan.steps, plan.schedule).timesteps) for s in plan.passes}
+    for step in (*plan.latent_steps, *plan.module_steps):
+        if plan.strength in n_run and not 0 <= step < n_run[plan.strength]:
+            raise UserError(
+                f"step {step} is not run: strength {plan.strength:g} of {plan.steps} steps runs "
+                f"steps 0 to {n_run[plan.strength] - 1}; choose one of these."
+            )

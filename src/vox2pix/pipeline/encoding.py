@@ -1,0 +1,465 @@
+"""What each stage of an encoding analysis does: latents of the diffusion model explain voxels."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+
+from vox2pix.encoding import (
+    EncodingModel,
+    encoding_scores,
+    fdr,
+    gaussian_p,
+    permutation_p,
+    unique_means,
+    unique_variance,
+)
+from vox2pix.encoding.tables import write_table
+from vox2pix.errors import UserError
+from vox2pix.features import Latent, TracePlan, reduced, trace
+from vox2pix.pipeline.latents import c_of, extract_latents, z_of
+from vox2pix.pipeline.preparation import prepare_subject
+from vox2pix.pipeline.run import Run
+from vox2pix.seeds import seed_for
+from vox2pix.store import ShardedArray, load_arrays, save_arrays, write_json
+
+FloatArray = NDArray[np.float32]
+_TEST_PICTURES_A_BLOCK = 10
+
+
+@dataclass(frozen=True)
+class Analyses:
+    """The feature spaces of a run, by the analysis that asks for them.
+
+    Attributes
+    ----------
+    alone : tuple of Latent
+        z, c and z_c, compared with each other.
+    strengths, moments : tuple of Latent
+        z_c that share one model with z: at noise levels, and along the denoising.
+    layers : tuple of Latent
+        Modules of the U-Net, each alone: layer by layer, in each the moments.
+    trace : TracePlan or None
+        What has to be denoised for them; None without captions, or where nothing is.
+    """
+
+    alone: tuple[Latent, ...]
+    strengths: tuple[Latent, ...]
+    moments: tuple[Latent, ...]
+    layers: tuple[Latent, ...]
+    trace: TracePlan | None
+
+    @property
+    def scored(self) -> tuple[Latent, ...]:
+        """The spaces that are modelled alone, each once."""
+        return tuple(dict.fromkeys((*self.alone, *self.layers)))
+
+    @property
+    def denoised(self) -> tuple[Latent, ...]:
+        """The spaces that come from denoising, each once."""
+        every = (*self.alone, *self.strengths, *self.moments, *self.layers)
+        return tuple(dict.fromkeys(s for s in every if s.layer not in ("z", "c")))
+
+
+def analyses(run: Run) -> Analyses:
+    """Work out which feature spaces a run's settings ask for.
+
+    Parameters
+    ----------
+    run : Run
+        The experiment. Without captions there is no c, and nothing can be denoised with it: z
+        alone is left.
+    """
+    wanted = run.config.encode
+    if not run.subject.has_captions:
+        return Analyses((Latent("z"),), (), (), (), None)
+    n_run = len(run.model.plan(wanted.strength, wanted.steps).timesteps)
+    moments = steps_at(wanted.moments, n_run)
+    layer_moments = steps_at(wanted.layer_moments, n_run)
+    modules = default_layers(run.model.module_names) if wanted.layers is None else wanted.layers
+    final = Latent("z_c", wanted.strength)
+    denoises = "z_c" in wanted.latents or bool(wanted.strengths or moments or modules)
+    return Analyses(
+        alone=tuple(final if name == "z_c" else Latent(name) for name in wanted.latents),
+        strengths=tuple(Latent("z_c", strength) for strength in wanted.strengths),
+        moments=tuple(Latent("z_c", wanted.strength, step) for step in moments),
+        layers=tuple(Latent(m, wanted.strength, step) for m in modules for step in layer_moments),
+        trace=TracePlan(
+            strengths=tuple(dict.fromkeys((wanted.strength, *wanted.strengths))),
+            strength=wanted.strength,
+            latent_steps=moments,
+            modules=modules,
+            module_steps=layer_moments,
+            steps=wanted.steps,
+            guidance=wanted.guidance,
+        )
+        if denoises
+        else None,
+    )
+
+
+def default_layers(names: Sequence[str]) -> tuple[str, ...]:
+    """Return five blocks of a U-Net: the first two, the middle one and the last two.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of its modules.
+    """
+    down, up = (
+        sorted(n for n in names if n.startswith(f"{side}_blocks.") and n.count(".") == 1)
+        for side in ("down", "up")
+    )
+    return (*down[:2], "mid_block", *up[-2:])
+
+
+def steps_at(moments: Sequence[float], n_run: int) -> tuple[int, ...]:
+    """Return the steps that end at shares of a denoising.
+
+    Parameters
+    ----------
+    moments : sequence of float
+        Shares of the steps that are run, in (0, 1].
+    n_run : int
+        Steps that are run.
+    """
+    return tuple(dict.fromkeys(max(0, math.ceil(moment * n_run) - 1) for moment in moments))
+
+
+# --- latents -------------------------------------------------------------------------------------
+
+
+def prepare(run: Run) -> Sequence[str]:
+    """Open the subject, and refuse what would fail after hours of denoising."""
+    outputs = prepare_subject(run)
+    if len(run.test_ids) < 3:
+        raise UserError(
+            f"{run.subject.name} has {len(run.test_ids)} test pictures; correlations over them "
+            "need 3 or more."
+        )
+    for roi, voxels in region_masks(run).items():
+        if not voxels.any():
+            raise UserError(
+                f"The region '{roi}' of {run.subject.name} has no voxels; leave it out."
+            )
+    if not run.subject.has_captions:
+        run.reporter.say("No captions: c and all that is denoised with it are left out.")
+    return outputs
+
+
+def extract(run: Run) -> Sequence[str]:
+    """Compute z and c of every stimulus into the shared cache."""
+    extract_latents(run)
+    return ()
+
+
+def denoise(run: Run) -> Sequence[str]:
+    """Denoise every stimulus once a noise level, and keep the latents on the way."""
+    plan = analyses(run).trace
+    if plan is None:
+        return ()
+    ids = _ids(run)
+    run.reporter.begin("Denoising", len(ids) * len(plan.passes), "pictures")
+    traced = _traced(run, run.reporter.advance)
+    told = {module: asdict(d) for module, d in traced.distortions.items()}
+    write_json(encoding_folder(run) / "projections.json", told)
+    return ("encoding/projections.json",)
+
+
+def _traced(run: Run, progress: Any = lambda done: None) -> Any:
+    plan, ids = analyses(run).trace, _ids(run)
+    assert plan is not None
+    return trace(
+        run.model,
+        z_of(run, ids),
+        c_of(run, ids),
+        ids,
+        encoding_folder(run) / "latents",
+        plan,
+        seed=run.config.seed,
+        batch_size=run.config.compute.batch_size,
+        progress=progress,
+    )
+
+
+def reduce(run: Run) -> Sequence[str]:
+    """Bring every feature space to few dimensions, by components of the training pictures."""
+    wanted = analyses(run)
+    ids = _ids(run)
+    shared_with_z = (Latent("z"),) if wanted.strengths or wanted.moments else ()
+    every = dict.fromkeys((*wanted.scored, *wanted.denoised, *shared_with_z))
+    run.reporter.begin("Reducing features", len(every) * len(ids), "rows")
+    spaces = _Spaces(run)
+    told = []
+    for latent in every:
+        scores, reduction = spaces.reduced(latent, run.reporter.advance)
+        share = 1.0 if reduction is None else float(reduction.explained_variance_ratio.sum())
+        told.append(
+            {
+                "latent": latent.name,
+                "n_features": spaces.n_features(latent),
+                "n_components": scores.shape[1],
+                "explained_variance": share,
+            }
+        )
+    write_json(encoding_folder(run) / "spaces.json", told)
+    return ("encoding/spaces.json",)
+
+
+class _Spaces:
+    """The feature spaces of a run over its training and then its test stimuli."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._n_train = len(run.subject.train.stimulus_ids)
+        self._traced = _traced(run).arrays if analyses(run).trace else {}
+
+    def n_features(self, latent: Latent) -> int:
+        """Return the features of a space before it was reduced."""
+        return int(np.prod(self._whole(latent).shape[1:]))
+
+    def reduced(self, latent: Latent, progress: Any = lambda done: None) -> Any:
+        """Return the scores of all stimuli and the reduction, computed where they are not there."""
+        whole = self._whole(latent)
+        train = np.arange(whole.shape[0]) < self._n_train
+        return reduced(
+            whole,
+            train,
+            encoding_folder(self._run) / "spaces",
+            n_components=self._run.config.encode.n_components,
+            seed=self._run.config.seed,
+            progress=progress,
+        )
+
+    def split(self, latent: Latent) -> tuple[FloatArray, FloatArray]:
+        """Return the scores of the training and of the test stimuli."""
+        scores = self.reduced(latent)[0].read()
+        return scores[: self._n_train], scores[self._n_train :]
+
+    def _whole(self, latent: Latent) -> ShardedArray | FloatArray:
+        if latent.layer == "z":
+            return z_of(self._run, _ids(self._run))
+        if latent.layer == "c":
+            return c_of(self._run, _ids(self._run))
+        return self._traced[latent.name]
+
+
+# --- responses -----------------------------------------------------------------------------------
+
+
+class StoredResponses:
+    """Mean responses on disk, read a slice of voxels at a time: what a model is fitted on.
+
+    Parameters
+    ----------
+    array : ShardedArray, shape (n_voxels, n_stimuli)
+        A voxel a row.
+    """
+
+    def __init__(self, array: ShardedArray) -> None:
+        self._array = array
+        self.shape = array.shape[::-1]
+        self._held: tuple[int, FloatArray] | None = None
+
+    def __getitem__(self, key: tuple[slice, slice]) -> FloatArray:
+        """Return responses (n_stimuli, n_voxels of the slice)."""
+        columns = range(*key[1].indices(self.shape[1]))
+        shards = range(
+            columns.start // self._array.shard_size,
+            (columns.stop - 1) // self._array.shard_size + 1,
+        )
+        parts = []
+        for shard in shards:
+            rows = self._array.rows(shard)
+            first, last = max(columns.start, rows.start), min(columns.stop, rows.stop)
+            parts.append(self._shard(shard)[first - rows.start : last - rows.start])
+        return np.concatenate(parts)[:: columns.step].T[key[0]]
+
+    def _shard(self, shard: int) -> FloatArray:
+        """Return a shard; the last one read is held, for slices come in order."""
+        if self._held is None or self._held[0] != shard:
+            self._held = (shard, self._array.read(shard))
+        return self._held[1]
+
+
+def stored_responses(run: Run) -> dict[str, ShardedArray]:
+    """Return the mean responses to ``train`` and ``test`` stimuli, each (n_voxels, n_stimuli)."""
+    shapes = {"train": len(run.subject.train.stimulus_ids), "test": len(run.test_ids)}
+    folder = encoding_folder(run) / f"responses-{run.keys['responses']}"
+    n_voxels, block = len(run.subject.voxels), run.config.compute.voxel_block
+    return {
+        name: ShardedArray(folder / name, (n_voxels, n), np.float32, block)
+        for name, n in shapes.items()
+    }
+
+
+def average(run: Run) -> Sequence[str]:
+    """Average responses over repeats, so many voxels at a time, and turn them voxel by voxel."""
+    stored = stored_responses(run)
+    train, test = stored["train"], stored["test"]
+    pending = sorted({*train.pending(), *test.pending()})
+    run.reporter.begin("Averaging responses", train.shape[0], "voxels")
+    run.reporter.advance(train.shape[0] - sum(_length(train.rows(s)) for s in pending))
+    for shard in pending:
+        rows = train.rows(shard)
+        voxels = np.zeros(train.shape[0], bool)
+        voxels[rows] = True
+        train.write(shard, run.subject.train.mean_betas(voxels).T)
+        test.write(shard, run.subject.test.mean_betas(voxels)[: test.shape[1]].T)
+        run.reporter.advance(_length(rows))
+    return ()
+
+
+def _length(rows: slice) -> int:
+    return int(rows.stop - rows.start)
+
+
+def responses_are_there(run: Run) -> bool:
+    """Tell whether all mean responses are stored."""
+    return not any(array.pending() for array in stored_responses(run).values())
+
+
+# --- models --------------------------------------------------------------------------------------
+
+
+def encode(run: Run) -> Sequence[str]:
+    """Fit a model from each space to every voxel, and score it on the test pictures."""
+    wanted = analyses(run)
+    stored = stored_responses(run)
+    y_train, y_test = StoredResponses(stored["train"]), stored["test"].read().T
+    spaces = _Spaces(run)
+    run.reporter.begin("Encoding voxels", len(wanted.scored), "models")
+    for latent in wanted.scored:
+        path = scores_path(run, latent)
+        if not path.exists():
+            x_train, x_test = spaces.split(latent)
+            model = _model(run)
+            predictions = model.fit_then_predict(
+                x_train, y_train, x_test, run.subject.train.repeats
+            )
+            scores = encoding_scores(y_test, predictions)
+            p = _p(run, scores.r, y_test, predictions)
+            arrays = {"r": scores.r, "r2": scores.r2, "p": p, "q": fdr(p), "alpha": model.alpha_}
+            if latent in wanted.alone:  # these are compared
+                arrays["predictions"] = predictions
+            save_arrays(path, arrays)
+        run.reporter.advance(1)
+    return ()
+
+
+def _model(run: Run) -> EncodingModel:
+    wanted = run.config.encode
+    return EncodingModel(wanted.alphas, selection=wanted.selection)
+
+
+def _p(
+    run: Run, r: NDArray[np.float64], y_test: FloatArray, predictions: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Hold correlations against the null that the experiment names."""
+    wanted = run.config.encode
+    if wanted.null == "gaussian":
+        return gaussian_p(r, len(y_test))
+    return permutation_p(
+        y_test,
+        predictions,
+        _blocks(run),
+        n_permutations=wanted.permutations,
+        seed=seed_for(run.config.seed, "permutation"),
+    )
+
+
+def _blocks(run: Run) -> NDArray[np.intp]:
+    """Group test pictures that are alike in c (or z), which a permutation keeps together."""
+    of = c_of if run.subject.has_captions else z_of
+    rows = of(run, run.test_ids).reshape(len(run.test_ids), -1)
+    n_blocks = max(2, len(rows) // _TEST_PICTURES_A_BLOCK)
+    seed = seed_for(run.config.seed, "blocks") % 2**32
+    return np.asarray(KMeans(n_blocks, n_init=3, random_state=seed).fit_predict(rows), np.intp)
+
+
+def divide(run: Run) -> Sequence[str]:
+    """Divide what z and z_c explain together into unique and shared parts."""
+    wanted = analyses(run)
+    shared_with_z = tuple(dict.fromkeys((*wanted.strengths, *wanted.moments)))
+    run.reporter.begin("Unique variance", len(shared_with_z), "models")
+    if not shared_with_z:
+        return ()
+    stored = stored_responses(run)
+    y_train, y_test = StoredResponses(stored["train"]), stored["test"].read().T
+    spaces = _Spaces(run)
+    z = spaces.split(Latent("z"))
+    for latent in shared_with_z:
+        path = unique_path(run, latent)
+        if not path.exists():
+            parts = unique_variance(
+                {"z": z, "z_c": spaces.split(latent)},
+                y_train,
+                y_test,
+                model=_model(run),
+                sample_weight=run.subject.train.repeats,
+            )
+            means = unique_means(
+                parts,
+                region_masks(run),
+                n_resamples=run.config.encode.resamples,
+                seed=seed_for(run.config.seed, "bootstrap"),
+            )
+            write_table(path.with_suffix(".csv"), means)
+            save_arrays(path, _flat(parts.joint, parts.alone, parts.unique, parts.shared))
+        run.reporter.advance(1)
+    return ()
+
+
+def _flat(
+    joint: NDArray[np.float64],
+    alone: Mapping[str, NDArray[np.float64]],
+    unique: Mapping[str, NDArray[np.float64]],
+    shared: NDArray[np.float64],
+) -> dict[str, NDArray[np.float64]]:
+    named = {f"alone/{name}": values for name, values in alone.items()}
+    named |= {f"unique/{name}": values for name, values in unique.items()}
+    return {"joint": joint, "shared": shared, **named}
+
+
+def scores_path(run: Run, latent: Latent) -> Path:
+    """Return where the scores of a space's model lie."""
+    return encoding_folder(run) / f"scores-{run.keys['encode']}" / f"{slug(latent)}.safetensors"
+
+
+def unique_path(run: Run, latent: Latent) -> Path:
+    """Return where the parts of the variance explained by z and a z_c lie."""
+    return encoding_folder(run) / f"unique-{run.keys['divide']}" / f"{slug(latent)}.safetensors"
+
+
+def region_masks(run: Run) -> dict[str, NDArray[np.bool_]]:
+    """Return the voxels of each region that the experiment names; of all where it names none."""
+    names = [name for name in run.config.encode.rois if name != "all"]
+    return {name: run.subject.voxel_mask(name) for name in names or ["all"]}
+
+
+def slug(latent: Latent) -> str:
+    """Return a latent's name as part of a file name."""
+    return latent.name.replace(":", "-")
+
+
+def scores_are_sound(run: Run) -> bool:
+    """Tell whether every model's scores can be read."""
+    paths = [scores_path(run, latent) for latent in analyses(run).scored]
+    return all(path.exists() and load_arrays(path) for path in paths)
+
+
+# --- what the stages share -----------------------------------------------------------------------
+
+
+def encoding_folder(run: Run) -> Path:
+    """Return where all of a run's encoding analysis lies."""
+    return run.path / "encoding"
+
+
+def _ids(run: Run) -> tuple[str, ...]:
+    return (*run.subject.train.stimulus_ids, *run.test_ids)

@@ -1,0 +1,69 @@
+"""What the report needs beside the run's own files, and the report itself."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vox2pix.evaluation.identification import single_unit_rows
+from vox2pix.pipeline.latents import FloatArray
+from vox2pix.pipeline.pictures import as_bytes
+from vox2pix.pipeline.run import Run
+from vox2pix.pipeline.spaces import feature_spaces
+from vox2pix.report import Nearest, save_gallery, write_report
+
+_LARGEST, _THUMBNAIL = 320, 160  # pixels a side
+_N_NEAREST = 3
+
+
+def keep_gallery(run: Run) -> Sequence[str]:
+    """Keep what the report shows of the test stimuli, so that it needs neither data nor model."""
+    subject = run.subject
+    size = min(run.model.picture_size, _LARGEST)
+    run.reporter.begin("Keeping the gallery", len(run.test_ids), "pictures")
+    save_gallery(
+        run.path / "gallery",
+        run.test_ids,
+        as_bytes(subject.pictures(run.test_ids, size=size)),
+        captions=subject.captions(run.test_ids) if subject.has_captions else None,
+        nearest=_nearest(run),
+    )
+    run.reporter.advance(len(run.test_ids))
+    return ("gallery/gallery.json",)
+
+
+def _nearest(run: Run) -> Nearest:
+    """Find the training pictures that are nearest to each test picture, in c or z."""
+    space = feature_spaces(run)[-1]
+    train_ids = run.subject.train.stimulus_ids
+    r = _correlations(space.targets(run, run.test_ids), space.targets(run, train_ids))
+    nearest = np.argsort(-r, axis=1, kind="stable")[:, :_N_NEAREST]
+    ids = [[train_ids[row] for row in rows] for rows in nearest]
+    used = sorted({stimulus_id for row in ids for stimulus_id in row})
+    size = min(run.model.picture_size, _THUMBNAIL)
+    pictures = dict(zip(used, as_bytes(run.subject.pictures(used, size=size)), strict=True))
+    return Nearest(
+        ids,
+        1 - np.take_along_axis(r, nearest, axis=1),
+        f"1 - Pearson r of {space.name}",
+        np.array([[pictures[stimulus_id] for stimulus_id in row] for row in ids]),
+    )
+
+
+def _correlations(test: FloatArray, training: FloatArray) -> NDArray[np.float32]:
+    """Correlate each row of one with each of the other: (n_test, n_training)."""
+    unit, others = (single_unit_rows(rows.reshape(len(rows), -1)) for rows in (test, training))
+    return np.asarray(unit @ others.T, np.float32)
+
+
+def write_page(run: Run) -> Sequence[str]:
+    """Write ``report.html`` from what the run folder holds."""
+    run.reporter.begin("Writing the report", 1, "page")
+    write_report([run.path])
+    run.reporter.advance(1)
+    return ()
+
+
+def page_is_there(run: Run) -> bool:
+    """Tell whether there is a report; an encoding analysis may have written it again."""
+    return (run.path / "report.html").exists()

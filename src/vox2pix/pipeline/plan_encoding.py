@@ -1,0 +1,190 @@
+"""What an encoding analysis would read, compute and write, told before it starts."""
+
+from math import prod
+from pathlib import Path
+
+from vox2pix.compute import sgemm_rate
+from vox2pix.config import Config
+from vox2pix.diffusion.cost import ModelCost, activation_shapes_of, model_cost
+from vox2pix.features import TracePlan, trace_bytes
+from vox2pix.features.trace import MAX_FEATURES
+from vox2pix.pipeline.encoding import default_layers, steps_at
+from vox2pix.pipeline.plan import (
+    READ_BYTES_A_SECOND,
+    SHARE_OF_SGEMM,
+    Plan,
+    StagePlan,
+    add_up,
+    plan_data,
+    plan_features,
+)
+from vox2pix.pipeline.sizes import Sizes, experiment_sizes
+
+_JOINT_MODELS = 9  # ratios of penalties that a model of two feature spaces tries
+_VOXEL_BLOCK = 2048  # of EncodingModel
+
+
+def plan_encoding(config: Config, path: Path, flops_a_second: float | None = None) -> Plan:
+    """Estimate an encoding analysis as :func:`vox2pix.pipeline.plan` estimates a run.
+
+    Parameters
+    ----------
+    config : Config
+        The experiment.
+    path : Path
+        The run folder; what it may hold already is not counted as done.
+    flops_a_second : float, optional
+        Rate of matrix products; measured on the configured device if absent.
+
+    Raises
+    ------
+    UserError
+        If there are no data to plan for, or the model or a layer is unknown.
+    """
+    cost = model_cost(config.model.name, config.model.revision, config.model.z_picture_size)
+    sizes = experiment_sizes(config, path, {"voxels": config.encode.rois})
+    measured = flops_a_second or sgemm_rate(config.compute.device)
+    rate = SHARE_OF_SGEMM * measured
+    shapes = activation_shapes_of(
+        config.model.name,
+        config.model.revision,
+        lambda names: (
+            default_layers(names) if config.encode.layers is None else config.encode.layers
+        ),
+        cost.z_shape,
+    )
+    widths = _widths(config, cost, sizes, shapes)
+    stages = (
+        plan_data(config, sizes, rate),
+        _plan_averaging(config, sizes),
+        plan_features(config, cost, sizes, rate),
+        _plan_trace(config, cost, sizes, shapes, rate),
+        _plan_reduction(config, sizes, widths, rate),
+        _plan_models(config, sizes, widths, rate),
+        _plan_shares(config, cost, sizes, rate),
+    )
+    n_voxels = sizes.n_voxels["voxels"]
+    facts = (*sizes.facts, f"{n_voxels:,} voxels; {len(widths)} feature spaces")
+    return add_up(facts, stages, measured, config.compute.device)
+
+
+def _widths(
+    config: Config, cost: ModelCost, sizes: Sizes, shapes: dict[str, tuple[int, ...]]
+) -> dict[str, int]:
+    """Return the features of each space that is modelled alone, before it is reduced."""
+    z, c = prod(cost.z_shape), prod(cost.c_shape)
+    if not sizes.has_captions:
+        return {"z": z}
+    widths: dict[str, int] = {name: c if name == "c" else z for name in config.encode.latents}
+    for layer, shape in shapes.items():
+        for moment in config.encode.layer_moments:
+            widths[f"{layer} at {moment:g}"] = min(prod(shape), MAX_FEATURES)
+    return widths
+
+
+def _plan_averaging(config: Config, sizes: Sizes) -> StagePlan:
+    n_voxels, block = sizes.n_voxels["voxels"], config.compute.voxel_block
+    n = sizes.n_train + sizes.n_test
+    read = sizes.beta_bytes * -(-n_voxels // block)
+    return StagePlan(
+        "responses",
+        f"mean responses of {n_voxels:,} voxels",
+        read,
+        4.0 * n_voxels * n,
+        4.0 * min(block, n_voxels) * n * 2 + 2.5e9,
+        read / READ_BYTES_A_SECOND,
+    )
+
+
+def _plan_trace(
+    config: Config,
+    cost: ModelCost,
+    sizes: Sizes,
+    shapes: dict[str, tuple[int, ...]],
+    rate: float,
+) -> StagePlan:
+    wanted, n = config.encode, sizes.n_train + sizes.n_test
+    if not sizes.has_captions:
+        return StagePlan("trace", "no captions, nothing to denoise with", 0, 0, 0, 0)
+    n_run = int(wanted.steps * wanted.strength)
+    plan = TracePlan(
+        strengths=(wanted.strength, *wanted.strengths),
+        strength=wanted.strength,
+        latent_steps=steps_at(wanted.moments, n_run),
+        modules=tuple(shapes),
+        module_steps=steps_at(wanted.layer_moments, n_run),
+        steps=wanted.steps,
+    )
+    written = sum(trace_bytes(plan, n, cost.z_shape, shapes).values())
+    n_steps = sum(int(wanted.steps * strength) for strength in plan.passes)
+    flops = n * n_steps * (1 if wanted.guidance == 1 else 2) * cost.denoise_flops
+    shard = 250 * written / n
+    return StagePlan(
+        "trace",
+        f"{len(plan.passes)} denoisings of {n:,} pictures",
+        0,
+        written,
+        cost.n_parameters * 4.0 + shard + 4.0 * n * prod(cost.c_shape) + 2e9,
+        flops / rate,
+    )
+
+
+def _plan_reduction(config: Config, sizes: Sizes, widths: dict[str, int], rate: float) -> StagePlan:
+    n, k = sizes.n_train, config.encode.n_components
+    flops = memory = written = 0.0
+    for p in widths.values():
+        if p <= k:
+            continue
+        side, kept = min(n, p), min(n - 1, k)
+        flops += 2 * (2.0 * n * p * side + 9.0 * side**3) + 2.0 * (n + sizes.n_test) * p * kept
+        memory = max(memory, 8.0 * (2 * side**2 + 2 * p * 250) + 4.0 * p * kept + 2**30)
+        written += 4.0 * ((n + sizes.n_test) * kept + p * kept)
+    return StagePlan(
+        "reduce", f"spaces of more than {k:,} features", written, written, memory, flops / rate
+    )
+
+
+def _fit_flops(n: int, p: int, n_voxels: int, n_test: int, n_alphas: int) -> float:
+    """Count one model: products in float64 at half the rate, voxels in float32."""
+    side = min(n, p)
+    once = 2 * (2.0 * n * p * side + 9.0 * side**3)
+    return once + n_voxels * (2.0 * n * side + 2.0 * n_alphas * side + 2.0 * n_test * side)
+
+
+def _plan_models(config: Config, sizes: Sizes, widths: dict[str, int], rate: float) -> StagePlan:
+    n, n_test, n_voxels = sizes.n_train, sizes.n_test, sizes.n_voxels["voxels"]
+    kept = [min(p, config.encode.n_components) for p in widths.values()]
+    flops = sum(_fit_flops(n, p, n_voxels, n_test, 15) for p in kept)
+    read = 4.0 * n * n_voxels * len(kept)
+    return StagePlan(
+        "encode",
+        f"{len(kept)} models of every voxel",
+        read,
+        4.0 * n_voxels * (5 * len(kept) + n_test * len(config.encode.latents)),
+        _fit_memory(config, sizes, max(kept)),
+        flops / rate + read / READ_BYTES_A_SECOND,
+    )
+
+
+def _plan_shares(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
+    n, n_test, n_voxels = sizes.n_train, sizes.n_test, sizes.n_voxels["voxels"]
+    n_pairs = (len(config.encode.strengths) + len(config.encode.moments)) * sizes.has_captions
+    p = 2 * min(prod(cost.z_shape), config.encode.n_components)
+    flops = n_pairs * _JOINT_MODELS * _fit_flops(n, p, n_voxels, n_test, 15)
+    read = 4.0 * n * n_voxels * n_pairs * _JOINT_MODELS
+    return StagePlan(
+        "divide",
+        f"unique variance in {n_pairs} pairs",
+        read,
+        8.0 * n_voxels * 6 * n_pairs,
+        _fit_memory(config, sizes, p) + 3 * 4.0 * n_test * n_voxels,
+        flops / rate + read / READ_BYTES_A_SECOND,
+    )
+
+
+def _fit_memory(config: Config, sizes: Sizes, p: int) -> float:
+    """Return the bytes of one model: features, eigenvectors, a block of voxels, predictions."""
+    n, n_test, n_voxels = sizes.n_train, sizes.n_test, sizes.n_voxels["voxels"]
+    shard = 4.0 * min(config.compute.voxel_block, n_voxels) * n
+    block = 8.0 * 3 * min(_VOXEL_BLOCK, n_voxels) * n
+    return 12.0 * n * p + 28.0 * min(n, p) ** 2 + shard + block + 8.0 * n_test * n_voxels + 0.5e9

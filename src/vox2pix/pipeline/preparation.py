@@ -1,0 +1,66 @@
+"""The subject of an experiment: opened, simulated first where that is the source."""
+
+from collections.abc import Callable, Sequence
+
+from vox2pix.phantom import simulate
+from vox2pix.pipeline.reporter import Reporter
+from vox2pix.pipeline.run import Run
+
+
+def prepare_subject(run: Run) -> Sequence[str]:
+    """Simulate the phantom where that is the source; in any case open the subject and count.
+
+    Parameters
+    ----------
+    run : Run
+        The experiment.
+
+    Returns
+    -------
+    sequence of str
+        Files of the run folder that a mark may vouch for.
+
+    Raises
+    ------
+    UserError
+        If data are missing or faulty.
+    """
+    data = run.config.data
+    target = data.root(run.path)
+    if data.source == "phantom" and not target.exists():  # it appears when it is complete
+        phantom = data.phantom
+        simulate(
+            target,
+            subjects=data.subject,
+            sessions=phantom.sessions,
+            seed=phantom.seed,
+            space=data.space,
+            n_early=phantom.n_early,
+            n_ventral=phantom.n_ventral,
+            trials_per_session=phantom.trials_per_session,
+            n_shared=phantom.n_shared,
+            progress=_stepwise(run.reporter),
+        )
+    subject = run.subject
+    n_train, n_test = len(subject.train.stimulus_ids), len(run.test_ids)
+    run.reporter.say(
+        f"{subject.name}: {subject.train.n_trials:,} training trials of {n_train:,} pictures, "
+        f"{n_test:,} test pictures, {len(subject.voxels):,} voxels"
+    )
+    design = target / "nsddata/experiments/nsd/nsd_expdesign.mat"
+    return (str(design.relative_to(run.path)),) if data.source == "phantom" else ()
+
+
+def _stepwise(reporter: Reporter) -> Callable[[str, int, int], None]:
+    """Tell a reporter how far each step is, by (step, done, total)."""
+    current, told = "", 0
+
+    def progress(step: str, done: int, total: int) -> None:
+        nonlocal current, told
+        if step != current:
+            reporter.begin(step.capitalize(), total, "")
+            current, told = step, 0
+        reporter.advance(done - told)
+        told = done
+
+    return progress

@@ -1,0 +1,225 @@
+"""What a run folder holds, read as far as it is there."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vox2pix.config import Config, load_config
+from vox2pix.errors import UserError
+from vox2pix.evaluation.records import MetricRecord
+from vox2pix.report.gallery import Gallery, load_gallery, open_pictures
+from vox2pix.store import ShardedArray, load_arrays, read_json
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Audit(BaseModel):
+    """One doubt and its answer, from ``audit.json``.
+
+    Attributes
+    ----------
+    name : str
+        What is asked.
+    verdict : {"pass", "warn", "fail"} or None
+        The answer; None where the run could not answer it.
+    sentence : str
+        The answer in words.
+    figure, alt : str or None
+        The file of the figure that supports it, relative to the run folder, and what it shows.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    verdict: Literal["pass", "warn", "fail"] | None
+    sentence: str
+    figure: str | None = None
+    alt: str | None = None
+
+
+class EncodingFigure(BaseModel):
+    """One figure of the encoding analysis, from ``encoding/figures.json``.
+
+    Attributes
+    ----------
+    name, title, alt : str
+        Its anchor, its heading, and what it shows.
+    png, svg : str or None
+        Its files, relative to ``encoding/``.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    title: str
+    alt: str
+    png: str | None = None
+    svg: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RunContents:
+    """One run, as far as it got.
+
+    Attributes
+    ----------
+    path : Path
+        The run folder.
+    config : Config
+        The resolved experiment.
+    records : tuple of MetricRecord
+        ``metrics.json``; none before the run is scored.
+    scores : DataFrame
+        ``scores.csv``: a row a picture, condition, metric and direction; maybe none.
+    drawings : mapping of str to ShardedArray
+        Pictures by condition, (n_stimuli, n_samples, height, width, 3) uint8.
+    gallery : Gallery or None
+        Test stimuli, captions, nearest training pictures.
+    decoded_r : mapping of str to ndarray of float, shape (n_features,)
+        Pearson r of each number of z and c over the test pictures.
+    audits : tuple of Audit
+        ``audit.json``.
+    encoding_figures : tuple of EncodingFigure
+        ``encoding/figures.json``.
+    model, provenance : mapping
+        ``model.json`` and ``provenance.json``.
+    """
+
+    path: Path
+    config: Config
+    records: tuple[MetricRecord, ...]
+    scores: pd.DataFrame
+    drawings: Mapping[str, ShardedArray]
+    gallery: Gallery | None
+    decoded_r: Mapping[str, NDArray[np.float64]]
+    audits: tuple[Audit, ...]
+    encoding_figures: tuple[EncodingFigure, ...]
+    model: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+    @cached_property
+    def stimulus_ids(self) -> tuple[str, ...]:
+        """The test stimuli, in the order of the pictures; none where nothing names them."""
+        if self.gallery is not None:
+            return tuple(self.gallery.stimulus_ids)
+        return tuple(self.scores["stimulus_id"].unique())
+
+    @property
+    def subject(self) -> str:
+        """Whose brain."""
+        return self.records[0].subject if self.records else f"subj{self.config.data.subject:02d}"
+
+    @cached_property
+    def judged(self) -> str | None:
+        """The condition by which the run is judged: the fullest that was drawn from the brain."""
+        there = {*self.drawings, *(record.condition for record in self.records)}
+        return next((name for name in ("z+c", "z", "c", "z-decode") if name in there), None)
+
+    def inside(self, name: str) -> Path | None:
+        """Return a file of the run folder by its relative name; None if it is not there.
+
+        A name that leads out of the run folder counts as not there: the page is sent to others.
+        """
+        path = (self.path / name).resolve()
+        within = path.is_relative_to(self.path.resolve())
+        return path if within and path.is_file() else None
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """Read a CSV file of the run folder; None if it is not there or empty."""
+        path = self.inside(name)
+        if path is None:
+            return None
+        try:
+            return pd.read_csv(path)
+        except pd.errors.EmptyDataError:
+            return None
+
+
+def read_run(path: Path) -> RunContents:
+    """Read what a run folder holds.
+
+    Parameters
+    ----------
+    path : Path
+        The run folder, of a run that is finished or not.
+
+    Raises
+    ------
+    UserError
+        If it is no run folder, or a file in it is damaged.
+    """
+    if not (path / "config.toml").exists():
+        raise UserError(
+            f"{path} is no run folder: it has no config.toml; name a folder that "
+            "`vox2pix run` made."
+        )
+    gallery = load_gallery(path / "gallery")
+    scores = _scores(path / "scores.csv")
+    n_stimuli = len(gallery.stimulus_ids) if gallery else scores["stimulus_id"].nunique()
+    return RunContents(
+        path=path,
+        config=load_config(path / "config.toml"),
+        records=_models(path / "metrics.json", MetricRecord),
+        scores=scores,
+        drawings=_drawings(path, n_stimuli),
+        gallery=gallery,
+        decoded_r={
+            name: load_arrays(file)["r"]
+            for name in ("z", "c")
+            if (file := path / "decoded" / f"{name}.safetensors").exists()
+        },
+        audits=_models(path / "audit.json", Audit),
+        encoding_figures=_models(path / "encoding" / "figures.json", EncodingFigure),
+        model=_json(path / "model.json"),
+        provenance=_json(path / "provenance.json"),
+    )
+
+
+def _drawings(path: Path, n_stimuli: int) -> dict[str, ShardedArray]:
+    """Open the pictures of each condition: those that were scored, else the newest.
+
+    Folders of earlier settings may lie beside them; where stimuli are known, pictures of another
+    number of them are of earlier settings too.
+    """
+    mark = path / "stages" / "generate.json"
+    key = read_json(mark)["key"] if mark.exists() else "*"
+    folders = sorted(
+        (path / "pictures").glob(f"*-{key}"), key=lambda folder: folder.stat().st_mtime
+    )
+    found = {folder.name.rpartition("-")[0]: open_pictures(folder) for folder in folders}
+    return {
+        name: pictures
+        for name, pictures in found.items()
+        if pictures is not None and n_stimuli in (0, pictures.shape[0])
+    }
+
+
+def _scores(path: Path) -> pd.DataFrame:
+    """Read the scores of each picture; a table without rows where there are none."""
+    columns = ["stimulus_id", "condition", "metric", "direction", "score"]
+    if not path.exists():
+        return pd.DataFrame({name: pd.Series(dtype=object) for name in columns})
+    text = dict.fromkeys(columns[:-1], str)
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"score": ["", "nan"]})
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    return read_json(path) if path.exists() else {}
+
+
+def _models(path: Path, model: type[Model]) -> tuple[Model, ...]:
+    """Read a JSON list of models; none if the file is not there."""
+    if not path.exists():
+        return ()
+    told: Sequence[Any] = read_json(path)
+    try:
+        return tuple(model.model_validate(each) for each in told)
+    except (ValidationError, TypeError) as error:
+        raise UserError(f"{path} is not as this version writes it ({error}); run again.") from None

@@ -1,0 +1,177 @@
+"""What a report shows of the stimuli: originals, captions and the nearest training pictures.
+
+The run folder must say all by itself, so that the report needs neither the data nor the model:
+
+    gallery/
+      gallery.json          stimulus ids, captions, and of the nearest: ids, distances, how measured
+      originals/            (n_stimuli, height, width, 3) uint8, a ShardedArray
+      nearest/              (n_stimuli, k, height, width, 3) uint8, a ShardedArray; may be missing
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vox2pix.errors import UserError
+from vox2pix.store import ShardedArray, read_json, write_json
+
+_SHARD = 25  # stimuli
+
+
+@dataclass(frozen=True, eq=False)
+class Nearest:
+    """The training pictures that are nearest to each test picture.
+
+    Attributes
+    ----------
+    stimulus_ids : sequence of sequence of str, shape (n_stimuli, k)
+        The nearest first.
+    distances : ndarray of float, shape (n_stimuli, k)
+        From the test picture; no unit but that of ``measure``.
+    measure : str
+        How distance is measured, e.g. ``1 - Pearson r of CLIP image embeddings``.
+    pictures : ndarray of uint8, shape (n_stimuli, k, height, width, 3)
+        Thumbnails; 160 pixels a side are enough.
+    """
+
+    stimulus_ids: Sequence[Sequence[str]]
+    distances: NDArray[np.floating]
+    measure: str
+    pictures: NDArray[np.uint8]
+
+
+class NearestTable(BaseModel):
+    """The nearest training pictures as ``gallery.json`` names them, row by row as the ids."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stimulus_ids: list[list[str]]
+    distances: list[list[float]]
+    measure: str
+
+
+class Gallery(BaseModel):
+    """What ``gallery.json`` holds.
+
+    Attributes
+    ----------
+    stimulus_ids : list of str
+        The test stimuli, in the order of all other rows.
+    captions : list of list of str, or None
+        What each shows, in words; None where the data have no captions.
+    nearest : NearestTable or None
+        The nearest training pictures, if they were sought.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    stimulus_ids: list[str]
+    captions: list[list[str]] | None = None
+    nearest: NearestTable | None = None
+
+
+def save_gallery(
+    folder: Path,
+    stimulus_ids: Sequence[str],
+    originals: NDArray[np.uint8],
+    *,
+    captions: Sequence[Sequence[str]] | None = None,
+    nearest: Nearest | None = None,
+) -> None:
+    """Write what the report shows of the test stimuli; what stood there before is replaced.
+
+    Parameters
+    ----------
+    folder : Path
+        ``RUN/gallery``.
+    stimulus_ids : sequence of str, length n_stimuli
+        The test stimuli.
+    originals : ndarray of uint8, shape (n_stimuli, height, width, 3)
+        As they were seen. The report shows no more than 320 pixels a side.
+    captions : sequence of sequence of str, length n_stimuli, optional
+        What each shows, in words.
+    nearest : Nearest, optional
+        The nearest training pictures.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many rows of one as of the other, or pictures are not 8-bit RGB.
+    """
+    n = len(stimulus_ids)
+    counts = {"originals": len(originals)}
+    counts |= {"captions": len(captions)} if captions is not None else {}
+    if nearest is not None:
+        counts |= {f"nearest {k}": len(getattr(nearest, k)) for k in ("distances", "pictures")}
+        counts |= {"nearest stimulus_ids": len(nearest.stimulus_ids)}
+    for name, count in counts.items():
+        if count != n:
+            raise ValueError(f"There are {n} stimulus ids, but {count} in {name}.")
+    rmtree(folder, ignore_errors=True)
+    _save_pictures(folder / "originals", originals)
+    table = None
+    if nearest is not None:
+        _save_pictures(folder / "nearest", nearest.pictures)
+        table = NearestTable(
+            stimulus_ids=[list(row) for row in nearest.stimulus_ids],
+            distances=np.asarray(nearest.distances, float).tolist(),
+            measure=nearest.measure,
+        )
+    gallery = Gallery(
+        stimulus_ids=list(stimulus_ids),
+        captions=None if captions is None else [list(told) for told in captions],
+        nearest=table,
+    )
+    write_json(folder / "gallery.json", gallery.model_dump())
+
+
+def load_gallery(folder: Path) -> Gallery | None:
+    """Read what :func:`save_gallery` wrote, without its pictures; None if it was not finished.
+
+    Parameters
+    ----------
+    folder : Path
+        ``RUN/gallery``.
+
+    Raises
+    ------
+    UserError
+        If it is damaged.
+    """
+    path = folder / "gallery.json"
+    if not path.exists():
+        return None
+    try:
+        return Gallery.model_validate(read_json(path))
+    except ValidationError as error:
+        raise UserError(f"{path} is damaged ({error}); run again.") from None
+
+
+def open_pictures(folder: Path) -> ShardedArray | None:
+    """Open an array of pictures that is there, to read from; None if there is none.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a :class:`~vox2pix.store.ShardedArray` along its first axis, stimuli.
+    """
+    import zarr
+
+    if not (folder / "values" / "zarr.json").exists():
+        return None
+    array = zarr.open_array(folder / "values", mode="r")
+    return ShardedArray(folder, array.shape, array.dtype, array.chunks[0])
+
+
+def _save_pictures(folder: Path, pictures: NDArray[np.uint8]) -> None:
+    """Write pictures shard by shard."""
+    if pictures.dtype != np.uint8 or pictures.shape[-1] != 3:
+        raise ValueError(f"Pictures are 8-bit RGB, not {pictures.dtype} of {pictures.shape}.")
+    out = ShardedArray(folder, pictures.shape, np.uint8, _SHARD)
+    for shard in range(out.n_shards):
+        out.write(shard, pictures[out.rows(shard)])

@@ -1,0 +1,146 @@
+"""The tables of a report: every metric beside chance, controls, ceiling, and what was published."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vox2pix.evaluation.protocols import COLUMNS, PROTOCOLS, PUBLISHED
+from vox2pix.evaluation.records import MetricRecord
+from vox2pix.report.contents import RunContents
+from vox2pix.report.wording import (
+    CEILINGS,
+    DECODED,
+    RETRIEVAL,
+    Metric,
+    counted,
+    heading,
+    small_print,
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number with its interval, in words; the interval is empty where there is none."""
+
+    value: str
+    interval: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One condition: what it is called, and a cell a metric, None where there is no number."""
+
+    name: str
+    note: str
+    cells: tuple[Cell | None, ...]
+    is_judged: bool = False
+
+
+@dataclass(frozen=True)
+class NumbersTable:
+    """Every metric of a run, a column each; lines are conditions, in named groups."""
+
+    metrics: tuple[Metric, ...]
+    groups: tuple[tuple[str, tuple[Line, ...]], ...]
+
+
+def numbers_table(run: RunContents) -> NumbersTable | None:
+    """Lay the records of a run out; None before the run is scored.
+
+    Parameters
+    ----------
+    run : RunContents
+        The run. Chance is that of the condition by which it is judged.
+    """
+    if not run.records:
+        return None
+    of = {(Metric.of(record), record.condition): record for record in run.records}
+    metrics = tuple(dict.fromkeys(metric for metric, _ in of))
+    there = list(dict.fromkeys(condition for _, condition in of))
+
+    def line(condition: str) -> Line:
+        return Line(
+            heading(condition),
+            small_print(condition),
+            tuple(_cell(metric, of.get((metric, condition))) for metric in metrics),
+            condition == run.judged,
+        )
+
+    judged = [of.get((metric, run.judged or "")) for metric in metrics]
+    chance = Line(
+        "chance",
+        f"{heading(run.judged or '')} as pictures of other stimuli",
+        tuple(
+            Cell(metric.written(record.chance)) if record else None
+            for metric, record in zip(metrics, judged, strict=True)
+        ),
+    )
+    controls = [line(name) for name in there if name not in (*DECODED, *CEILINGS)]
+    groups = {
+        "from the brain": [line(name) for name in DECODED if name in there],
+        "controls": [chance, *controls],
+        "from true features": [line(name) for name in CEILINGS if name in there],
+    }
+    return NumbersTable(metrics, tuple((k, tuple(v)) for k, v in groups.items() if v))
+
+
+def _cell(metric: Metric, record: MetricRecord | None) -> Cell | None:
+    """Write a record as a cell."""
+    if record is None:
+        return None
+    return Cell(metric.written(record.value), metric.interval(record.ci_low, record.ci_high))
+
+
+def published_columns() -> list[str]:
+    """Name the columns of the published table; an arrow marks those where lower is better."""
+    low = {metric.name for metric in PROTOCOLS["mindeye2"].metrics if metric.lower_is_better}
+    return [f"{name} ↓" if name in low else name for name in COLUMNS]
+
+
+def published_rows() -> list[tuple[str, list[str]]]:
+    """Return the published means over NSD subjects 1, 2, 5 and 7, as they were printed."""
+    return [
+        (row.method, [f"{v:.1f} %" if v > 2 else f"{v:.3f}" for v in row.values])
+        for row in PUBLISHED
+    ]
+
+
+def headline(run: RunContents) -> str:
+    """Say in one sentence how well it went: value, interval, chance, control and ceiling.
+
+    Parameters
+    ----------
+    run : RunContents
+        The run.
+    """
+    record = _headline_record(run.records, run.judged)
+    if record is None:
+        return "How well it went is not known yet: the run has not been scored."
+    metric = Metric.of(record)
+    interval = metric.interval(record.ci_low, record.ci_high)
+    value, chance = metric.written(record.value), metric.written(record.chance)
+    if metric.is_share:
+        said = (
+            f"The picture drawn from {heading(record.condition)} is told apart from that of "
+            f"another stimulus in {value} of all pairs"
+        )
+    else:
+        said = f"Pictures drawn from {heading(record.condition)} reach {metric.label} {value}"
+    said += f" (95 % interval {interval}; chance {chance}), "
+    said += f"over {counted(record.n_stimuli, 'test picture')}"
+    others = {
+        other.condition: metric.written(other.value)
+        for other in run.records
+        if Metric.of(other) == metric
+    }
+    beside = [f"with a shuffled brain {others['shuffled']}"] if "shuffled" in others else []
+    if RETRIEVAL in others:
+        beside.append(f"the nearest training picture in its place {others[RETRIEVAL]}")
+    ceilings = [name for name in CEILINGS if name in others]
+    beside += [f"from the true features, the ceiling, {others[name]}" for name in ceilings[:1]]
+    return said + (f"; {', '.join(beside)}." if beside else ".")
+
+
+def _headline_record(records: Sequence[MetricRecord], judged: str | None) -> MetricRecord | None:
+    """Choose what to judge by: identification if there is any, else the first metric."""
+    own = [record for record in records if record.condition == judged]
+    return next((record for record in own if record.direction), own[0] if own else None)

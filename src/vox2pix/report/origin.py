@@ -1,0 +1,196 @@
+"""What a run is and how it was made: in a sentence, in tables, and with whom to credit."""
+
+from collections.abc import Mapping
+from shlex import quote
+from typing import Any
+
+from vox2pix.config import Config
+from vox2pix.report.contents import RunContents
+from vox2pix.report.wording import counted, listed
+
+_SOURCES = {
+    "phantom": "a simulated subject (the phantom)",
+    "nsd": "the Natural Scenes Dataset",
+    "folder": "a folder of one's own",
+}
+_CITED = {
+    "method": (
+        "Takagi & Nishimoto (2023). High-resolution image reconstruction with latent diffusion "
+        "models from human brain activity. CVPR. The method."
+    ),
+    "diffusion": (
+        "Rombach et al. (2022). High-resolution image synthesis with latent diffusion models. "
+        "CVPR. The kind of model that draws."
+    ),
+    "nsd": (
+        "Allen et al. (2022). A massive 7T fMRI dataset to bridge cognitive neuroscience and "
+        "artificial intelligence. Nature Neuroscience 25, 116-126. The data; and the statistics "
+        "that the phantom is calibrated to."
+    ),
+    "doubts": (
+        "Shirakawa et al. (2025). Spurious reconstruction from brain activity. "
+        "Neural Networks. Why the audits are there."
+    ),
+}
+_LICENCES = {
+    "phantom": "Simulated data and the phantom's model come with vox2pix, under its MIT licence.",
+    "nsd": (
+        "NSD is free for those who accept its terms; its pictures and captions are of COCO "
+        "(captions CC BY 4.0; each photograph under its own licence). Pass this page on only as "
+        "these terms allow."
+    ),
+    "folder": "Whether the pictures in this page may be passed on depends on the data's own terms.",
+    "stable-diffusion": (
+        "Stable Diffusion's weights are under the CreativeML Open RAIL-M licence, which restricts "
+        "some uses."
+    ),
+}
+
+
+def what_was_done(run: RunContents) -> str:
+    """Say in one sentence what was done: subject, data, model, protocol.
+
+    Parameters
+    ----------
+    run : RunContents
+        The run.
+    """
+    config = run.config
+    c = f", the content (c) from {listed(list(config.decode.c))}" if _has_c(run) else ""
+    return (
+        f"What {run.subject} saw was drawn from responses of {_SOURCES[config.data.source]}: "
+        f"the layout (z) was decoded from region {listed(list(config.decode.z))}{c}, by linear "
+        f"regression, "
+        f"and the latent diffusion model {config.model.name} drew "
+        f"{counted(config.generate.samples, 'sample')} of each test picture "
+        f"({config.protocol} protocol, strength {config.generate.strength:g}, "
+        f"{config.generate.steps} steps, guidance {config.generate.guidance:g})."
+    )
+
+
+def settings(config: Config) -> dict[str, str]:
+    """Return every setting by its dotted name, e.g. to put runs side by side.
+
+    Parameters
+    ----------
+    config : Config
+        The experiment.
+    """
+    told = dict(_flat(config.model_dump(mode="json"), ""))
+    if config.data.path is not None:  # where data lie on one's machine is nobody's business
+        told["data.path"] = config.data.path.name
+    return told
+
+
+def stages(run: RunContents) -> list[dict[str, str]]:
+    """Describe each stage: its key, and the time and memory that it took where that was noted.
+
+    Parameters
+    ----------
+    run : RunContents
+        The run.
+    """
+    told = []
+    for name, made in run.provenance.items():
+        seconds, memory = made.get("seconds"), made.get("peak_memory_gb")
+        told.append(
+            {
+                "name": name,
+                "key": made.get("key", ""),
+                "time": "not noted" if seconds is None else _duration(float(seconds)),
+                "memory": "not noted" if memory is None else f"{float(memory):.1f} GB",
+            }
+        )
+    return told
+
+
+def hashes(run: RunContents) -> dict[str, str]:
+    """Return the SHA-256 of every file of weights that the run used.
+
+    Parameters
+    ----------
+    run : RunContents
+        The run.
+    """
+    found = {f"{run.config.model.name}/{k}": v for k, v in run.model.get("sha256", {}).items()}
+    encoder = run.provenance.get("evaluate", {}).get("inputs") or {}
+    return found | {f"encoder {run.config.evaluate.encoder}/{k}": v for k, v in encoder.items()}
+
+
+def machine(run: RunContents) -> Mapping[str, Any]:
+    """Return the machine and software of the run's last stage; empty if none was finished.
+
+    Parameters
+    ----------
+    run : RunContents
+        The run.
+    """
+    made = list(run.provenance.values())
+    return made[-1]["machine"] if made else {}
+
+
+def resume(run: RunContents, command: str = "run") -> str:
+    """Return the command that does what is left of a run, from where the run folder lies.
+
+    Parameters
+    ----------
+    run : RunContents
+        The run.
+    command : {"run", "encode"}
+        Which part of the work.
+    """
+    name = quote(run.path.name)
+    return f"vox2pix {command} {name}/config.toml --out {name}"
+
+
+def commands(run: RunContents) -> list[str]:
+    """List the commands that make the run again beside it, from where the run folder lies.
+
+    Parameters
+    ----------
+    run : RunContents
+        The run.
+    """
+    name, again = quote(run.path.name), quote(f"{run.path.name}-again")
+    return [f"vox2pix run {name}/config.toml --out {again}", f"vox2pix report {again}"]
+
+
+def licences(config: Config) -> list[str]:
+    """List what whoever passes the page on must know.
+
+    Parameters
+    ----------
+    config : Config
+        The experiment.
+    """
+    told = [_LICENCES[config.data.source]]
+    return told + (
+        [_LICENCES["stable-diffusion"]] if "stable-diffusion" in config.model.name.lower() else []
+    )
+
+
+def citations() -> list[str]:
+    """List the papers to cite."""
+    return list(_CITED.values())
+
+
+def _has_c(run: RunContents) -> bool:
+    """Tell whether c was decoded; a run that is not there yet is taken at its word."""
+    return "c" in run.decoded_r or not run.decoded_r
+
+
+def _flat(table: Mapping[str, Any], above: str) -> list[tuple[str, str]]:
+    """List the settings of a table and those below it; lists as they are written."""
+    told: list[tuple[str, str]] = []
+    for key, value in table.items():
+        if isinstance(value, dict):
+            told += _flat(value, f"{above}{key}.")
+        elif value is not None:
+            shown = ", ".join(str(v) for v in value) if isinstance(value, list) else str(value)
+            told.append((f"{above}{key}", shown))
+    return told
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

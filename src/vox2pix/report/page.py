@@ -1,0 +1,366 @@
+"""The page: one HTML file that opens from disk and loads nothing from anywhere."""
+
+import gzip
+import re
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from datetime import date
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from vox2pix.errors import UserError
+from vox2pix.report import origin
+from vox2pix.report.assets import Assets
+from vox2pix.report.brain import decoders, encoding_figures, encoding_tables
+from vox2pix.report.comparison import comparison_rows, differing_settings, shared_stimuli
+from vox2pix.report.contents import RunContents, read_run
+from vox2pix.report.figures import decoding_figure, hover_figure, save_figure, scores_figure
+from vox2pix.report.gallery_view import (
+    Column,
+    GalleryView,
+    columns_of,
+    gallery_view,
+    seen_column,
+)
+from vox2pix.report.numbers import headline, numbers_table, published_columns, published_rows
+from vox2pix.report.trust import audits, doubts_in_words
+from vox2pix.report.wording import CEILINGS, DECODED, RETRIEVAL, counted, heading, listed
+from vox2pix.store import write_json, write_text
+
+_IN_PAGE = 300  # test pictures: so many a single file holds
+_SECTIONS = (
+    ("summary", "Summary"),
+    ("gallery", "Gallery"),
+    ("numbers", "Numbers"),
+    ("trust", "Can it be trusted"),
+    ("brain", "Brain"),
+    ("made", "How it was made"),
+)
+_COMPARED = (
+    ("summary", "Summary"),
+    ("gallery", "Gallery"),
+    ("differences", "Differences"),
+    ("settings", "Settings that differ"),
+)
+
+
+def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
+    """Write the page of a run, or of several runs side by side.
+
+    The page is one file for up to 300 test pictures; for more, pictures lie in a folder beside
+    it, named after it. A run that is not finished gets a page that says what is missing. The page
+    of one run comes with its figures as files (``RUN/figures/``) and a
+    ``dataset_description.json`` that makes the run folder a BIDS derivative.
+
+    Parameters
+    ----------
+    runs : sequence of Path
+        Run folders. With more than one, each is compared with the first.
+    out : Path, optional
+        Where the page shall appear: ``RUN/report.html`` for one run, and for several
+        ``compare-RUN1-RUN2.html`` beside the first, if absent.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    UserError
+        If a folder is no run folder, a file in it is damaged, or one is named twice.
+    """
+    if not runs:
+        raise UserError("A report needs a run folder: name one that `vox2pix run` made.")
+    resolved = [run.resolve() for run in runs]
+    if len(set(resolved)) < len(resolved):
+        raise UserError("A run is named twice; name each run to be compared once.")
+    read = [read_run(run) for run in resolved]
+    if len(read) == 1:
+        target = out or resolved[0] / "report.html"
+        html = _report(read[0], target)
+        write_json(resolved[0] / "dataset_description.json", _bids(read[0]))
+    else:
+        names = "-".join(run.name for run in resolved)
+        target = out or resolved[0].parent / f"compare-{names}.html"
+        html = _comparison(read, target)
+    write_text(target, html)
+    return target
+
+
+# --- one run -------------------------------------------------------------------------------------
+
+
+def _report(run: RunContents, target: Path) -> str:
+    """Fill in the page of one run."""
+    assets = _assets(target, len(run.stimulus_ids))
+    columns = columns_of(run)
+    view = None
+    if columns and run.stimulus_ids:
+        view = gallery_view(
+            run.stimulus_ids,
+            columns,
+            run.scores,
+            assets,
+            judged=run.judged or "seen",
+            captions_of=run,
+            protocol=run.config.protocol,
+        )
+    return _render(
+        "report.html.j2",
+        assets,
+        _SECTIONS,
+        f"{run.config.name}: what {run.subject} saw, read from the brain",
+        done=origin.what_was_done(run),
+        well=headline(run),
+        remedy=f"`{origin.resume(run)}` goes on with the run.",
+        encode=origin.resume(run, "encode"),
+        view=view,
+        gallery_note=_gallery_note(assets),
+        gallery_missing=_gallery_missing(run, view),
+        numbers=numbers_table(run),
+        n_test=counted(max((r.n_stimuli for r in run.records), default=0), "test picture"),
+        no_retrieval=_retrieval_missing(run),
+        published=published_rows(),
+        published_columns=published_columns(),
+        published_note=_published_note(run),
+        doubts=doubts_in_words(run.audits),
+        audits=audits(run, assets),
+        encoding=encoding_figures(run, assets),
+        encoding_tables=encoding_tables(run),
+        decoders=decoders(run),
+        stages=origin.stages(run),
+        machine=origin.machine(run),
+        revision=origin.machine(run).get("git_revision"),
+        settings=origin.settings(run.config),
+        hashes=origin.hashes(run),
+        commands=origin.commands(run),
+        licences=origin.licences(run.config),
+        citations=origin.citations(),
+        **_figures(run, view),
+    )
+
+
+def _figures(run: RunContents, view: GalleryView | None) -> dict[str, Any]:
+    """Draw and save the report's own figures."""
+    drawn: dict[str, Any] = {"scores_svg": "", "decoding_svg": "", "hover": "", "plotly": ""}
+    folder = run.path / "figures"
+    if view is not None and view.metrics:
+        scores = view.data["scores"]
+        title = "Scores of every test picture under each condition; their means are in the table"
+        figure = scores_figure(view.metrics, scores)
+        drawn["scores_svg"] = Markup(save_figure(figure, folder / "scores", title))
+        names = [
+            f"{each['id']} {each['captions'][0] if each['captions'] else ''}".strip()
+            for each in view.data["pictures"]
+        ]
+        drawn["hover"] = hover_figure(view.metrics, scores, names, view.data["metric"])
+        drawn["plotly"] = _plotly()
+    if run.decoded_r:
+        decode = run.config.decode
+        rois = {"z": decode.z, "c": decode.c}
+        titles = {name: f"{name} from {listed(list(rois[name]))}" for name in run.decoded_r}
+        figure = decoding_figure(run.decoded_r, titles)
+        title = "Histograms of Pearson r, " + listed(list(titles.values()))
+        drawn["decoding_svg"] = Markup(save_figure(figure, folder / "decoding", title))
+    return drawn
+
+
+def _gallery_note(assets: Assets) -> str:
+    return (
+        f"Pictures in this page are at most {assets.side} pixels a side, JPEG at quality 92 "
+        "(PNG up to 24 pixels); the exact ones lie in the run folder, under pictures/."
+    )
+
+
+def _gallery_missing(run: RunContents, view: GalleryView | None) -> list[str]:
+    """Say what the gallery lacks, and what makes it."""
+    again = origin.resume(run)
+    told = []
+    if run.gallery is None:
+        told.append(
+            "What was seen, captions and nearest training pictures are not in the run folder "
+            f"(gallery/); `{again}` writes them."
+        )
+    else:
+        if run.gallery.captions is None:
+            told.append("The data have no captions, so that there is no c, and none is shown.")
+        if run.gallery.nearest is None:
+            told.append(f"The nearest training pictures were not sought; `{again}` seeks them.")
+    if not run.drawings:
+        told.append(f"No picture has been drawn yet; `{again}` goes on with the run.")
+    elif view is not None and view.is_incomplete:
+        told.append(f"Some pictures are not drawn yet; `{again}` goes on with the run.")
+    elif view is None:
+        told.append(f"Pictures are drawn, but nothing names them yet; `{again}` scores them.")
+    return told
+
+
+def _retrieval_missing(run: RunContents) -> str:
+    told = {record.condition for record in run.records}
+    if RETRIEVAL in told:
+        return "Retrieval shows the training picture nearest to what was decoded, drawing nothing."
+    return "The retrieval baseline (showing the nearest training picture) was not scored."
+
+
+def _published_note(run: RunContents) -> str:
+    """Say how far published numbers may be read beside the run's."""
+    nsd = (
+        "Means over NSD subjects 1, 2, 5 and 7, collected by Scotti et al. (2024), the last row by "
+        "Brain-IT (2025); ↓ lower is better."
+    )
+    if run.config.data.source != "nsd":
+        return f"Other data, not comparable: this run is not of NSD. {nsd}"
+    return f"{nsd} Comparable only with the same test pictures, networks and picture sizes."
+
+
+def _bids(run: RunContents) -> Mapping[str, Any]:
+    """Describe the run folder as a BIDS derivative."""
+    return {
+        "Name": f"vox2pix reconstructions: {run.config.name}",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": [
+            {
+                "Name": "vox2pix",
+                "Version": version("vox2pix"),
+                "Description": origin.what_was_done(run),
+            }
+        ],
+        "HowToAcknowledge": "Please cite the papers in ReferencesAndLinks.",
+        "ReferencesAndLinks": origin.citations(),
+    }
+
+
+# --- several runs --------------------------------------------------------------------------------
+
+
+def _comparison(runs: Sequence[RunContents], target: Path) -> str:
+    """Fill in the page of several runs."""
+    shared = shared_stimuli(runs)
+    names = _distinct_names(runs)
+    assets = _assets(target, len(shared))
+    columns, scores = _side_by_side(runs, names, shared)
+    judged = next((column.key for column in columns if column.in_row and column.key != "seen"), "")
+    view = None
+    if shared and judged:
+        view = gallery_view(
+            shared,
+            columns,
+            scores,
+            assets,
+            judged=judged,
+            captions_of=next((run for run in runs if run.gallery), runs[0]),
+            protocol="",
+        )
+    told = [
+        {"name": name, "done": origin.what_was_done(run), "well": headline(run)}
+        for name, run in zip(names, runs, strict=True)
+    ]
+    n_all = listed([f"{len(run.stimulus_ids):,}" for run in runs])
+    folders = " ".join(run.path.name for run in runs)
+    return _render(
+        "comparison.html.j2",
+        assets,
+        _COMPARED,
+        listed(names) + ", side by side",
+        runs=told,
+        shared=f"{counted(len(shared), 'test picture')} in all runs, which have {n_all}.",
+        view=view,
+        gallery_note=_gallery_note(assets),
+        gallery_missing=[] if view else ["There is no drawn test picture that all runs share."],
+        rows=comparison_rows(runs, shared),
+        differing=differing_settings(runs),
+        command=f"vox2pix report {folders}",
+        plotly="",
+    )
+
+
+def _side_by_side(
+    runs: Sequence[RunContents], names: Sequence[str], shared: Sequence[str]
+) -> tuple[list[Column], pd.DataFrame]:
+    """Return a column for each run's pictures of the condition it is judged by, and its scores."""
+    columns: list[Column] = []
+    scores = []
+    for run, name in zip(runs, names, strict=True):
+        place = {stimulus: row for row, stimulus in enumerate(run.stimulus_ids)}
+        rows = np.array([place[stimulus] for stimulus in shared], np.intp)
+        seen = None if columns else seen_column(run, rows)
+        columns += [seen] if seen else []
+        for condition in [c for c in (*DECODED, *CEILINGS) if c in run.drawings]:
+            key = f"{name} {condition}"
+            note = heading(condition)
+            in_row = condition == run.judged
+            columns.append(Column(key, name, note, run.drawings[condition], rows, in_row))
+            own = run.scores[run.scores["condition"] == condition]
+            scores.append(own.assign(condition=key))
+    return columns, pd.concat(scores) if scores else runs[0].scores
+
+
+def _distinct_names(runs: Sequence[RunContents]) -> list[str]:
+    """Return the runs' names, or their folders' where names repeat, numbered if these do too."""
+    names = [run.config.name for run in runs]
+    if len(set(names)) < len(names):
+        names = [run.path.name for run in runs]
+    if len(set(names)) < len(names):
+        names = [f"{i + 1}: {name}" for i, name in enumerate(names)]
+    return names
+
+
+# --- both ----------------------------------------------------------------------------------------
+
+
+def _assets(target: Path, n_pictures: int) -> Assets:
+    """Choose where pictures go; what an earlier page had beside it is removed."""
+    folder = target.with_name(f"{target.stem}_assets")
+    rmtree(folder, ignore_errors=True)
+    return Assets(folder if n_pictures > _IN_PAGE else None)
+
+
+def _render(
+    template: str, assets: Assets, sections: Sequence[tuple[str, str]], title: str, **shown: Any
+) -> str:
+    """Fill in a template; all that does not come from this package is escaped."""
+    environment = Environment(
+        loader=PackageLoader("vox2pix.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["with_code"] = _with_code
+    return environment.get_template(template).render(
+        css=Markup(_static("report.css")),
+        script=Markup(_static("report.js")),
+        assets=assets.folder.name if assets.folder else "",
+        sections=sections,
+        title=title,
+        version=version("vox2pix"),
+        today=date.today().isoformat(),
+        **shown,
+    )
+
+
+def _with_code(text: str) -> Markup:
+    """Escape a text and mark what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _static(name: str) -> str:
+    return (Path(__file__).parent / "static" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _plotly() -> str:
+    """Return plotly's script, packed: the page unpacks it once it is shown."""
+    from plotly.offline import get_plotlyjs
+
+    return b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()

@@ -1,0 +1,55 @@
+"""Can it be trusted: the audits of a run as sentences, and the figure of each."""
+
+from collections.abc import Sequence
+
+from vox2pix.report.assets import Assets
+from vox2pix.report.contents import Audit, RunContents
+from vox2pix.report.wording import counted, listed
+
+_VERDICTS = {"pass": "holds", "warn": "doubtful", "fail": "fails", None: "not answered"}
+_COUNTED = {
+    "pass": ("holds", "hold"),
+    "warn": ("is doubtful", "are doubtful"),
+    "fail": ("fails", "fail"),
+    None: ("could not be answered", "could not be answered"),
+}
+
+
+def doubts_in_words(audits: Sequence[Audit]) -> str:
+    """Count the verdicts in one sentence.
+
+    Parameters
+    ----------
+    audits : sequence of Audit
+        One or more.
+    """
+    verdicts = [audit.verdict for audit in audits]
+    counts = {verdict: verdicts.count(verdict) for verdict in _COUNTED if verdict in verdicts}
+    parts = [f"{n} {_COUNTED[verdict][n > 1]}" for verdict, n in counts.items()]
+    return f"Of {counted(len(verdicts), 'audit')}, {listed(parts)}."
+
+
+def audits(run: RunContents, assets: Assets) -> list[dict[str, str]]:
+    """Return what the template shows of each audit.
+
+    Parameters
+    ----------
+    run : RunContents
+        The run.
+    assets : Assets
+        Where the figures go.
+    """
+    told = []
+    for audit in run.audits:
+        path = run.inside(audit.figure) if audit.figure else None
+        told.append(
+            {
+                "name": audit.name,
+                "verdict": audit.verdict or "open",
+                "word": _VERDICTS[audit.verdict],
+                "sentence": audit.sentence,
+                "url": assets.file(path) if path else "",
+                "alt": audit.alt or audit.sentence,
+            }
+        )
+    return told

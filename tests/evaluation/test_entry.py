@@ -1,0 +1,152 @@
+"""The command, from two folders to a table and files."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from vox2pix import cli
+from vox2pix.errors import UserError
+from vox2pix.evaluation import evaluate_pictures, latex_table, pixcorr
+
+N = 6
+
+
+def command(*arguments: object) -> Result:
+    runner = CliRunner(env={"COLUMNS": "80", "TERMINAL_WIDTH": "80", "NO_COLOR": "1"})
+    return runner.invoke(cli.app, ["evaluate", *(str(argument) for argument in arguments)])
+
+
+def sentence(result: Result) -> str:
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.strip().splitlines()
+    return line.removeprefix("vox2pix: ")
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, np.ndarray]:
+    """Folders ``seen`` and ``mine`` with two samples a stimulus, and what is in them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    rng = np.random.default_rng(0)
+    seen = rng.integers(0, 256, (N, 16, 16, 3), dtype=np.uint8)
+    noise = rng.normal(0, 60, (N, 2, 16, 16, 3))
+    mine = np.clip(seen[:, None] + noise, 0, 255).astype(np.uint8)
+    for folder in ("seen", "mine"):
+        (tmp_path / folder).mkdir()
+    for i in range(N):
+        Image.fromarray(seen[i]).save(tmp_path / "seen" / f"{i:02d}.png")
+        for s in range(2):
+            Image.fromarray(mine[i, s]).save(tmp_path / "mine" / f"{i:02d}_{s}.png")
+    return seen, mine
+
+
+BOTH = ("--truth", "seen", "--reconstructions", "mine", "--samples", "{id}_{sample}.png")
+
+
+def test_a_table_and_four_files(folders: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    seen, mine = folders
+    result = command(*BOTH)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert "  6 stimuli, paired by id; 2 samples each" in lines
+    rows = {line.split()[0]: line for line in lines if "[" in line}
+    assert list(rows) == ["PixCorr", "SSIM", "pixels", "layout", "edges"]
+    assert lines[-1] == "Table, scores, settings: mine-evaluation"
+    out = tmp_path / "mine-evaluation"
+    names = {"metrics.json", "scores.csv", "table.tex", "provenance.json"}
+    assert {path.name for path in out.iterdir()} == names
+    expected = np.mean([pixcorr(seen / 255, mine[:, s] / 255) for s in range(2)], axis=0)
+    records = json.loads((out / "metrics.json").read_text())
+    assert records[0]["value"] == pytest.approx(expected.mean(), abs=1e-6)
+    assert f"{expected.mean():.3f}".removeprefix("0") in rows["PixCorr"]
+    with (out / "scores.csv").open() as file:
+        scores = list(csv.DictReader(file))
+    assert [row["stimulus_id"] for row in scores] == [f"{i:02d}" for i in range(N)]
+    np.testing.assert_allclose([float(row["PixCorr"]) for row in scores], expected, atol=1e-6)
+    assert "edges, fix reconstruction" in scores[0]
+    told = json.loads((out / "provenance.json").read_text())
+    assert told["protocol"]["name"] == "default"
+    assert told["samples"] == "{id}_{sample}.png"
+    assert (
+        r"Method & PixCorr & SSIM & pixels & layout & edges \\" in (out / "table.tex").read_text()
+    )
+
+
+def test_the_published_rows_beside_what_can_be_computed(
+    folders: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    result = command(*BOTH, "--protocol", "mindeye2", "--published", "--out", "results")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    (mine,) = (line.split() for line in lines if line.startswith("mine "))
+    assert mine[3:] == ["-"] * 6
+    assert "MindEye2" in "".join(lines)
+    said = " ".join(result.stdout.split())
+    assert "Not computed: AlexNet(2), AlexNet(5)" in said
+    assert "clip-vit-large-patch14" in said
+    table = (tmp_path / "results" / "table.tex").read_text()
+    assert r"Takagi \& Nishimoto & .246 & .410 & 78.9" in table
+    assert r"SwAV $\downarrow$" in table
+    told = json.loads((tmp_path / "results" / "provenance.json").read_text())
+    assert set(told["not_computed"]) == {
+        "AlexNet(2)", "AlexNet(5)", "Inception", "CLIP", "EffNet-B", "SwAV",
+    }  # fmt: skip
+
+
+def test_another_network_is_added(folders: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    result = command(*BOTH, "--network", "phantom", "--network", "pixels@4")
+    assert result.exit_code == 0, result.output
+    records = json.loads((tmp_path / "mine-evaluation" / "metrics.json").read_text())
+    assert [r["metric"] for r in records[-4:]] == ["phantom", "phantom", "pixels@4", "pixels@4"]
+    told = json.loads((tmp_path / "mine-evaluation" / "provenance.json").read_text())
+    assert set(told["weights"]["phantom"]) == {"config.json", "model.safetensors"}
+
+
+def test_arrays_score_as_files_do(folders: tuple[np.ndarray, np.ndarray]) -> None:
+    seen, mine = folders
+    np.save("seen.npy", seen)
+    np.savez("mine.npz", pictures=mine, ids=np.arange(N))
+    files, _ = evaluate_pictures("seen", "mine", samples="{id}_{sample}.png")
+    arrays, _ = evaluate_pictures("seen.npy", "mine.npz")
+    assert [r.value for r in arrays.records] == [r.value for r in files.records]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (BOTH[:4], "have no reconstruction in mine (00, 01, 02, ...); give both sides the same"),
+        ((*BOTH, "--protocol", "mindeye3"), "there is no protocol 'mindeye3'"),
+        ((*BOTH, "--weights", "nowhere"), "nowhere is no folder"),
+        ((*BOTH, "--network", "resnet"), "there is no image encoder 'resnet'"),
+        (("--truth", "seen", "--reconstructions", "nobody"), "nobody does not exist"),
+        ((*BOTH, "--network", "pixels:"), "there is no image encoder 'pixels:'"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    arguments: tuple[str, ...], words: str, folders: object, tmp_path: Path
+) -> None:
+    assert words in sentence(command(*arguments))
+    assert not (tmp_path / "mine-evaluation").exists()
+
+
+def test_latex_prints_every_sign(folders: object, tmp_path: Path) -> None:
+    (tmp_path / "mine").rename(tmp_path / "a_b & 5%")
+    found, _ = evaluate_pictures("seen", "a_b & 5%", samples="{id}_{sample}.png")
+    assert r"a\_b \& 5\% & ." in latex_table(found)
+
+
+def test_a_seed_decides_and_nothing_else(folders: object) -> None:
+    given = {"truth": "seen", "reconstructions": "mine", "samples": "{id}_{sample}.png"}
+    first, again, other = (evaluate_pictures(**given, seed=s)[0] for s in (1, 1, 2))  # type: ignore[arg-type]
+    assert first.records == again.records
+    assert first.records != other.records
+    with pytest.raises(UserError, match="no protocol"):
+        evaluate_pictures(**given, protocol="none")  # type: ignore[arg-type]

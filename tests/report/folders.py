@@ -1,0 +1,111 @@
+"""Run folders as a run leaves them, from plain arrays."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import tomli_w
+
+from vox2pix.config import Config
+from vox2pix.report import Nearest, save_gallery
+from vox2pix.store import ShardedArray, save_arrays, write_json, write_table
+
+KEY = "0123456789abcdef"
+CONDITIONS = {"z-decode": 1, "z": 2, "c": 2, "z+c": 2, "true-z+c": 1, "shuffled": 1}
+METRICS = (("pixcorr", ""), ("two-way phantom", "original"))
+
+
+def make_run(
+    path: Path,
+    n: int = 14,
+    *,
+    size: int = 32,
+    captions: list[str] | None = None,
+    has_captions: bool = True,
+    has_gallery: bool = True,
+    is_scored: bool = True,
+    conditions: dict[str, int] | None = None,
+    seed: int = 0,
+    ids: list[str] | None = None,
+    **settings: object,
+) -> Path:
+    """Write a run folder; the score of picture i under z+c is i / (n - 1), so the last is best."""
+    rng = np.random.default_rng(seed)
+    conditions = conditions if conditions is not None else CONDITIONS
+    ids = ids or [f"{i:05d}" for i in range(n)]
+    name = re.sub(r"[^A-Za-z0-9]", "_", path.name)
+    config = Config.model_validate(
+        {"name": name, "data": {"source": "phantom"}, "generate": {"samples": 2}} | settings
+    )
+    path.mkdir(parents=True)
+    path.joinpath("config.toml").write_text(
+        tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+    )
+    originals = rng.integers(0, 256, (n, size, size, 3), np.uint8)
+    for name, samples in conditions.items():
+        shape = (n, samples, size, size, 3)
+        drawn = ShardedArray(path / "pictures" / f"{name}-{KEY}", shape, np.uint8, 5)
+        for shard in range(drawn.n_shards):
+            rows = drawn.rows(shard)
+            noise = rng.integers(0, 256, (rows.stop - rows.start, *shape[1:]), np.uint8)
+            drawn.write(shard, (originals[rows][:, None] // 2 + noise // 2).astype(np.uint8))
+    if has_gallery:
+        k = 3
+        nearest = Nearest(
+            [[f"train{i}-{j}" for j in range(k)] for i in range(n)],
+            np.linspace(0.1, 0.9, n * k).reshape(n, k),
+            "1 - Pearson r of the pixels",
+            rng.integers(0, 256, (n, k, 16, 16, 3), np.uint8),
+        )
+        told = captions or [f"a thing number {i}" for i in range(n)]
+        save_gallery(
+            path / "gallery",
+            ids,
+            originals,
+            captions=[[each, f"again, {each}"] for each in told] if has_captions else None,
+            nearest=nearest,
+        )
+    if is_scored:
+        _score(path, ids, conditions)
+        write_json(path / "stages" / "generate.json", {"key": KEY, "outputs": {}})
+        for name in ("z", "c"):
+            r = rng.uniform(0, 1, 50)
+            save_arrays(path / "decoded" / f"{name}.safetensors", {"r": r, "r2": r**2})
+    return path
+
+
+def _score(path: Path, ids: list[str], conditions: dict[str, int]) -> None:
+    """Write the scores of single pictures and their means."""
+    n = len(ids)
+    rows, records = [], []
+    for place, name in enumerate(conditions):
+        ramp = np.arange(n) / max(1, n - 1)
+        scores = ramp if name == "z+c" else np.roll(ramp, place) * 0.9
+        for metric, direction in METRICS:
+            rows += [
+                {
+                    "stimulus_id": stimulus,
+                    "condition": name,
+                    "metric": metric,
+                    "direction": direction,
+                    "score": float(score),
+                }
+                for stimulus, score in zip(ids, scores, strict=True)
+            ]
+            records.append(
+                {
+                    "subject": "subj01",
+                    "condition": name,
+                    "metric": metric,
+                    "direction": direction or None,
+                    "protocol": "default",
+                    "samples": f"mean of {conditions[name]}",
+                    "value": float(scores.mean()),
+                    "ci_low": float(scores.mean()) - 0.05,
+                    "ci_high": float(scores.mean()) + 0.05,
+                    "chance": 0.5 if direction else 0.1,
+                    "n_stimuli": n,
+                }
+            )
+    write_table(path / "scores.csv", rows)
+    write_json(path / "metrics.json", records)

@@ -1,0 +1,367 @@
+import base64
+import json
+import shlex
+from html.parser import HTMLParser
+from io import BytesIO
+from shutil import rmtree
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+
+from report.folders import KEY, make_run
+from vox2pix.errors import UserError
+from vox2pix.report import write_report
+from vox2pix.report.gallery import open_pictures
+from vox2pix.store import write_json
+
+EVIL = "<script>alert(1)</script> \"quoted\" & 'so'"
+
+
+class Page(HTMLParser):
+    """The tags, attributes and text of a page."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.tags, self.words, self.scripts = [], [], {}
+        self._open = None
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag in ("script", "style"):
+            self._open = dict(attributes).get("id", tag)
+
+    def handle_endtag(self, tag):
+        self._open = None
+
+    def handle_data(self, data):
+        if self._open:
+            self.scripts[self._open] = self.scripts.get(self._open, "") + data
+        else:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split()).replace("\u00a0", " ")
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def data(self):
+        return json.loads(self.scripts["gallery-data"])
+
+
+def page_of(*runs, out=None) -> Page:
+    return Page(write_report(runs, out).read_text())
+
+
+@pytest.fixture(autouse=True)
+def figures_are_not_drawn(monkeypatch):
+    """Drawing takes most of a page's time; the finished run's page has its figures."""
+    for name in ("scores_figure", "decoding_figure", "save_figure"):
+        monkeypatch.setattr(f"vox2pix.report.page.{name}", lambda *arguments: "<svg></svg>")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    run = make_run(tmp_path_factory.mktemp("runs") / "finished")
+    return run, page_of(run)
+
+
+def test_the_page_says_what_was_done_and_how_well(finished):
+    _, page = finished
+    assert "What subj01 saw was drawn from responses of a simulated subject" in page.text
+    assert "in 50.0 % of all pairs (95 % interval 45.0 to 55.0 %; chance 50.0 %)" in page.text
+    assert "over 14 test pictures; with a shuffled brain 45.0 %" in page.text
+    assert "from the true features, the ceiling, 45.0 %" in page.text
+
+
+def test_sections_come_in_order_and_the_sidebar_leads_to_each(finished):
+    _, page = finished
+    ids = [attributes["id"] for attributes in page.all("section")]
+    assert ids == ["summary", "gallery", "numbers", "trust", "brain", "made"]
+    links = [a["href"][1:] for a in page.all("a") if a.get("href", "").startswith("#")]
+    assert [link for link in links if link in ids][: len(ids)] == ids
+
+
+def test_nothing_is_loaded_from_elsewhere(finished):
+    _, page = finished
+    addresses = [a[k] for _, a in page.tags for k in ("src", "href") if a.get(k)]
+    outside = [each for each in addresses if not each.startswith(("data:", "#"))]
+    assert outside == []
+    policy = next(a["content"] for a in page.all("meta") if "http-equiv" in a)
+    assert "default-src 'none'" in policy
+    assert "http:" not in policy
+
+
+def test_every_picture_in_the_page_is_the_one_of_the_run(finished):
+    run, page = finished
+    drawn = open_pictures(run / "pictures" / f"z+c-{KEY}").read()
+    seen = open_pictures(run / "gallery" / "originals").read()
+    shown = {a["alt"]: a["src"] for a in page.all("img")}
+    for i in (0, 7, 13):
+        caption = f"Picture {i:05d}, a thing number {i}"
+        first = decoded(shown[f"{caption}: z + c, decoded z and c"])
+        assert np.abs(first - drawn[i, 0].astype(int)).mean() < 10
+        assert np.abs(decoded(shown[f"{caption}: seen, the original"]) - seen[i]).mean() < 10
+        second = decoded(page.data["pictures"][i]["more"]["z+c"][0])
+        assert np.abs(second - drawn[i, 1].astype(int)).mean() < 10
+
+
+def decoded(url: str) -> np.ndarray:
+    image = Image.open(BytesIO(base64.b64decode(url.partition(",")[2])))
+    return np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_small_pictures_are_kept_exactly(tmp_path):
+    run = make_run(tmp_path / "small", 3, size=10)
+    page = page_of(run)
+    drawn = open_pictures(run / "pictures" / f"z+c-{KEY}").read()
+    url = page.data["pictures"][1]["more"]["z+c"][0]
+    np.testing.assert_array_equal(decoded(url), drawn[1, 1])
+
+
+def test_scores_and_nearest_pictures_are_those_of_the_run(finished):
+    _, page = finished
+    data = page.data
+    assert data["metrics"][data["metric"]]["label"] == "Identification (phantom), original fixed"
+    assert data["scores"][0]["z+c"] == [round(i / 13, 4) for i in range(14)]
+    distances = np.linspace(0.1, 0.9, 42).reshape(14, 3)
+    for i, picture in enumerate(data["pictures"]):
+        assert [each["id"] for each in picture["nearest"]] == [f"train{i}-{j}" for j in range(3)]
+        np.testing.assert_allclose(
+            [e["distance"] for e in picture["nearest"]], distances[i], atol=1e-4
+        )
+
+
+def test_every_record_stands_in_the_numbers(finished):
+    run, page = finished
+    for record in json.loads((run / "metrics.json").read_text()):
+        value = record["value"]
+        text = f"{100 * value:.1f} %" if record["direction"] else f"{value:.3f}"
+        assert text in page.text
+    assert "Other data, not comparable" in page.text
+
+
+def test_the_retrieval_baseline_stands_among_the_controls(tmp_path):
+    conditions = {"z+c": 2, "shuffled": 1, "retrieval": 1}
+    run = make_run(tmp_path / "run", 5, conditions=conditions)
+    rmtree(run / "pictures" / f"retrieval-{KEY}")  # it is scored, not drawn
+    page = page_of(run)
+    assert "the nearest training picture in its place 45.0 %" in page.text
+    assert "controls chance z + c as pictures of other stimuli 0.100 50.0 %" in page.text
+    assert "retrieval the nearest training picture, undrawn 0.450" in page.text
+    assert "was not scored" not in page.text
+
+
+def test_all_text_from_data_is_escaped(tmp_path):
+    run = make_run(tmp_path / "evil", 3, captions=[EVIL] * 3, ids=['a"b', "<i>c", "d'e"])
+    write_json(
+        run / "audit.json",
+        [{"name": EVIL, "verdict": "fail", "sentence": EVIL, "figure": None, "alt": None}],
+    )
+    html = write_report([run]).read_text()
+    assert "<script>alert" not in html
+    assert "<i>c" not in html
+    page = Page(html)
+    assert "alert(1)" in page.text
+    assert page.data["pictures"][0]["captions"][0] == EVIL
+    assert [picture["id"] for picture in page.data["pictures"]] == ['a"b', "<i>c", "d'e"]
+
+
+def test_quotes_in_names_of_folder_and_files(tmp_path):
+    run = make_run(tmp_path / "run", 2)
+    odd = run.rename(tmp_path / 'it\'s a "run" <b>')
+    (odd / "audit").mkdir()
+    name = "fig\"ure'<b>.png"
+    Image.new("RGB", (4, 4)).save(odd / "audit" / name)
+    write_json(
+        odd / "audit.json",
+        [{"name": "a", "verdict": "pass", "sentence": "s", "figure": f"audit/{name}", "alt": "x"}],
+    )
+    html = write_report([odd]).read_text()
+    assert '"run" <b>' not in html
+    assert f"vox2pix report {shlex.quote(odd.name + '-again')}" in Page(html).text
+    assert len([a for a in Page(html).all("img") if a["alt"] == "x"]) == 1
+
+
+def test_audits_stand_with_verdict_sentence_and_figure(tmp_path):
+    run = make_run(tmp_path / "run", 2)
+    (run / "audit").mkdir()
+    Image.new("RGB", (4, 4)).save(run / "audit" / "collapse.png")
+    records = [
+        {"name": "collapse", "verdict": "pass", "sentence": "Rank is kept.", "value": 1.0,
+         "figure": "audit/collapse.png", "alt": "A spectrum"},
+        {"name": "copies", "verdict": "warn", "sentence": "Some are near.", "value": 0.2},
+        {"name": "null_brain", "verdict": "warn", "sentence": "Hm.", "value": 0.2},
+        {"name": "ceiling", "verdict": None, "sentence": "there are no scores"},
+    ]  # fmt: skip
+    write_json(run / "audit.json", records)
+    page = page_of(run)
+    assert "Of 4 audits, 1 holds, 2 are doubtful and 1 could not be answered." in page.text
+    assert "Collapse holds Rank is kept." in page.text
+    assert "Null brain doubtful" in page.text
+    assert "Ceiling not answered there are no scores" in page.text
+    assert [a["alt"] for a in page.all("img") if a["alt"] == "A spectrum"]
+
+
+def test_files_outside_the_run_folder_are_not_shown(tmp_path):
+    run = make_run(tmp_path / "run", 2)
+    Image.new("RGB", (4, 4)).save(tmp_path / "secret.png")
+    write_json(
+        run / "audit.json",
+        [{"name": "a", "verdict": "pass", "sentence": "s", "figure": "../secret.png", "alt": "X"}],
+    )
+    assert not [a for a in page_of(run).all("img") if a["alt"] == "X"]
+
+
+def test_encoding_figures_and_tables_stand_in_the_page(tmp_path):
+    run = make_run(tmp_path / "run", 2)
+    folder = run / "encoding"
+    (folder / "figures").mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(folder / "figures" / "flat.png")
+    write_json(
+        folder / "figures.json",
+        [{"name": "flat", "title": "Flat maps", "alt": "Two maps", "png": "figures/flat.png",
+          "svg": "figures/flat.svg"}],
+    )  # fmt: skip
+    rows = "".join(f"z,roi{i},0.12345\n" for i in range(50))
+    (folder / "roi_summary.csv").write_text(f"latent,roi,mean_r\n{rows}")
+    page = page_of(run)
+    assert "Flat maps" in page.text
+    assert "0.123" in page.text
+    assert "10 more rows in encoding/roi_summary.csv" in page.text
+    assert "no encoding maps" not in page.text
+
+
+def test_a_run_without_encoding_says_so(finished):
+    assert "There are no encoding maps" in finished[1].text
+    assert "vox2pix encode finished/config.toml" in finished[1].text
+
+
+def test_a_run_without_captions_says_so(tmp_path):
+    conditions = {"z": 2, "true-z": 1}
+    page = page_of(make_run(tmp_path / "run", 3, has_captions=False, conditions=conditions))
+    assert "The data have no captions" in page.text
+    assert page.data["judged"] == "z"
+    assert all(picture["captions"] == [] for picture in page.data["pictures"])
+
+
+def test_a_run_without_a_gallery_shows_what_was_drawn(tmp_path):
+    page = page_of(make_run(tmp_path / "run", 3, has_gallery=False))
+    assert "What was seen, captions and nearest training pictures are not in the run" in page.text
+    assert page.data["columns"][0]["key"] == "z-decode"
+
+
+def test_one_test_picture(tmp_path):
+    page = page_of(make_run(tmp_path / "run", 1))
+    assert len(page.data["pictures"]) == 1
+    assert "over 1 test picture;" in page.text
+
+
+def test_a_run_that_was_stopped_while_drawing(tmp_path):
+    run = make_run(tmp_path / "run", 7, is_scored=False)
+    (run / "pictures" / f"z+c-{KEY}" / "done" / "00001").unlink()
+    page = page_of(run)
+    assert "How well it went is not known yet" in page.text
+    assert "Some pictures are not drawn yet" in page.text
+    assert "The run has not been scored yet" in page.text
+    assert page.text.count("not drawn yet z + c") == 2  # of pictures 5 and 6
+    assert page.data["pictures"][0]["more"]["z+c"]
+    assert not page.data["pictures"][6]["more"]["z+c"]
+
+
+def test_a_run_of_which_only_the_settings_are_there(tmp_path):
+    run = make_run(tmp_path / "run", 1, conditions={}, has_gallery=False, is_scored=False)
+    page = page_of(run)
+    assert "No picture has been drawn yet" in page.text
+    assert "No decoder was fitted yet" in page.text
+
+
+def test_pictures_of_earlier_settings_are_left_out(tmp_path):
+    run = make_run(tmp_path / "run", 3, conditions={"z": 1})
+    make_run(tmp_path / "old", 2, conditions={"c": 1})
+    (tmp_path / "old" / "pictures" / f"c-{KEY}").rename(run / "pictures" / "c-00000000")
+    assert [c["key"] for c in page_of(run).data["columns"]] == ["seen", "z"]
+
+
+def test_many_pictures_lie_in_a_folder_beside_the_page(tmp_path):
+    run = make_run(tmp_path / "run", 301, size=8, conditions={"z": 2})
+    page = page_of(run)
+    sources = [a["src"] for a in page.all("img") if "src" in a]
+    assert len(sources) == 602
+    assert all(source.startswith("report_assets/") for source in sources)
+    assert all((run / source).is_file() for source in sources)
+    assert all(a["loading"] == "lazy" for a in page.all("img"))
+    assert (run / page.data["pictures"][300]["more"]["z"][0]).is_file()
+
+
+def test_figures_are_saved_as_files_too(finished):
+    run, _ = finished
+    for name in ("scores", "decoding"):
+        assert (run / "figures" / f"{name}.svg").read_text().startswith("<?xml")
+        Image.open(run / "figures" / f"{name}.png").verify()
+
+
+def test_the_run_folder_becomes_a_bids_derivative(finished):
+    told = json.loads((finished[0] / "dataset_description.json").read_text())
+    assert told["DatasetType"] == "derivative"
+    assert {"Name", "BIDSVersion", "GeneratedBy"} <= set(told)
+    assert told["GeneratedBy"][0]["Name"] == "vox2pix"
+
+
+def test_where_data_lie_is_not_told(tmp_path):
+    data = {"source": "folder", "path": str(tmp_path / "private" / "mine")}
+    html = write_report([make_run(tmp_path / "run", 2, data=data)]).read_text()
+    assert "mine" in html
+    assert "private" not in html
+
+
+def test_runs_side_by_side_with_paired_differences(tmp_path):
+    first = make_run(tmp_path / "first", 12)
+    second = make_run(tmp_path / "second", 12, ids=[f"{i:05d}" for i in range(2, 14)])
+    path = write_report([first, second])
+    page = Page(path.read_text())
+    assert path == tmp_path / "compare-first-second.html"
+    assert "10 test pictures in all runs, which have 12 and 12." in page.text
+    # On the shared pictures the first has scores 2/11 ... 1, the second 0 ... 9/11.
+    differences = np.arange(10) / 11 - np.arange(2, 12) / 11
+    assert f"{100 * np.mean(np.arange(2, 12) / 11):.1f} %" in page.text
+    assert f"−{abs(100 * differences.mean()):.1f} %" in page.text
+    p = stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=np.inf
+    ).pvalue
+    assert p < 0.01
+    columns = [c["key"] for c in page.data["columns"] if c["inRow"]]
+    assert columns == ["seen", "first z+c", "second z+c"]
+    drawn = open_pictures(second / "pictures" / f"z+c-{KEY}").read()
+    url = next(a["src"] for a in page.all("img") if a["alt"].startswith("Picture 00002")
+               and "second" in a["alt"])  # fmt: skip
+    assert np.abs(decoded(url) - drawn[0, 0].astype(int)).mean() < 10
+
+
+def test_settings_that_differ_are_listed_and_no_others(tmp_path):
+    one = make_run(tmp_path / "a", 3, decode={"z": ["V1"]})
+    page = page_of(one, make_run(tmp_path / "b", 3, decode={"z": ["V2"]}))
+    assert "decode.z V1 V2" in page.text
+    assert "decode.c" not in page.text
+
+
+def test_runs_without_shared_pictures_say_so(tmp_path):
+    one, two = (make_run(tmp_path / n, 2, ids=[f"{n}1", f"{n}2"]) for n in "ab")
+    page = page_of(one, two)
+    assert "nothing can be compared picture by picture" in page.text
+
+
+def test_no_run_folder_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"is no run folder: it has no config\.toml"):
+        write_report([tmp_path])
+
+
+def test_a_run_named_twice_is_refused(tmp_path):
+    run = make_run(tmp_path / "run", 2)
+    with pytest.raises(UserError, match="named twice"):
+        write_report([run, run])
