@@ -18,7 +18,7 @@ from pathlib import Path
 
 from vox2pix.store import machine
 
-NOT_RESULTS = ("provenance.json", ".lock")
+NOT_RESULTS = ("provenance.json", ".lock", "report.html")  # they tell times and the machine
 EXPERIMENT = """
 name = "small"
 [data]

@@ -16,12 +16,15 @@ pattern's score is their mean, and the interval resamples patterns.
 With the prediction fixed, a held-out pattern is at a disadvantage by construction: what a decoder
 predicts that knows nothing, the mean of the training targets, holds every pattern but its own. The
 last column is that direction of what a response changes: predictions less that mean.
+
+Below the table stands what the audit says of pixels decoded with the whole pattern held out.
 """
 
 import argparse
 import json
 import sys
 import tempfile
+import textwrap
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,6 +45,7 @@ from vox2pix.decoding.ridge_decoder import cross_predict
 from vox2pix.diffusion import LatentDiffusion
 from vox2pix.errors import UserError
 from vox2pix.evaluation import bootstrap_interval, two_way
+from vox2pix.evaluation.audit import Audit, AuditInputs, audit
 from vox2pix.report import contact_sheet, save_sheet
 from vox2pix.store import machine
 
@@ -98,10 +102,13 @@ class Decoded:
         One for each kind of feature and each way of holding out.
     pictures : dict of str to ndarray (n_patterns, height, width, 3)
         Seen, and decoded from the first block of each pattern.
+    audit : Audit
+        Of pixels decoded with their pattern held out.
     """
 
     figures: tuple[Figure, ...]
     pictures: dict[str, FloatArray]
+    audit: Audit
 
 
 def write_folder(data: Path, folder: Path, patch: int = 8) -> Path:
@@ -183,6 +190,8 @@ def decode(subject: Subject, model: LatentDiffusion | None = None) -> Decoded:
         identify("pixels, plain ridge", pixels, plain, uninformed)
         predicted = cross_predict(decoder, X, pixels, groups, rows)
         identify("pixels", pixels, predicted, uninformed)
+        if held_out == "pattern":
+            doubts = audit_patterns(pixels, predicted, uninformed, rows)
         grey = predicted[first].reshape(patterns.shape).clip(0, 1)
         pictures[f"pixels, {held_out} out"] = np.repeat(grey[..., None], 3, axis=-1)
         if model is None:
@@ -195,7 +204,45 @@ def decode(subject: Subject, model: LatentDiffusion | None = None) -> Decoded:
         blank = model.decode_latents(distinct.reshape(-1, *latents.shape[1:]))[trials]
         identify("z-decode", _flat(seen), _flat(drawn), _flat(blank))
         pictures[f"z-decode, {held_out} out"] = drawn[first]
-    return Decoded(tuple(figures), pictures)
+    return Decoded(tuple(figures), pictures, doubts)
+
+
+def audit_patterns(
+    truth: FloatArray, predicted: FloatArray, uninformed: FloatArray, rows: NDArray[np.intp]
+) -> Audit:
+    """Ask whether held-out patterns were read from the responses.
+
+    Parameters
+    ----------
+    truth : ndarray, shape (n_patterns, n_pixels)
+        The patterns.
+    predicted, uninformed : ndarray, shape (n_trials, n_pixels)
+        Decoded from each block, its pattern held out; and what a decoder predicts that knows
+        nothing.
+    rows : ndarray of int, shape (n_trials,)
+        Pattern of each trial.
+    """
+    order = np.argsort(rows, kind="stable")
+    blocks = predicted[order].reshape(len(truth), -1, truth.shape[1])
+    means = blocks.mean(axis=1)
+    r = np.corrcoef(means, truth)[: len(truth), len(truth) :]
+    np.fill_diagonal(r, -np.inf)  # its own pattern was not in training
+    shape = (SIDE, SIDE)
+    original = np.repeat(truth.reshape(-1, *shape, 1), 3, axis=-1)
+    drawn = np.repeat(blocks.clip(0, 1).reshape(*blocks.shape[:2], *shape, 1), 3, axis=-1)
+    return audit(
+        AuditInputs(
+            scores=two_way(truth, blocks, direction="original"),
+            baseline_scores=two_way(truth, truth[r.argmax(axis=1)], direction="original"),
+            shuffled_scores=two_way(truth, np.roll(blocks, 1, axis=0), direction="original"),
+            mean_scores=_identification(truth, uninformed, rows, "original"),
+            true_features=truth,
+            predicted_features=means,
+            feature="pixels",
+            originals=original,
+            reconstructions=drawn,
+        )
+    )
 
 
 def training_means(Y: FloatArray, rows: NDArray[np.intp], groups: NDArray[np.intp]) -> FloatArray:
@@ -312,6 +359,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"miyawaki: {error}", file=sys.stderr)
         return 2
     _print_table(decoded.figures)
+    print("\nAudit of pixels, pattern held out")
+    for finding in decoded.audit.findings:
+        told = f"{finding.verdict:<6}{finding.name}: {finding.sentence}"
+        print(textwrap.fill(told, 88, subsequent_indent=" " * 6))
+    print()
     _draw_sheet(decoded, stimulus_ids, options.out)
     print(f"Seen and decoded: {options.out}")
     if options.json:
@@ -320,6 +372,7 @@ def main(arguments: list[str] | None = None) -> int:
             "model": model.identity["name"],
             "chance": 0.5,
             "figures": [asdict(figure) for figure in decoded.figures],
+            "audit": [finding.record() for finding in decoded.audit.findings],
             "machine": machine(),
         }
         print(json.dumps(figures))

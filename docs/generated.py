@@ -1,8 +1,11 @@
 """The parts of the pages that are made from the code, so that they cannot go stale."""
 
+import csv
+import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -126,6 +129,95 @@ def _help(command: Any, name: str, parent: Any = None) -> Iterator[str]:
         yield from _help(below, f"{name} {key}", context)
 
 
+# --- metrics -------------------------------------------------------------------------------------
+
+
+def protocols() -> str:
+    """Return what each protocol computes; those with the same metrics share a table."""
+    from vox2pix.evaluation import PROTOCOLS
+
+    return "\n\n".join(
+        _protocol(list(same)) for _, same in groupby(PROTOCOLS.values(), lambda p: p.metrics)
+    )
+
+
+def _protocol(same: list[Any]) -> str:
+    """Return the section of protocols that differ in their names only."""
+    first = same[0]
+    heading = "### " + ", ".join(f"`{each.name}`" for each in same)
+    sources = "; ".join(each.source for each in same)
+    about = f"{sources}. Identification fixes the {first.direction}. {first.notes}"
+    rows = [
+        (each.name, each.statistic + (" ↓" if each.lower_is_better else ""), *_read_at(each))
+        for each in first.metrics
+    ]
+    return f"{heading}\n\n{about}\n\n" + _rows(
+        ("metric", "statistic", "network", "layer", "size"), rows
+    )
+
+
+def _read_at(metric: Any) -> tuple[str, str, str]:
+    """Return the network, the layer and the size that a metric is read at."""
+    from vox2pix.evaluation.networks import parse_name
+
+    if metric.network is None:
+        return "", "", f"{metric.size} px" if metric.size else "the original's own"
+    read = parse_name(metric.network)
+    return f"`{read.model}`", f"`{read.layer}`" if read.layer else "", f"{read.size} px"
+
+
+def weights() -> str:
+    """Return where the networks' weights are published."""
+    from vox2pix.evaluation import WEIGHTS
+
+    return _rows(
+        ("network", "file or folder", "MB", "licence"),
+        [(f"`{w.network}`", f"[`{w.file}`]({w.source})", w.megabytes, w.licence) for w in WEIGHTS],
+    )
+
+
+def _rows(heads: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Return a table; columns of numbers stand to the right."""
+    heads, rows = tuple(heads), [tuple(map(str, row)) for row in rows]
+    columns = list(zip(*rows, strict=True))
+    rule = ["---:" if all(re.match(r"[\d.−-]", v) for v in c) else "---" for c in columns]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, rule, *rows))
+
+
+# --- the demo's results --------------------------------------------------------------------------
+
+
+def latents() -> str:
+    """Return how well each latent predicts each region of the demo's subject."""
+    with (ROOT / "docs/_static/encoding/roi_means.csv").open(encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    names = list(dict.fromkeys(row["latent"] for row in table))
+    rows = [
+        (
+            roi,
+            same[0]["n_voxels"],
+            *(
+                f"{float(r['value']):.2f} [{float(r['low']):.2f}, {float(r['high']):.2f}]"
+                for r in same
+            ),
+            f"{float(same[0]['ceiling']):.2f}",
+        )
+        for roi in dict.fromkeys(row["roi"] for row in table)
+        if (same := [row for row in table if row["roi"] == roi])
+    ]
+    heads = ("region", "voxels", *(name.split("@")[0] for name in names), "ceiling")
+    return _rows(heads, rows)
+
+
+def audit() -> str:
+    """Return what the audit says of the demo."""
+    found = json.loads((ROOT / "docs/_static/audit.json").read_text(encoding="utf-8"))
+    return _rows(
+        ("verdict", "check", "finding"),
+        [(each["verdict"] or "open", each["name"], each["sentence"]) for each in found],
+    )
+
+
 # --- the rest ------------------------------------------------------------------------------------
 
 
@@ -143,4 +235,13 @@ def sheet() -> str:
     return "![Seen pictures beside reconstructions from the simulated brain](_static/demo.png)"
 
 
-PARTS = {"settings": settings, "commands": commands, "layers": layers, "sheet": sheet}
+PARTS = {
+    "settings": settings,
+    "commands": commands,
+    "protocols": protocols,
+    "weights": weights,
+    "latents": latents,
+    "audit": audit,
+    "layers": layers,
+    "sheet": sheet,
+}

@@ -1,26 +1,68 @@
-"""Draw the picture of the README from the demo's run: ``make picture``."""
+"""Take the pictures of the README and the pages from the demo's runs: ``make picture``."""
 
+import shutil
 import sys
 from pathlib import Path
 
 from vox2pix.config import load_config
 from vox2pix.pipeline.run import Run, stage_keys
-from vox2pix.pipeline.stages import STAGES, sheet_of
+from vox2pix.pipeline.sheet import sheet_of
+from vox2pix.pipeline.stages import STAGES
 from vox2pix.report import save_sheet
 from vox2pix.store import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
+STATIC = ROOT / "docs" / "_static"
+
+ENCODING = (
+    "roi_means.csv",
+    "figures/latents_by_region.png",
+    "figures/unique_by_strength.png",
+    "figures/unique_by_step.png",
+    "figures/layers_by_step.png",
+    "figures/flat_best_layer_step7.png",
+)
+"""What the page on encoding shows of ``runs/demo-encoding/encoding``."""
 
 
-def main(run_folder: Path, target: Path) -> None:
+def draw_sheet(run_folder: Path, target: Path) -> None:
     """Draw one best, one median and one worst picture of a run, at half the sheet's size."""
     run = Run(load_config(run_folder / "config.toml"), RunFolder(run_folder))
     run.keys |= stage_keys(STAGES, run)
     sheet = sheet_of(run, per_group=1)
     target.parent.mkdir(parents=True, exist_ok=True)
     save_sheet(sheet.resize((sheet.width // 2, sheet.height // 2)), target)
-    sys.stdout.write(f"{target}\n")
+
+
+def photograph(page: Path, target: Path) -> bool:
+    """Photograph the top of a report; where there is no browser, leave what is there."""
+    from playwright.sync_api import Error, sync_playwright
+
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+            )
+        except Error:
+            return False
+        tab = browser.new_page(viewport={"width": 1280, "height": 1064}, color_scheme="light")
+        tab.goto(page.as_uri(), wait_until="networkidle")
+        tab.screenshot(path=target)
+        browser.close()
+    return True
+
+
+def main(demo: Path, encoding: Path) -> None:
+    """Make all pictures from a reconstruction and an encoding analysis."""
+    (STATIC / "encoding").mkdir(parents=True, exist_ok=True)
+    draw_sheet(demo, STATIC / "demo.png")
+    shutil.copyfile(demo / "audit.json", STATIC / "audit.json")
+    for name in ENCODING:
+        shutil.copyfile(encoding / name, STATIC / "encoding" / Path(name).name)
+    if not photograph(demo / "report.html", STATIC / "report.png"):
+        sys.stdout.write("There is no Chromium: report.png is left as it was.\n")
+    sys.stdout.write(f"{STATIC}\n")
 
 
 if __name__ == "__main__":
-    main(ROOT / "runs" / "demo", ROOT / "docs" / "_static" / "demo.png")
+    main(ROOT / "runs" / "demo", ROOT / "runs" / "demo-encoding" / "encoding")

@@ -12,6 +12,7 @@ import typer
 
 from vox2pix.cli import app
 from vox2pix.config import Config, load_config
+from vox2pix.evaluation import PROTOCOLS, WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -135,8 +136,20 @@ def test_every_command_is_listed_with_its_options(generated):
     page = generated.fill((DOCS / "cli.md").read_text())
     for name, command in typer.main.get_command(app).commands.items():
         assert f"## `vox2pix {name}`" in page
-        for option in (o for parameter in command.params for o in parameter.opts):
-            assert option in page
+        for parameter in command.params:
+            for word in [parameter.metavar] if parameter.metavar else parameter.opts:
+                assert word in page
+
+
+def test_every_metric_and_its_weights_are_listed(generated):
+    page = generated.fill((DOCS / "metrics.md").read_text())
+    for protocol in PROTOCOLS.values():
+        section = re.search(rf"^### [^\n]*`{protocol.name}`.*?(?=^#|\Z)", page, re.M | re.S)[0]
+        for metric in protocol.metrics:
+            row = re.search(rf"^\| {re.escape(metric.name)} \|.*$", section, re.M)[0]
+            assert all(word in row for word in re.split(r"[:@]", metric.network or ""))
+            assert f"| {metric.size} px |" in row or not metric.size
+    assert all(f"| [`{row.file}`]({row.source}) |" in page for row in WEIGHTS)
 
 
 def test_the_house_shown_is_the_house_checked(generated):

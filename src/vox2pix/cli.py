@@ -213,6 +213,26 @@ def report(
 
 
 @app.command()
+def explore(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Of 127.0.0.1.", show_default="a free one")
+    ] = None,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address, and open no browser.")
+    ] = False,
+) -> None:
+    """Turn the knobs of a run and see its pictures drawn again, on a page of this machine."""
+    _quiet_libraries()
+    from vox2pix.pipeline.explore import explore as open_page
+
+    def announce(address: str) -> None:
+        console.print(f"The page: [bold]{address}[/bold]  (Ctrl-C ends it)", soft_wrap=True)
+
+    open_page(run_folder.resolve(), port, not no_browser, announce)
+
+
+@app.command()
 def audit(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run that was scored.")],
 ) -> None:
@@ -492,7 +512,9 @@ def _print_encoding(folder: Path) -> None:
 
 
 def _r_cell(row: dict[str, str]) -> str:
-    value, low, high = (f"{float(row[k]):.2f}".replace("0.", ".", 1) for k in _INTERVAL)
+    if not row["value"]:  # no voxel of the region varies
+        return "-"
+    value, low, high = (f"{float(row[k] or 'nan'):.2f}".replace("0.", ".", 1) for k in _INTERVAL)
     return f"{value} [{low}, {high}]"
 
 

@@ -246,6 +246,16 @@ class EncodeConfig(_Table):
     q: float = Field(default=0.05, gt=0, lt=1, description="false discovery rate over voxels")
     resamples: int = Field(default=1000, ge=100, description="draws of the bootstrap over stimuli")
 
+    @model_validator(mode="after")
+    def _something_to_denoise(self) -> "EncodeConfig":
+        for strength in (self.strength, *self.strengths):
+            if int(self.steps * strength) < 1:
+                raise ValueError(
+                    f"encode.steps = {self.steps} at a strength of {strength:g} leaves no step to "
+                    "denoise; raise one of them."
+                )
+        return self
+
 
 class ComputeConfig(_Table):
     """Where and how fast.

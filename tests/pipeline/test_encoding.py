@@ -111,6 +111,13 @@ def test_every_figure_is_listed_with_a_sentence(encoded):
         assert len(figure["alt"]) > 40
 
 
+def test_the_report_says_that_nothing_was_drawn(encoded):
+    run, _ = encoded
+    page = (run.path / "report.html").read_text()
+    assert "small: what in the diffusion model looks like" in page
+    assert "Nothing was decoded or drawn in this run" in page
+
+
 def test_what_is_done_is_kept_and_what_changed_is_done_again(encoded, tmp_path):
     run, _ = encoded
     path = tmp_path / "small"
@@ -213,7 +220,7 @@ def test_a_permutation_null_is_stricter_than_the_gaussian_one(encoded, tmp_path)
     wanted = ENCODE | {"null": "permutation", "permutations": 100}
     other = encode(experiment(encode=wanted), path)
     p = results(other)["p"].astype(float)
-    assert p.min() >= 1 / 101
+    assert p.min() >= 1 / 101 - 1e-6
     assert (results(other)["r"] == results(run)["r"]).all()
 
 
@@ -277,3 +284,26 @@ def test_without_captions_z_alone_is_left(encoded):
     found = analyses(blind)
     assert found.scored == (Latent("z"),)
     assert found.trace is None
+
+
+def test_what_other_settings_left_is_not_shown(encoded, tmp_path):
+    run, _ = encoded
+    path = tmp_path / "small"
+    shutil.copytree(run.path, path)
+    shutil.copytree(run.path.parent / "cache", tmp_path / "cache")
+    less = ENCODE | {"strengths": [], "moments": [], "latents": ["z"], "layers": []}
+    encode(experiment(encode=less), path)
+    folder = path / "encoding"
+    listed = {f["name"] for f in json.loads((folder / "figures.json").read_text())}
+    assert listed <= {"latents_by_region", "slices_r_z"}  # a map only where it has voxels
+    assert not (folder / "comparisons.csv").exists()
+    assert {p.name for p in (folder / "figures").glob("*.png")} == {f"{n}.png" for n in listed}
+    recorder = Recorder()
+    encode(experiment(encode=less | {"latents": ["z", "z_c"]}), path, recorder)
+    assert recorder.begun["Denoising"] == 40
+
+
+@pytest.mark.parametrize("change", [{"steps": 1}, {"steps": 3, "strengths": [0.2]}])
+def test_strengths_that_leave_no_step_are_refused(change):
+    with pytest.raises(ValueError, match="leaves no step to denoise"):
+        experiment(encode=ENCODE | change)

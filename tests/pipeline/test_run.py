@@ -30,7 +30,7 @@ from vox2pix.store import RunFolder, load_arrays
 
 CONDITIONS = [
     "z-decode", "z", "c", "z+c", "true-z", "true-c", "true-z+c",
-    "shuffled", "mean-brain", "noise-brain", "held-out", "retrieval",
+    "shuffled", "mean-brain", "noise-brain", "retrieval",
 ]  # fmt: skip
 FIELDS = [
     "subject", "condition", "metric", "direction", "protocol", "samples", "value", "ci_low",
@@ -91,7 +91,8 @@ def test_the_decoder_predicts_what_scikit_learn_predicts(small_run):
 def test_progress_counts_everything_once(small_run):
     _, told = small_run
     assert told.counted == told.begun
-    assert told.begun["Drawing pictures"] == 8 * (1 + 3 * 2 + 3 + 5)  # five of them for the audit
+    assert told.begun["Drawing pictures"] == 8 * (1 + 3 * 2 + 3 + 1)
+    assert told.begun["Drawing for the audit"] == 8 * 4
 
 
 def test_the_sheet_is_a_picture(small_run):
@@ -117,7 +118,7 @@ def test_nothing_is_done_twice(small_run):
     after = {p: p.stat().st_mtime_ns for p in made.path.rglob("*") if p.is_file()}
     changed = {p.name for p in after if after[p] != before.get(p)}
     assert changed <= {"config.toml", "provenance.json", ".lock"}
-    assert len([line for line in recorder.lines if line.endswith("done before, kept")]) == 10
+    assert len([line for line in recorder.lines if line.endswith("done before, kept")]) == 11
 
 
 def test_how_it_is_computed_does_not_change_the_pictures(small_run, tmp_path):
@@ -140,7 +141,6 @@ def test_a_changed_setting_is_computed_again_and_only_what_hangs_on_it(small_run
         "Data",
         "Features",
         "Decoding",
-        "Decoding for the audit",
     ]
     assert "Drawing: settings or files changed, done again" in recorder.lines
 
@@ -181,8 +181,8 @@ def test_other_weights_are_another_run(tmp_path):
     file.write_bytes(damaged)
     after = stage_keys(STAGES, first)
     assert {k for k in before if before[k] != after[k]} == {
-        "features", "decode", "audit-decoding", "generate", "evaluate", "audit", "sheet",
-        "gallery", "report",
+        "features", "decode", "generate", "audit-decoding", "audit-drawing", "evaluate", "audit",
+        "sheet", "gallery", "report",
     }  # fmt: skip
 
 
@@ -253,8 +253,8 @@ def test_what_cannot_work_is_refused_before_the_work(tmp_path, tables, sentence)
 def test_provenance_tells_what_each_stage_was_made_of(small_run):
     told = json.loads((small_run[0].path / "provenance.json").read_text())
     assert list(told) == [
-        "data", "features", "decode", "audit-decoding", "generate", "evaluate", "audit", "sheet",
-        "gallery", "report",
+        "data", "features", "decode", "generate", "audit-decoding", "audit-drawing", "evaluate",
+        "audit", "sheet", "gallery", "report",
     ]  # fmt: skip
     assert all(stage["seconds"] >= 0 and stage["peak_memory_gb"] > 0 for stage in told.values())
     assert len(told["features"]["inputs"]["unet/diffusion_pytorch_model.safetensors"]) == 64
@@ -379,3 +379,22 @@ def test_without_an_audit_nothing_is_drawn_for_one(tmp_path):
     assert (made.path / "report.html").exists()
     with pytest.raises(UserError, match=r"audit.enabled = false"):
         audit(made.path)
+
+
+def test_an_audit_turned_off_leaves_pictures_and_takes_its_findings_along(small_run, tmp_path):
+    folder = tmp_path / "small"
+    shutil.copytree(small_run[0].path, folder)
+    shutil.copytree(small_run[0].path.parent / "cache", tmp_path / "cache")
+    recorder = Recorder()
+    run(experiment(audit={"enabled": False}), folder, recorder)
+    assert "Drawing: done before, kept" in recorder.lines
+    assert not (folder / "audit.json").exists()
+    assert not (folder / "audit").exists()
+
+
+def test_the_audit_judges_the_fullest_condition_that_is_drawn(tmp_path):
+    generate = {"samples": 1, "steps": 2, "conditions": ["z"], "ceilings": ["z"]}
+    made = run(experiment(generate=generate), tmp_path / "small")
+    findings = json.loads((made.path / "audit.json").read_text())
+    open_checks = {f["name"] for f in findings if f["verdict"] is None}
+    assert open_checks <= {"z/c swap", "ceiling"}

@@ -237,6 +237,22 @@ def test_encoding_figures_and_tables_stand_in_the_page(tmp_path):
     assert "no encoding maps" not in page.text
 
 
+@pytest.mark.parametrize("file", ["figures/cortex_z@1.html", "../../away.html", "figures/no.html"])
+def test_a_cortex_to_turn_is_linked_where_it_is_there(tmp_path, file):
+    run = make_run(tmp_path / "run", 2)
+    folder = run / "encoding"
+    (folder / "figures").mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(folder / "figures" / "flat.png")
+    for there in (folder / "figures" / "cortex_z@1.html", tmp_path / "away.html"):
+        there.write_text("a page")
+    told = {"name": "flat", "title": "Flat", "alt": "A map", "png": "figures/flat.png"}
+    write_json(folder / "figures.json", [told | {"html": file}])
+    links = [a["href"] for a in page_of(run).all("a") if "encoding" in a["href"]]
+    links = [link for link in links if link.endswith(".html")]
+    expected = ["encoding/figures/cortex_z%401.html"] if "cortex" in file else []
+    assert links == expected
+
+
 def test_a_run_without_encoding_says_so(finished):
     assert "There are no encoding maps" in finished[1].text
     assert "vox2pix encode finished/config.toml" in finished[1].text

@@ -230,7 +230,7 @@ class _RoiMeans:
     def interval(self, level: float) -> NDArray[np.float64]:
         """Return the ends of each region's interval, (n_regions, 2)."""
         with np.errstate(invalid="ignore"):
-            return np.quantile(self._sums / self._counts, _tails(level), axis=0).T
+            return np.nanquantile(self._sums / self._counts, _tails(level), axis=0).T
 
 
 def _prepared(

@@ -386,10 +386,10 @@ def _blocks(n_voxels: int, size: int) -> Iterator[slice]:
         yield slice(lo, min(lo + size, n_voxels))
 
 
-def _read(responses: Any, size: int) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Yield blocks of voxels in float64."""
+def _read(responses: Any, size: int) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Yield blocks of voxels."""
     for part in _blocks(responses.shape[1], size):
-        yield part, np.asarray(responses[:, part], np.float64)
+        yield part, np.asarray(responses[:, part])
 
 
 def _responses(Y: Any, n_stimuli: int) -> tuple[Any, bool]:

@@ -100,7 +100,7 @@ def evaluate(
     condition, subject : str
         Names for the records.
     encoder : callable, optional
-        From :func:`~vox2pix.evaluation.encoders.image_encoder`; without one there is no
+        From :func:`~vox2pix.evaluation.image_encoder`; without one there is no
         identification.
     encoder_name : str
         What the records call the encoder.

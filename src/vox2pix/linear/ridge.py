@@ -127,11 +127,15 @@ class Decomposition:
 
     def project(self, Y: ArrayLike) -> Projection:
         """Bring targets (n_stimuli, n_targets) into the basis of the decomposition."""
-        targets = np.asarray(Y, np.float64)[self.stimuli]
-        mean = np.zeros(targets.shape[1])
+        given = np.asarray(Y)
+        some = len(given) > len(self.stimuli)
+        weighted = np.array(given[self.stimuli] if some else given, np.float64)
+        mean = np.zeros(weighted.shape[1])
         if self.intercept:
-            mean = self.counts @ targets / self.n_trials
-        weighted = np.sqrt(self.counts)[:, None] * (targets - mean)
+            mean = self.counts @ weighted / self.n_trials
+            weighted -= mean
+        if (self.counts != 1).any():
+            weighted *= np.sqrt(self.counts)[:, None]
         total = np.einsum("ij,ij->j", weighted, weighted)
         weighted = weighted.astype(self.dtype, copy=False)
         g = self.F.T @ weighted

@@ -37,7 +37,7 @@ from vox2pix.store import file_hash, read_json, replacing, write_json
 TRAINING_SCENES = 71  # the set that networks are trained on ...
 HELD_OUT_SCENES = 72  # ... and the one that they are judged on
 STAGES = ("tokenizer", "autoencoder", "encoders", "judge", "unet")
-STEPS = {"autoencoder": 2400, "encoders": 700, "judge": 2500, "unet": 4400}
+STEPS = {"autoencoder": 2400, "encoders": 700, "judge": 2500, "unet": 12600}
 CACHED_SCENES = 40_000
 DECAY = 0.3
 _CHECKPOINT_EVERY_S = 60.0

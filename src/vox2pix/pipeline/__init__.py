@@ -43,8 +43,8 @@ def run(config: Config, path: Path, reporter: Reporter | None = None) -> Run:
     Returns
     -------
     Run
-        Every stage done: ``metrics.json``, ``scores.csv`` and ``contact_sheet.png`` are in
-        its folder.
+        Every stage done: ``report.html``, ``metrics.json``, ``scores.csv``, ``audit.json`` and
+        ``contact_sheet.png`` are in its folder.
 
     Raises
     ------

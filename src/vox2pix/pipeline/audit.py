@@ -1,17 +1,18 @@
 """Whether a run's pictures came from the brain: the audit of its files."""
 
 from collections.abc import Sequence
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vox2pix.evaluation import network
+from vox2pix.evaluation import Encoder, network, resize_pictures
 from vox2pix.evaluation.audit import Audit, AuditInputs, audit
 from vox2pix.evaluation.audit.figures import audit_figure
 from vox2pix.linear import pearson_r
-from vox2pix.pipeline.doubts import cluster_labels
+from vox2pix.pipeline.doubts import test_clusters
 from vox2pix.pipeline.drawings import Drawing, fullest_condition
 from vox2pix.pipeline.latents import FloatArray
 from vox2pix.pipeline.pictures import as_floats, c_donors, drawings_of, stored_pictures
@@ -20,11 +21,14 @@ from vox2pix.pipeline.scoring import RETRIEVAL, make_encoder
 from vox2pix.pipeline.spaces import feature_spaces
 from vox2pix.store import load_arrays, replacing, write_json
 
-_TRAINING_PICTURE_SIZE = 64  # of the thumbnails that are compared
+_SMALL = 64  # pixels a side of the thumbnails that are compared
 
 
 def audit_run(run: Run) -> Sequence[str]:
     """Make every check that the run's files allow; write ``audit.json`` and a figure of each."""
+    # What other settings left must not be read as this run's.
+    (run.path / "audit.json").unlink(missing_ok=True)
+    rmtree(run.path / "audit", ignore_errors=True)
     if not run.config.audit.enabled:
         return ()
     run.reporter.begin("Auditing", 2, "steps")
@@ -59,41 +63,36 @@ def _inputs(run: Run) -> AuditInputs:
     """Gather what the run has of each check's inputs."""
     has_c = run.subject.has_captions
     drawings = {d.name: d for d in drawings_of(run)}
-    judged = fullest_condition(has_c)
+    judged = fullest_condition(run.config, has_c)
     scores, layout = _scores(run, "original"), _scores(run, None)
-    originals = run.subject.pictures(run.test_ids, size=run.model.picture_size)
-    reconstructions = _drawn(run, drawings[judged]) if judged in drawings else None
     encoder = make_encoder(run)
-    seen = encoder(originals)
+    originals = run.subject.pictures(run.test_ids, size=run.model.picture_size)
+    seen, lines = encoder(originals), network("edges")(originals)
+    originals = resize_pictures(originals, _SMALL)
     space = feature_spaces(run)[-1]
-    n_train = len(run.subject.train.stimulus_ids)
     decoded = load_arrays(run.path / "decoded" / f"{space.name}.safetensors")["predicted"]
-    embeddings = None
-    if reconstructions is not None:
-        samples = reconstructions.shape[1]
-        embeddings = np.stack([encoder(reconstructions[:, k]) for k in range(samples)], axis=1)
+    reconstructions, embeddings = _looked_at(run, drawings[judged], encoder)
     return AuditInputs(
         scores=scores.get(judged),
         baseline_scores=scores.get(RETRIEVAL),
         layout_scores=layout.get(judged),
         baseline_layout_scores=layout.get(RETRIEVAL),
         ceiling_scores=scores.get(f"true-{judged}"),
-        held_out_scores=scores.get("held-out"),
         shuffled_scores=scores.get("shuffled"),
         mean_scores=scores.get("mean-brain"),
         noise_scores=scores.get("noise-brain"),
         true_features=_rows(space.targets(run, run.test_ids)),
         predicted_features=_rows(decoded),
         training_features=_rows(space.targets(run, run.subject.train.stimulus_ids)),
-        labels=cluster_labels(run)[n_train:],
+        feature=space.name,
+        labels=test_clusters(run),
         originals=originals,
         reconstructions=reconstructions,
-        training_pictures=run.subject.pictures(
-            run.subject.train.stimulus_ids, size=_TRAINING_PICTURE_SIZE
-        ),
+        training_pictures=run.subject.pictures(run.subject.train.stimulus_ids, size=_SMALL),
         original_embeddings=seen,
         embeddings=embeddings,
-        swap_similarities=_swap_similarities(run, drawings, originals, seen),
+        held_out_embeddings=_looked_at(run, drawings["held-out"], encoder)[1],
+        swap_similarities=_swap_similarities(run, drawings, encoder, lines, seen),
         seed=run.config.seed,
     )
 
@@ -109,8 +108,15 @@ def _scores(run: Run, direction: str | None) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def _drawn(run: Run, drawing: Drawing) -> FloatArray:
-    return as_floats(stored_pictures(run, drawing).read())
+def _looked_at(run: Run, drawing: Drawing, encoder: Encoder) -> tuple[FloatArray, FloatArray]:
+    """Return thumbnails and embeddings (n, samples, ...) of a drawing, a sample at a time."""
+    stored = stored_pictures(run, drawing).read()
+    small, embedded = [], []
+    for sample in range(stored.shape[1]):
+        pictures = as_floats(stored[:, sample])
+        small.append(resize_pictures(pictures, _SMALL))
+        embedded.append(encoder(pictures))
+    return np.stack(small, axis=1), np.stack(embedded, axis=1)
 
 
 def _rows(features: FloatArray) -> FloatArray:
@@ -118,20 +124,24 @@ def _rows(features: FloatArray) -> FloatArray:
 
 
 def _swap_similarities(
-    run: Run, drawings: dict[str, Drawing], originals: FloatArray, seen: FloatArray
+    run: Run,
+    drawings: dict[str, Drawing],
+    encoder: Encoder,
+    lines: FloatArray,
+    seen: FloatArray,
 ) -> dict[str, NDArray[np.float64]] | None:
-    """Hold pictures from one stimulus's z and another's c against both donors."""
+    """Hold pictures from one stimulus's z and another's c against both donors.
+
+    The layout is compared by edges, because colours belong to the content as much as to it.
+    """
     if "swapped" not in drawings:
         return None
-    swapped = _drawn(run, drawings["swapped"])[:, 0]
-    of_swapped = make_encoder(run)(swapped)
+    swapped = as_floats(stored_pictures(run, drawings["swapped"]).read()[:, 0])
+    lines_drawn, drawn = network("edges")(swapped), encoder(swapped)
     donors = c_donors(run)
-    # Edges, because colours belong to the content as much as to the layout.
-    edges = network("edges")
-    lines, lines_swapped = edges(originals), edges(swapped)
     return {
-        "layout_to_z": pearson_r(lines.T, lines_swapped.T),
-        "layout_to_c": pearson_r(lines[donors].T, lines_swapped.T),
-        "content_to_z": pearson_r(seen.T, of_swapped.T),
-        "content_to_c": pearson_r(seen[donors].T, of_swapped.T),
+        "layout_to_z": pearson_r(lines.T, lines_drawn.T),
+        "layout_to_c": pearson_r(lines[donors].T, lines_drawn.T),
+        "content_to_z": pearson_r(seen.T, drawn.T),
+        "content_to_c": pearson_r(seen[donors].T, drawn.T),
     }

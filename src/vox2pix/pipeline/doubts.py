@@ -23,7 +23,7 @@ def decode_doubts(run: Run) -> Sequence[str]:
     if not run.config.audit.enabled:
         return ()
     n_train, n_clusters = len(run.subject.train.stimulus_ids), run.config.audit.clusters
-    labels = cluster_labels(run)
+    labels = _cluster_labels(run)
     save_arrays(run.path / _CLUSTERS, {"train": labels[:n_train], "test": labels[n_train:]})
     spaces = feature_spaces(run)
     run.reporter.begin("Decoding for the audit", len(spaces) * n_clusters, "fits")
@@ -42,7 +42,12 @@ def doubtful_features(run: Run, space: str, source: str) -> FloatArray:
     return np.broadcast_to(stored, (len(run.test_ids), *stored.shape[1:])).copy()
 
 
-def cluster_labels(run: Run) -> NDArray[np.intp]:
+def test_clusters(run: Run) -> NDArray[np.intp]:
+    """Return the cluster of each test stimulus, as it was found for decoding."""
+    return load_arrays(run.path / _CLUSTERS)["test"]
+
+
+def _cluster_labels(run: Run) -> NDArray[np.intp]:
     """Group training and then test stimuli that are alike in c, or in z without captions."""
     ids = (*run.subject.train.stimulus_ids, *run.test_ids)
     rows = (c_of if run.subject.has_captions else z_of)(run, ids).reshape(len(ids), -1)

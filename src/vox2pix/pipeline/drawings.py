@@ -12,6 +12,10 @@ from vox2pix.seeds import rng_for
 Source = Literal["decoded", "true", "shuffled", "mean", "noise", "held-out", "swapped"]
 
 
+DOUBTED: frozenset[Source] = frozenset({"mean", "noise", "held-out", "swapped"})
+"""What only the audit asks for."""
+
+
 @dataclass(frozen=True)
 class Drawing:
     """One condition to draw.
@@ -50,7 +54,7 @@ def planned_drawings(config: Config, has_c: bool) -> list[Drawing]:
     wanted = config.generate
     drawings = [Drawing(c, c, "decoded", wanted.samples) for c in wanted.conditions]
     drawings += [Drawing(f"true-{c}", c, "true", wanted.ceiling_samples) for c in wanted.ceilings]
-    fullest = fullest_condition(has_c)
+    fullest = fullest_condition(config, has_c)
     if wanted.shuffled or config.audit.enabled:
         drawings.append(Drawing("shuffled", fullest, "shuffled", wanted.ceiling_samples))
     if config.audit.enabled:
@@ -59,7 +63,7 @@ def planned_drawings(config: Config, has_c: bool) -> list[Drawing]:
             Drawing("noise-brain", fullest, "noise", 1),
             Drawing("held-out", fullest, "held-out", 1),
         ]
-        if has_c:
+        if fullest == "z+c":
             drawings.append(Drawing("swapped", fullest, "swapped", 1))
     usable = [d for d in drawings if has_c or d.condition in ("z", "z-decode")]
     # The autoencoder's picture knows no noise: one sample says all.
@@ -69,9 +73,14 @@ def planned_drawings(config: Config, has_c: bool) -> list[Drawing]:
     ]
 
 
-def fullest_condition(has_c: bool) -> Condition:
-    """Return the condition that uses all that is decoded: the one that the audit judges."""
-    return "z+c" if has_c else "z"
+def fullest_condition(config: Config, has_c: bool) -> Condition:
+    """Return the condition, of those that are drawn, that uses most of what is decoded.
+
+    It is the one that the audit judges.
+    """
+    order: tuple[Condition, ...] = ("z+c", "c", "z", "z-decode")
+    usable = order if has_c else order[2:]
+    return next((c for c in usable if c in config.generate.conditions), usable[0])
 
 
 def derangement(n: int, seed: int) -> NDArray[np.intp]:

@@ -29,7 +29,7 @@ from vox2pix.seeds import seed_for
 from vox2pix.store import ShardedArray, load_arrays, save_arrays, write_json
 
 FloatArray = NDArray[np.float32]
-_TEST_PICTURES_A_BLOCK = 10
+_TEST_PICTURES_A_BLOCK, _FEWEST_BLOCKS = 10, 12
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,9 @@ def prepare(run: Run) -> Sequence[str]:
             raise UserError(
                 f"The region '{roi}' of {run.subject.name} has no voxels; leave it out."
             )
+    plan = analyses(run).trace
+    if plan is not None:
+        run.model.activation_shapes(plan.modules)  # names that the model lacks show now
     if not run.subject.has_captions:
         run.reporter.say("No captions: c and all that is denoised with it are left out.")
     return outputs
@@ -377,7 +380,8 @@ def _blocks(run: Run) -> NDArray[np.intp]:
     """Group test pictures that are alike in c (or z), which a permutation keeps together."""
     of = c_of if run.subject.has_captions else z_of
     rows = of(run, run.test_ids).reshape(len(run.test_ids), -1)
-    n_blocks = max(2, len(rows) // _TEST_PICTURES_A_BLOCK)
+    # Fewer blocks have too few orders for any voxel to be significant.
+    n_blocks = max(min(_FEWEST_BLOCKS, len(rows)), len(rows) // _TEST_PICTURES_A_BLOCK)
     seed = seed_for(run.config.seed, "blocks") % 2**32
     return np.asarray(KMeans(n_blocks, n_init=3, random_state=seed).fit_predict(rows), np.intp)
 

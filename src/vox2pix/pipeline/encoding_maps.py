@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from vox2pix.encoding.figures import (
     layer_step_maps,
     save_figure,
 )
+from vox2pix.encoding.interactive import save_turning_cortex
 from vox2pix.encoding.maps import has_transforms, save_map, to_surface, to_volume, volume_to_surface
 from vox2pix.encoding.tables import (
     best_layer,
@@ -46,6 +48,13 @@ from vox2pix.store import load_arrays, write_json
 
 _CORRELATION = "Pearson r, test pictures"
 _VARIANCE = "Unique variance, share of test variance"
+TABLES = (
+    "results.csv.gz",
+    "roi_summary.csv",
+    "roi_means.csv",
+    "comparisons.csv",
+    "unique_variance.csv",
+)
 _MOST_OUTLINES = 6  # that can be told apart in slices
 
 # --- tables and maps -----------------------------------------------------------------------------
@@ -55,6 +64,7 @@ def tabulate(run: Run) -> Sequence[str]:
     """Write tables of voxels and regions, and maps in the subject's own space."""
     wanted = analyses(run)
     folder = encoding_folder(run)
+    _forget(folder)
     ceiling = _ceiling(run)
     scores = {latent: load_arrays(scores_path(run, latent)) for latent in wanted.scored}
     rois = region_masks(run)
@@ -89,8 +99,15 @@ def tabulate(run: Run) -> Sequence[str]:
     if unique:
         write_table(folder / "unique_variance.csv", pd.concat(unique))
     _save_maps(run, scores, ceiling)
-    names = ("results.csv.gz", "roi_summary.csv", "roi_means.csv")
-    return tuple(f"encoding/{name}" for name in names)
+    return tuple(f"encoding/{name}" for name in TABLES if (folder / name).exists())
+
+
+def _forget(folder: Path) -> None:
+    """Remove what other settings left, so that no figure shows it."""
+    for name in TABLES:
+        (folder / name).unlink(missing_ok=True)
+    for name in ("maps", "figures"):
+        rmtree(folder / name, ignore_errors=True)
 
 
 def _voxel_table(
@@ -139,7 +156,7 @@ def _ceiling(run: Run) -> NDArray[np.float64]:
 def _mean_ceiling(percent: NDArray[np.float64]) -> float:
     """Return the largest mean correlation that noise allows in some voxels."""
     known = percent[np.isfinite(percent)]
-    return float(np.sqrt(known / 100).mean()) if known.size else float("nan")
+    return float(np.sqrt(known.clip(0) / 100).mean()) if known.size else float("nan")
 
 
 def _save_maps(
@@ -184,6 +201,8 @@ def _has_space(subject: Subject) -> bool:
 def draw_figures(run: Run) -> list[Path]:
     """Draw every figure from the tables, as PNG and SVG; list them in ``figures.json``.
 
+    On a surface each latent's correlation is also a page with a cortex to turn (``html``).
+
     Parameters
     ----------
     run : Run
@@ -205,6 +224,7 @@ def draw_figures(run: Run) -> list[Path]:
             f"{run.path} has no encoding analysis yet; run `vox2pix encode` with its experiment "
             "file first."
         )
+    turning = _turning_cortices(run)
     listed, paths = [], []
     plots = list(_plots(run))
     run.reporter.begin("Drawing figures", len(plots), "figures")
@@ -219,6 +239,7 @@ def draw_figures(run: Run) -> list[Path]:
                 "png": f"figures/{name}.png",
                 "svg": f"figures/{name}.svg",
             }
+            | turning.get(name, {})
         )
         paths.append(path.with_name(f"{name}.png"))
         run.reporter.advance(1)
@@ -276,23 +297,58 @@ def _curves(path: Path, strength: float) -> Iterator[tuple[str, str, Plot]]:
         )
 
 
-def _brain_maps(run: Run) -> Iterator[tuple[str, str, Plot]]:
-    """Draw each latent's correlation, and the best layer, where they are significant."""
-    wanted, level = analyses(run), run.config.encode.q
+def _turning_cortices(run: Run) -> dict[str, dict[str, str]]:
+    """Write each latent's cortex to turn, on a surface; return it under the inflated figure."""
+    if "vertex" not in run.subject.voxels.columns:
+        return {}
+    shown, scale = _correlations(run, _columns(run))
+    told = {}
+    for latent, values in shown.items():
+        if np.isfinite(values).any():
+            file = f"figures/cortex_{_file_name(latent)}.html"
+            surface = to_surface(run.subject, values)
+            save_turning_cortex(surface, scale, encoding_folder(run) / file, _where(latent))
+            told[f"inflated_r_{_file_name(latent)}"] = {"html": file}
+    return told
+
+
+def _file_name(latent: str) -> str:
+    return latent.replace(":", "-")
+
+
+def _where(latent: str) -> str:
+    return f"Where {latent} predicts responses"
+
+
+def _columns(run: Run) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Read r and q of each latent over the voxels."""
     results = pd.read_csv(encoding_folder(run) / "results.csv.gz", usecols=["latent", "r", "q"])
-    columns = {
+    return {
         str(name): {key: table[key].to_numpy(float) for key in "rq"}
         for name, table in results.groupby("latent", sort=False)
     }
-    alone = {latent.name: columns[latent.name] for latent in wanted.alone}
+
+
+def _correlations(
+    run: Run, columns: Mapping[str, Mapping[str, NDArray[np.float64]]]
+) -> tuple[dict[str, NDArray[np.float64]], Scale]:
+    """Return each latent's correlation where it is significant, and the scale of all."""
+    level = run.config.encode.q
+    alone = {latent.name: columns[latent.name] for latent in analyses(run).alone}
     shown = {
         name: np.where(found["q"] < level, found["r"], np.nan) for name, found in alone.items()
     }
     highest = max((np.nanmax(r, initial=0.0) for r in shown.values()), default=0.0)
-    scale = Scale(f"{_CORRELATION} (q < {level:g})", 0, max(float(highest), 0.1))
+    return shown, Scale(f"{_CORRELATION} (q < {level:g})", 0, max(float(highest), 0.1))
+
+
+def _brain_maps(run: Run) -> Iterator[tuple[str, str, Plot]]:
+    """Draw each latent's correlation, and the best layer, where they are significant."""
+    wanted, level = analyses(run), run.config.encode.q
+    columns = _columns(run)
+    shown, scale = _correlations(run, columns)
     for name, values in shown.items():
-        title = f"Where {name} predicts responses"
-        yield from _views(run, f"r_{name.replace(':', '-')}", values, scale, title)
+        yield from _views(run, f"r_{_file_name(name)}", values, scale, _where(name))
     for step, layers in _by_step(wanted.layers).items():
         r, q = (np.array([columns[latent.name][key] for latent in layers]) for key in "rq")
         names = tuple(latent.layer for latent in layers)

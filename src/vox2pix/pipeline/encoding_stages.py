@@ -12,8 +12,17 @@ from vox2pix.pipeline.page import page_is_there, write_page
 from vox2pix.pipeline.reporter import Reporter
 from vox2pix.pipeline.run import Run, Stage, input_files, open_run
 
-_DENOISING = {"strength", "strengths", "moments", "layers", "layer_moments", "steps", "guidance"}
-_MODELS = {"latents", "alphas", "selection", "null", "permutations"}
+_DENOISING = {
+    "latents",
+    "strength",
+    "strengths",
+    "moments",
+    "layers",
+    "layer_moments",
+    "steps",
+    "guidance",
+}
+_MODELS = {"alphas", "selection", "null", "permutations"}
 
 
 def _encode_settings(config: Config, names: set[str]) -> Sequence[Any]:

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from vox2pix.generation import ReconstructionSettings, picture_seeds, reconstruct
 from vox2pix.pipeline.doubts import doubtful_features
-from vox2pix.pipeline.drawings import Drawing, derangement, planned_drawings
+from vox2pix.pipeline.drawings import DOUBTED, Drawing, derangement, planned_drawings
 from vox2pix.pipeline.latents import FloatArray, c_of, z_of
 from vox2pix.pipeline.run import Run
 from vox2pix.store import ShardedArray, load_arrays
@@ -17,7 +17,8 @@ def stored_pictures(run: Run, drawing: Drawing) -> ShardedArray:
     coarse = run.config.model.z_picture_size if drawing.condition == "z-decode" else None
     size = coarse or run.model.picture_size
     shape = (len(run.test_ids), drawing.samples, size, size, 3)
-    folder = run.path / "pictures" / f"{drawing.name}-{run.keys['generate']}"
+    stage = "audit-drawing" if drawing.source in DOUBTED else "generate"
+    folder = run.path / "pictures" / f"{drawing.name}-{run.keys[stage]}"
     return ShardedArray(folder, shape, np.uint8, run.config.compute.shard_size)
 
 

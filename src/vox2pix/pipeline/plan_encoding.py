@@ -20,7 +20,7 @@ from vox2pix.pipeline.plan import (
 )
 from vox2pix.pipeline.sizes import Sizes, experiment_sizes
 
-_JOINT_MODELS = 9  # ratios of penalties that a model of two feature spaces tries
+_JOINT_MODELS = 7  # ratios of penalties that a model of two feature spaces tries
 _VOXEL_BLOCK = 2048  # of EncodingModel
 
 

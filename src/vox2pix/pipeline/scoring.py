@@ -26,7 +26,9 @@ def make_encoder(run: Run) -> Encoder:
 
 def score(run: Run) -> Sequence[str]:
     """Score every condition; write ``metrics.json`` and the scores of each picture."""
-    drawings = [d for d in drawings_of(run) if d.source != "swapped"]  # it has no one truth
+    # Swapped pictures have no one truth; those with their cluster held out come from decoders of
+    # their own, so that one half is not chance among all of them. The audit looks at both.
+    drawings = [d for d in drawings_of(run) if d.source not in ("swapped", "held-out")]
     n_samples = sum(d.samples for d in drawings) + run.config.audit.enabled
     run.reporter.begin("Scoring", n_samples, "samples")
     wanted = run.config.evaluate

@@ -13,6 +13,7 @@ from vox2pix.evaluation import encoder_hashes
 from vox2pix.linear import pearson_r, r2_score
 from vox2pix.pipeline.audit import audit_run
 from vox2pix.pipeline.doubts import decode_doubts
+from vox2pix.pipeline.drawings import DOUBTED, Drawing
 from vox2pix.pipeline.latents import extract_latents, feature_settings, model_hashes
 from vox2pix.pipeline.page import keep_gallery, page_is_there, write_page
 from vox2pix.pipeline.pictures import draw, drawings_of, stored_pictures
@@ -90,12 +91,28 @@ def _decode(run: Run) -> Sequence[str]:
 
 def _generate(run: Run) -> Sequence[str]:
     """Draw every condition, shard by shard."""
-    drawings = drawings_of(run)
+    return _draw_all(run, "Drawing pictures", _conditions(run))
+
+
+def _generate_doubts(run: Run) -> Sequence[str]:
+    """Draw what only the audit asks for."""
+    return _draw_all(run, "Drawing for the audit", _doubted(run))
+
+
+def _draw_all(run: Run, title: str, drawings: Sequence[Drawing]) -> Sequence[str]:
     n_pictures = sum(d.samples for d in drawings) * len(run.test_ids)
-    run.reporter.begin("Drawing pictures", n_pictures, "pictures")
+    run.reporter.begin(title, n_pictures, "pictures")
     for drawing in drawings:
         draw(run, drawing)
     return ()
+
+
+def _conditions(run: Run) -> list[Drawing]:
+    return [d for d in drawings_of(run) if d.source not in DOUBTED]
+
+
+def _doubted(run: Run) -> list[Drawing]:
+    return [d for d in drawings_of(run) if d.source in DOUBTED]
 
 
 def _data_settings(config: Config) -> Sequence[Any]:
@@ -108,16 +125,29 @@ def _encoder_hashes(run: Run) -> dict[str, str]:
     return encoder_hashes(run.config.evaluate.encoder)
 
 
-def _all_is_drawn(run: Run) -> bool:
-    return not any(stored_pictures(run, drawing).pending() for drawing in drawings_of(run))
+def _are_drawn(run: Run, drawings: Sequence[Drawing]) -> bool:
+    return not any(stored_pictures(run, drawing).pending() for drawing in drawings)
 
 
 STAGES = (
     Stage("data", "Data", _prepare_data, _data_settings, input_files),
     Stage("features", "Features", _extract_features, feature_settings, model_hashes),
     Stage("decode", "Decoding", _decode, lambda c: [c.decode, c.protocol]),
+    Stage(
+        "generate",
+        "Drawing",
+        _generate,
+        lambda c: [c.generate, c.seed],
+        is_sound=lambda run: _are_drawn(run, _conditions(run)),
+    ),
     Stage("audit-decoding", "Decoding for the audit", decode_doubts, lambda c: [c.audit]),
-    Stage("generate", "Drawing", _generate, lambda c: [c.generate, c.seed], is_sound=_all_is_drawn),
+    Stage(
+        "audit-drawing",
+        "Drawing for the audit",
+        _generate_doubts,
+        lambda c: [],
+        is_sound=lambda run: _are_drawn(run, _doubted(run)),
+    ),
     Stage("evaluate", "Scoring", score, lambda c: [c.evaluate], _encoder_hashes),
     Stage("audit", "Audit", audit_run, lambda c: []),
     Stage("sheet", "Contact sheet", draw_sheet, lambda c: [c.name]),

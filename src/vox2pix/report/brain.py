@@ -1,6 +1,7 @@
 """What a report shows of the brain: how well z and c were decoded, and the encoding analysis."""
 
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from pandas.api.types import is_numeric_dtype
@@ -55,6 +56,7 @@ def encoding_figures(run: RunContents, assets: Assets) -> list[dict[str, str]]:
     for figure in run.encoding_figures:
         files = [f"encoding/{name}" for name in (figure.png, figure.svg) if name]
         path = next((p for p in map(run.inside, files) if p), None)
+        turning = f"encoding/{figure.html}" if figure.html else ""
         if path is not None:
             told.append(
                 {
@@ -63,6 +65,7 @@ def encoding_figures(run: RunContents, assets: Assets) -> list[dict[str, str]]:
                     "alt": figure.alt,
                     "url": assets.file(path),
                     "files": listed(files),
+                    "turning": quote(turning) if turning and run.inside(turning) else "",
                 }
             )
     return told

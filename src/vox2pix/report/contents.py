@@ -51,8 +51,8 @@ class EncodingFigure(BaseModel):
     ----------
     name, title, alt : str
         Its anchor, its heading, and what it shows.
-    png, svg : str or None
-        Its files, relative to ``encoding/``.
+    png, svg, html : str or None
+        Its files, relative to ``encoding/``; ``html`` is a page where it can be turned.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,6 +62,7 @@ class EncodingFigure(BaseModel):
     alt: str
     png: str | None = None
     svg: str | None = None
+    html: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +111,11 @@ class RunContents:
         if self.gallery is not None:
             return tuple(self.gallery.stimulus_ids)
         return tuple(self.scores["stimulus_id"].unique())
+
+    @property
+    def only_encoded(self) -> bool:
+        """Whether voxels were explained, and no picture drawn."""
+        return bool(self.encoding_figures) and not self.drawings
 
     @property
     def subject(self) -> str:

@@ -56,6 +56,12 @@ def what_was_done(run: RunContents) -> str:
         The run.
     """
     config = run.config
+    if run.only_encoded:
+        return (
+            f"Responses of {_SOURCES[config.data.source]} ({run.subject}) were explained, voxel by "
+            f"voxel, by latents of the diffusion model {config.model.name}: linear encoding "
+            "models. Nothing was decoded or drawn in this run."
+        )
     c = f", the content (c) from {listed(list(config.decode.c))}" if _has_c(run) else ""
     return (
         f"What {run.subject} saw was drawn from responses of {_SOURCES[config.data.source]}: "

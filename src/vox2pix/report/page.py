@@ -118,7 +118,7 @@ def _report(run: RunContents, target: Path) -> str:
         "report.html.j2",
         assets,
         _SECTIONS,
-        f"{run.config.name}: what {run.subject} saw, read from the brain",
+        _title(run),
         done=origin.what_was_done(run),
         well=headline(run),
         remedy=f"`{origin.resume(run)}` goes on with the run.",
@@ -172,6 +172,12 @@ def _figures(run: RunContents, view: GalleryView | None) -> dict[str, Any]:
         title = "Histograms of Pearson r, " + listed(list(titles.values()))
         drawn["decoding_svg"] = Markup(save_figure(figure, folder / "decoding", title))
     return drawn
+
+
+def _title(run: RunContents) -> str:
+    if run.only_encoded:
+        return f"{run.config.name}: what in the diffusion model looks like {run.subject}'s brain"
+    return f"{run.config.name}: what {run.subject} saw, read from the brain"
 
 
 def _gallery_note(assets: Assets) -> str:

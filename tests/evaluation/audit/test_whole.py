@@ -150,7 +150,7 @@ def inputs_of(generator) -> AuditInputs:
         layout_scores=pixcorr(w.test, drawn),
         baseline_layout_scores=pixcorr(w.test, copier(decoded)),
         ceiling_scores=scores(generator(w.test_features)),
-        held_out_scores=scores(generator(held_out)),
+        held_out_embeddings=layout_of(generator(held_out))[:, None],
         shuffled_scores=scores(generator(decoded[order])),
         mean_scores=scores(generator(w.decoded(mean_brain))),
         noise_scores=scores(generator(w.decoded(noise))),

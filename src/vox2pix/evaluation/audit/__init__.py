@@ -7,6 +7,7 @@ from vox2pix.evaluation.audit.brain import (
     null_brain,
     swap,
     within_clusters,
+    within_scores,
 )
 from vox2pix.evaluation.audit.finding import Finding, UnanswerableError, Verdict
 from vox2pix.evaluation.audit.spectrum import (
@@ -50,4 +51,5 @@ __all__ = [
     "singular_values",
     "swap",
     "within_clusters",
+    "within_scores",
 ]

@@ -1,7 +1,7 @@
 """Whether the score comes from the brain: other brains, the ceiling, clusters, z and c."""
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from vox2pix.evaluation.audit.finding import (
     Finding,
@@ -57,7 +57,7 @@ def null_brain(
         verdict: Verdict = "fail"
         meaning = "the real brain does no better, so the score does not come from it"
     elif ci[0] <= chance:
-        verdict, meaning = "pass", "at chance, as it should be"
+        verdict, meaning = "pass", "not above chance, as it should be"
     elif value - chance > _LEAK * (real_value - chance):
         verdict, meaning = "fail", "above chance, so something else tells the pictures apart"
     else:
@@ -138,6 +138,10 @@ def held_out_clusters(
 ) -> Finding:
     """Compare ordinary training with training that never saw the test picture's cluster.
 
+    Scores must be among test pictures of the same cluster (:func:`within_scores`): each cluster
+    has a decoder of its own, whose mean lies away from just that cluster, so that among all
+    pictures even a decoder that knows nothing is far below one half.
+
     The value is the mean score with the cluster held out (Shirakawa et al. 2025: a decoder that
     only names the cluster cannot go beyond those it saw). It fails where its interval reaches
     down to chance, and warns where it keeps less than half of the lead over chance.
@@ -145,7 +149,7 @@ def held_out_clusters(
     Parameters
     ----------
     scores : array_like of float, shape (n,)
-        A score a test picture, ordinary training.
+        A score a test picture, ordinary training, among pictures of its cluster.
     held_out_scores : array_like of float, shape (n,)
         The same pictures, each from a decoder trained without its cluster
         (:func:`~vox2pix.evaluation.audit.clusters`).
@@ -169,8 +173,9 @@ def held_out_clusters(
     return Finding(
         name="held-out clusters",
         verdict=verdict,
-        sentence=f"With its cluster left out of training a picture scores {spoken(value, ci)}, "
-        f"with ordinary training {reached:.3f} (chance {chance:.3f}): {meaning}.",
+        sentence=f"With its cluster left out of training a picture is identified among those of "
+        f"its cluster with {spoken(value, ci)}, with ordinary training {reached:.3f} "
+        f"(chance {chance:.3f}): {meaning}.",
         value=value,
         ci=ci,
         references={"chance": chance, "ordinary training": reached},
@@ -206,22 +211,9 @@ def within_clusters(
     UnanswerableError
         If no two test pictures share a cluster.
     """
-    originals, drawn, clusters = map(np.asarray, (original_features, features, labels))
-    if not len(originals) == len(drawn) == len(clusters):
-        raise ValueError(
-            f"There are {len(originals)} originals, {len(drawn)} reconstructions and "
-            f"{len(clusters)} labels."
-        )
-    found = []
-    for cluster in np.unique(clusters):
-        members = np.flatnonzero(clusters == cluster)
-        if len(members) > 1:
-            both = two_way_scores(originals[members], drawn[members])
-            found.append((both["original"] + both["reconstruction"]) / 2)
-    if not found:
-        raise UnanswerableError("no two test pictures share a cluster")
-    scores = np.concatenate(found)
-    everywhere = two_way_scores(originals, drawn)
+    scores = within_scores(original_features, features, labels)
+    scores = scores[np.isfinite(scores)]
+    everywhere = two_way_scores(np.asarray(original_features), np.asarray(features))
     all_scores = (everywhere["original"] + everywhere["reconstruction"]) / 2
     overall = float(all_scores.mean())
     value, ci = mean_interval(scores, seed)
@@ -241,6 +233,43 @@ def within_clusters(
         references={"chance": CHANCE, "among all": overall},
         details={"within_scores": scores, "scores": all_scores},
     )
+
+
+def within_scores(
+    original_features: ArrayLike, features: ArrayLike, labels: ArrayLike
+) -> NDArray[np.float64]:
+    """Return two-way identification of each test picture among those of its own cluster.
+
+    Parameters
+    ----------
+    original_features, features, labels
+        As in :func:`within_clusters`.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        Mean of both directions, chance one half; NaN for a picture that is alone in its cluster.
+
+    Raises
+    ------
+    UnanswerableError
+        If no two test pictures share a cluster.
+    """
+    originals, drawn, clusters = map(np.asarray, (original_features, features, labels))
+    if not len(originals) == len(drawn) == len(clusters):
+        raise ValueError(
+            f"There are {len(originals)} originals, {len(drawn)} reconstructions and "
+            f"{len(clusters)} labels."
+        )
+    scores = np.full(len(originals), np.nan)
+    for cluster in np.unique(clusters):
+        members = np.flatnonzero(clusters == cluster)
+        if len(members) > 1:
+            both = two_way_scores(originals[members], drawn[members])
+            scores[members] = (both["original"] + both["reconstruction"]) / 2
+    if np.isnan(scores).all():
+        raise UnanswerableError("no two test pictures share a cluster")
+    return scores
 
 
 def diversity(original_features: ArrayLike, features: ArrayLike) -> Finding:

@@ -14,6 +14,7 @@ from vox2pix.evaluation.audit.brain import (
     null_brain,
     swap,
     within_clusters,
+    within_scores,
 )
 from vox2pix.evaluation.audit.finding import Finding, UnanswerableError, Verdict, worst
 from vox2pix.evaluation.audit.spectrum import collapse
@@ -39,9 +40,9 @@ class AuditInputs:
     ----------
     scores : array_like of float, shape (n,)
         Of the reconstructions.
-    baseline_scores, ceiling_scores, held_out_scores : array_like of float, shape (n,)
-        Of the nearest training pictures by decoded features, of the pictures from true features,
-        and of those decoded with their cluster held out of training.
+    baseline_scores, ceiling_scores : array_like of float, shape (n,)
+        Of the nearest training pictures by decoded features, and of the pictures from true
+        features.
     layout_scores, baseline_layout_scores : array_like of float, shape (n,)
         PixCorr of the reconstructions, and of the nearest training pictures.
     shuffled_scores, mean_scores, noise_scores : array_like of float, shape (n,)
@@ -52,6 +53,8 @@ class AuditInputs:
         E.g. c of the test pictures, and c decoded.
     training_features : array, shape (n_training, d)
         The same of the training pictures; sliced by rows.
+    feature : str
+        What these features are called.
     labels : array_like, shape (n,)
         Cluster of each test picture.
     originals : array_like of float, shape (n, height, width, 3)
@@ -63,6 +66,8 @@ class AuditInputs:
         What the metric sees in the originals.
     embeddings : array_like of float, shape (n, n_samples, e)
         And in the reconstructions.
+    held_out_embeddings : array_like of float, shape (n, n_samples, e)
+        And in pictures decoded with their cluster held out of training.
     swap_similarities : mapping of str to array_like of float, shape (n,)
         ``layout_to_z``, ``layout_to_c``, ``content_to_z`` and ``content_to_c``, as
         :func:`~vox2pix.evaluation.audit.swap` takes them.
@@ -75,7 +80,6 @@ class AuditInputs:
     layout_scores: ArrayLike | None = None
     baseline_layout_scores: ArrayLike | None = None
     ceiling_scores: ArrayLike | None = None
-    held_out_scores: ArrayLike | None = None
     shuffled_scores: ArrayLike | None = None
     mean_scores: ArrayLike | None = None
     noise_scores: ArrayLike | None = None
@@ -83,12 +87,14 @@ class AuditInputs:
     true_features: ArrayLike | None = None
     predicted_features: ArrayLike | None = None
     training_features: Any = None
+    feature: str = "c"
     labels: ArrayLike | None = None
     originals: ArrayLike | None = None
     reconstructions: ArrayLike | None = None
     training_pictures: ArrayLike | None = None
     original_embeddings: ArrayLike | None = None
     embeddings: ArrayLike | None = None
+    held_out_embeddings: ArrayLike | None = None
     swap_similarities: Mapping[str, ArrayLike] | None = None
     seed: int = 0
 
@@ -149,6 +155,15 @@ def _distance(inputs: Any) -> Finding:
     return distance_dependence(inputs.scores, 1 - r, inputs.chance, inputs.seed)
 
 
+def _held_out(inputs: Any) -> Finding:
+    ordinary, held_out = (
+        within_scores(inputs.original_embeddings, seen, inputs.labels)
+        for seen in (inputs.embeddings, inputs.held_out_embeddings)
+    )
+    known = np.isfinite(ordinary)
+    return held_out_clusters(ordinary[known], held_out[known], seed=inputs.seed)
+
+
 def _null(kind: str) -> Callable[[Any], Finding]:
     return lambda i: null_brain(kind, i.scores, getattr(i, f"{kind}_scores"), i.chance, seed=i.seed)
 
@@ -192,12 +207,12 @@ _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[Any], Finding]]] = {
         lambda i: within_clusters(i.original_embeddings, i.embeddings, i.labels, i.seed),
     ),
     "held-out clusters": (
-        ("scores", "held_out_scores"),
-        lambda i: held_out_clusters(i.scores, i.held_out_scores, i.chance, i.seed),
+        ("original_embeddings", "embeddings", "held_out_embeddings", "labels"),
+        _held_out,
     ),
     "effective rank": (
         ("true_features", "predicted_features"),
-        lambda i: collapse(i.true_features, i.predicted_features),
+        lambda i: collapse(i.true_features, i.predicted_features, i.feature),
     ),
     "z/c swap": (
         ("swap_similarities",),

@@ -1,0 +1,210 @@
+"""A finished run, opened so that its pictures can be drawn again with other settings."""
+
+from collections.abc import Callable
+from functools import cached_property
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vox2pix.decoding import RidgeDecoder
+from vox2pix.errors import UserError
+from vox2pix.generation import picture_seeds
+from vox2pix.generation.reconstruct import starting_latents
+from vox2pix.pipeline.drawings import fullest_condition
+from vox2pix.pipeline.latents import FloatArray
+from vox2pix.pipeline.pictures import as_bytes
+from vox2pix.pipeline.run import Run, open_run
+from vox2pix.pipeline.spaces import units
+from vox2pix.report.contents import RunContents, read_run
+from vox2pix.report.gallery import Gallery, open_pictures
+from vox2pix.report.redraw import Knobs, Picture, Redraw, Show
+from vox2pix.store import load_arrays
+
+_MOST_PREVIEWS = 20
+
+
+def explore(
+    path: Path,
+    port: int | None = None,
+    open_browser: bool = True,
+    announce: Callable[[str], None] = print,
+) -> None:
+    """Serve a page on this machine on which a run's pictures are drawn again; ends with Ctrl-C.
+
+    Parameters
+    ----------
+    path : Path
+        The run folder; nothing is written to it.
+    port : int, optional
+        Of 127.0.0.1; a free one if absent.
+    open_browser : bool
+        Show the page in the person's browser.
+    announce : callable
+        Told the address once, before the page is served.
+
+    Raises
+    ------
+    UserError
+        If NiceGUI is not installed, the folder holds no finished run, or the port is taken.
+    """
+    try:
+        from vox2pix.report.explore import serve
+    except ModuleNotFoundError as error:
+        if error.name != "nicegui":
+            raise
+        raise UserError(
+            "exploring needs NiceGUI, which is not installed; run `pip install 'vox2pix[explore]'`."
+        ) from None
+    serve(open_redraw(path), port, open_browser, announce)
+
+
+def open_redraw(path: Path) -> Redraw:
+    """Open a finished run, its diffusion model loaded, to draw its pictures again.
+
+    Parameters
+    ----------
+    path : Path
+        The run folder.
+
+    Returns
+    -------
+    Redraw
+        At ``own`` it draws what the run drew. With a region left out, z and c are predicted by
+        the fitted decoders from the mean response to the picture, in which the region's voxels
+        hold their mean over all training trials; responses are read when that is first asked
+        for.
+
+    Raises
+    ------
+    UserError
+        If the folder is no run, or the run is not finished.
+    """
+    run = open_run(path)
+    contents = read_run(path)
+    gallery, decoded = contents.gallery, contents.decoded_r
+    if gallery is None or "z" not in decoded:
+        raise UserError(
+            f"{path} is not finished; run `vox2pix run` with its experiment file first."
+        )
+    wanted, has_c = run.config.generate, "c" in decoded
+    first = gallery.stimulus_ids[0]
+    drawer = _Drawer(run, contents, gallery)
+    run.model  # noqa: B018  loaded now, not at the first touch of a knob
+    return Redraw(
+        title=f"{run.config.name}: {contents.subject}, drawn by {run.config.model.name}",
+        stimuli=_names(gallery),
+        conditions=("z+c", "z", "c") if has_c else ("z",),
+        regions=tuple(dict.fromkeys(run.config.decode.z + run.config.decode.c * has_c)),
+        own=Knobs(
+            stimulus_id=first,
+            condition=fullest_condition(run.config, has_c),
+            strength=wanted.strength,
+            guidance=wanted.guidance,
+            seed=0,
+            z_from=first,
+            c_from=first,
+        ),
+        n_samples=wanted.samples,
+        least_strength=ceil(100 / wanted.steps) / 100,
+        seen=drawer.seen,
+        in_run=drawer.in_run,
+        draw=drawer.draw,
+    )
+
+
+def _names(gallery: Gallery) -> dict[str, str]:
+    """Call each stimulus by its number and its first caption."""
+    captions = gallery.captions or [[]] * len(gallery.stimulus_ids)
+    return {
+        stimulus_id: " · ".join([stimulus_id, *told[:1]])
+        for stimulus_id, told in zip(gallery.stimulus_ids, captions, strict=True)
+    }
+
+
+class _Drawer:
+    """Draws pictures of a run again; what it reads of the brain is kept in memory."""
+
+    def __init__(self, run: Run, contents: RunContents, gallery: Gallery) -> None:
+        self._run = run
+        self._drawings = contents.drawings
+        self._originals = open_pictures(run.path / "gallery" / "originals")
+        self._rows = {each: row for row, each in enumerate(gallery.stimulus_ids)}
+        self._decoded = {
+            space: load_arrays(run.path / "decoded" / f"{space}.safetensors")["predicted"]
+            for space in contents.decoded_r
+        }
+
+    def seen(self, stimulus_id: str) -> Picture:
+        assert self._originals is not None  # written before the list of stimuli
+        return self._originals.take([self._rows[stimulus_id]])[0]
+
+    def in_run(self, knobs: Knobs) -> Picture | None:
+        drawn = self._drawings.get(knobs.condition)
+        if drawn is None:
+            return None
+        samples = drawn.take([self._rows[knobs.stimulus_id]])[0]
+        return np.asarray(samples[knobs.seed if knobs.seed < len(samples) else 0])
+
+    def draw(self, knobs: Knobs, show: Show) -> None:
+        model, wanted = self._run.model, self._run.config.generate
+        start = text = None
+        if "z" in knobs.condition:
+            start = starting_latents(model, self._features("z", knobs.z_from, knobs.left_out))
+        if "c" in knobs.condition:
+            text = self._features("c", knobs.c_from, knobs.left_out)
+        strength = knobs.strength if start is not None else None
+        n_steps = len(model.plan(strength, wanted.steps, wanted.schedule).timesteps)
+        every = ceil(n_steps / _MOST_PREVIEWS)
+
+        def preview(step: int, timestep: int, latents: FloatArray) -> None:
+            left = n_steps - 1 - step
+            if left % every == 0:
+                show(step + 1, n_steps, as_bytes(model.decode_latents(latents))[0])
+
+        model.denoise(
+            start,
+            text,
+            [self._seed(knobs)],
+            strength=knobs.strength,
+            steps=wanted.steps,
+            guidance=knobs.guidance,
+            schedule=wanted.schedule,
+            callback=preview,
+        )
+
+    def _seed(self, knobs: Knobs) -> int:
+        config = self._run.config
+        # As in the run: there the released code's one noise for all pictures is kept.
+        one_noise = config.protocol == "takagi2023"
+        name = "one noise for all" if one_noise else knobs.stimulus_id
+        return int(picture_seeds(config.seed, [name], knobs.seed + 1)[0, -1])
+
+    def _features(self, space: str, stimulus_id: str, left_out: str | None) -> FloatArray:
+        """Return z or c as it was decoded, or predicted again without a region: (1, ...)."""
+        row = self._rows[stimulus_id]
+        decoded = self._decoded[space][[row]]
+        if left_out is None:
+            return decoded
+        run, subject = self._run, self._run.subject
+        used = subject.voxel_mask({"z": run.config.decode.z, "c": run.config.decode.c}[space])
+        silent = subject.voxel_mask(left_out)
+        if not (silent & used).any():
+            return decoded
+        response = np.where(silent, self._mean, self._responses[row])[None, used]
+        arrays = load_arrays(run.path / "decoders" / f"{space}.safetensors")
+        predicted = RidgeDecoder.from_arrays(arrays).predict(units(response, run.config.protocol))
+        return predicted.reshape(decoded.shape).astype(np.float32)
+
+    @cached_property
+    def _responses(self) -> NDArray[np.float32]:
+        """Mean responses to the test stimuli, (n_stimuli, n_voxels), percent signal change."""
+        return self._run.subject.test.mean_betas()
+
+    @cached_property
+    def _mean(self) -> NDArray[np.float32]:
+        """Each voxel's mean over the training trials, (n_voxels,), percent signal change."""
+        train = self._run.subject.train
+        total = sum(betas.sum(axis=0, dtype=float) for _, betas in train.iter_betas())
+        return np.asarray(total / train.n_trials, np.float32)

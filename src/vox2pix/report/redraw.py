@@ -1,0 +1,85 @@
+"""What the page of ``vox2pix explore`` needs to know of a run: what can be chosen, and a drawer."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+Show = Callable[[int, int, Picture], None]
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """What decides a picture that is drawn again.
+
+    Parameters
+    ----------
+    stimulus_id : str
+        Which test picture.
+    condition : {"z+c", "z", "c"}
+        From what it is drawn.
+    strength : float
+        In (0, 1]: how far the start that z gives is noised.
+    guidance : float
+        How strongly c steers; 1 is no guidance.
+    seed : int
+        Which noise: a number below ``Redraw.n_samples`` is a sample of the run.
+    z_from, c_from : str
+        The test pictures whose z and c are taken.
+    left_out : str, optional
+        Region whose voxels are set to their mean over the training trials before z and c are
+        predicted.
+    """
+
+    stimulus_id: str
+    condition: str
+    strength: float
+    guidance: float
+    seed: int
+    z_from: str
+    c_from: str
+    left_out: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Redraw:
+    """One run whose pictures can be drawn again.
+
+    Attributes
+    ----------
+    title : str
+        The run, in words.
+    stimuli : mapping of str to str
+        The test stimuli, and what each is called.
+    conditions : tuple of str
+        What pictures can be drawn from, the fullest first.
+    regions : tuple of str
+        What can be left out.
+    own : Knobs
+        As the run drew its first test picture.
+    n_samples : int
+        Noise samples that the run drew.
+    least_strength : float
+        The least that runs one denoising step.
+    seen : callable
+        ``seen(stimulus_id)``, the picture that was shown: uint8 (height, width, 3).
+    in_run : callable
+        ``in_run(knobs)``, what the run drew of this picture, condition and seed (of its first
+        sample where it has no such seed); None if it drew none.
+    draw : callable
+        ``draw(knobs, show)`` calls ``show(step, n_steps, picture)`` as noise is removed; at the
+        last call, where ``step == n_steps``, the picture is done. What ``show`` raises ends it.
+    """
+
+    title: str
+    stimuli: Mapping[str, str]
+    conditions: tuple[str, ...]
+    regions: tuple[str, ...]
+    own: Knobs
+    n_samples: int
+    least_strength: float
+    seen: Callable[[str], Picture]
+    in_run: Callable[[Knobs], Picture | None]
+    draw: Callable[[Knobs, Show], None]

@@ -1,0 +1,145 @@
+import shutil
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vox2pix.decoding import RidgeDecoder
+from vox2pix.errors import UserError
+from vox2pix.generation import ReconstructionSettings, picture_seeds, reconstruct
+from vox2pix.pipeline import explore
+from vox2pix.pipeline.explore import open_redraw
+from vox2pix.store import load_arrays
+
+
+@pytest.fixture(scope="module")
+def redraw(small_run):
+    return open_redraw(small_run[0].path)
+
+
+@pytest.fixture(scope="module")
+def other(redraw):
+    """Another test picture."""
+    return list(redraw.stimuli)[3]
+
+
+def drawn(redraw, knobs):
+    """All that was shown on the way, and the picture."""
+    shown = []
+    redraw.draw(knobs, lambda *step: shown.append(step))
+    return shown, shown[-1][2].astype(int)
+
+
+def test_what_can_be_chosen_is_what_the_run_has(redraw, small_run):
+    run, _ = small_run
+    assert tuple(redraw.stimuli) == run.test_ids
+    assert redraw.conditions == ("z+c", "z", "c")
+    assert redraw.regions == ("early", "ventral")
+    assert redraw.n_samples == 2
+    assert int(run.config.generate.steps * redraw.least_strength) == 1
+    seen = run.subject.pictures(run.test_ids[:1], size=run.model.picture_size)[0]
+    np.testing.assert_array_equal(redraw.seen(run.test_ids[0]), np.rint(seen * 255))
+
+
+@pytest.mark.parametrize("condition", ["z+c", "z", "c"])
+def test_at_the_runs_own_settings_it_draws_what_the_run_drew(redraw, other, condition):
+    for stimulus_id, seed in ((redraw.own.stimulus_id, 0), (other, 1)):
+        knobs = replace(
+            redraw.own,
+            stimulus_id=stimulus_id,
+            condition=condition,
+            seed=seed,
+            z_from=stimulus_id,
+            c_from=stimulus_id,
+        )
+        _, picture = drawn(redraw, knobs)
+        # another batch size: floating-point rounding, then 8 bit
+        assert np.abs(picture - redraw.in_run(knobs)).max() <= 1
+
+
+def test_each_step_is_shown_and_the_last_is_the_picture(redraw):
+    shown, _ = drawn(redraw, replace(redraw.own, condition="c"))
+    assert [step[:2] for step in shown] == [(1, 3), (2, 3), (3, 3)]
+    assert len({step[2].tobytes() for step in shown}) == 3
+    shown, _ = drawn(redraw, redraw.own)  # 0.8 of three steps
+    assert [step[:2] for step in shown] == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"strength": 0.4}, {"guidance": 1.0}, {"seed": 7}, {"left_out": "early"}],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_each_knob_changes_the_picture(redraw, changed):
+    _, own = drawn(redraw, redraw.own)
+    _, picture = drawn(redraw, replace(redraw.own, **changed))
+    assert np.abs(picture - own).mean() > 0.5
+
+
+def test_z_and_c_come_from_the_pictures_that_are_named(redraw, small_run, other):
+    run, _ = small_run
+    decoded = {k: load_arrays(run.path / f"decoded/{k}.safetensors")["predicted"] for k in "zc"}
+    wanted = run.config.generate
+    expected = reconstruct(
+        run.model,
+        "z+c",
+        z=decoded["z"][[3]],
+        c=decoded["c"][[0]],
+        seeds=picture_seeds(run.config.seed, [redraw.own.stimulus_id], 1),
+        settings=ReconstructionSettings(
+            strength=wanted.strength, steps=wanted.steps, guidance=wanted.guidance, samples=1
+        ),
+    )[0, 0]
+    _, picture = drawn(redraw, replace(redraw.own, z_from=other))
+    assert np.abs(picture - np.rint(expected * 255)).max() <= 1
+    _, mine = drawn(redraw, redraw.own)
+    _, with_its_c = drawn(redraw, replace(redraw.own, c_from=other))
+    assert np.abs(with_its_c - mine).mean() > 0.5
+
+
+def test_a_region_left_out_holds_its_mean_over_training(redraw, small_run):
+    run, _ = small_run
+    decoder = RidgeDecoder.from_arrays(load_arrays(run.path / "decoders/z.safetensors"))
+    # z comes from early alone: what is left without it is the prediction from the mean response
+    mean = run.subject.train.betas("early").astype(float).mean(axis=0)
+    shape = load_arrays(run.path / "decoded/z.safetensors")["predicted"].shape[1:]
+    z = decoder.predict(mean[None]).reshape(1, *shape)
+    wanted = run.config.generate
+    expected = reconstruct(
+        run.model,
+        "z",
+        z=z,
+        seeds=picture_seeds(run.config.seed, [redraw.own.stimulus_id], 1),
+        settings=ReconstructionSettings(
+            strength=wanted.strength, steps=wanted.steps, guidance=wanted.guidance, samples=1
+        ),
+    )[0, 0]
+    knobs = replace(redraw.own, condition="z")
+    _, picture = drawn(redraw, replace(knobs, left_out="early"))
+    assert np.abs(picture - np.rint(expected * 255)).max() <= 2
+    _, same = drawn(redraw, replace(knobs, left_out="ventral"))  # z does not hear of it
+    np.testing.assert_array_equal(same, drawn(redraw, knobs)[1])
+
+
+def test_what_show_raises_ends_the_drawing(redraw):
+    def stop(step, n_steps, picture):
+        raise InterruptedError(step)
+
+    with pytest.raises(InterruptedError, match="1"):
+        redraw.draw(redraw.own, stop)
+
+
+def test_a_run_that_is_not_finished_is_refused(small_run, tmp_path):
+    with pytest.raises(UserError, match=r"no config\.toml"):
+        open_redraw(tmp_path)
+    shutil.copy(small_run[0].path / "config.toml", tmp_path)
+    with pytest.raises(UserError, match="is not finished; run `vox2pix run`"):
+        open_redraw(tmp_path)
+
+
+def test_without_nicegui_the_extra_is_named(small_run, monkeypatch):
+    monkeypatch.delitem(sys.modules, "vox2pix.report.explore", raising=False)
+    monkeypatch.setitem(sys.modules, "nicegui", None)
+    with pytest.raises(UserError, match=r"pip install 'vox2pix\[explore\]'"):
+        explore.explore(small_run[0].path)
