@@ -15,6 +15,8 @@ from typer.testing import CliRunner, Result
 
 import vox2pix
 from vox2pix import cli
+from vox2pix.cli import data, tables
+from vox2pix.cli.bars import Bars
 
 SMALL = ("--sessions", "1", "--trials", "30", "--early", "60", "--ventral", "60")
 
@@ -124,7 +126,7 @@ def test_the_check_as_json(tree: Path, faulty: Path, tmp_path: Path) -> None:
 
 
 def test_json_has_no_nan() -> None:
-    plain = cli._plain({"rois": {"V1": {"single": float("nan"), "n": 3}}, "x": 0.5})
+    plain = data.plain({"rois": {"V1": {"single": float("nan"), "n": 3}}, "x": 0.5})
     assert plain == {"rois": {"V1": {"single": None, "n": 3}}, "x": 0.5}
 
 
@@ -154,11 +156,11 @@ def test_data_that_are_not_there(tmp_path: Path) -> None:
 
 
 def test_how_often_stimuli_were_shown_in_words() -> None:
-    assert cli._repeats({}) == "-"
-    assert cli._repeats({1: 12}) == "once each"
-    assert cli._repeats({3: 900}) == "3 times each"
-    assert cli._repeats({3: 1850, 2: 30, 1: 5}) == "5 once, 30 twice, 1,850 3 times"
-    assert cli._repeats({1: 1, 2: 1, 5: 1, 9: 1}) == "1 to 9 times"
+    assert data.repeats_in_words({}) == "-"
+    assert data.repeats_in_words({1: 12}) == "once each"
+    assert data.repeats_in_words({3: 900}) == "3 times each"
+    assert data.repeats_in_words({3: 1850, 2: 30, 1: 5}) == "5 once, 30 twice, 1,850 3 times"
+    assert data.repeats_in_words({1: 1, 2: 1, 5: 1, 9: 1}) == "1 to 9 times"
 
 
 def test_a_phantom_does_not_write_over_anything(tree: Path) -> None:
@@ -216,7 +218,7 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_bars_follow_steps_and_the_reporter(capsys: pytest.CaptureFixture[str]) -> None:
-    with cli.Bars() as bars:
+    with Bars() as bars:
         bars.track("reading sessions", 1, 4)
         bars.track("reading sessions", 4, 4)
         bars.begin("Drawing", 3, "pictures")
@@ -301,7 +303,7 @@ def test_a_plan_tells_each_stage_and_writes_nothing(
     [(0.2, "1 s"), (90, "90 s"), (600, "10 min"), (7200, "2.0 h"), (864_000, "10 days")],
 )
 def test_durations_are_told_in_a_unit_that_fits(seconds: float, told: str) -> None:
-    assert cli._duration(seconds) == told
+    assert tables.duration(seconds) == told
 
 
 def test_a_run_is_audited_and_reported_again(

@@ -1,0 +1,72 @@
+"""Progress bars with rates and remaining time."""
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from vox2pix.cli.app import console
+
+
+class Bars:
+    """A reporter that draws progress bars with rates and remaining time.
+
+    Parameters
+    ----------
+    where : Console, optional
+        Where they are drawn: standard output if not given.
+    transient : bool
+        Whether they vanish when the work is done, and are not drawn where nobody watches.
+    """
+
+    def __init__(self, where: Console | None = None, transient: bool = False) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=10),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[rate]}", style="dim"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=where or console,
+            transient=transient,
+            disable=transient and not (where or console).is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._step, self._done = "", 0
+
+    def __enter__(self) -> "Bars":
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bars.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._bars.console.print(f"  {text}", soft_wrap=True, markup=False)
+
+    def begin(self, title: str, total: int, unit: str) -> None:
+        """Add a bar."""
+        self._task = self._bars.add_task(f"{title:<23}", total=total, unit=unit, rate="")
+        self._step, self._done = "", 0
+
+    def advance(self, n: int) -> None:
+        """Move the newest bar on."""
+        if self._task is None:
+            return
+        self._bars.advance(self._task, n)
+        speed = self._bars.tasks[self._task].speed
+        self._bars.update(self._task, rate=f"{speed:.1f}/s" if speed else "")
+
+    def track(self, step: str, done: int, total: int) -> None:
+        """Take note that ``done`` of ``total`` are done of a step; a new step gets a new bar."""
+        if step != self._step:
+            self.begin(step[:1].upper() + step[1:], total, "")
+            self._step = step
+        self.advance(done - self._done)
+        self._done = done

@@ -1,0 +1,147 @@
+"""The commands that make a run, and those that look at one."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vox2pix.cli.app import app, console, plot_app, quiet_libraries, shown
+from vox2pix.cli.bars import Bars
+from vox2pix.cli.tables import print_encoding, print_findings, print_metrics, print_plan
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="The experiment file (TOML).")],
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder.", show_default="runs/NAME")
+    ] = None,
+) -> None:
+    """Decode, draw, score: an experiment from responses to pictures. Run again to go on."""
+    from vox2pix.config import load_config
+
+    experiment = load_config(config)
+    folder = (out or Path("runs") / experiment.name).resolve()
+    console.print(f"[bold]{experiment.name}[/bold]: {config} into {shown(folder)}")
+    quiet_libraries()
+    from vox2pix.pipeline import run as carry_out
+
+    with Bars() as bars:
+        carry_out(experiment, folder, bars)
+    print_metrics(folder)
+    console.print(f"\nThe report:             [bold]{shown(folder / 'report.html')}[/bold]")
+    console.print(f"Seen and reconstructed: [bold]{shown(folder / 'contact_sheet.png')}[/bold]")
+    console.print(f"All numbers:            [bold]{shown(folder / 'metrics.json')}[/bold]")
+
+
+@app.command()
+def plan(
+    config: Annotated[Path, typer.Argument(help="The experiment file (TOML).")],
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder.", show_default="runs/NAME")
+    ] = None,
+) -> None:
+    """Say what a run would read, compute and write: time, memory, disk. Computes nothing."""
+    from vox2pix.config import load_config
+
+    experiment = load_config(config)
+    folder = (out or Path("runs") / experiment.name).resolve()
+    quiet_libraries()
+    from vox2pix.pipeline import plan as draw_up
+
+    print_plan(draw_up(experiment, folder), experiment.name, config, folder)
+
+
+@app.command()
+def encode(
+    config: Annotated[Path, typer.Argument(help="The experiment file (TOML).")],
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder.", show_default="runs/NAME")
+    ] = None,
+    only_plan: Annotated[
+        bool, typer.Option("--plan", help="Say what it would take, and compute nothing.")
+    ] = False,
+) -> None:
+    """Explain voxels by the model's latents: tables, maps, figures. Run again to go on."""
+    from vox2pix.config import load_config
+
+    experiment = load_config(config)
+    folder = (out or Path("runs") / experiment.name).resolve()
+    quiet_libraries()
+    if only_plan:
+        from vox2pix.pipeline import plan_encoding
+
+        print_plan(plan_encoding(experiment, folder), experiment.name, config, folder)
+        return
+    console.print(f"[bold]{experiment.name}[/bold]: {config} into {shown(folder)}")
+    from vox2pix.pipeline import encode as carry_out
+
+    with Bars() as bars:
+        carry_out(experiment, folder, bars)
+    print_encoding(folder / "encoding")
+
+
+@app.command()
+def report(
+    run_folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="One run, or several to compare.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The page to write.", show_default="report.html in the run folder"),
+    ] = None,
+) -> None:
+    """Write one page of a run: pictures, numbers, maps, doubts. It opens without a server."""
+    quiet_libraries()
+    from vox2pix.report import write_report
+
+    path = write_report([folder.resolve() for folder in run_folders], out)
+    console.print(f"The report: [bold]{shown(path.resolve())}[/bold]")
+
+
+@app.command()
+def explore(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Of 127.0.0.1.", show_default="a free one")
+    ] = None,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address, and open no browser.")
+    ] = False,
+) -> None:
+    """Turn the knobs of a run and see its pictures drawn again, on a page of this machine."""
+    quiet_libraries()
+    from vox2pix.pipeline.explore import explore as open_page
+
+    def announce(address: str) -> None:
+        console.print(f"The page: [bold]{address}[/bold]  (Ctrl-C ends it)", soft_wrap=True)
+
+    open_page(run_folder.resolve(), port, not no_browser, announce)
+
+
+@app.command()
+def audit(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run that was scored.")],
+) -> None:
+    """Ask whether a run's pictures came from the brain: each check, its verdict and figure."""
+    quiet_libraries()
+    from vox2pix.pipeline import audit as audit_again
+
+    folder = run_folder.resolve()
+    with Bars() as bars:
+        findings = audit_again(folder, bars)
+    print_findings(findings)
+    console.print(f"\nFigures: [bold]{shown(folder / 'audit')}[/bold]")
+
+
+@plot_app.command("encoding")
+def plot_encoding(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run that was encoded.")],
+) -> None:
+    """Draw the figures of an encoding analysis again, from its tables."""
+    quiet_libraries()
+    from vox2pix.pipeline import draw_encoding
+
+    with Bars() as bars:
+        figures = draw_encoding(run_folder.resolve(), bars)
+    console.print(f"{len(figures)} figures: [bold]{shown(figures[0].parent.resolve())}[/bold]")

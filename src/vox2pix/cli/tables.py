@@ -1,0 +1,155 @@
+"""Tables of a run, for the terminal."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from vox2pix.cli.app import console, shown
+
+if TYPE_CHECKING:
+    from vox2pix.pipeline import Plan
+
+_INTERVAL = ("value", "low", "high")
+
+
+def print_metrics(folder: Path) -> None:
+    """Print one row a condition, one column a metric, each with its interval."""
+    records = json.loads((folder / "metrics.json").read_text())
+    columns = list(dict.fromkeys(_column(r) for r in records))
+    conditions = list(dict.fromkeys(r["condition"] for r in records))
+    cells = {(r["condition"], _column(r)): r for r in records}
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    table.add_column("condition", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for condition in conditions:
+        table.add_row(condition, *(_cell(cells.get((condition, c))) for c in columns))
+    n_stimuli = max(r["n_stimuli"] for r in records)
+    console.print()
+    console.print(table)
+    console.print(
+        f"Means over {n_stimuli} test pictures with 95 % bootstrap intervals. Two-way "
+        "identification: chance is 50 %. Ceilings (true-...) are drawn from the true features.",
+        style="dim",
+    )
+
+
+def print_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of words, the first column to the left."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="right" if number else "left", no_wrap=bool(number))
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print()
+    console.print(table)
+
+
+def print_findings(findings: Sequence[dict[str, Any]]) -> None:
+    """Print each check's verdict and its sentence."""
+    colours = {"pass": "green", "warn": "yellow", "fail": "red", None: "dim"}
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for finding in findings:
+        verdict = finding["verdict"]
+        text = Text.assemble((f"{finding['name']}. ", "bold"), finding["sentence"])
+        table.add_row(Text(verdict or "open", style=colours[verdict]), text)
+    console.print()
+    console.print(table)
+
+
+def print_encoding(folder: Path) -> None:
+    """Print the mean correlation of each region with each latent, and where all else is."""
+    with (folder / "roi_means.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    latents = list(dict.fromkeys(row["latent"] for row in rows))
+    cells = {(row["roi"], row["latent"]): row for row in rows}
+    n_voxels = {row["roi"]: row["n_voxels"] for row in rows}
+    print_rows(
+        ["region", "voxels", *latents],
+        [
+            [roi, n, *(_r_cell(cells[roi, latent]) for latent in latents)]
+            for roi, n in n_voxels.items()
+        ],
+    )
+    console.print(
+        "Mean Pearson r over the voxels of a region, on test pictures, with 95 % bootstrap "
+        "intervals over them.",
+        style="dim",
+    )
+    console.print(f"\nThe report: [bold]{shown(folder.parent / 'report.html')}[/bold]")
+    console.print(f"Figures:    [bold]{shown(folder / 'figures')}[/bold]")
+    console.print(f"Tables:     [bold]{shown(folder / 'results.csv.gz')}[/bold]")
+
+
+def _r_cell(row: dict[str, str]) -> str:
+    if not row["value"]:  # no voxel of the region varies
+        return "-"
+    value, low, high = (f"{float(row[k] or 'nan'):.2f}".replace("0.", ".", 1) for k in _INTERVAL)
+    return f"{value} [{low}, {high}]"
+
+
+def print_plan(drawn: "Plan", name: str, config: Path, folder: Path) -> None:
+    """Print what each stage needs."""
+    console.print(f"[bold]{name}[/bold]: {config} into {shown(folder)}\n")
+    for line in drawn.facts:
+        console.print(f"  {line}", soft_wrap=True, markup=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
+    table.add_column("stage")
+    table.add_column("what")
+    for heading in ("read", "write", "memory", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in (*drawn.stages, drawn.total):
+        table.add_row(
+            row.name,
+            row.what,
+            _bytes(row.read_bytes),
+            _bytes(row.write_bytes),
+            _bytes(row.memory_bytes),
+            duration(row.seconds),
+            style="bold" if row is drawn.total else None,
+        )
+    console.print()
+    console.print(table)
+    console.print(f"\n{drawn.basis}", soft_wrap=True, markup=False)
+
+
+def _column(record: dict[str, Any]) -> str:
+    if not record["direction"]:
+        return {"pixcorr": "PixCorr", "ssim": "SSIM"}.get(record["metric"], record["metric"])
+    return f"two-way, %\nfix\n{record['direction']}"
+
+
+def _cell(record: dict[str, Any] | None) -> str:
+    """Write a value and its interval: whole per cent, or .xx, as the field's tables have them."""
+    if record is None:
+        return "-"
+    numbers = [record[key] for key in ("value", "ci_low", "ci_high")]
+    if record["direction"]:
+        value, low, high = (f"{100 * number:.0f}" for number in numbers)
+    else:
+        value, low, high = (f"{number:.2f}".replace("0.", ".", 1) for number in numbers)
+    return f"{value} [{low}, {high}]"
+
+
+def _bytes(n: float) -> str:
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n >= size:
+            return f"{n / size:.1f} {unit}"
+    return f"{n:.0f} B" if n else "-"
+
+
+def duration(seconds: float) -> str:
+    """Write a time in a unit that fits."""
+    if seconds >= 72 * 3600:
+        return f"{seconds / 86400:.0f} days"
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{max(seconds, 1):.0f} s"
