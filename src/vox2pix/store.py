@@ -14,13 +14,14 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from io import StringIO
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -45,7 +46,7 @@ def replacing(path: Path) -> Iterator[Path]:
         A hidden name in the same folder, with the same suffix.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    partial = path.with_name(f".{path.stem}.{uuid4().hex}.partial{path.suffix}")
     try:
         yield partial
         with partial.open("rb") as file:
@@ -165,9 +166,10 @@ class ShardedArray:
         """Return the rows of a shard."""
         return slice(shard * self.shard_size, min((shard + 1) * self.shard_size, self.shape[0]))
 
-    def pending(self) -> list[int]:
-        """List the shards that are not there, or not as they were written."""
-        return [shard for shard in range(self.n_shards) if not self._sound(shard)]
+    def pending(self, among: Iterable[int] | None = None) -> list[int]:
+        """List the shards, of all or `among` some, that are not there or not as written."""
+        shards = range(self.n_shards) if among is None else among
+        return [shard for shard in shards if not self._sound(shard)]
 
     def write(self, shard: int, values: NDArray[Any]) -> None:
         """Write a shard, then its mark.
