@@ -245,11 +245,13 @@ class KeyedRows:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._places: dict[str, tuple[Path, int]] = {}
-        for path in sorted(folder.glob("[!.]*.safetensors")):  # hidden ones are being written
-            self._index(path)
+        self._seen: set[Path] = set()
+        self._look()
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """List the keys without a row, each once, in the order given."""
+        if any(key not in self._places for key in keys):
+            self._look()  # others may have added what was not there
         return [key for key in dict.fromkeys(keys) if key not in self._places]
 
     def add(self, keys: Sequence[str], rows: NDArray[Any]) -> None:
@@ -297,10 +299,17 @@ class KeyedRows:
             raise ValueError("No keys were given.")
         return out
 
+    def _look(self) -> None:
+        """Learn what lies in files that were not looked at yet."""
+        found = self.folder.glob("[!.]*.safetensors")  # hidden ones are being written
+        for path in sorted(set(found) - self._seen):
+            self._index(path)
+
     def _index(self, path: Path) -> None:
         """Learn the keys of a file; one that is damaged is passed over, and computed again."""
         from safetensors import SafetensorError, safe_open
 
+        self._seen.add(path)
         try:
             with safe_open(path, framework="numpy") as file:
                 told = file.metadata()

@@ -255,6 +255,7 @@ def open_workers(
         raise UserError(
             "Workers need Dask, which is not installed: pip install 'vox2pix[cluster]'."
         ) from None
+    told: dict[str, Any]
     noisy = logging.getLogger("distributed")
     level = noisy.level
     noisy.setLevel(logging.CRITICAL)  # what matters of a lost worker is said in one sentence

@@ -26,8 +26,6 @@ from vox2pix.pipeline.reporter import Reporter, Silent
 from vox2pix.store import RunFolder, machine, peak_memory, read_json, write_json, write_text
 from vox2pix.workers import ThisProcess, Workers
 
-_KEPT = 4  # things that a run keeps open for the next item
-
 
 @dataclass
 class Run:
@@ -63,7 +61,7 @@ class Run:
     inputs: dict[str, Any] = field(default_factory=dict)
     workers: Workers = field(default_factory=ThisProcess)
     command: str = field(default_factory=lambda: uuid4().hex)
-    _kept: dict[Any, Any] = field(default_factory=dict, repr=False)
+    _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Name what it takes to open the run on a worker."""
@@ -71,13 +69,12 @@ class Run:
         known = version("vox2pix")
         return _opened, (self.config, self.path, self.rois, keys, self.command, known)
 
-    def kept(self, name: Any, make: Callable[[], Any]) -> Any:
-        """Return what is under a name, made where it is not; the last few names are kept."""
-        if name not in self._kept:
-            while len(self._kept) >= _KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept[name] = make()
-        return self._kept[name]
+    def kept(self, slot: str, name: Any, make: Callable[[], Any]) -> Any:
+        """Return what is open in a slot under a name; what had another name makes way for it."""
+        if slot not in self._kept or self._kept[slot][0] != name:
+            self._kept.pop(slot, None)
+            self._kept[slot] = (name, make())
+        return self._kept[slot][1]
 
     @property
     def path(self) -> Path:
