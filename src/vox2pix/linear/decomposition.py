@@ -21,7 +21,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from vox2pix.linear import arrays
 from vox2pix.linear.normal_equations import NormalEquations, sum_by_stimulus
@@ -180,13 +180,11 @@ class Decomposition:
         if self._right is not None:
             scaled = (X - self.offset) / self.scale
             return arrays.like(scaled[:, self.kept], self._right) @ self._right
-        kernel = 0
-        for columns, block in self._feature_blocks():
-            scaled = (X[:, columns] - self.offset[columns]) / self.scale[columns]
-            kernel = kernel + scaled @ block.T
-        left = arrays.in_dtype(self._left, np.dtype(np.float64))
-        root = arrays.like(np.sqrt(self.eigenvalues), left)
-        return arrays.in_dtype(arrays.like(kernel, left) @ left / root, self.dtype)
+        kernel = arrays.like(np.zeros((len(X), len(self._left))), self._left)
+        blocks = _scaled_blocks(X, self.offset, self.scale, self.kept, self.dtype)
+        for (_, block), (_, of_trials) in zip(blocks, self._feature_blocks(), strict=True):
+            kernel += arrays.like(block, kernel) @ arrays.like(of_trials, kernel).T
+        return kernel @ self._left / arrays.like(np.sqrt(self.eigenvalues), self._left)
 
     def _factors(self, numerator: NDArray[np.float64], alpha: ArrayLike) -> Any:
         """Return ``numerator / (s + alpha)``, (rank, n_targets), penalties being few."""
@@ -194,10 +192,10 @@ class Decomposition:
         table = numerator[:, None] / (self.eigenvalues[:, None] + distinct)
         return arrays.like(table, self.F)[:, which]
 
-    def _feature_blocks(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
+    def _feature_blocks(self) -> Iterator[tuple[Any, NDArray[Any]]]:
         """Yield centred, scaled training trials a block of kept features at a time."""
         assert self._trials is not None
-        yield from _scaled_blocks(self._trials, self.offset, self.scale, self.kept)
+        yield from _scaled_blocks(self._trials, self.offset, self.scale, self.kept, self.dtype)
 
 
 def _scaled_blocks(
@@ -205,12 +203,19 @@ def _scaled_blocks(
     offset: NDArray[np.float64],
     scale: NDArray[np.float64],
     kept: NDArray[np.bool_],
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
-    """Yield ``(X - offset) / scale`` in float64, a block of kept columns at a time."""
+    dtype: DTypeLike,
+) -> Iterator[tuple[Any, NDArray[Any]]]:
+    """Yield ``(X - offset) / scale``, a block of kept columns at a time, and which they are."""
     used = np.flatnonzero(kept)
     for lo in range(0, len(used), _FEATURE_BLOCK):
         columns = used[lo : lo + _FEATURE_BLOCK]
-        yield columns, (X[:, columns] - offset[columns]) / scale[columns]
+        if columns[-1] - columns[0] == len(columns) - 1:  # a slice spares a copy
+            columns = slice(columns[0], columns[-1] + 1)
+        block = X[:, columns]
+        # Subtracted in float64 and rounded once.
+        block = np.subtract(block, offset[columns], out=np.empty(block.shape, dtype))
+        block /= scale[columns].astype(dtype)
+        yield columns, block
 
 
 def decompose(
@@ -267,7 +272,7 @@ def decompose(
     if equations.is_dual:
         trials, rows = equations.trials()
         kernel = arrays.empty_square(n, equations.device)
-        for _, block in _scaled_blocks(trials, offset, scale, kept):
+        for _, block in _scaled_blocks(trials, offset, scale, kept, np.float64):
             arrays.add_products(kernel, block.T)
         s, U = _eigenpairs(kernel, n, p)
         F = sum_by_stimulus(arrays.on_host(U), rows)[1] / root
