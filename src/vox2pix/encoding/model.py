@@ -223,14 +223,36 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         -------
         ndarray, shape (n_test, n_voxels) or (n_test,)
         """
+        predictions: NDArray[Any] | None = None
+        for part, predicted in self.iter_predictions(X, Y, X_test, sample_weight, groups):
+            if predictions is None:
+                predictions = np.empty((len(predicted), len(self.mean_)), predicted.dtype)
+            predictions[:, part] = predicted
+        assert predictions is not None
+        return predictions[:, 0] if self._is_flat else predictions
+
+    def iter_predictions(
+        self,
+        X: ArrayLike,
+        Y: Any,
+        X_test: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Fit and predict as :meth:`fit_then_predict`, a block of voxels at a time.
+
+        Yields
+        ------
+        part : slice
+            Which voxels; what is fitted for them (``alpha_``, ``error_``, ``mean_``) stands.
+        predictions : ndarray, shape (n_test, n_voxels of the block)
+        """
         responses, errors = self._start(X, Y, sample_weight, groups)
         if hasattr(self, "coordinates_"):
             del self.coordinates_
         scores = self._space.scores(self._checked(X_test, reset=False))
-        predictions = np.empty((len(scores), responses.shape[1]), scores.dtype)
         for part, g in self._solve(responses, errors):
-            predictions[:, part] = self._predict(scores, g, part)
-        return predictions[:, 0] if self._is_flat else predictions
+            yield part, self._predict(scores, g, part)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Predict responses.
