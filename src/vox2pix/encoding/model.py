@@ -15,12 +15,13 @@ from vox2pix.errors import UserError
 from vox2pix.linear import (
     Decomposition,
     NormalEquations,
+    Projection,
+    check_alphas,
     check_finite,
     decompose,
     gcv_errors,
     grouped_folds,
 )
-from vox2pix.linear.ridge import Projection, check_alphas
 
 RELATIVE_ALPHAS: tuple[float, ...] = tuple(float(10 ** (k / 2)) for k in range(-6, 9))
 """Half decades from 1e-3 to 1e4, in units of the mean eigenvalue of X'X.
@@ -64,7 +65,7 @@ class _Space:
         equations = NormalEquations(len(features))
         equations.add(features, np.arange(len(features)), copy=False)
         decomposition = replace(
-            decompose(equations, intercept=False), counts=counts, stimuli=stimuli, intercept=True
+            decompose(equations, intercept=False, overwrite=True), counts=counts, stimuli=stimuli, intercept=True
         )
         return cls(decomposition, offset, scale, float(weights.mean()))
 
@@ -72,10 +73,10 @@ class _Space:
         """Coordinates of new rows, (n_rows, rank)."""
         return self.decomposition.scores((X - self.offset) / self.scale)
 
-    def shrunk(self, g: NDArray[Any], alpha: NDArray[np.float64]) -> NDArray[Any]:
+    def shrunk(self, g: NDArray[Any], alpha: ArrayLike) -> NDArray[Any]:
         """Ridge weights on the right singular vectors, (rank, n_voxels)."""
-        s = self.decomposition.eigenvalues[:, None]
-        return np.asarray(g * (np.sqrt(s) / (s + alpha / self.weight)).astype(g.dtype))
+        shrunk = self.decomposition.shrunk(g, np.asarray(alpha) / self.weight)
+        return cast(NDArray[Any], shrunk)
 
     def errors(self, projection: Projection, alphas: NDArray[np.float64]) -> NDArray[np.float64]:
         """GCV error of every penalty and voxel."""
@@ -222,14 +223,36 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         -------
         ndarray, shape (n_test, n_voxels) or (n_test,)
         """
+        predictions: NDArray[Any] | None = None
+        for part, predicted in self.iter_predictions(X, Y, X_test, sample_weight, groups):
+            if predictions is None:
+                predictions = np.empty((len(predicted), len(self.mean_)), predicted.dtype)
+            predictions[:, part] = predicted
+        assert predictions is not None
+        return predictions[:, 0] if self._is_flat else predictions
+
+    def iter_predictions(
+        self,
+        X: ArrayLike,
+        Y: Any,
+        X_test: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Fit and predict as :meth:`fit_then_predict`, a block of voxels at a time.
+
+        Yields
+        ------
+        part : slice
+            Which voxels; what is fitted for them (``alpha_``, ``error_``, ``mean_``) stands.
+        predictions : ndarray, shape (n_test, n_voxels of the block)
+        """
         responses, errors = self._start(X, Y, sample_weight, groups)
         if hasattr(self, "coordinates_"):
             del self.coordinates_
         scores = self._space.scores(self._checked(X_test, reset=False))
-        predictions = np.empty((len(scores), responses.shape[1]), scores.dtype)
         for part, g in self._solve(responses, errors):
-            predictions[:, part] = self._predict(scores, g, part)
-        return predictions[:, 0] if self._is_flat else predictions
+            yield part, self._predict(scores, g, part)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Predict responses.
@@ -312,7 +335,6 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 f"There are {n_groups} training stimuli (or groups of them) for {self.n_folds} "
                 f"folds; use at most {n_groups} folds, or more stimuli."
             )
-        _check_voxels(responses, self.voxel_block)
         scale = _scale(features, weights) if self.standardize else np.ones(features.shape[1])
         self._space = space = _Space.of(features, weights, scale, shown)
         s = space.decomposition.eigenvalues
@@ -387,9 +409,12 @@ def _blocks(n_voxels: int, size: int) -> Iterator[slice]:
 
 
 def _read(responses: Any, size: int) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Yield blocks of voxels."""
+    """Yield blocks of voxels, checked as they come: what lies on disk is not read twice."""
     for part in _blocks(responses.shape[1], size):
-        yield part, np.asarray(responses[:, part])
+        values = np.asarray(responses[:, part])
+        if not np.isfinite(values).all():
+            _refuse_voxels(responses, size)
+        yield part, values
 
 
 def _responses(Y: Any, n_stimuli: int) -> tuple[Any, bool]:
@@ -431,13 +456,13 @@ def _scale(X: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[np.float64]
     return np.where(np.ptp(X[weights > 0], axis=0) > 0, deviation, 1)
 
 
-def _check_voxels(responses: Any, size: int) -> None:
-    """Refuse voxels that are not finite, before the long work."""
-    bad = np.concatenate([~np.isfinite(values).all(axis=0) for _, values in _read(responses, size)])
-    if bad.any():
-        named = ", ".join(map(str, np.flatnonzero(bad)[:_N_NAMED]))
-        more = ", ..." if bad.sum() > _N_NAMED else ""
-        raise UserError(
-            f"The responses of {bad.sum()} of {len(bad)} voxels hold NaN or infinite values "
-            f"(columns {named}{more}, counted from 0); leave these voxels out or repair them."
-        )
+def _refuse_voxels(responses: Any, size: int) -> None:
+    """Name all voxels that are not finite."""
+    blocks = _blocks(responses.shape[1], size)
+    bad = np.concatenate([~np.isfinite(responses[:, part]).all(axis=0) for part in blocks])
+    named = ", ".join(map(str, np.flatnonzero(bad)[:_N_NAMED]))
+    more = ", ..." if bad.sum() > _N_NAMED else ""
+    raise UserError(
+        f"The responses of {bad.sum()} of {len(bad)} voxels hold NaN or infinite values "
+        f"(columns {named}{more}, counted from 0); leave these voxels out or repair them."
+    )

@@ -128,30 +128,32 @@ def unique_variance(
             for k in range(2)
         )
         fitted = EncodingModel() if model is None else clone(model)
-        predictions = fitted.fit_then_predict(X_train, Y_train, X_test, weights, groups)
-        scores = r2_score(Y_test, predictions)
-        for subset in subsets:
-            better = fitted.error_ < least[subset]
-            least[subset] = np.where(better, fitted.error_, least[subset])
-            r2[subset] = np.where(better, scores, r2[subset])
-            lost[subset][:, better] = _lost(Y_test, predictions, better)
+        for part, predicted in fitted.iter_predictions(X_train, Y_train, X_test, weights, groups):
+            truth = np.asarray(Y_test[:, part])
+            scores, left = r2_score(truth, predicted), _lost(truth, predicted)
+            for subset in subsets:
+                better = fitted.error_[part] < least[subset][part]
+                np.copyto(least[subset][part], fitted.error_[part], where=better)
+                np.copyto(r2[subset][part], scores, where=better)
+                np.copyto(lost[subset][:, part], left, where=better)
     joint = r2[everything]
     unique = {name: joint - r2[others[name]] for name in names}
+    for subset in others.values():  # in place: each of these tables is the largest thing here
+        lost[subset] -= lost[everything]
     return UniqueVariance(
         joint=joint,
         alone={name: r2[alone[name]] for name in names},
         unique=unique,
         shared=joint - np.sum(list(unique.values()), axis=0),
-        gains={name: lost[others[name]] - lost[everything] for name in names},
+        gains={name: lost[others[name]] for name in names},
     )
 
 
-def _lost(Y_test: Any, predictions: NDArray[Any], chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _lost(truth: NDArray[Any], predictions: NDArray[Any]) -> NDArray[Any]:
     """Return the share of a voxel's variance that each stimulus leaves unexplained, of 1 - R2."""
-    truth = np.asarray(Y_test[:, :], np.float32)[:, chosen]
     total = np.square(truth - truth.mean(axis=0)).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(total > 0, np.square(truth - predictions[:, chosen]) / total, np.nan)
+        return np.where(total > 0, np.square(truth - predictions) / total, np.nan)
 
 
 def _scaled(

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vox2pix.linear import arrays
+from vox2pix.linear.decomposition import decompose
 from vox2pix.linear.normal_equations import NormalEquations, check_rows, sum_by_stimulus
-from vox2pix.linear.ridge import TARGET_BLOCK, check_alphas, decompose
+from vox2pix.linear.ridge import TARGET_BLOCK, check_alphas
 
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
@@ -80,6 +82,7 @@ def cv_errors(
     kept: NDArray[np.bool_] | None = None,
     average_repeats: bool = True,
     target_block: int = TARGET_BLOCK,
+    device: str | None = None,
 ) -> NDArray[np.float64]:
     """Held-out squared error of every penalty and target, mean over folds.
 
@@ -108,6 +111,8 @@ def cv_errors(
         weighted by their count), or from each trial.
     target_block : int
         Targets in memory at a time.
+    device : str, optional
+        Torch device to compute on; NumPy by default.
 
     Returns
     -------
@@ -122,10 +127,10 @@ def cv_errors(
     index = check_rows(rows, len(X), Y.shape[0])
     errors = np.zeros((len(grid), Y.shape[1]))
     for train, test in folds:
-        equations = NormalEquations(Y.shape[0])
+        equations = NormalEquations(Y.shape[0], device)
         equations.add(X[train], index[train], copy=False)
         decomposition = decompose(
-            equations, intercept=intercept, offset=offset, scale=scale, kept=kept
+            equations, intercept=intercept, offset=offset, scale=scale, kept=kept, overwrite=True
         )
         held_out, stimuli = X[test], index[test]
         weight = np.ones(len(test))
@@ -135,14 +140,13 @@ def cv_errors(
             held_out = sums / weight[:, None]
         weight /= weight.sum()
         coordinates = decomposition.scores(held_out)
-        s = decomposition.eigenvalues[:, None]
         for lo in range(0, Y.shape[1], target_block):
             part = slice(lo, lo + target_block)
-            values = np.asarray(Y[:, part], np.float64)
+            values = np.asarray(Y[:, part])
             projection = decomposition.project(values)
-            truth = (values[stimuli] - projection.mean).astype(decomposition.dtype)
+            truth = arrays.like(values[stimuli] - projection.mean, coordinates)
             for i, alpha in enumerate(grid):
-                shrink = (np.sqrt(s) / (s + alpha)).astype(decomposition.dtype)
-                residual = truth - coordinates @ (shrink * projection.g)
-                errors[i, part] += weight @ np.square(residual, dtype=np.float64) / len(folds)
+                residual = truth - coordinates @ decomposition.shrunk(projection.g, alpha)
+                squared = arrays.on_host(arrays.squares(residual))
+                errors[i, part] += weight @ squared / len(folds)
     return errors

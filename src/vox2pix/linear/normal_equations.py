@@ -13,6 +13,8 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 
+from vox2pix.linear import arrays
+
 _N_NAMED = 5
 _BLOCK_TRIALS = 1024
 
@@ -136,6 +138,8 @@ class NormalEquations:
     ----------
     n_stimuli : int
         Number of rows of the target array.
+    device : str, optional
+        Torch device that holds X'X, and on which the rest is computed; NumPy by default.
 
     Attributes
     ----------
@@ -149,15 +153,17 @@ class NormalEquations:
         float32 or float64, that of the first block: products with targets are done in it.
     """
 
-    def __init__(self, n_stimuli: int) -> None:
+    def __init__(self, n_stimuli: int, device: str | None = None) -> None:
         if n_stimuli < 1:
             raise ValueError("n_stimuli is 0: there is no target to learn.")
+        self.device = device
         self.n_trials = 0
         self.n_features = 0
         self.counts = np.zeros(n_stimuli, np.intp)
         self.dtype: np.dtype[Any] = np.dtype(np.float64)
         self._kept: list[tuple[NDArray[Any], NDArray[np.intp]]] = []
-        self._gram: NDArray[np.float64] | None = None
+        self._gram: Any = None
+        self._sums: NDArray[Any] | None = None
 
     @property
     def n_stimuli(self) -> int:
@@ -167,7 +173,7 @@ class NormalEquations:
     @property
     def is_dual(self) -> bool:
         """Whether the trials are kept rather than X'X (no more trials than features)."""
-        return self._gram is None
+        return self._sums is None
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -218,12 +224,12 @@ class NormalEquations:
             self._squares += np.einsum("ij,ij->j", shifted, shifted)
         self.counts += np.bincount(index, minlength=self.n_stimuli)
         self.n_trials += len(block)
-        if self._gram is not None:
+        if not self.is_dual:
             self._add_products(block, index)
             return
         self._kept.append((block.copy() if copy else block, index))
         if self.n_trials > self.n_features:
-            self._gram = np.zeros((self.n_features, self.n_features))
+            self._gram = arrays.empty_square(self.n_features, self.device)
             self._sums = np.zeros((self.n_stimuli, self.n_features), self.dtype)
             while self._kept:
                 self._add_products(*self._kept.pop(0))
@@ -241,11 +247,11 @@ class NormalEquations:
 
     def _add_products(self, block: NDArray[Any], rows: NDArray[np.intp]) -> None:
         """Add a block to X'X and to the sums of each stimulus."""
-        assert self._gram is not None
+        assert self._sums is not None
         for lo in range(0, len(block), _BLOCK_TRIALS):
             part = slice(lo, lo + _BLOCK_TRIALS)
             shifted = block[part] - self._shift
-            self._gram += shifted.T @ shifted
+            arrays.add_products(self._gram, shifted)
             stimuli, sums = sum_by_stimulus(shifted, rows[part])
             self._sums[stimuli] += sums.astype(self.dtype, copy=False)
 
@@ -259,21 +265,39 @@ class NormalEquations:
         return self._kept[0]
 
     def gram(
-        self, offset: NDArray[np.float64], scale: NDArray[np.float64], kept: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
+        self,
+        offset: NDArray[np.float64],
+        scale: NDArray[np.float64],
+        kept: NDArray[np.bool_],
+        *,
+        overwrite: bool = False,
+    ) -> Any:
         """Return X'X of ``(X - offset) / scale`` over the columns ``kept``, float64 (primal only).
+
+        Only the lower triangle is right. With ``overwrite`` it is the accumulator's own matrix,
+        which no one can ask for again.
 
         The shift of the accumulator is undone on the moments: with d = shift - offset and t the
         column sums, X'X becomes X'X + t d' + d t' + n d d'.
         """
         if self._gram is None:
-            raise ValueError("X'X is not formed: there are no more trials than features.")
+            raise ValueError(
+                "X'X is not formed (no more trials than features), or was handed over already."
+            )
+        gram = self._gram
+        if overwrite:
+            self._gram = None
+        else:
+            gram = gram.clone() if self.device else gram.copy(order="F")
         delta = self._shift - offset
-        gram = self._gram + np.outer(self._total + 0.5 * self.n_trials * delta, delta)
-        gram += np.outer(delta, self._total + 0.5 * self.n_trials * delta)
-        gram /= scale
-        gram /= scale[:, None]
-        return gram if kept.all() else gram[np.ix_(kept, kept)]
+        arrays.add_outer(gram, self._total + 0.5 * self.n_trials * delta, delta)
+        inverse = arrays.like(1 / scale, gram)
+        gram *= inverse
+        gram *= inverse[:, None]
+        if kept.all():
+            return gram
+        used = np.flatnonzero(kept)
+        return gram.T[used[:, None], used].T
 
     def sums(
         self,
@@ -283,7 +307,7 @@ class NormalEquations:
         kept: NDArray[np.bool_],
     ) -> NDArray[np.float64]:
         """Return the sums of ``(X - offset) / scale`` of some stimuli, float64 (primal only)."""
-        if self._gram is None:
+        if self._sums is None:
             raise ValueError("Sums are not formed: there are no more trials than features.")
         delta = self._shift - offset
         sums = self._sums[part].astype(np.float64) + np.outer(self.counts[part], delta)

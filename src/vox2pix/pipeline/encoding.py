@@ -1,8 +1,8 @@
 """What each stage of an encoding analysis does: latents of the diffusion model explain voxels."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from vox2pix.encoding import (
 )
 from vox2pix.encoding.tables import write_table
 from vox2pix.errors import UserError
-from vox2pix.features import Latent, TracePlan, reduced, trace
+from vox2pix.features import Latent, Trace, TracePlan, reduced, trace
 from vox2pix.pipeline.latents import c_of, extract_latents, z_of
 from vox2pix.pipeline.preparation import prepare_subject
 from vox2pix.pipeline.run import Run
@@ -30,6 +30,10 @@ from vox2pix.store import ShardedArray, load_arrays, save_arrays, write_json
 
 FloatArray = NDArray[np.float32]
 _TEST_PICTURES_A_BLOCK, _FEWEST_BLOCKS = 10, 12
+
+
+def _quietly(done: int) -> None:
+    """Take no note of progress."""
 
 
 @dataclass(frozen=True)
@@ -168,20 +172,24 @@ def denoise(run: Run) -> Sequence[str]:
         return ()
     ids = _ids(run)
     run.reporter.begin("Denoising", len(ids) * len(plan.passes), "pictures")
-    traced = _traced(run, run.reporter.advance)
+    traced = _traced(run, plan, z_of(run, ids), c_of(run, ids), run.reporter.advance)
     told = {module: asdict(d) for module, d in traced.distortions.items()}
     write_json(encoding_folder(run) / "projections.json", told)
     return ("encoding/projections.json",)
 
 
-def _traced(run: Run, progress: Any = lambda done: None) -> Any:
-    plan, ids = analyses(run).trace, _ids(run)
-    assert plan is not None
+def _traced(
+    run: Run,
+    plan: TracePlan,
+    z: FloatArray,
+    c: FloatArray,
+    progress: Callable[[int], None] = _quietly,
+) -> Trace:
     return trace(
         run.model,
-        z_of(run, ids),
-        c_of(run, ids),
-        ids,
+        z,
+        c,
+        _ids(run),
         encoding_folder(run) / "latents",
         plan,
         seed=run.config.seed,
@@ -195,61 +203,81 @@ def reduce(run: Run) -> Sequence[str]:
     wanted = analyses(run)
     ids = _ids(run)
     shared_with_z = (Latent("z"),) if wanted.strengths or wanted.moments else ()
-    every = dict.fromkeys((*wanted.scored, *wanted.denoised, *shared_with_z))
+    every = tuple(dict.fromkeys((*wanted.scored, *wanted.denoised, *shared_with_z)))
     run.reporter.begin("Reducing features", len(every) * len(ids), "rows")
-    spaces = _Spaces(run)
+    spaces = _Spaces(run, every, run.reporter.advance)
     told = []
     for latent in every:
-        scores, reduction = spaces.reduced(latent, run.reporter.advance)
-        share = 1.0 if reduction is None else float(reduction.explained_variance_ratio.sum())
+        space = spaces.reduced(latent)
         told.append(
             {
                 "latent": latent.name,
-                "n_features": spaces.n_features(latent),
-                "n_components": scores.shape[1],
-                "explained_variance": share,
+                "n_features": space.n_features,
+                "n_components": space.scores.shape[1],
+                "explained_variance": space.explained_variance,
             }
         )
     write_json(encoding_folder(run) / "spaces.json", told)
     return ("encoding/spaces.json",)
 
 
+@dataclass(frozen=True)
+class _Reduced:
+    """A feature space of few dimensions: its scores, what it had before, and what it kept."""
+
+    scores: ShardedArray
+    n_features: int
+    explained_variance: float
+
+
 class _Spaces:
-    """The feature spaces of a run over its training and then its test stimuli."""
+    """Feature spaces of a run over its training and then its test stimuli.
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    z and c are read once, for all that comes of them, and dropped when they are reduced.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        latents: Sequence[Latent],
+        progress: Callable[[int], None] = _quietly,
+    ) -> None:
+        self._run, self._progress = run, progress
         self._n_train = len(run.subject.train.stimulus_ids)
-        self._traced = _traced(run).arrays if analyses(run).trace else {}
+        self._found: dict[Latent, _Reduced] = {}
+        self._traced: Mapping[str, ShardedArray] = {}
+        ids, plan = _ids(run), analyses(run).trace
+        first = {"z": z_of(run, ids)}
+        if run.subject.has_captions:
+            first["c"] = c_of(run, ids)
+        if plan is not None:
+            self._traced = _traced(run, plan, first["z"], first["c"]).arrays
+        for latent in latents:
+            if latent.layer in first:
+                self._found[latent] = self._reduce(first[latent.layer])
 
-    def n_features(self, latent: Latent) -> int:
-        """Return the features of a space before it was reduced."""
-        return int(np.prod(self._whole(latent).shape[1:]))
-
-    def reduced(self, latent: Latent, progress: Any = lambda done: None) -> Any:
-        """Return the scores of all stimuli and the reduction, computed where they are not there."""
-        whole = self._whole(latent)
-        train = np.arange(whole.shape[0]) < self._n_train
-        return reduced(
-            whole,
-            train,
-            encoding_folder(self._run) / "spaces",
-            n_components=self._run.config.encode.n_components,
-            seed=self._run.config.seed,
-            progress=progress,
-        )
+    def reduced(self, latent: Latent) -> _Reduced:
+        """Return a space, reduced where that was not done yet."""
+        if latent not in self._found:
+            self._found[latent] = self._reduce(self._traced[latent.name])
+        return self._found[latent]
 
     def split(self, latent: Latent) -> tuple[FloatArray, FloatArray]:
         """Return the scores of the training and of the test stimuli."""
-        scores = self.reduced(latent)[0].read()
+        scores = self.reduced(latent).scores.read()
         return scores[: self._n_train], scores[self._n_train :]
 
-    def _whole(self, latent: Latent) -> ShardedArray | FloatArray:
-        if latent.layer == "z":
-            return z_of(self._run, _ids(self._run))
-        if latent.layer == "c":
-            return c_of(self._run, _ids(self._run))
-        return self._traced[latent.name]
+    def _reduce(self, whole: ShardedArray | FloatArray) -> _Reduced:
+        scores, reduction = reduced(
+            whole,
+            np.arange(whole.shape[0]) < self._n_train,
+            encoding_folder(self._run) / "spaces",
+            n_components=self._run.config.encode.n_components,
+            seed=self._run.config.seed,
+            progress=self._progress,
+        )
+        share = 1.0 if reduction is None else float(reduction.explained_variance_ratio.sum())
+        return _Reduced(scores, int(np.prod(whole.shape[1:])), share)
 
 
 # --- responses -----------------------------------------------------------------------------------
@@ -335,7 +363,7 @@ def encode(run: Run) -> Sequence[str]:
     wanted = analyses(run)
     stored = stored_responses(run)
     y_train, y_test = StoredResponses(stored["train"]), stored["test"].read().T
-    spaces = _Spaces(run)
+    spaces = _Spaces(run, wanted.scored)
     run.reporter.begin("Encoding voxels", len(wanted.scored), "models")
     for latent in wanted.scored:
         path = scores_path(run, latent)
@@ -394,8 +422,8 @@ def divide(run: Run) -> Sequence[str]:
     if not shared_with_z:
         return ()
     stored = stored_responses(run)
-    y_train, y_test = StoredResponses(stored["train"]), stored["test"].read().T
-    spaces = _Spaces(run)
+    y_train, y_test = StoredResponses(stored["train"]), StoredResponses(stored["test"])
+    spaces = _Spaces(run, (Latent("z"),))
     z = spaces.split(Latent("z"))
     for latent in shared_with_z:
         path = unique_path(run, latent)
@@ -436,7 +464,14 @@ def scores_path(run: Run, latent: Latent) -> Path:
 
 
 def unique_path(run: Run, latent: Latent) -> Path:
-    """Return where the parts of the variance explained by z and a z_c lie."""
+    """Return where the parts of the variance explained by z and a z_c lie.
+
+    z_c after the last step is z_c: it has no file of its own.
+    """
+    if latent.step is not None:
+        wanted = run.config.encode
+        n_run = len(run.model.plan(wanted.strength, wanted.steps).timesteps)
+        latent = replace(latent, step=None) if latent.step == n_run - 1 else latent
     return encoding_folder(run) / f"unique-{run.keys['divide']}" / f"{slug(latent)}.safetensors"
 
 

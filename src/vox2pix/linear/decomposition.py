@@ -1,0 +1,316 @@
+r"""Ridge regression for every penalty from one eigendecomposition.
+
+For centred X (n_trials, p) and one target row a stimulus, write the thin singular value
+decomposition X = U diag(sqrt(s)) V'. Its parts come from one symmetric eigendecomposition: of
+X'X = V diag(s) V' if there are more trials than features (primal), else of XX' = U diag(s) U'
+(dual). With P the (n_trials, n_stimuli) indicator of which stimulus each trial showed and
+C = P'P the counts of trials,
+
+    F = C^(-1/2) P'U,    Y~ = C^(1/2) (Y - mean),    g = F'Y~ = U'P(Y - mean),
+
+the ridge weights for a penalty alpha are V diag(sqrt(s) / (s + alpha)) g, and the residual sum of
+squares over trials is |Y~|^2 - |g|^2 + sum_i (alpha / (s_i + alpha))^2 g_i^2: nothing of the size
+of trials x targets is ever formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from vox2pix.linear import arrays
+from vox2pix.linear.normal_equations import NormalEquations, sum_by_stimulus
+
+_FEATURE_BLOCK = 2048
+# Changes no error by more than its own size, relative to the targets' variance.
+_JITTER = 1e-10
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Targets seen through a decomposition.
+
+    Attributes
+    ----------
+    g : array, shape (rank, n_targets)
+        Coordinates of the targets on the left singular vectors of X.
+    between : array, shape (n_rows, n_targets)
+        Weighted, centred targets Y~ in the basis in which the error of the stimulus means is
+        computed (see :func:`~vox2pix.linear.gcv_errors`); empty where no stimulus repeats.
+    outside : ndarray of float64, shape (n_targets,)
+        Sum of squares of Y~ that this basis does not hold, and no weights can explain.
+    total : ndarray of float64, shape (n_targets,)
+        Sum of squares of Y~.
+    mean : ndarray of float64, shape (n_targets,)
+        Mean of the targets over trials (zero without an intercept).
+    """
+
+    g: Any
+    between: Any
+    outside: NDArray[np.float64]
+    total: NDArray[np.float64]
+    mean: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """Eigendecomposition of a ridge problem, and what it needs to be used.
+
+    Made by :func:`decompose`. What has the size of the problem (F, and g and between of a
+    projection) is a NumPy array, or a torch tensor where the equations were given a device.
+
+    Attributes
+    ----------
+    eigenvalues : ndarray of float64, shape (rank,)
+        Nonzero eigenvalues s of X'X, X as centred and scaled.
+    fractions : ndarray of float64, shape (rank,)
+        Squared norm of each column of F: the part of each left singular vector that lies between
+        stimuli; the rest lies within repeats. All ones where no stimulus repeats.
+    F : array, shape (n_present, rank)
+        C^(-1/2) P'U over the stimuli that occur.
+    stimuli : ndarray of int, shape (n_present,)
+        The stimuli that occur, as rows of the target array.
+    counts : ndarray, shape (n_present,)
+        Their trials; or weights of mean 1, where F is that of rows multiplied by their roots.
+    intercept : bool
+        Whether targets are centred (and one degree of freedom is the mean's).
+    offset, scale : ndarray of float64, shape (n_features,)
+        What is subtracted from X, and by what it is divided.
+    kept : ndarray of bool, shape (n_features,)
+        The features that are used.
+    dtype : numpy dtype
+        Precision of the products with targets.
+    """
+
+    eigenvalues: NDArray[np.float64]
+    fractions: NDArray[np.float64]
+    F: Any
+    stimuli: NDArray[np.intp]
+    counts: NDArray[np.intp]
+    intercept: bool
+    offset: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    kept: NDArray[np.bool_]
+    dtype: np.dtype[Any]
+    _right: Any
+    _left: Any
+    _trials: NDArray[Any] | None
+
+    @property
+    def n_trials(self) -> int:
+        """Number of trials."""
+        return round(float(self.counts.sum()))
+
+    @property
+    def repeats(self) -> bool:
+        """Whether any stimulus occurs more than once."""
+        return self.n_trials > len(self.stimuli)
+
+    @cached_property
+    def triangle(self) -> Any:
+        """R, upper triangular, with R'R = F'F; None where F is no taller than wide."""
+        if self.F.shape[0] <= self.F.shape[1]:
+            return None
+        return arrays.triangle(self.F, _JITTER)
+
+    def project(self, Y: ArrayLike) -> Projection:
+        """Bring targets (n_stimuli, n_targets) into the basis of the decomposition."""
+        given = np.asarray(Y)
+        if len(given) > len(self.stimuli):
+            given = given[self.stimuli]
+        is_weighted = bool((self.counts != 1).any())
+        mean = np.zeros(given.shape[1])
+        if self.intercept and is_weighted:
+            mean = np.einsum("i,ij->j", self.counts / self.n_trials, given)
+        elif self.intercept:
+            mean = given.mean(axis=0, dtype=np.float64)
+        # Subtracted in float64 and rounded once, without a copy in float64.
+        centred = np.subtract(given, mean, out=np.empty(given.shape, self.dtype))
+        if is_weighted:
+            centred *= np.sqrt(self.counts).astype(self.dtype)[:, None]
+        total = arrays.column_squares(centred)
+        weighted = arrays.like(centred, self.F)
+        g = self.F.T @ weighted
+        if not self.repeats:
+            full = len(self.eigenvalues) >= self.n_trials - self.intercept
+            outside = np.zeros_like(total)
+            if not full:
+                outside = np.maximum(total - arrays.column_squares(g), 0)
+            return Projection(g, weighted[:0], outside, total, mean)
+        if self.triangle is None:
+            return Projection(g, weighted, np.zeros_like(total), total, mean)
+        between = arrays.solve_transposed(self.triangle, g)
+        return Projection(g, between, total - arrays.column_squares(between), total, mean)
+
+    def shrunk(self, g: Any, alpha: ArrayLike) -> Any:
+        """Ridge weights on the right singular vectors, (rank, n_targets): the weights are V of it.
+
+        Parameters
+        ----------
+        g : array, shape (rank, n_targets)
+            Of a projection.
+        alpha : array_like, shape (n_targets,) or ()
+            Penalties.
+        """
+        return g * self._factors(np.sqrt(self.eigenvalues), alpha)
+
+    def weights(self, g: Any, alpha: NDArray[np.float64]) -> NDArray[Any]:
+        """Ridge weights for X as given, one penalty a target: shape (n_targets, n_features)."""
+        weights = np.zeros((g.shape[1], len(self.kept)), self.dtype)
+        inverse = (1 / self.scale).astype(self.dtype)
+        if self._right is not None:
+            product = arrays.on_host(self.shrunk(g, alpha).T @ self._right.T)
+            # kept.all() spares a copy of what may be gigabytes.
+            columns = slice(None) if self.kept.all() else np.flatnonzero(self.kept)
+            weights[:, columns] = product * inverse[self.kept]
+            return weights
+        inner = (self._left @ (g * self._factors(np.ones(len(self.eigenvalues)), alpha))).T
+        for columns, block in self._feature_blocks():
+            product = arrays.on_host(inner @ arrays.like(block, inner))
+            weights[:, columns] = product * inverse[columns]
+        return weights
+
+    def scores(self, X: NDArray[Any]) -> Any:
+        """Coordinates of trials on the right singular vectors V: shape (n_trials, rank)."""
+        if self._right is not None:
+            scaled = (X - self.offset) / self.scale
+            return arrays.like(scaled[:, self.kept], self._right) @ self._right
+        kernel = arrays.like(np.zeros((len(X), len(self._left))), self._left)
+        blocks = _scaled_blocks(X, self.offset, self.scale, self.kept, self.dtype)
+        for (_, block), (_, of_trials) in zip(blocks, self._feature_blocks(), strict=True):
+            kernel += arrays.like(block, kernel) @ arrays.like(of_trials, kernel).T
+        return kernel @ self._left / arrays.like(np.sqrt(self.eigenvalues), self._left)
+
+    def _factors(self, numerator: NDArray[np.float64], alpha: ArrayLike) -> Any:
+        """Return ``numerator / (s + alpha)``, (rank, n_targets), penalties being few."""
+        distinct, which = np.unique(np.atleast_1d(alpha), return_inverse=True)
+        table = numerator[:, None] / (self.eigenvalues[:, None] + distinct)
+        return arrays.like(table, self.F)[:, which]
+
+    def _feature_blocks(self) -> Iterator[tuple[Any, NDArray[Any]]]:
+        """Yield centred, scaled training trials a block of kept features at a time."""
+        assert self._trials is not None
+        yield from _scaled_blocks(self._trials, self.offset, self.scale, self.kept, self.dtype)
+
+
+def _scaled_blocks(
+    X: NDArray[Any],
+    offset: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    kept: NDArray[np.bool_],
+    dtype: DTypeLike,
+) -> Iterator[tuple[Any, NDArray[Any]]]:
+    """Yield ``(X - offset) / scale``, a block of kept columns at a time, and which they are."""
+    used = np.flatnonzero(kept)
+    for lo in range(0, len(used), _FEATURE_BLOCK):
+        columns = used[lo : lo + _FEATURE_BLOCK]
+        if columns[-1] - columns[0] == len(columns) - 1:  # a slice spares a copy
+            columns = slice(columns[0], columns[-1] + 1)
+        block = X[:, columns]
+        # Subtracted in float64 and rounded once.
+        block = np.subtract(block, offset[columns], out=np.empty(block.shape, dtype))
+        block /= scale[columns].astype(dtype)
+        yield columns, block
+
+
+def decompose(
+    equations: NormalEquations,
+    *,
+    intercept: bool = True,
+    offset: NDArray[np.float64] | None = None,
+    scale: NDArray[np.float64] | None = None,
+    kept: NDArray[np.bool_] | None = None,
+    overwrite: bool = False,
+) -> Decomposition:
+    """Eigendecompose X'X (more trials than features) or XX' (else).
+
+    The decomposition and everything before it is float64; F and V are then stored in the
+    precision of X, in which the products with targets are done. All of it happens where the
+    equations are: on the host, or on their device.
+
+    Parameters
+    ----------
+    equations : NormalEquations
+        The accumulated trials.
+    intercept : bool
+        Whether to centre X by its column means, and targets by theirs.
+    offset : ndarray, shape (n_features,), optional
+        What to subtract from X where there is no intercept; nothing by default.
+    scale : ndarray, shape (n_features,), optional
+        What to divide X by; 1 by default. The penalty applies to the scaled features.
+    kept : ndarray of bool, shape (n_features,), optional
+        The features to use; all by default.
+    overwrite : bool
+        Whether X'X may be destroyed, which spares a copy of it; ``equations`` is then spent.
+
+    Returns
+    -------
+    Decomposition
+
+    Raises
+    ------
+    ValueError
+        If there are too few trials.
+    """
+    n, p = equations.n_trials, equations.n_features
+    if n < 1 + intercept:
+        raise ValueError(f"X has n_samples = {n}: ridge needs at least {1 + intercept} trials.")
+    if intercept:
+        offset = equations.mean
+    offset = np.zeros(p) if offset is None else offset
+    scale = np.ones(p) if scale is None else scale
+    kept = np.ones(p, bool) if kept is None else kept
+    stimuli = np.flatnonzero(equations.counts)
+    counts = equations.counts[stimuli]
+    root = np.sqrt(counts)[:, None]
+    right = left = trials = None
+    if equations.is_dual:
+        trials, rows = equations.trials()
+        kernel = arrays.empty_square(n, equations.device)
+        for _, block in _scaled_blocks(trials, offset, scale, kept, np.float64):
+            arrays.add_products(kernel, block.T)
+        s, U = _eigenpairs(kernel, n, p)
+        F = sum_by_stimulus(arrays.on_host(U), rows)[1] / root
+        F = arrays.placed(F.astype(equations.dtype, copy=False), equations.device)
+        left = arrays.in_dtype(U, equations.dtype)
+    else:
+        s, V = _eigenpairs(equations.gram(offset, scale, kept, overwrite=overwrite), n, p)
+        F = np.empty((len(stimuli), len(s)), equations.dtype)
+        F = arrays.placed(F, equations.device)
+        for lo in range(0, len(stimuli), _FEATURE_BLOCK):
+            part = slice(lo, lo + _FEATURE_BLOCK)
+            sums = equations.sums(stimuli[part], offset, scale, kept) / root[part]
+            F[part] = arrays.like(sums, V) @ V / arrays.like(np.sqrt(s), V)
+        right = arrays.in_dtype(V, equations.dtype)
+    fractions = np.ones(len(s))
+    if n > len(stimuli):
+        fractions = np.minimum(arrays.column_squares(F), 1)
+    return Decomposition(
+        eigenvalues=s,
+        fractions=fractions,
+        F=F,
+        stimuli=stimuli,
+        counts=counts,
+        intercept=intercept,
+        offset=offset,
+        scale=scale,
+        kept=kept,
+        dtype=equations.dtype,
+        _right=right,
+        _left=left,
+        _trials=trials,
+    )
+
+
+def _eigenpairs(matrix: Any, n: int, p: int) -> tuple[NDArray[np.float64], Any]:
+    """Return the eigenpairs of a Gram matrix that stand above rounding; it is overwritten."""
+    if len(matrix) == 0:
+        return np.zeros(0), matrix
+    s, Q = arrays.eigh(matrix)
+    first = np.searchsorted(s, max(s[-1], 0.0) * np.finfo(np.float64).eps * max(n, p), "right")
+    return s[first:], Q[:, first:]
