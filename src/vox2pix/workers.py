@@ -66,7 +66,7 @@ class ThisProcess:
     @property
     def told(self) -> dict[str, Any]:
         """How items are done, for provenance."""
-        return {"kind": "this process"}
+        return {"kind": "this process", "threads": os.environ.get("OMP_NUM_THREADS", _cores())}
 
     def each(self, task: Task, context: Any, items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """Yield each item with its result, in order."""

@@ -3,7 +3,7 @@
 from vox2pix.features.extract import FeatureRows, conditioning_rows, latent_rows
 from vox2pix.features.projection import Distortion
 from vox2pix.features.reduction import Reduction, fit_pca, reduced
-from vox2pix.features.trace import Latent, Trace, TracePlan, trace, trace_bytes
+from vox2pix.features.trace import Latent, Trace, TracePlan, Tracing, trace, trace_bytes
 
 __all__ = [
     "Distortion",
@@ -12,6 +12,7 @@ __all__ = [
     "Reduction",
     "Trace",
     "TracePlan",
+    "Tracing",
     "conditioning_rows",
     "fit_pca",
     "latent_rows",

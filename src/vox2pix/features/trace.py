@@ -188,41 +188,122 @@ def trace(
     ValueError
         For rows that do not match, or settings outside their range.
     """
-    n = len(stimulus_ids)
-    if not len(z) == len(c) == n:
-        raise ValueError(f"z has {len(z)} rows and c has {len(c)}, for {n} stimuli.")
-    _check_steps(model, plan)
-    shapes = model.activation_shapes(plan.modules, z.shape[1:])
-    counts = _n_features(z.shape[1:], shapes, max_features)
-    settings = [model.identity, str(model.dtype), plan.steps, plan.guidance, plan.schedule]
-    rows_are = [list(stimulus_ids), checksum(z), checksum(c), seed, sample, max_features]
-    home = folder / f"trace-{digest([settings, rows_are])}"
-    seeds = np.array([seed_for(seed, "trace", i, sample) for i in stimulus_ids], np.int64)
-    # Modules of one size share a matrix, of hundreds of megabytes; it is drawn when it is needed.
-    matrix = cache(lambda n_features: random_projection(n_features, max_features, seed))
-    sizes = {module: prod(shape) for module, shape in shapes.items()}
-    projections = {m: partial(matrix, size) for m, size in sizes.items() if size > max_features}
-    source = _Source(model, z, c, seeds, batch_size)
-    distortions = _distortions(source, plan, projections, home)
-    arrays: dict[str, ShardedArray] = {}
-    for strength, latents in plan.passes.items():
-        ours: dict[str, ShardedArray] = {}
-        size = shard_size
-        for latent in latents:
-            shape = (n, counts[latent.layer])
-            ours[latent.name] = array = ShardedArray(home / latent.name, shape, np.float32, size)
-            size = array.shard_size  # what lies there already sets the shards of all
-        pending = {name: set(array.pending()) for name, array in ours.items()}
-        for shard in range(array.n_shards):
-            rows = array.rows(shard)
-            absent = [name for name, shards in pending.items() if shard in shards]
-            if absent:
-                values = source.record(rows, plan, strength, projections)
-                for name in absent:
-                    ours[name].write(shard, values[name])
-            progress(rows.stop - rows.start)
-        arrays |= ours
-    return Trace(arrays, distortions)
+    tracing = Tracing(
+        model,
+        z,
+        c,
+        stimulus_ids,
+        folder,
+        plan,
+        seed=seed,
+        sample=sample,
+        batch_size=batch_size,
+        shard_size=shard_size,
+        max_features=max_features,
+    )
+    distortions = tracing.distortions()
+    pending = tracing.pending()
+    done = len(plan.passes) * len(stimulus_ids) - sum(tracing.n_rows(*one) for one in pending)
+    if done:
+        progress(done)
+    for one in pending:
+        tracing.compute(*one)
+        progress(tracing.n_rows(*one))
+    return Trace(tracing.arrays, distortions)
+
+
+class Tracing:
+    """A trace that is under way: passes shard by shard, in any order and by any process.
+
+    Parameters
+    ----------
+    model, z, c, stimulus_ids, folder, plan, seed, sample, batch_size, shard_size, max_features
+        As for :func:`trace`.
+
+    Attributes
+    ----------
+    arrays : dict of str to ShardedArray
+        As of :class:`Trace`.
+
+    Raises
+    ------
+    UserError
+        For a module that the model does not have, or a step that is not run.
+    ValueError
+        For rows that do not match, or settings outside their range.
+    """
+
+    def __init__(
+        self,
+        model: LatentDiffusion,
+        z: FloatArray,
+        c: FloatArray,
+        stimulus_ids: Sequence[str],
+        folder: Path,
+        plan: TracePlan,
+        *,
+        seed: int = 0,
+        sample: int = 0,
+        batch_size: int = 8,
+        shard_size: int = 250,
+        max_features: int = MAX_FEATURES,
+    ) -> None:
+        n = len(stimulus_ids)
+        if not len(z) == len(c) == n:
+            raise ValueError(f"z has {len(z)} rows and c has {len(c)}, for {n} stimuli.")
+        _check_steps(model, plan)
+        shapes = model.activation_shapes(plan.modules, z.shape[1:])
+        counts = _n_features(z.shape[1:], shapes, max_features)
+        settings = [model.identity, str(model.dtype), plan.steps, plan.guidance, plan.schedule]
+        rows_are = [list(stimulus_ids), checksum(z), checksum(c), seed, sample, max_features]
+        home = folder / f"trace-{digest([settings, rows_are])}"
+        seeds = np.array([seed_for(seed, "trace", i, sample) for i in stimulus_ids], np.int64)
+        # Modules of one size share a matrix, of hundreds of megabytes; it is drawn when needed.
+        matrix = cache(lambda n_features: random_projection(n_features, max_features, seed))
+        sizes = {module: prod(shape) for module, shape in shapes.items()}
+        self._plan, self._home = plan, home
+        self._projections = {
+            m: partial(matrix, size) for m, size in sizes.items() if size > max_features
+        }
+        self._source = _Source(model, z, c, seeds, batch_size)
+        self._passes: dict[float, dict[str, ShardedArray]] = {}
+        for strength, latents in plan.passes.items():
+            ours = self._passes[strength] = {}
+            size = shard_size
+            for latent in latents:
+                shape = (n, counts[latent.layer])
+                ours[latent.name] = array = ShardedArray(
+                    home / latent.name, shape, np.float32, size
+                )
+                size = array.shard_size  # what lies there already sets the shards of all
+        self.arrays = {k: v for arrays in self._passes.values() for k, v in arrays.items()}
+
+    def pending(self) -> list[tuple[float, int]]:
+        """List the (strength, shard) that any array of the pass lacks, pass by pass."""
+        return [
+            (strength, shard)
+            for strength, arrays in self._passes.items()
+            for shard in sorted({s for array in arrays.values() for s in array.pending()})
+        ]
+
+    def n_rows(self, strength: float, shard: int) -> int:
+        """Return the stimuli of a shard."""
+        rows = next(iter(self._passes[strength].values())).rows(shard)
+        return int(rows.stop - rows.start)
+
+    def compute(self, strength: float, shard: int) -> None:
+        """Denoise the stimuli of a shard, and write what its arrays lack."""
+        arrays = self._passes[strength]
+        absent = [name for name, array in arrays.items() if array.pending([shard])]
+        if absent:
+            rows = arrays[absent[0]].rows(shard)
+            values = self._source.record(rows, self._plan, strength, self._projections)
+            for name in absent:
+                arrays[name].write(shard, values[name])
+
+    def distortions(self) -> dict[str, Distortion]:
+        """Return what projections do to distances, measured where it is not known yet."""
+        return _distortions(self._source, self._plan, self._projections, self._home)
 
 
 def trace_bytes(

@@ -1,6 +1,8 @@
 """Features for the audit's doubts: from a mean brain, a noise brain, and held-out clusters."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from vox2pix.store import load_arrays, save_arrays
 
 _FILE = "decoded/{}-doubts.safetensors"
 _CLUSTERS = "decoded/clusters.safetensors"
+_PART = "{}-{}.safetensors"
 
 
 def decode_doubts(run: Run) -> Sequence[str]:
@@ -27,12 +30,20 @@ def decode_doubts(run: Run) -> Sequence[str]:
     save_arrays(run.path / _CLUSTERS, {"train": labels[:n_train], "test": labels[n_train:]})
     spaces = feature_spaces(run)
     run.reporter.begin("Decoding for the audit", len(spaces) * n_clusters, "fits")
+    items = [(space.name, cluster) for space in spaces for cluster in range(n_clusters)]
+    for _ in run.workers.each(_decode_cluster, run, items):
+        run.reporter.advance(1)
     written = [_CLUSTERS]
     for space in spaces:
         arrays = _from_null_brains(run, space)
-        arrays["held_out"] = _from_other_clusters(run, space, labels)
+        shape = space.targets(run, run.test_ids[:1]).shape[1:]
+        arrays["held_out"] = held_out = np.empty((len(run.test_ids), *shape), np.float32)
+        for cluster in range(n_clusters):
+            parts = load_arrays(_parts(run) / _PART.format(space.name, cluster))
+            held_out[parts["rows"]] = parts["predicted"].reshape(-1, *shape)
         save_arrays(run.path / _FILE.format(space.name), arrays)
         written.append(_FILE.format(space.name))
+    rmtree(_parts(run))
     return written
 
 
@@ -71,24 +82,34 @@ def _from_null_brains(run: Run, space: FeatureSpace) -> dict[str, NDArray[Any]]:
     }
 
 
-def _from_other_clusters(
-    run: Run, space: FeatureSpace, labels: NDArray[np.intp]
-) -> NDArray[np.float32]:
-    """Predict each test stimulus by a decoder that saw no picture of its cluster."""
+def _parts(run: Run) -> Path:
+    """Return where predictions of single clusters lie until all are there."""
+    return run.path / "decoded" / f"parts-{run.keys['audit-decoding']}"
+
+
+def _decode_cluster(run: Run, item: tuple[str, int]) -> None:
+    """Predict the test stimuli of a cluster by a decoder that saw no picture of it."""
+    name, cluster = item
+    path = _parts(run) / _PART.format(name, cluster)
+    if path.exists():
+        return
+    space = next(space for space in feature_spaces(run) if space.name == name)
+    labels = load_arrays(run.path / _CLUSTERS)
     train, test = run.subject.train, run.subject.test
-    of_train, of_test = np.split(labels, [len(train.stimulus_ids)])
-    betas = units(train.betas(space.rois), run.config.protocol)
-    responses = units(test.mean_betas(space.rois), run.config.protocol)[: len(run.test_ids)]
-    targets = space.targets(run, train.stimulus_ids)
-    predicted = np.empty((len(responses), *targets.shape[1:]), np.float32)
-    flat = targets.reshape(len(targets), -1)
-    for cluster in range(run.config.audit.clusters):
-        held_out = of_test == cluster
-        if held_out.any():
-            kept = of_train[train.stimulus_rows] != cluster
-            decoder = make_decoder(run.config)
-            decoder.fit(betas[kept], flat, rows=train.stimulus_rows[kept])
-            found = decoder.predict(responses[held_out])
-            predicted[held_out] = found.reshape(-1, *targets.shape[1:])
-        run.reporter.advance(1)
-    return predicted
+    rows = np.flatnonzero(labels["test"] == cluster)
+    betas, responses, targets = run.kept(
+        "stage",
+        name,
+        lambda: (
+            units(train.betas(space.rois), run.config.protocol),
+            units(test.mean_betas(space.rois), run.config.protocol),
+            space.targets(run, train.stimulus_ids).reshape(len(train.stimulus_ids), -1),
+        ),
+    )
+    predicted = np.empty((0, targets.shape[1]), np.float32)
+    if rows.size:
+        kept = labels["train"][train.stimulus_rows] != cluster
+        decoder = make_decoder(run.config)
+        decoder.fit(betas[kept], targets, rows=train.stimulus_rows[kept])
+        predicted = decoder.predict(responses[rows]).astype(np.float32)
+    save_arrays(path, {"rows": rows, "predicted": predicted})

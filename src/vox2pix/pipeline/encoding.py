@@ -1,10 +1,10 @@
 """What each stage of an encoding analysis does: latents of the diffusion model explain voxels."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from vox2pix.encoding import (
 )
 from vox2pix.encoding.tables import write_table
 from vox2pix.errors import UserError
-from vox2pix.features import Latent, Trace, TracePlan, reduced, trace
+from vox2pix.features import Latent, TracePlan, Tracing, reduced, trace
 from vox2pix.pipeline.latents import c_of, extract_latents, z_of
 from vox2pix.pipeline.preparation import prepare_subject
 from vox2pix.pipeline.run import Run
@@ -30,10 +30,6 @@ from vox2pix.store import ShardedArray, load_arrays, save_arrays, write_json
 
 FloatArray = NDArray[np.float32]
 _TEST_PICTURES_A_BLOCK, _FEWEST_BLOCKS = 10, 12
-
-
-def _quietly(done: int) -> None:
-    """Take no note of progress."""
 
 
 @dataclass(frozen=True)
@@ -170,55 +166,70 @@ def denoise(run: Run) -> Sequence[str]:
     plan = analyses(run).trace
     if plan is None:
         return ()
-    ids = _ids(run)
-    run.reporter.begin("Denoising", len(ids) * len(plan.passes), "pictures")
-    traced = _traced(run, plan, z_of(run, ids), c_of(run, ids), run.reporter.advance)
-    told = {module: asdict(d) for module, d in traced.distortions.items()}
+    n_all = len(_ids(run)) * len(plan.passes)
+    run.reporter.begin("Denoising", n_all, "pictures")
+    tracing = _tracing(run)
+    told = {module: asdict(d) for module, d in tracing.distortions().items()}
+    pending = tracing.pending()
+    run.reporter.advance(n_all - sum(tracing.n_rows(*one) for one in pending))
+    for one, _ in run.workers.each(_denoise_shard, run, pending):
+        run.reporter.advance(tracing.n_rows(*one))
     write_json(encoding_folder(run) / "projections.json", told)
     return ("encoding/projections.json",)
 
 
-def _traced(
-    run: Run,
-    plan: TracePlan,
-    z: FloatArray,
-    c: FloatArray,
-    progress: Callable[[int], None] = _quietly,
-) -> Trace:
-    return trace(
-        run.model,
-        z,
-        c,
-        _ids(run),
-        encoding_folder(run) / "latents",
-        plan,
-        seed=run.config.seed,
-        batch_size=run.config.compute.batch_size,
-        progress=progress,
+def _denoise_shard(run: Run, item: tuple[float, int]) -> None:
+    """Denoise some stimuli from one noise level."""
+    _tracing(run).compute(*item)
+
+
+def _tracing(run: Run) -> Tracing:
+    """Open the trace of all stimuli, once for all its shards."""
+    plan, ids = analyses(run).trace, _ids(run)
+    assert plan is not None
+    return cast(
+        Tracing,
+        run.kept(
+            "stage",
+            plan,
+            lambda: Tracing(
+                run.model, z_of(run, ids), c_of(run, ids), ids, **_trace_settings(run, plan)
+            ),
+        ),
     )
+
+
+def _trace_settings(run: Run, plan: TracePlan) -> dict[str, Any]:
+    return {
+        "folder": encoding_folder(run) / "latents",
+        "plan": plan,
+        "seed": run.config.seed,
+        "batch_size": run.config.compute.batch_size,
+    }
 
 
 def reduce(run: Run) -> Sequence[str]:
     """Bring every feature space to few dimensions, by components of the training pictures."""
     wanted = analyses(run)
-    ids = _ids(run)
     shared_with_z = (Latent("z"),) if wanted.strengths or wanted.moments else ()
     every = tuple(dict.fromkeys((*wanted.scored, *wanted.denoised, *shared_with_z)))
-    run.reporter.begin("Reducing features", len(every) * len(ids), "rows")
-    spaces = _Spaces(run, every, run.reporter.advance)
-    told = []
-    for latent in every:
-        space = spaces.reduced(latent)
-        told.append(
-            {
-                "latent": latent.name,
-                "n_features": space.n_features,
-                "n_components": space.scores.shape[1],
-                "explained_variance": space.explained_variance,
-            }
-        )
-    write_json(encoding_folder(run) / "spaces.json", told)
+    run.reporter.begin("Reducing features", len(every), "spaces")
+    told = {}
+    for latent, found in run.workers.each(_reduce_space, run, every):
+        told[latent] = {"latent": latent.name, **found}
+        run.reporter.advance(1)
+    write_json(encoding_folder(run) / "spaces.json", [told[latent] for latent in every])
     return ("encoding/spaces.json",)
+
+
+def _reduce_space(run: Run, latent: Latent) -> dict[str, Any]:
+    """Reduce one feature space, and describe what became of it."""
+    space = _spaces(run).reduced(latent)
+    return {
+        "n_features": space.n_features,
+        "n_components": space.scores.shape[1],
+        "explained_variance": space.explained_variance,
+    }
 
 
 @dataclass(frozen=True)
@@ -231,41 +242,33 @@ class _Reduced:
 
 
 class _Spaces:
-    """Feature spaces of a run over its training and then its test stimuli.
+    """Feature spaces of a run over its training and then its test stimuli."""
 
-    z and c are read once, for all that comes of them, and dropped when they are reduced.
-    """
-
-    def __init__(
-        self,
-        run: Run,
-        latents: Sequence[Latent],
-        progress: Callable[[int], None] = _quietly,
-    ) -> None:
-        self._run, self._progress = run, progress
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self._n_train = len(run.subject.train.stimulus_ids)
         self._found: dict[Latent, _Reduced] = {}
         self._traced: Mapping[str, ShardedArray] = {}
         ids, plan = _ids(run), analyses(run).trace
-        first = {"z": z_of(run, ids)}
-        if run.subject.has_captions:
-            first["c"] = c_of(run, ids)
         if plan is not None:
-            self._traced = _traced(run, plan, first["z"], first["c"]).arrays
-        for latent in latents:
-            if latent.layer in first:
-                self._found[latent] = self._reduce(first[latent.layer])
+            settings = _trace_settings(run, plan)
+            self._traced = trace(run.model, z_of(run, ids), c_of(run, ids), ids, **settings).arrays
 
     def reduced(self, latent: Latent) -> _Reduced:
         """Return a space, reduced where that was not done yet."""
         if latent not in self._found:
-            self._found[latent] = self._reduce(self._traced[latent.name])
+            self._found[latent] = self._reduce(self._whole(latent))
         return self._found[latent]
 
     def split(self, latent: Latent) -> tuple[FloatArray, FloatArray]:
         """Return the scores of the training and of the test stimuli."""
         scores = self.reduced(latent).scores.read()
         return scores[: self._n_train], scores[self._n_train :]
+
+    def _whole(self, latent: Latent) -> ShardedArray | FloatArray:
+        if latent.layer in ("z", "c"):
+            return {"z": z_of, "c": c_of}[latent.layer](self._run, _ids(self._run))
+        return self._traced[latent.name]
 
     def _reduce(self, whole: ShardedArray | FloatArray) -> _Reduced:
         scores, reduction = reduced(
@@ -274,10 +277,14 @@ class _Spaces:
             encoding_folder(self._run) / "spaces",
             n_components=self._run.config.encode.n_components,
             seed=self._run.config.seed,
-            progress=self._progress,
         )
         share = 1.0 if reduction is None else float(reduction.explained_variance_ratio.sum())
         return _Reduced(scores, int(np.prod(whole.shape[1:])), share)
+
+
+def _spaces(run: Run) -> _Spaces:
+    """Open the feature spaces of a run, once for all items."""
+    return cast(_Spaces, run.kept("stage", "spaces", lambda: _Spaces(run)))
 
 
 # --- responses -----------------------------------------------------------------------------------
@@ -336,14 +343,21 @@ def average(run: Run) -> Sequence[str]:
     pending = sorted({*train.pending(), *test.pending()})
     run.reporter.begin("Averaging responses", train.shape[0], "voxels")
     run.reporter.advance(train.shape[0] - sum(_length(train.rows(s)) for s in pending))
-    for shard in pending:
-        rows = train.rows(shard)
-        voxels = np.zeros(train.shape[0], bool)
-        voxels[rows] = True
-        train.write(shard, run.subject.train.mean_betas(voxels).T)
-        test.write(shard, run.subject.test.mean_betas(voxels)[: test.shape[1]].T)
-        run.reporter.advance(_length(rows))
+    for shard, _ in run.workers.each(_average_shard, run, pending):
+        run.reporter.advance(_length(train.rows(shard)))
     return ()
+
+
+def _average_shard(run: Run, shard: int) -> None:
+    """Average the responses of some voxels, unless that is done."""
+    stored = stored_responses(run)
+    train, test = stored["train"], stored["test"]
+    voxels = np.zeros(train.shape[0], bool)
+    voxels[train.rows(shard)] = True
+    if train.pending([shard]):
+        train.write(shard, run.subject.train.mean_betas(voxels).T)
+    if test.pending([shard]):
+        test.write(shard, run.subject.test.mean_betas(voxels)[: test.shape[1]].T)
 
 
 def _length(rows: slice) -> int:
@@ -361,26 +375,29 @@ def responses_are_there(run: Run) -> bool:
 def encode(run: Run) -> Sequence[str]:
     """Fit a model from each space to every voxel, and score it on the test pictures."""
     wanted = analyses(run)
-    stored = stored_responses(run)
-    y_train, y_test = StoredResponses(stored["train"]), stored["test"].read().T
-    spaces = _Spaces(run, wanted.scored)
     run.reporter.begin("Encoding voxels", len(wanted.scored), "models")
-    for latent in wanted.scored:
-        path = scores_path(run, latent)
-        if not path.exists():
-            x_train, x_test = spaces.split(latent)
-            model = _model(run)
-            predictions = model.fit_then_predict(
-                x_train, y_train, x_test, run.subject.train.repeats
-            )
-            scores = encoding_scores(y_test, predictions)
-            p = _p(run, scores.r, y_test, predictions)
-            arrays = {"r": scores.r, "r2": scores.r2, "p": p, "q": fdr(p), "alpha": model.alpha_}
-            if latent in wanted.alone:  # these are compared
-                arrays["predictions"] = predictions
-            save_arrays(path, arrays)
+    for _ in run.workers.each(_encode_space, run, wanted.scored):
         run.reporter.advance(1)
     return ()
+
+
+def _encode_space(run: Run, latent: Latent) -> None:
+    """Fit a model from one space to every voxel, unless it was; score it."""
+    path = scores_path(run, latent)
+    if path.exists():
+        return
+    stored = stored_responses(run)
+    y_train = StoredResponses(stored["train"])
+    y_test = run.kept("responses", "test", lambda: stored["test"].read().T)
+    x_train, x_test = _spaces(run).split(latent)
+    model = _model(run)
+    predictions = model.fit_then_predict(x_train, y_train, x_test, run.subject.train.repeats)
+    scores = encoding_scores(y_test, predictions)
+    p = _p(run, scores.r, y_test, predictions)
+    arrays = {"r": scores.r, "r2": scores.r2, "p": p, "q": fdr(p), "alpha": model.alpha_}
+    if latent in analyses(run).alone:  # these are compared
+        arrays["predictions"] = predictions
+    save_arrays(path, arrays)
 
 
 def _model(run: Run) -> EncodingModel:
@@ -419,32 +436,35 @@ def divide(run: Run) -> Sequence[str]:
     wanted = analyses(run)
     shared_with_z = tuple(dict.fromkeys((*wanted.strengths, *wanted.moments)))
     run.reporter.begin("Unique variance", len(shared_with_z), "models")
-    if not shared_with_z:
-        return ()
-    stored = stored_responses(run)
-    y_train, y_test = StoredResponses(stored["train"]), StoredResponses(stored["test"])
-    spaces = _Spaces(run, (Latent("z"),))
-    z = spaces.split(Latent("z"))
-    for latent in shared_with_z:
-        path = unique_path(run, latent)
-        if not path.exists():
-            parts = unique_variance(
-                {"z": z, "z_c": spaces.split(latent)},
-                y_train,
-                y_test,
-                model=_model(run),
-                sample_weight=run.subject.train.repeats,
-            )
-            means = unique_means(
-                parts,
-                region_masks(run),
-                n_resamples=run.config.encode.resamples,
-                seed=seed_for(run.config.seed, "bootstrap"),
-            )
-            write_table(path.with_suffix(".csv"), means)
-            save_arrays(path, _flat(parts.joint, parts.alone, parts.unique, parts.shared))
+    # Latents that are the same one share a file.
+    named = {unique_path(run, latent): latent for latent in shared_with_z}
+    run.reporter.advance(len(shared_with_z) - len(named))
+    for _ in run.workers.each(_divide_space, run, named.values()):
         run.reporter.advance(1)
     return ()
+
+
+def _divide_space(run: Run, latent: Latent) -> None:
+    """Divide what z and one z_c explain, unless that is done."""
+    path = unique_path(run, latent)
+    if path.exists():
+        return
+    stored, spaces = stored_responses(run), _spaces(run)
+    parts = unique_variance(
+        {"z": spaces.split(Latent("z")), "z_c": spaces.split(latent)},
+        StoredResponses(stored["train"]),
+        StoredResponses(stored["test"]),
+        model=_model(run),
+        sample_weight=run.subject.train.repeats,
+    )
+    means = unique_means(
+        parts,
+        region_masks(run),
+        n_resamples=run.config.encode.resamples,
+        seed=seed_for(run.config.seed, "bootstrap"),
+    )
+    write_table(path.with_suffix(".csv"), means)
+    save_arrays(path, _flat(parts.joint, parts.alone, parts.unique, parts.shared))
 
 
 def _flat(

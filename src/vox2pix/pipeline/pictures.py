@@ -59,7 +59,7 @@ def _draw_shard(run: Run, item: tuple[Drawing, int, int]) -> None:
     if not out.pending([shard]):
         return
     rows = out.rows(shard)
-    z, c = run.kept("drawing", drawing, lambda: _features(run, drawing))
+    z, c = run.kept("stage", drawing, lambda: _features(run, drawing))
     wanted = run.config.generate
     # The released code seeded each process alike: every picture got the same noise.
     names = ["one noise for all"] * len(run.test_ids) if _one_noise(run) else run.test_ids

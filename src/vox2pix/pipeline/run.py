@@ -76,6 +76,10 @@ class Run:
             self._kept[slot] = (name, make())
         return self._kept[slot][1]
 
+    def forget(self) -> None:
+        """Close what is kept open."""
+        self._kept.clear()
+
     @property
     def path(self) -> Path:
         """The run folder."""
@@ -248,6 +252,7 @@ def _carry_out(stage: Stage, run: Run) -> None:
         run.reporter.say(f"{stage.title}: settings or files changed, done again")
     began = time.monotonic()
     outputs = stage.work(run)
+    run.forget()
     path = run.path / "provenance.json"
     told = read_json(path) if path.exists() else {}
     made = {

@@ -59,34 +59,40 @@ def _extract_features(run: Run) -> Sequence[str]:
 
 def _decode(run: Run) -> Sequence[str]:
     """Fit one decoder a feature space on single trials; predict from the test means."""
-    written = []
-    for space in feature_spaces(run):
-        train, test = run.subject.train, run.subject.test
-        name, rois = space.name, space.rois
-        run.reporter.begin(f"Decoding {name} from {'+'.join(rois)}", 2, "steps")
-        decoder = make_decoder(run.config)
-        y_train = space.targets(run, train.stimulus_ids).reshape(len(train.stimulus_ids), -1)
-        X = units(train.betas(rois), run.config.protocol)
-        decoder.fit(X, y_train, rows=train.stimulus_rows)
+    names = [space.name for space in feature_spaces(run)]
+    run.reporter.begin(f"Decoding {' and '.join(names)}", len(names), "decoders")
+    told = {}
+    for name, sentence in run.workers.each(_decode_space, run, names):
+        told[name] = sentence
         run.reporter.advance(1)
-        keep = slice(len(run.test_ids))
-        predicted = decoder.predict(units(test.mean_betas(rois)[keep], run.config.protocol))
-        truth = space.targets(run, run.test_ids)
-        y_test = truth.reshape(len(truth), -1)
-        arrays: dict[str, NDArray[Any]] = {
-            "predicted": predicted.reshape(truth.shape).astype(np.float32),
-            "r": pearson_r(y_test, predicted),
-            "r2": r2_score(y_test, predicted),
-        }
-        save_arrays(run.path / "decoded" / f"{name}.safetensors", arrays)
-        save_arrays(run.path / "decoders" / f"{name}.safetensors", decoder.to_arrays())
-        run.reporter.say(
-            f"{name} from {'+'.join(rois)}: mean r {np.nanmean(arrays['r']):.3f} over "
-            f"{y_test.shape[1]:,} features of {len(truth):,} test pictures"
-        )
-        run.reporter.advance(1)
-        written += [f"decoded/{name}.safetensors", f"decoders/{name}.safetensors"]
-    return written
+    for name in names:
+        run.reporter.say(told[name])
+    return [f"{what}/{name}.safetensors" for name in names for what in ("decoded", "decoders")]
+
+
+def _decode_space(run: Run, name: str) -> str:
+    """Fit the decoder of a feature space, predict, write both, and say how well it went."""
+    space = next(space for space in feature_spaces(run) if space.name == name)
+    train, test, rois = run.subject.train, run.subject.test, space.rois
+    decoder = make_decoder(run.config)
+    y_train = space.targets(run, train.stimulus_ids).reshape(len(train.stimulus_ids), -1)
+    X = units(train.betas(rois), run.config.protocol)
+    decoder.fit(X, y_train, rows=train.stimulus_rows)
+    keep = slice(len(run.test_ids))
+    predicted = decoder.predict(units(test.mean_betas(rois)[keep], run.config.protocol))
+    truth = space.targets(run, run.test_ids)
+    y_test = truth.reshape(len(truth), -1)
+    arrays: dict[str, NDArray[Any]] = {
+        "predicted": predicted.reshape(truth.shape).astype(np.float32),
+        "r": pearson_r(y_test, predicted),
+        "r2": r2_score(y_test, predicted),
+    }
+    save_arrays(run.path / "decoded" / f"{name}.safetensors", arrays)
+    save_arrays(run.path / "decoders" / f"{name}.safetensors", decoder.to_arrays())
+    return (
+        f"{name} from {'+'.join(rois)}: mean r {np.nanmean(arrays['r']):.3f} over "
+        f"{y_test.shape[1]:,} features of {len(truth):,} test pictures"
+    )
 
 
 def _generate(run: Run) -> Sequence[str]:
