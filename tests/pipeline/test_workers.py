@@ -63,10 +63,10 @@ def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path):
     run = Run(experiment(), folder=type("Folder", (), {"path": tmp_path / "elsewhere"})())
     opened, settings = run.__reduce__()
     assert opened is _opened
-    with pytest.raises(UserError, match="does not see .*elsewhere"):
+    with pytest.raises(UserError, match=r"does not see .*elsewhere"):
         opened(*settings)
 
 
 def test_a_worker_with_another_version_says_so(tmp_path):
-    with pytest.raises(UserError, match="has vox2pix .* this command 0.0.0"):
+    with pytest.raises(UserError, match=r"has vox2pix .* this command 0\.0\.0"):
         _opened(experiment(), tmp_path, None, (), "", "0.0.0")
