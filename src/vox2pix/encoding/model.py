@@ -65,7 +65,10 @@ class _Space:
         equations = NormalEquations(len(features))
         equations.add(features, np.arange(len(features)), copy=False)
         decomposition = replace(
-            decompose(equations, intercept=False, overwrite=True), counts=counts, stimuli=stimuli, intercept=True
+            decompose(equations, intercept=False, overwrite=True),
+            counts=counts,
+            stimuli=stimuli,
+            intercept=True,
         )
         return cls(decomposition, offset, scale, float(weights.mean()))
 

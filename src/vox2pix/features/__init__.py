@@ -3,12 +3,14 @@
 from vox2pix.features.extract import conditioning_features, latent_features
 from vox2pix.features.projection import Distortion
 from vox2pix.features.reduction import Reduction, fit_pca, reduced
+from vox2pix.features.stored import StoredFeatures
 from vox2pix.features.trace import Latent, Trace, TracePlan, trace, trace_bytes
 
 __all__ = [
     "Distortion",
     "Latent",
     "Reduction",
+    "StoredFeatures",
     "Trace",
     "TracePlan",
     "conditioning_features",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vox2pix.config import digest
 from vox2pix.data import Subject
 from vox2pix.diffusion import LatentDiffusion
+from vox2pix.features.stored import StoredFeatures
 from vox2pix.seeds import seed_for
 from vox2pix.store import KeyedRows
 
@@ -30,7 +31,7 @@ def latent_features(
     seed: int = 0,
     batch_size: int = 16,
     progress: Progress = lambda done: None,
-) -> FloatArray:
+) -> StoredFeatures:
     """Return z of stimuli: the autoencoder's scaled latents of their pictures.
 
     What is in the cache is read, the rest computed and added. A row's key is the hash of the
@@ -60,8 +61,9 @@ def latent_features(
 
     Returns
     -------
-    ndarray of float32, shape (n_stimuli, channels, height, width)
-        In the order of ``stimulus_ids``.
+    StoredFeatures
+        In the order of ``stimulus_ids``; ``read()`` gives them whole, float32, shape
+        (n_stimuli, channels, height, width).
     """
     size = picture_size or model.picture_size
     precision = str(model.dtype)
@@ -92,7 +94,7 @@ def conditioning_features(
     *,
     batch_size: int = 16,
     progress: Progress = lambda done: None,
-) -> FloatArray:
+) -> StoredFeatures:
     """Return c of stimuli: the text encoder's last hidden states, averaged over their captions.
 
     Parameters
@@ -102,8 +104,9 @@ def conditioning_features(
 
     Returns
     -------
-    ndarray of float32, shape (n_stimuli, n_tokens, width)
-        In the order of ``stimulus_ids``.
+    StoredFeatures
+        In the order of ``stimulus_ids``; ``read()`` gives them whole, float32, shape
+        (n_stimuli, n_tokens, width).
 
     Raises
     ------
@@ -129,8 +132,8 @@ def _ready(
     key: Callable[[str, Any], str],
     compute: Callable[[Sequence[str], Any], FloatArray],
     progress: Progress,
-) -> FloatArray:
-    """Compute what is missing, block by block, and return all."""
+) -> StoredFeatures:
+    """Compute what is missing, block by block, and return what lies there."""
     keys: list[str] = []
     for start in range(0, len(stimulus_ids), _ROWS_A_FILE):
         ids = stimulus_ids[start : start + _ROWS_A_FILE]
@@ -148,7 +151,7 @@ def _ready(
             rows.add([block_keys[n] for n in chosen], compute([ids[n] for n in chosen], some))
         keys += block_keys
         progress(len(ids))
-    return rows.load(keys)
+    return StoredFeatures(rows, keys)
 
 
 def _key(content: bytes, name: str = "") -> str:

@@ -67,9 +67,7 @@ def add_products(matrix: Any, rows: NDArray[np.float64]) -> None:
     """Add ``rows.T @ rows`` to the lower triangle of a matrix of :func:`empty_square`."""
     if isinstance(matrix, np.ndarray):
         a, is_turned = (rows.T, 0) if rows.flags.c_contiguous else (rows, 1)
-        scipy.linalg.blas.dsyrk(
-            1.0, a, beta=1.0, c=matrix, trans=is_turned, lower=1, overwrite_c=1
-        )
+        scipy.linalg.blas.dsyrk(1.0, a, beta=1.0, c=matrix, trans=is_turned, lower=1, overwrite_c=1)
     else:
         tensor = like(rows, matrix)
         matrix.addmm_(tensor.T, tensor)

@@ -64,7 +64,7 @@ def _from_null_brains(run: Run, space: FeatureSpace) -> dict[str, NDArray[Any]]:
     measured = units(test.mean_betas(space.rois), run.config.protocol)[: len(run.test_ids)]
     noise = rng_for(run.config.seed, "noise brain", space.name).standard_normal(measured.shape)
     noise = measured.mean(axis=0) + measured.std(axis=0) * noise.astype(np.float32)
-    shape = space.targets(run, run.test_ids[:1]).shape[1:]
+    shape = space.stored(run, run.test_ids[:1]).row_shape
     return {
         name: decoder.predict(responses).reshape(-1, *shape).astype(np.float32)
         for name, responses in (("mean", mean[None]), ("noise", noise))
@@ -79,16 +79,15 @@ def _from_other_clusters(
     of_train, of_test = np.split(labels, [len(train.stimulus_ids)])
     betas = units(train.betas(space.rois), run.config.protocol)
     responses = units(test.mean_betas(space.rois), run.config.protocol)[: len(run.test_ids)]
-    targets = space.targets(run, train.stimulus_ids)
-    predicted = np.empty((len(responses), *targets.shape[1:]), np.float32)
-    flat = targets.reshape(len(targets), -1)
+    targets = space.stored(run, train.stimulus_ids)
+    predicted = np.empty((len(responses), *targets.row_shape), np.float32)
     for cluster in range(run.config.audit.clusters):
         held_out = of_test == cluster
         if held_out.any():
             kept = of_train[train.stimulus_rows] != cluster
             decoder = make_decoder(run.config)
-            decoder.fit(betas[kept], flat, rows=train.stimulus_rows[kept])
+            decoder.fit(betas[kept], targets, rows=train.stimulus_rows[kept])
             found = decoder.predict(responses[held_out])
-            predicted[held_out] = found.reshape(-1, *targets.shape[1:])
+            predicted[held_out] = found.reshape(-1, *targets.row_shape)
         run.reporter.advance(1)
     return predicted

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from vox2pix.config import Config
 from vox2pix.diffusion.pipeline_folder import find_pipeline, hash_files
 from vox2pix.errors import UserError
-from vox2pix.features import conditioning_features, latent_features
+from vox2pix.features import StoredFeatures, conditioning_features, latent_features
 from vox2pix.pipeline.run import Run
 
 FloatArray = NDArray[np.float32]
@@ -32,10 +32,10 @@ def extract_latents(run: Run) -> None:
             f"{run.model.downsampling} pixels."
         )
     run.reporter.begin("Extracting z", len(ids), "pictures")
-    z_of(run, ids, run.reporter.advance)
+    stored_z(run, ids, run.reporter.advance)
     if run.subject.has_captions:
         run.reporter.begin("Extracting c", len(ids), "captions")
-        c_of(run, ids, run.reporter.advance)
+        stored_c(run, ids, run.reporter.advance)
 
 
 def _quietly(done: int) -> None:
@@ -44,6 +44,16 @@ def _quietly(done: int) -> None:
 
 def z_of(run: Run, ids: Sequence[str], progress: Progress = _quietly) -> FloatArray:
     """Return z of stimuli, shape (n_stimuli, channels, height, width)."""
+    return stored_z(run, ids, progress).read()
+
+
+def c_of(run: Run, ids: Sequence[str], progress: Progress = _quietly) -> FloatArray:
+    """Return c of stimuli, shape (n_stimuli, n_tokens, width)."""
+    return stored_c(run, ids, progress).read()
+
+
+def stored_z(run: Run, ids: Sequence[str], progress: Progress = _quietly) -> StoredFeatures:
+    """Return z of stimuli as it lies in the cache."""
     wanted = run.config.model
     return latent_features(
         run.model,
@@ -58,8 +68,8 @@ def z_of(run: Run, ids: Sequence[str], progress: Progress = _quietly) -> FloatAr
     )
 
 
-def c_of(run: Run, ids: Sequence[str], progress: Progress = _quietly) -> FloatArray:
-    """Return c of stimuli, shape (n_stimuli, n_tokens, width)."""
+def stored_c(run: Run, ids: Sequence[str], progress: Progress = _quietly) -> StoredFeatures:
+    """Return c of stimuli as it lies in the cache."""
     return conditioning_features(
         run.model,
         run.subject,

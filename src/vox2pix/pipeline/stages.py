@@ -22,7 +22,7 @@ from vox2pix.pipeline.reporter import Reporter
 from vox2pix.pipeline.run import Run, Stage, input_files, open_run, stage_keys
 from vox2pix.pipeline.scoring import make_encoder, score
 from vox2pix.pipeline.sheet import draw_sheet
-from vox2pix.pipeline.spaces import feature_spaces, make_decoder, units
+from vox2pix.pipeline.spaces import feature_spaces, fit_decoder, units
 from vox2pix.store import read_json, save_arrays, write_json
 
 
@@ -61,13 +61,9 @@ def _decode(run: Run) -> Sequence[str]:
     """Fit one decoder a feature space on single trials; predict from the test means."""
     written = []
     for space in feature_spaces(run):
-        train, test = run.subject.train, run.subject.test
-        name, rois = space.name, space.rois
+        test, name, rois = run.subject.test, space.name, space.rois
         run.reporter.begin(f"Decoding {name} from {'+'.join(rois)}", 2, "steps")
-        decoder = make_decoder(run.config)
-        y_train = space.targets(run, train.stimulus_ids).reshape(len(train.stimulus_ids), -1)
-        X = units(train.betas(rois), run.config.protocol)
-        decoder.fit(X, y_train, rows=train.stimulus_rows)
+        decoder = fit_decoder(run, space)
         run.reporter.advance(1)
         keep = slice(len(run.test_ids))
         predicted = decoder.predict(units(test.mean_betas(rois)[keep], run.config.protocol))
