@@ -257,6 +257,26 @@ class EncodeConfig(_Table):
         return self
 
 
+class SlurmConfig(_Table):
+    """Jobs that `--slurm` asks for, a worker each; see `vox2pix.workers.SlurmJobs`."""
+
+    jobs: int = Field(default=4, ge=1, description="workers")
+    cores: int = Field(default=4, ge=1, description="cores of each")
+    memory: str = Field(default="32GB", description="memory of each")
+    walltime: str = Field(default="04:00:00", description="after which Slurm ends a job")
+    queue: str | None = Field(default=None, description="partition; the cluster's own if absent")
+    account: str | None = Field(default=None, description="who pays")
+    extra: tuple[str, ...] = Field(
+        default=(), description='further options of sbatch, such as "--gres=gpu:1"'
+    )
+    prologue: tuple[str, ...] = Field(
+        default=(), description="commands before a worker starts, such as `module load cuda`"
+    )
+    interface: str | None = Field(
+        default=None, description="network by which workers reach the machine that you start from"
+    )
+
+
 class ComputeConfig(_Table):
     """Where and how fast.
 
@@ -272,6 +292,7 @@ class ComputeConfig(_Table):
     voxel_block: int = Field(
         default=20_000, ge=1, description="voxels whose responses are in memory at once (encode)"
     )
+    slurm: SlurmConfig = SlurmConfig()
 
 
 class Config(_Table):

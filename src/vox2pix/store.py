@@ -14,13 +14,14 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from io import StringIO
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -45,7 +46,7 @@ def replacing(path: Path) -> Iterator[Path]:
         A hidden name in the same folder, with the same suffix.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    partial = path.with_name(f".{path.stem}.{uuid4().hex}.partial{path.suffix}")
     try:
         yield partial
         with partial.open("rb") as file:
@@ -165,9 +166,10 @@ class ShardedArray:
         """Return the rows of a shard."""
         return slice(shard * self.shard_size, min((shard + 1) * self.shard_size, self.shape[0]))
 
-    def pending(self) -> list[int]:
-        """List the shards that are not there, or not as they were written."""
-        return [shard for shard in range(self.n_shards) if not self._sound(shard)]
+    def pending(self, among: Iterable[int] | None = None) -> list[int]:
+        """List the shards, of all or `among` some, that are not there or not as written."""
+        shards = range(self.n_shards) if among is None else among
+        return [shard for shard in shards if not self._sound(shard)]
 
     def write(self, shard: int, values: NDArray[Any]) -> None:
         """Write a shard, then its mark.
@@ -243,11 +245,13 @@ class KeyedRows:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._places: dict[str, tuple[Path, int]] = {}
-        for path in sorted(folder.glob("[!.]*.safetensors")):  # hidden ones are being written
-            self._index(path)
+        self._seen: set[Path] = set()
+        self._look()
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """List the keys without a row, each once, in the order given."""
+        if any(key not in self._places for key in keys):
+            self._look()  # others may have added what was not there
         return [key for key in dict.fromkeys(keys) if key not in self._places]
 
     def add(self, keys: Sequence[str], rows: NDArray[Any]) -> None:
@@ -295,10 +299,17 @@ class KeyedRows:
             raise ValueError("No keys were given.")
         return out
 
+    def _look(self) -> None:
+        """Learn what lies in files that were not looked at yet."""
+        found = self.folder.glob("[!.]*.safetensors")  # hidden ones are being written
+        for path in sorted(set(found) - self._seen):
+            self._index(path)
+
     def _index(self, path: Path) -> None:
         """Learn the keys of a file; one that is damaged is passed over, and computed again."""
         from safetensors import SafetensorError, safe_open
 
+        self._seen.add(path)
         try:
             with safe_open(path, framework="numpy") as file:
                 told = file.metadata()

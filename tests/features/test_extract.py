@@ -6,7 +6,7 @@ from PIL import Image
 from vox2pix.data import open_folder
 from vox2pix.diffusion import LatentDiffusion
 from vox2pix.errors import UserError
-from vox2pix.features import conditioning_features, latent_features
+from vox2pix.features import conditioning_rows, latent_rows
 
 IDS = ("a", "b", "c", "d", "e")
 
@@ -57,11 +57,11 @@ class Counting:
 
 def test_z_is_the_models_own_and_computed_once_a_picture(model, subject, tmp_path):
     counting = Counting(model)
-    first = latent_features(counting, subject, IDS[:3], tmp_path / "cache").read()
+    first = latent_rows(counting, subject, tmp_path / "cache").load(IDS[:3])
     np.testing.assert_allclose(
         first, model.encode_pictures(subject.pictures(IDS[:3], size=64)), atol=1e-5
     )
-    again = latent_features(counting, subject, tuple(reversed(IDS)), tmp_path / "cache").read()
+    again = latent_rows(counting, subject, tmp_path / "cache").load(tuple(reversed(IDS)))
     # b and c are there; a's picture is e's, so that only d is new
     assert counting.encoded == [3, 1]
     np.testing.assert_array_equal(again[::-1][:3], first)
@@ -70,47 +70,59 @@ def test_z_is_the_models_own_and_computed_once_a_picture(model, subject, tmp_pat
 
 def test_c_is_the_mean_over_captions(model, subject, tmp_path):
     counting = Counting(model)
-    found = conditioning_features(counting, subject, IDS, tmp_path / "cache").read()
+    found = conditioning_rows(counting, subject, tmp_path / "cache").load(IDS)
     one = model.embed_captions([("a red ball",), ("a b ball",)])
     np.testing.assert_allclose(found[1], one.mean(0), atol=1e-5)
-    conditioning_features(counting, subject, IDS[1:], tmp_path / "cache")
+    conditioning_rows(counting, subject, tmp_path / "cache").load(IDS[1:])
     assert counting.embedded == [5]
 
 
 def test_a_draw_of_the_posterior_belongs_to_run_and_stimulus(model, subject, tmp_path):
     def draw(ids, seed=0):
-        return latent_features(
-            model, subject, ids, tmp_path / "cache", posterior="sample", seed=seed
-        ).read()
+        return latent_rows(model, subject, tmp_path / "cache", posterior="sample", seed=seed).load(
+            ids
+        )
 
     both = draw(("a", "e"))
     assert abs(both[0] - both[1]).max() > 0.01
     np.testing.assert_array_equal(draw(("e",))[0], both[1])
     assert abs(draw(("a",), seed=1)[0] - both[0]).max() > 0.01
-    mode = latent_features(model, subject, ("a",), tmp_path / "cache").read()
+    mode = latent_rows(model, subject, tmp_path / "cache").load(("a",))
     assert abs(mode[0] - both[0]).max() > 0.01
 
 
 def test_another_size_is_another_feature(model, subject, tmp_path):
-    small = latent_features(model, subject, ("a",), tmp_path / "cache", picture_size=32)
-    assert small.row_shape == (8, 4, 4)
-    assert latent_features(model, subject, ("a",), tmp_path / "cache").row_shape == (8, 8, 8)
+    small = latent_rows(model, subject, tmp_path / "cache", picture_size=32).load(("a",))
+    assert small.shape == (1, 8, 4, 4)
+    assert latent_rows(model, subject, tmp_path / "cache").load(("a",)).shape == (1, 8, 8, 8)
 
 
 def test_a_damaged_cache_is_computed_again(model, subject, tmp_path):
-    first = latent_features(model, subject, IDS, tmp_path / "cache").read()
+    first = latent_rows(model, subject, tmp_path / "cache").load(IDS)
     [path] = (tmp_path / "cache").rglob("*.safetensors")
     path.write_bytes(path.read_bytes()[:-9])
-    again = latent_features(model, subject, IDS, tmp_path / "cache").read()
-    np.testing.assert_array_equal(again, first)
+    np.testing.assert_array_equal(latent_rows(model, subject, tmp_path / "cache").load(IDS), first)
 
 
-def test_progress_counts_stimuli(model, subject, tmp_path):
-    told = []
-    latent_features(model, subject, IDS, tmp_path / "cache", progress=told.append)
-    assert sum(told) == 5
+def test_a_content_is_read_once_and_known_ones_are_not_read(model, subject, tmp_path):
+    read = []
+    rows = latent_rows(model, subject, tmp_path / "cache")
+    first = rows.load(IDS)
+    again = latent_rows(model, subject, tmp_path / "cache")
+    again.learn(rows.keys(IDS))
+    again._read = read.append  # nothing is asked for
+    np.testing.assert_array_equal(again.load(IDS), first)
+    assert again.unknown((*IDS, "f", "f")) == ["f"]
+    assert not read
+
+
+def test_rows_that_another_process_added_are_found(model, subject, tmp_path):
+    mine, other = (latent_rows(model, subject, tmp_path / "cache") for _ in range(2))
+    assert mine.absent(IDS) == ["a", "b", "c", "d"]  # e shows what a shows
+    other.compute(mine.absent(IDS))
+    assert mine.absent(IDS) == []
 
 
 def test_a_stimulus_without_caption_is_named(model, subject, tmp_path):
     with pytest.raises(UserError, match="zebra"):
-        conditioning_features(model, subject, ("zebra",), tmp_path / "cache")
+        conditioning_rows(model, subject, tmp_path / "cache").load(("zebra",))

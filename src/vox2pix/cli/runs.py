@@ -1,13 +1,36 @@
 """The commands that make a run, and those that look at one."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vox2pix.cli.app import app, console, plot_app, quiet_libraries, shown
 from vox2pix.cli.bars import Bars
 from vox2pix.cli.tables import print_encoding, print_findings, print_metrics, print_plan
+
+if TYPE_CHECKING:
+    from vox2pix.config import Config
+    from vox2pix.workers import Workers as OpenedWorkers
+
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes on this machine.", show_default="this one")
+]
+Dask = Annotated[str | None, typer.Option(help="A running Dask scheduler: tcp://HOST:PORT.")]
+Slurm = Annotated[
+    bool, typer.Option("--slurm", help="Jobs of Slurm, as compute.slurm describes them.")
+]
+
+
+def _opened(
+    experiment: "Config", workers: int | None, dask: str | None, slurm: bool
+) -> AbstractContextManager["OpenedWorkers"]:
+    """Open the workers that the options name."""
+    from vox2pix.workers import SlurmJobs, open_workers
+
+    jobs = SlurmJobs(**experiment.compute.slurm.model_dump()) if slurm else None
+    return open_workers(workers, dask, jobs)
 
 
 @app.command()
@@ -16,6 +39,9 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="The run folder.", show_default="runs/NAME")
     ] = None,
+    workers: Workers = None,
+    dask: Dask = None,
+    slurm: Slurm = False,
 ) -> None:
     """Decode, draw, score: an experiment from responses to pictures. Run again to go on."""
     from vox2pix.config import load_config
@@ -26,8 +52,8 @@ def run(
     quiet_libraries()
     from vox2pix.pipeline import run as carry_out
 
-    with Bars() as bars:
-        carry_out(experiment, folder, bars)
+    with _opened(experiment, workers, dask, slurm) as opened, Bars() as bars:
+        carry_out(experiment, folder, bars, opened)
     print_metrics(folder)
     console.print(f"\nThe report:             [bold]{shown(folder / 'report.html')}[/bold]")
     console.print(f"Seen and reconstructed: [bold]{shown(folder / 'contact_sheet.png')}[/bold]")
@@ -58,6 +84,9 @@ def encode(
     out: Annotated[
         Path | None, typer.Option(help="The run folder.", show_default="runs/NAME")
     ] = None,
+    workers: Workers = None,
+    dask: Dask = None,
+    slurm: Slurm = False,
     only_plan: Annotated[
         bool, typer.Option("--plan", help="Say what it would take, and compute nothing.")
     ] = False,
@@ -76,8 +105,8 @@ def encode(
     console.print(f"[bold]{experiment.name}[/bold]: {config} into {shown(folder)}")
     from vox2pix.pipeline import encode as carry_out
 
-    with Bars() as bars:
-        carry_out(experiment, folder, bars)
+    with _opened(experiment, workers, dask, slurm) as opened, Bars() as bars:
+        carry_out(experiment, folder, bars, opened)
     print_encoding(folder / "encoding")
 
 

@@ -1,6 +1,6 @@
 """The diffusion model's latents over a set of stimuli, computed once and shared by all runs."""
 
-from vox2pix.features.extract import conditioning_features, latent_features
+from vox2pix.features.extract import FeatureRows, conditioning_rows, latent_rows
 from vox2pix.features.projection import Distortion
 from vox2pix.features.reduction import Reduction, fit_pca, reduced
 from vox2pix.features.stored import StoredFeatures
@@ -8,14 +8,15 @@ from vox2pix.features.trace import Latent, Trace, TracePlan, trace, trace_bytes
 
 __all__ = [
     "Distortion",
+    "FeatureRows",
     "Latent",
     "Reduction",
     "StoredFeatures",
     "Trace",
     "TracePlan",
-    "conditioning_features",
+    "conditioning_rows",
     "fit_pca",
-    "latent_features",
+    "latent_rows",
     "reduced",
     "trace",
     "trace_bytes",

@@ -1,7 +1,7 @@
 """z and c of stimuli: batched, kept under the content they come from, resumable."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,93 @@ from vox2pix.features.stored import StoredFeatures
 from vox2pix.seeds import seed_for
 from vox2pix.store import KeyedRows
 
-Progress = Callable[[int], None]
 FloatArray = NDArray[np.float32]
-_ROWS_A_FILE = 250
+ROWS_A_FILE = 250
 
 
-def latent_features(
+class FeatureRows:
+    """One kind of features of stimuli, each row kept under the content that it comes from.
+
+    Parameters
+    ----------
+    folder : Path
+        Where rows lie.
+    read : callable
+        ``read(stimulus_ids)``, their contents: pictures or captions.
+    key : callable
+        ``key(stimulus_id, content)``, what a row is kept under.
+    compute : callable
+        ``compute(stimulus_ids, contents)``, the rows.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        read: Callable[[Sequence[str]], Any],
+        key: Callable[[str, Any], str],
+        compute: Callable[[Sequence[str], Any], FloatArray],
+    ) -> None:
+        self._rows = KeyedRows(folder)
+        self._read, self._key, self._compute = read, key, compute
+        self._keys: dict[str, str] = {}
+
+    def unknown(self, stimulus_ids: Sequence[str]) -> list[str]:
+        """List the stimuli whose keys are not known yet, each once."""
+        return [i for i in dict.fromkeys(stimulus_ids) if i not in self._keys]
+
+    def keys(self, stimulus_ids: Sequence[str]) -> dict[str, str]:
+        """Return the key of each stimulus; contents are read where it is not known."""
+        for ids in blocks(self.unknown(stimulus_ids)):
+            contents = self._read(ids)
+            self._keys |= {i: self._key(i, c) for i, c in zip(ids, contents, strict=True)}
+        return {i: self._keys[i] for i in stimulus_ids}
+
+    def learn(self, keys: Mapping[str, str]) -> None:
+        """Take keys that were found before."""
+        self._keys |= keys
+
+    def absent(self, stimulus_ids: Sequence[str]) -> list[str]:
+        """List one stimulus, the first, for each content that has no row."""
+        keys = self.keys(stimulus_ids)
+        missing = set(self._rows.missing(list(keys.values())))
+        first = {key: i for i, key in reversed(keys.items()) if key in missing}
+        return [i for i, key in keys.items() if first.get(key) == i]
+
+    def compute(self, stimulus_ids: Sequence[str]) -> None:
+        """Compute and write the rows of stimuli, if one of them is absent."""
+        keys = list(self.keys(stimulus_ids).values())
+        if self._rows.missing(keys):
+            self._rows.add(keys, self._compute(stimulus_ids, self._read(stimulus_ids)))
+
+    def stored(self, stimulus_ids: Sequence[str]) -> StoredFeatures:
+        """Return the rows of stimuli as they lie there; absent ones are computed first."""
+        for ids in blocks(self.absent(stimulus_ids)):
+            self.compute(ids)
+        keys = self.keys(stimulus_ids)
+        return StoredFeatures(self._rows, [keys[i] for i in stimulus_ids])
+
+    def load(self, stimulus_ids: Sequence[str]) -> FloatArray:
+        """Return the rows of stimuli; those that are absent are computed first."""
+        return self.stored(stimulus_ids).read()
+
+
+def blocks(stimulus_ids: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield so many stimuli as share a file."""
+    for start in range(0, len(stimulus_ids), ROWS_A_FILE):
+        yield tuple(stimulus_ids[start : start + ROWS_A_FILE])
+
+
+def latent_rows(
     model: LatentDiffusion,
     subject: Subject,
-    stimulus_ids: Sequence[str],
     cache: Path,
     *,
     picture_size: int | None = None,
     posterior: str = "mode",
     seed: int = 0,
     batch_size: int = 16,
-    progress: Progress = lambda done: None,
-) -> StoredFeatures:
-    """Return z of stimuli: the autoencoder's scaled latents of their pictures.
+) -> FeatureRows:
+    """Return z of a subject's stimuli: the autoencoder's scaled latents of their pictures.
 
     What is in the cache is read, the rest computed and added. A row's key is the hash of the
     picture's own bytes, so that no two data sets can be mistaken for each other and subjects who
@@ -44,8 +113,6 @@ def latent_features(
         Whose latents.
     subject : Subject
         Who has the pictures.
-    stimulus_ids : sequence of str
-        Which stimuli.
     cache : Path
         Root of the feature cache.
     picture_size : int, optional
@@ -56,21 +123,8 @@ def latent_features(
         The run's seed; matters for draws only.
     batch_size : int
         Pictures encoded at once.
-    progress : callable
-        Called with the number of stimuli that became ready.
-
-    Returns
-    -------
-    StoredFeatures
-        In the order of ``stimulus_ids``; ``read()`` gives them whole, float32, shape
-        (n_stimuli, channels, height, width).
     """
     size = picture_size or model.picture_size
-    precision = str(model.dtype)
-    settings = {"z": model.identity, "dtype": precision, "size": size, "posterior": posterior}
-    if posterior == "sample":
-        settings["seed"] = seed
-    rows = KeyedRows(cache / f"z-{digest(settings)}")
 
     def read(ids: Sequence[str]) -> FloatArray:
         return subject.pictures(ids, size=size)
@@ -83,38 +137,22 @@ def latent_features(
         seeds = [seed_for(seed, "posterior", i) for i in ids] if posterior == "sample" else None
         return model.encode_pictures(pictures, seeds=seeds, batch_size=batch_size)
 
-    return _ready(rows, stimulus_ids, read, key, compute, progress)
+    folder = latent_folder(model, cache, picture_size, posterior, seed)
+    return FeatureRows(folder, read, key, compute)
 
 
-def conditioning_features(
-    model: LatentDiffusion,
-    subject: Subject,
-    stimulus_ids: Sequence[str],
-    cache: Path,
-    *,
-    batch_size: int = 16,
-    progress: Progress = lambda done: None,
-) -> StoredFeatures:
-    """Return c of stimuli: the text encoder's last hidden states, averaged over their captions.
+def conditioning_rows(
+    model: LatentDiffusion, subject: Subject, cache: Path, *, batch_size: int = 16
+) -> FeatureRows:
+    """Return c of a subject's stimuli, averaged over their captions.
+
+    c of a caption is the text encoder's last hidden states.
 
     Parameters
     ----------
-    model, subject, stimulus_ids, cache, batch_size, progress
-        As for :func:`latent_features`.
-
-    Returns
-    -------
-    StoredFeatures
-        In the order of ``stimulus_ids``; ``read()`` gives them whole, float32, shape
-        (n_stimuli, n_tokens, width).
-
-    Raises
-    ------
-    UserError
-        If a stimulus has no caption.
+    model, subject, cache, batch_size
+        As for :func:`latent_rows`.
     """
-    settings = {"c": model.identity, "dtype": str(model.dtype)}
-    rows = KeyedRows(cache / f"c-{digest(settings)}")
 
     def key(stimulus_id: str, captions: tuple[str, ...]) -> str:
         return _key("\x1f".join(captions).encode())
@@ -122,36 +160,27 @@ def conditioning_features(
     def compute(ids: Sequence[str], captions: list[tuple[str, ...]]) -> FloatArray:
         return model.embed_captions(captions, batch_size=batch_size)
 
-    return _ready(rows, stimulus_ids, subject.captions, key, compute, progress)
+    return FeatureRows(conditioning_folder(model, cache), subject.captions, key, compute)
 
 
-def _ready(
-    rows: KeyedRows,
-    stimulus_ids: Sequence[str],
-    read: Callable[[Sequence[str]], Any],
-    key: Callable[[str, Any], str],
-    compute: Callable[[Sequence[str], Any], FloatArray],
-    progress: Progress,
-) -> StoredFeatures:
-    """Compute what is missing, block by block, and return what lies there."""
-    keys: list[str] = []
-    for start in range(0, len(stimulus_ids), _ROWS_A_FILE):
-        ids = stimulus_ids[start : start + _ROWS_A_FILE]
-        contents = read(ids)
-        block_keys = [key(i, content) for i, content in zip(ids, contents, strict=True)]
-        absent = set(rows.missing(block_keys))
-        first = {k: n for n, k in reversed(list(enumerate(block_keys))) if k in absent}
-        if first:
-            chosen = sorted(first.values())
-            some = (
-                contents[chosen]
-                if isinstance(contents, np.ndarray)
-                else [contents[n] for n in chosen]
-            )
-            rows.add([block_keys[n] for n in chosen], compute([ids[n] for n in chosen], some))
-        keys += block_keys
-        progress(len(ids))
-    return StoredFeatures(rows, keys)
+def latent_folder(
+    model: LatentDiffusion, cache: Path, picture_size: int | None, posterior: str, seed: int
+) -> Path:
+    """Return where in the cache :func:`latent_rows` keeps its rows; parameters as there."""
+    settings = {
+        "z": model.identity,
+        "dtype": str(model.dtype),
+        "size": picture_size or model.picture_size,
+        "posterior": posterior,
+    }
+    if posterior == "sample":
+        settings["seed"] = seed
+    return cache / f"z-{digest(settings)}"
+
+
+def conditioning_folder(model: LatentDiffusion, cache: Path) -> Path:
+    """Return where in the cache :func:`conditioning_rows` keeps its rows."""
+    return cache / f"c-{digest({'c': model.identity, 'dtype': str(model.dtype)})}"
 
 
 def _key(content: bytes, name: str = "") -> str:

@@ -11,6 +11,7 @@ from vox2pix.pipeline.reporter import Reporter, Silent
 from vox2pix.pipeline.run import Run, carry_out, open_subject
 from vox2pix.pipeline.stages import STAGES
 from vox2pix.pipeline.stages import audit_again as audit
+from vox2pix.workers import Workers
 
 __all__ = [
     "Plan",
@@ -28,7 +29,12 @@ __all__ = [
 ]
 
 
-def run(config: Config, path: Path, reporter: Reporter | None = None) -> Run:
+def run(
+    config: Config,
+    path: Path,
+    reporter: Reporter | None = None,
+    workers: Workers | None = None,
+) -> Run:
     """Carry out an experiment, or what is left of it, in a folder.
 
     Parameters
@@ -39,6 +45,8 @@ def run(config: Config, path: Path, reporter: Reporter | None = None) -> Run:
         The run folder. What it holds already under the same settings is kept.
     reporter : Reporter, optional
         Who is told how the work goes; nobody if absent.
+    workers : Workers, optional
+        From :func:`vox2pix.workers.open_workers`; this process does all if absent.
 
     Returns
     -------
@@ -51,10 +59,15 @@ def run(config: Config, path: Path, reporter: Reporter | None = None) -> Run:
     UserError
         If input is wrong, or another run is at work in the folder.
     """
-    return carry_out(STAGES, config, path, reporter)
+    return carry_out(STAGES, config, path, reporter, workers=workers)
 
 
-def encode(config: Config, path: Path, reporter: Reporter | None = None) -> Run:
+def encode(
+    config: Config,
+    path: Path,
+    reporter: Reporter | None = None,
+    workers: Workers | None = None,
+) -> Run:
     """Carry out an encoding analysis, or what is left of it, in a folder.
 
     Parameters
@@ -65,6 +78,8 @@ def encode(config: Config, path: Path, reporter: Reporter | None = None) -> Run:
         The run folder, which may be that of a reconstruction.
     reporter : Reporter, optional
         Who is told how the work goes; nobody if absent.
+    workers : Workers, optional
+        From :func:`vox2pix.workers.open_workers`; this process does all if absent.
 
     Returns
     -------
@@ -76,4 +91,4 @@ def encode(config: Config, path: Path, reporter: Reporter | None = None) -> Run:
     UserError
         If input is wrong, or another run is at work in the folder.
     """
-    return carry_out(ENCODING_STAGES, config, path, reporter, config.encode.rois)
+    return carry_out(ENCODING_STAGES, config, path, reporter, config.encode.rois, workers)

@@ -1,6 +1,8 @@
 """z and c of a run's stimuli, from the cache that runs share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +11,12 @@ from numpy.typing import NDArray
 from vox2pix.config import Config
 from vox2pix.diffusion.pipeline_folder import find_pipeline, hash_files
 from vox2pix.errors import UserError
-from vox2pix.features import StoredFeatures, conditioning_features, latent_features
+from vox2pix.features import FeatureRows, StoredFeatures, conditioning_rows, latent_rows
+from vox2pix.features.extract import blocks
 from vox2pix.pipeline.run import Run
+from vox2pix.store import read_json, write_json
 
 FloatArray = NDArray[np.float32]
-Progress = Callable[[int], None]
 
 
 def extract_latents(run: Run) -> None:
@@ -31,53 +34,90 @@ def extract_latents(run: Run) -> None:
             f"model.z_picture_size is {size}, but {run.config.model.name} takes multiples of "
             f"{run.model.downsampling} pixels."
         )
-    run.reporter.begin("Extracting z", len(ids), "pictures")
-    stored_z(run, ids, run.reporter.advance)
+    _extract(run, "z", ids, "pictures")
     if run.subject.has_captions:
-        run.reporter.begin("Extracting c", len(ids), "captions")
-        stored_c(run, ids, run.reporter.advance)
+        _extract(run, "c", ids, "captions")
 
 
-def _quietly(done: int) -> None:
-    """Take no note of progress: what is read back was counted when it was computed."""
+def _extract(run: Run, space: str, ids: Sequence[str], unit: str) -> None:
+    """Find what every stimulus's row is kept under, then compute the rows that are not there."""
+    rows = feature_rows(run, space)
+    unknown = rows.unknown(ids)
+    if unknown:
+        run.reporter.begin(f"Reading {unit}", len(unknown), unit)
+        for item, keys in run.workers.each(_keys, run, [(space, some) for some in blocks(unknown)]):
+            rows.learn(keys)
+            run.reporter.advance(len(item[1]))
+        write_json(_keys_path(run, space), rows.keys(ids))
+    absent = set(rows.absent(ids))
+    run.reporter.begin(f"Extracting {space}", len(ids), unit)
+    run.reporter.advance(len(ids) - len(absent))
+    # A block holds the same stimuli wherever and whenever it is computed.
+    items = [(space, tuple(i for i in some if i in absent)) for some in blocks(ids)]
+    for item, _ in run.workers.each(_compute, run, [item for item in items if item[1]]):
+        run.reporter.advance(len(item[1]))
 
 
-def z_of(run: Run, ids: Sequence[str], progress: Progress = _quietly) -> FloatArray:
-    """Return z of stimuli, shape (n_stimuli, channels, height, width)."""
-    return stored_z(run, ids, progress).read()
+def _keys(run: Run, item: tuple[str, tuple[str, ...]]) -> dict[str, str]:
+    """Find what the rows of some stimuli are kept under."""
+    space, ids = item
+    return feature_rows(run, space).keys(ids)
 
 
-def c_of(run: Run, ids: Sequence[str], progress: Progress = _quietly) -> FloatArray:
-    """Return c of stimuli, shape (n_stimuli, n_tokens, width)."""
-    return stored_c(run, ids, progress).read()
+def _compute(run: Run, item: tuple[str, tuple[str, ...]]) -> None:
+    """Compute the rows of some stimuli into the cache."""
+    space, ids = item
+    feature_rows(run, space).compute(ids)
 
 
-def stored_z(run: Run, ids: Sequence[str], progress: Progress = _quietly) -> StoredFeatures:
+def feature_rows(run: Run, space: str) -> FeatureRows:
+    """Return z or c of the run's stimuli, opened once."""
+    return run.kept(space, _keys_path(run, space), lambda: _open(run, space))
+
+
+def _open(run: Run, space: str) -> FeatureRows:
+    wanted, batch_size = run.config.model, run.config.compute.batch_size
+    if space == "z":
+        rows = latent_rows(
+            run.model,
+            run.subject,
+            run.cache,
+            picture_size=wanted.z_picture_size,
+            posterior=wanted.z_posterior,
+            seed=run.config.seed,
+            batch_size=batch_size,
+        )
+    else:
+        rows = conditioning_rows(run.model, run.subject, run.cache, batch_size=batch_size)
+    with suppress(UserError):  # what is missing or damaged is found again by reading
+        rows.learn(read_json(_keys_path(run, space)))
+    return rows
+
+
+def _keys_path(run: Run, space: str) -> Path:
+    """Return where it stands what each stimulus's row is kept under, so that it is read once."""
+    key = run.keys.get("features") or run.keys.get("encoding-features") or "unknown"
+    return run.path / "features" / f"{space}-{key}.json"
+
+
+def stored_z(run: Run, ids: Sequence[str]) -> StoredFeatures:
     """Return z of stimuli as it lies in the cache."""
-    wanted = run.config.model
-    return latent_features(
-        run.model,
-        run.subject,
-        ids,
-        run.cache,
-        picture_size=wanted.z_picture_size,
-        posterior=wanted.z_posterior,
-        seed=run.config.seed,
-        batch_size=run.config.compute.batch_size,
-        progress=progress,
-    )
+    return feature_rows(run, "z").stored(ids)
 
 
-def stored_c(run: Run, ids: Sequence[str], progress: Progress = _quietly) -> StoredFeatures:
+def stored_c(run: Run, ids: Sequence[str]) -> StoredFeatures:
     """Return c of stimuli as it lies in the cache."""
-    return conditioning_features(
-        run.model,
-        run.subject,
-        ids,
-        run.cache,
-        batch_size=run.config.compute.batch_size,
-        progress=progress,
-    )
+    return feature_rows(run, "c").stored(ids)
+
+
+def z_of(run: Run, ids: Sequence[str]) -> FloatArray:
+    """Return z of stimuli, shape (n_stimuli, channels, height, width)."""
+    return feature_rows(run, "z").load(ids)
+
+
+def c_of(run: Run, ids: Sequence[str]) -> FloatArray:
+    """Return c of stimuli, shape (n_stimuli, n_tokens, width)."""
+    return feature_rows(run, "c").load(ids)
 
 
 def feature_settings(config: Config) -> Sequence[Any]:

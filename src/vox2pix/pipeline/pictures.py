@@ -1,5 +1,7 @@
 """The pictures of a run: drawn from features, kept shard by shard."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,40 +39,50 @@ def as_bytes(pictures: FloatArray) -> NDArray[np.uint8]:
     return np.rint(pictures * 255).astype(np.uint8)
 
 
-def draw(run: Run, drawing: Drawing) -> None:
+def draw(run: Run, drawings: Sequence[Drawing]) -> None:
     """Draw what is not there yet, shard by shard."""
+    items = []
+    for drawing in drawings:
+        out = stored_pictures(run, drawing)
+        pending = out.pending()
+        done = len(run.test_ids) - sum(_length(out.rows(shard)) for shard in pending)
+        run.reporter.advance(done * drawing.samples)
+        items += [(drawing, shard, _length(out.rows(shard))) for shard in pending]
+    for (drawing, _, n), _ in run.workers.each(_draw_shard, run, items):
+        run.reporter.advance(n * drawing.samples)
+
+
+def _draw_shard(run: Run, item: tuple[Drawing, int, int]) -> None:
+    """Draw the pictures of some test stimuli, unless they are there."""
+    drawing, shard, _ = item
     out = stored_pictures(run, drawing)
-    pending = out.pending()
-    done = sum(out.rows(s).stop - out.rows(s).start for s in range(out.n_shards))
-    done -= sum(out.rows(s).stop - out.rows(s).start for s in pending)
-    run.reporter.advance(done * drawing.samples)
-    if not pending:
+    if not out.pending([shard]):
         return
-    z, c = _features(run, drawing)
+    rows = out.rows(shard)
+    z, c = run.kept("drawing", drawing, lambda: _features(run, drawing))
     wanted = run.config.generate
     # The released code seeded each process alike: every picture got the same noise.
     names = ["one noise for all"] * len(run.test_ids) if _one_noise(run) else run.test_ids
-    seeds = picture_seeds(run.config.seed, names, drawing.samples)
-    settings = ReconstructionSettings(
-        strength=wanted.strength,
-        steps=wanted.steps,
-        guidance=wanted.guidance,
-        schedule=wanted.schedule,
-        samples=drawing.samples,
+    pictures = reconstruct(
+        run.model,
+        drawing.condition,
+        z=z[rows] if "z" in drawing.condition else None,
+        c=c[rows] if c is not None and "c" in drawing.condition.split("+") else None,
+        seeds=picture_seeds(run.config.seed, names[rows], drawing.samples),
+        settings=ReconstructionSettings(
+            strength=wanted.strength,
+            steps=wanted.steps,
+            guidance=wanted.guidance,
+            schedule=wanted.schedule,
+            samples=drawing.samples,
+        ),
+        batch_size=run.config.compute.batch_size,
     )
-    for shard in pending:
-        rows = out.rows(shard)
-        pictures = reconstruct(
-            run.model,
-            drawing.condition,
-            z=z[rows] if "z" in drawing.condition else None,
-            c=c[rows] if c is not None and "c" in drawing.condition.split("+") else None,
-            seeds=seeds[rows],
-            settings=settings,
-            batch_size=run.config.compute.batch_size,
-        )
-        out.write(shard, as_bytes(pictures))
-        run.reporter.advance(pictures.shape[0] * drawing.samples)
+    out.write(shard, as_bytes(pictures))
+
+
+def _length(rows: slice) -> int:
+    return int(rows.stop - rows.start)
 
 
 def _one_noise(run: Run) -> bool:

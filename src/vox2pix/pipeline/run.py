@@ -5,13 +5,15 @@ what changed is computed again, the rest is kept. A stage that is killed goes on
 whole shard.
 """
 
+import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import tomli_w
 from pydantic import BaseModel
@@ -22,11 +24,15 @@ from vox2pix.diffusion import LatentDiffusion
 from vox2pix.errors import UserError
 from vox2pix.pipeline.reporter import Reporter, Silent
 from vox2pix.store import RunFolder, machine, peak_memory, read_json, write_json, write_text
+from vox2pix.workers import ThisProcess, Workers
 
 
 @dataclass
 class Run:
     """One experiment in its folder.
+
+    It travels to a worker as little more than its settings: there it is opened once for all
+    items of one command.
 
     Parameters
     ----------
@@ -41,6 +47,10 @@ class Run:
     keys, inputs : dict
         The key of each stage and the files it reads, found once when the run starts: hashing
         weights takes a while, and files that are added later must not move a run in progress.
+    workers : Workers
+        Where the items of a stage are done.
+    command : str
+        Tells the runs of one command from those of the next.
     """
 
     config: Config
@@ -49,6 +59,22 @@ class Run:
     rois: tuple[str, ...] | None = None
     keys: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
+    workers: Workers = field(default_factory=ThisProcess)
+    command: str = field(default_factory=lambda: uuid4().hex)
+    _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Name what it takes to open the run on a worker."""
+        keys = tuple(self.keys.items())
+        known = version("vox2pix")
+        return _opened, (self.config, self.path, self.rois, keys, self.command, known)
+
+    def kept(self, slot: str, name: Any, make: Callable[[], Any]) -> Any:
+        """Return what is open in a slot under a name; what had another name makes way for it."""
+        if slot not in self._kept or self._kept[slot][0] != name:
+            self._kept.pop(slot, None)
+            self._kept[slot] = (name, make())
+        return self._kept[slot][1]
 
     @property
     def path(self) -> Path:
@@ -77,6 +103,29 @@ class Run:
     def test_ids(self) -> tuple[str, ...]:
         """The test stimuli that are drawn and scored."""
         return self.subject.test.stimulus_ids[: self.config.data.max_test_stimuli]
+
+
+@lru_cache(maxsize=1)
+def _opened(
+    config: Config,
+    path: Path,
+    rois: tuple[str, ...] | None,
+    keys: tuple[tuple[str, str], ...],
+    command: str,
+    known: str,
+) -> Run:
+    """Open a run on a worker, once for all its items."""
+    if version("vox2pix") != known:
+        raise UserError(
+            f"The worker on {platform.node()} has vox2pix {version('vox2pix')}, this command "
+            f"{known}; install the same version on both."
+        )
+    if not path.is_dir():
+        raise UserError(
+            f"The worker on {platform.node()} does not see {path}; workers need the run folder "
+            "under the same path, on a disk that is shared."
+        )
+    return Run(config, RunFolder(path), rois=rois, keys=dict(keys), command=command)
 
 
 @dataclass(frozen=True)
@@ -135,6 +184,7 @@ def carry_out(
     path: Path,
     reporter: Reporter | None = None,
     rois: tuple[str, ...] | None = None,
+    workers: Workers | None = None,
 ) -> Run:
     """Carry out what is left of a run.
 
@@ -150,6 +200,8 @@ def carry_out(
         Who is told.
     rois : tuple of str, optional
         Regions whose voxels are opened; those that are decoded from if absent.
+    workers : Workers, optional
+        Where the items of a stage are done; in this process if absent.
 
     Raises
     ------
@@ -157,6 +209,7 @@ def carry_out(
         If input is wrong, or another run is at work in the folder.
     """
     run = Run(config, RunFolder(path), reporter or Silent(), rois)
+    run.workers = workers or run.workers
     with run.folder.lock():
         run.keys |= stage_keys(stages, run)
         write_text(path / "config.toml", _as_toml(config))
@@ -202,6 +255,7 @@ def _carry_out(stage: Stage, run: Run) -> None:
         "inputs": run.inputs[stage.name],
         "seconds": round(time.monotonic() - began, 1),
         "peak_memory_gb": round(peak_memory() / 1e9, 2),
+        "workers": run.workers.told,
         "machine": machine(),
     }
     write_json(path, told | {stage.name: made})

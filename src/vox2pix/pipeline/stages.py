@@ -98,8 +98,7 @@ def _generate_doubts(run: Run) -> Sequence[str]:
 def _draw_all(run: Run, title: str, drawings: Sequence[Drawing]) -> Sequence[str]:
     n_pictures = sum(d.samples for d in drawings) * len(run.test_ids)
     run.reporter.begin(title, n_pictures, "pictures")
-    for drawing in drawings:
-        draw(run, drawing)
+    draw(run, drawings)
     return ()
 
 

@@ -1,0 +1,412 @@
+"""Where the items of a stage are done: in this process, or by workers that Dask looks after.
+
+A stage gives a task and items that do not depend on each other. A worker opens what the task
+needs and writes what it finds into the shared store itself; the scheduler moves names, numbers
+and small results only. An item whose worker dies is done again by another.
+"""
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+from vox2pix.errors import UserError
+
+if TYPE_CHECKING:
+    from distributed import Client, Future, SpecCluster
+
+Task = Callable[[Any, Any], Any]
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_IN_FLIGHT = 1000  # items that a scheduler holds at once
+_GLANCE, _PATIENCE = 1.0, 60.0  # seconds between looks at the workers; without any of them
+_turn = threading.Lock()  # a model, and what a process keeps open, serve one item at a time
+
+
+class Workers(Protocol):
+    """Does the items of a stage.
+
+    Attributes
+    ----------
+    told : dict
+        How, for provenance.
+    """
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """How items are done, for provenance."""
+
+    def each(self, task: Task, context: Any, items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """Yield each item with ``task(context, item)``, in the order in which they are done.
+
+        Parameters
+        ----------
+        task : callable
+            A function of a module. It may be called again for an item that is done.
+        context : object
+            What all items share; it is pickled, and should be little more than names.
+        items : iterable
+            Pickled too.
+
+        Raises
+        ------
+        UserError
+            As the task raises it, or if workers or scheduler are lost for good.
+        """
+
+
+class ThisProcess:
+    """Does items one after another, where it is called."""
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """How items are done, for provenance."""
+        return {"kind": "this process"}
+
+    def each(self, task: Task, context: Any, items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """Yield each item with its result, in order."""
+        for item in items:
+            yield item, task(context, item)
+
+
+class DaskWorkers:
+    """Does items on the workers of a Dask scheduler.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connected.
+    told : mapping
+        How, for provenance.
+    patience : float, optional
+        Seconds without any worker after which the work is given up; never if None.
+    """
+
+    def __init__(
+        self, client: "Client", told: Mapping[str, Any], patience: float | None = _PATIENCE
+    ) -> None:
+        self._client, self._told, self._patience = client, dict(told), patience
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """How items are done, for provenance."""
+        return self._told
+
+    def each(self, task: Task, context: Any, items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """Yield each item with its result, as they are done."""
+        left = iter(items)
+        running: dict[Future, Any] = {}
+        ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
+
+        def start(n: int) -> None:
+            for item in islice(left, n):
+                future = self._client.submit(_in_turn, task, context, item, pure=False)
+                running[future] = item
+                future.add_done_callback(ended.put)
+
+        try:
+            start(_IN_FLIGHT)
+            while running:
+                future = self._next(ended)
+                result = self._result(future, task)
+                yield running.pop(future), result
+                start(1)
+        finally:
+            if running and self._client.status == "running":
+                self._client.cancel(list(running), force=True)
+
+    def _next(self, ended: "queue.SimpleQueue[Future]") -> "Future":
+        """Wait for an item to end, as long as there is somebody to do it."""
+        alone_since = None
+        while True:
+            try:
+                return ended.get(timeout=_GLANCE)
+            except queue.Empty:
+                pass
+            if self._client.status not in ("running", "connecting"):
+                raise _scheduler_lost()
+            if self._has_workers():
+                alone_since = None
+                continue
+            alone_since = alone_since or time.monotonic()
+            if self._patience is not None and time.monotonic() - alone_since > self._patience:
+                raise UserError(
+                    f"For {self._patience:.0f} seconds there was no worker left; what they "
+                    "finished is kept: start workers, and run the same command again to go on."
+                )
+
+    def _has_workers(self) -> bool:
+        """Ask the scheduler; while it does not answer, the connection decides."""
+        try:
+            return bool(self._client.scheduler_info(n_workers=1)["workers"])
+        except OSError:
+            return True
+
+    def _result(self, future: "Future", task: Task) -> Any:
+        """Return what a task gave, or say why there is nothing."""
+        from concurrent.futures import CancelledError
+
+        from distributed import KilledWorker
+
+        try:
+            return future.result()
+        except KilledWorker as error:
+            raise UserError(
+                f"The same item of {task.__name__} ended {error.allowed_failures + 1} workers, one "
+                "after another; mostly they lack memory: give them more, or lower "
+                "compute.batch_size. What is finished is kept: run again to go on."
+            ) from error
+        except (CancelledError, OSError) as error:
+            if future.status == "error":
+                raise
+            raise _scheduler_lost() from error
+
+
+def _in_turn(task: Task, context: Any, item: Any) -> Any:
+    """Do an item on a worker, whatever number of threads it was started with."""
+    with _turn:
+        return task(context, item)
+
+
+def _scheduler_lost() -> UserError:
+    return UserError(
+        "The connection to the Dask scheduler was lost; what workers finished is kept: run the "
+        "same command again to go on."
+    )
+
+
+# --- which workers there are ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SlurmJobs:
+    """What to ask Slurm for: jobs of one worker each.
+
+    Parameters
+    ----------
+    jobs : int
+        Workers.
+    cores : int
+        Cores, and threads, of each.
+    memory : str
+        Of each, such as ``"32GB"``.
+    walltime : str
+        After which Slurm ends a job, ``"HH:MM:SS"``.
+    queue : str, optional
+        Partition; the cluster's own choice if None.
+    account : str, optional
+        Who pays.
+    extra : sequence of str
+        Further lines for sbatch, such as ``"--gres=gpu:1"``.
+    prologue : sequence of str
+        Commands before the worker starts, such as ``"module load cuda"``.
+    interface : str, optional
+        The network that workers reach this machine by, such as ``"ib0"``.
+    """
+
+    jobs: int = 4
+    cores: int = 4
+    memory: str = "32GB"
+    walltime: str = "04:00:00"
+    queue: str | None = None
+    account: str | None = None
+    extra: Sequence[str] = ()
+    prologue: Sequence[str] = ()
+    interface: str | None = None
+
+
+@contextmanager
+def open_workers(
+    n: int | None = None, scheduler: str | None = None, slurm: SlurmJobs | None = None
+) -> Iterator[Workers]:
+    """Open workers, or this process where none are asked for, and close what was opened.
+
+    Parameters
+    ----------
+    n : int, optional
+        Processes on this machine. They share its cores and its CUDA devices, each with one
+        device where there are several; see :func:`worker_environments`.
+    scheduler : str, optional
+        Address of a running Dask scheduler, such as ``tcp://10.0.0.1:8786``.
+    slurm : SlurmJobs, optional
+        Workers as jobs of Slurm; the scheduler is in this process.
+
+    Raises
+    ------
+    UserError
+        If more than one kind is asked for, Dask is not installed, or the scheduler does not
+        answer.
+    """
+    if sum(wanted is not None for wanted in (n, scheduler, slurm)) > 1:
+        raise UserError(
+            "--workers, --dask and --slurm are three places for the same work; choose one."
+        )
+    if n is None and scheduler is None and slurm is None:
+        yield ThisProcess()
+        return
+    try:
+        import distributed
+    except ImportError:
+        raise UserError(
+            "Workers need Dask, which is not installed: pip install 'vox2pix[cluster]'."
+        ) from None
+    told: dict[str, Any]
+    noisy = logging.getLogger("distributed")
+    level = noisy.level
+    noisy.setLevel(logging.CRITICAL)  # what matters of a lost worker is said in one sentence
+    try:
+        if scheduler is not None:
+            with _connected(scheduler) as client:
+                told = {"kind": "dask", "scheduler": scheduler}
+                yield DaskWorkers(client, told)
+        elif slurm is not None:
+            told = {"kind": "slurm", **asdict(slurm)}
+            with slurm_cluster(slurm) as cluster, distributed.Client(cluster) as client:
+                cluster.scale(jobs=slurm.jobs)
+                # Jobs may wait in the queue for hours.
+                yield DaskWorkers(client, told, patience=None)
+        else:
+            assert n is not None
+            environments = worker_environments(n, _cuda_devices(), _cores())
+            told = {"kind": "local", "workers": n, "environment": environments[0]}
+            with _local_cluster(environments) as cluster, distributed.Client(cluster) as client:
+                client.wait_for_workers(n)
+                yield DaskWorkers(client, told)
+    finally:
+        noisy.setLevel(level)
+
+
+@contextmanager
+def _connected(address: str) -> Iterator["Client"]:
+    """Connect to a running scheduler."""
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=10, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"No Dask scheduler answers at '{address}'; start one with `dask scheduler` and give "
+            "the address that it prints, such as tcp://10.0.0.1:8786."
+        ) from error
+    try:
+        yield client
+    finally:
+        client.close(timeout=2)
+
+
+def worker_environments(n: int, cuda_devices: Sequence[str], cores: int) -> list[dict[str, str]]:
+    """Return the environment variables of each of so many workers on one machine.
+
+    Cores are shared out, so that workers of a machine with as many are single-threaded, which
+    keeps each bound to one core; the number of threads that is set already is not exceeded.
+
+    Parameters
+    ----------
+    n : int
+        Workers.
+    cuda_devices : sequence of str
+        Those of the machine; with two or more each worker sees one, in turn.
+    cores : int
+        Of the machine.
+    """
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    threads = max(1, cores // n)
+    if limit.isdigit():
+        threads = max(1, min(threads, int(limit)))
+    environments = [dict.fromkeys(THREAD_SETTINGS, str(threads)) for _ in range(n)]
+    if len(cuda_devices) > 1:
+        for worker, environment in enumerate(environments):
+            environment["CUDA_VISIBLE_DEVICES"] = cuda_devices[worker % len(cuda_devices)]
+    return environments
+
+
+def _cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cuda_devices() -> list[str]:
+    """Name the CUDA devices that this process may use."""
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name]
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+@contextmanager
+def _local_cluster(environments: Sequence[Mapping[str, str]]) -> Iterator["SpecCluster"]:
+    """Start worker processes on this machine; one that dies is started again."""
+    import dask
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    silence: dict[str, Any] = {"silence_logs": logging.CRITICAL}
+    options: dict[str, Any] = {"nthreads": 1, "memory_limit": 0, "host": "127.0.0.1", **silence}
+    spec: dict[int, dict[str, Any]] = {
+        worker: {"cls": Nanny, "options": {**options, "env": dict(environment)}}
+        for worker, environment in enumerate(environments)
+    }
+    scheduler: dict[str, Any] = {
+        "cls": Scheduler,
+        "options": {"host": "127.0.0.1", "dashboard_address": ":0"},
+    }
+    before = {name: os.environ.get(name) for name in THREAD_SETTINGS}
+    # Libraries count threads when they are loaded, before a nanny's own environment is set.
+    pre_spawn = {name: environments[0][name] for name in THREAD_SETTINGS}
+    try:
+        with (
+            dask.config.set({"distributed.nanny.pre-spawn-environ": pre_spawn}),
+            SpecCluster(workers=spec, scheduler=scheduler, **silence) as cluster,
+        ):
+            yield cluster
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def slurm_cluster(slurm: SlurmJobs) -> Any:
+    """Return a dask-jobqueue cluster whose workers are jobs of Slurm, none of them started.
+
+    Parameters
+    ----------
+    slurm : SlurmJobs
+        What to ask for.
+
+    Raises
+    ------
+    UserError
+        If dask-jobqueue is not installed, or there is no such network interface.
+    """
+    try:
+        from dask_jobqueue import SLURMCluster
+    except ImportError:
+        raise UserError(
+            "--slurm needs dask-jobqueue, which is not installed: pip install 'vox2pix[cluster]'."
+        ) from None
+    threads = [f"export {name}={slurm.cores}" for name in THREAD_SETTINGS]
+    try:
+        return SLURMCluster(
+            cores=1,  # threads of Dask: one item at a time; the cores are for each item
+            job_cpu=slurm.cores,
+            processes=1,
+            memory=slurm.memory,
+            walltime=slurm.walltime,
+            queue=slurm.queue,
+            account=slurm.account,
+            job_extra_directives=list(slurm.extra),
+            job_script_prologue=[*threads, *slurm.prologue],
+            job_name="vox2pix",
+            interface=slurm.interface,
+            silence_logs="critical",
+            scheduler_options={"dashboard_address": ":0"},
+        )
+    except ValueError as error:
+        raise UserError(f"compute.slurm cannot be carried out: {error}") from error
