@@ -55,8 +55,12 @@ def test_a_table_and_four_files(folders: tuple[np.ndarray, np.ndarray], tmp_path
     lines = result.stdout.splitlines()
     assert all(len(line) <= 80 for line in lines)
     assert "  6 stimuli, paired by id; 2 samples each" in lines
-    rows = {line.split()[0]: line for line in lines if "[" in line}
+    shown = [line for line in lines if "[" in line]
+    rows = {line.split()[0]: line for line in shown[:5]}
     assert list(rows) == ["PixCorr", "SSIM", "pixels", "layout", "edges"]
+    assert [line.split()[0] for line in shown[5:]] == list(rows)
+    heads = [line.rsplit("  read at")[0].strip() for line in lines if "  read at" in line]
+    assert heads == ["mean of 2", "best of 2"]
     assert lines[-1] == "Table, scores, settings: mine-evaluation"
     out = tmp_path / "mine-evaluation"
     names = {"metrics.json", "scores.csv", "table.tex", "provenance.json"}
@@ -67,15 +71,19 @@ def test_a_table_and_four_files(folders: tuple[np.ndarray, np.ndarray], tmp_path
     assert f"{expected.mean():.3f}".removeprefix("0") in rows["PixCorr"]
     with (out / "scores.csv").open() as file:
         scores = list(csv.DictReader(file))
-    assert [row["stimulus_id"] for row in scores] == [f"{i:02d}" for i in range(N)]
-    np.testing.assert_allclose([float(row["PixCorr"]) for row in scores], expected, atol=1e-6)
-    assert "edges, fix reconstruction" in scores[0]
+    first = [row for row in scores if row["metric"] == "PixCorr"]
+    assert [row["stimulus_id"] for row in first] == [f"{i:02d}" for i in range(N)]
+    np.testing.assert_allclose([float(row["score"]) for row in first], expected, atol=1e-6)
+    last = {(row["metric"], row["direction"]) for row in scores[-N:]}
+    assert last == {("edges", "reconstruction")}
     told = json.loads((out / "provenance.json").read_text())
     assert told["protocol"]["name"] == "default"
     assert told["samples"] == "{id}_{sample}.png"
-    assert (
-        r"Method & PixCorr & SSIM & pixels & layout & edges \\" in (out / "table.tex").read_text()
-    )
+    table = (out / "table.tex").read_text()
+    assert r"Method & PixCorr & SSIM & pixels & layout & edges \\" in table
+    assert [row.split(" & ")[0] for row in table.splitlines() if row.startswith("mine")] == [
+        "mine, mean of 2", "mine, best of 2",
+    ]  # fmt: skip
 
 
 def test_the_published_rows_beside_what_can_be_computed(
@@ -105,7 +113,11 @@ def test_another_network_is_added(folders: tuple[np.ndarray, np.ndarray], tmp_pa
     result = command(*BOTH, "--network", "phantom", "--network", "pixels@4")
     assert result.exit_code == 0, result.output
     records = json.loads((tmp_path / "mine-evaluation" / "metrics.json").read_text())
-    assert [r["metric"] for r in records[-4:]] == ["phantom", "phantom", "pixels@4", "pixels@4"]
+    means = {r["metric"]: r["chance"] for r in records if r["samples"] == "mean of 2"}
+    added = ["phantom", "phantom top-1", "phantom top-5", "pixels@4"]
+    assert {name: means[name] for name in added} == dict(
+        zip(added, (0.5, 1 / N, 5 / N, 0.5), strict=True)
+    )
     told = json.loads((tmp_path / "mine-evaluation" / "provenance.json").read_text())
     assert set(told["weights"]["phantom"]) == {"config.json", "model.safetensors"}
 
@@ -140,7 +152,7 @@ def test_bad_input_is_one_sentence(
 def test_latex_prints_every_sign(folders: object, tmp_path: Path) -> None:
     (tmp_path / "mine").rename(tmp_path / "a_b & 5%")
     found, _ = evaluate_pictures("seen", "a_b & 5%", samples="{id}_{sample}.png")
-    assert r"a\_b \& 5\% & ." in latex_table(found)
+    assert r"a\_b \& 5\%, mean of 2 & ." in latex_table(found)
 
 
 def test_a_seed_decides_and_nothing_else(folders: object) -> None:

@@ -19,25 +19,49 @@ _INTERVAL = ("value", "low", "high")
 
 
 def print_metrics(folder: Path) -> None:
-    """Print one row a condition, one column a metric, each with its interval."""
+    """Print a row a condition, a column a metric, each with its interval; then retrieval."""
     records = json.loads((folder / "metrics.json").read_text())
-    columns = list(dict.fromkeys(_column(r) for r in records))
-    conditions = list(dict.fromkeys(r["condition"] for r in records))
-    cells = {(r["condition"], _column(r)): r for r in records}
-    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-    table.add_column("condition", no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    for condition in conditions:
-        table.add_row(condition, *(_cell(cells.get((condition, c))) for c in columns))
+    found = [r for r in records if r["metric"].startswith("top-")]
+    drawn = [r for r in records if r not in found]
+    _print_records("condition", drawn)
     n_stimuli = max(r["n_stimuli"] for r in records)
-    console.print()
-    console.print(table)
+    has_best = any(r["samples"].startswith("best") for r in drawn)
     console.print(
         f"Means over {n_stimuli} test pictures with 95 % bootstrap intervals. Two-way "
-        "identification: chance is 50 %. Ceilings (true-...) are drawn from the true features.",
+        "identification: chance is 50 %. Ceilings (true-...) are drawn from the true features."
+        + " The best sample is chosen by the original: an upper bound, chance is higher."
+        * has_best,
         style="dim",
     )
+    if found:
+        _print_records("retrieval", found)
+        chances = {r["metric"]: f"{100 * r['chance']:.3g} %" for r in found}
+        told = ", ".join(f"{name} {chance}" for name, chance in chances.items())
+        console.print(
+            f"Test pictures found by decoded features, % (fix reconstruction), and the other way "
+            f"round. Chance: {told}.",
+            style="dim",
+        )
+
+
+def _print_records(head: str, records: Sequence[dict[str, Any]]) -> None:
+    """Print a row a condition, the best of its samples below it, a column a metric."""
+    columns = list(dict.fromkeys(map(_column, records)))
+    rows = list(dict.fromkeys(map(_row, records)))
+    cells = {(_row(r), _column(r)): r for r in records}
+    print_rows(
+        [head, *columns],
+        [
+            [f"  {best}" if best else name, *(_cell(cells.get(((name, best), c))) for c in columns)]
+            for name, best in rows
+        ],
+    )
+
+
+def _row(record: dict[str, Any]) -> tuple[str, str]:
+    """Return the condition, and how samples were joined where they were not averaged."""
+    best = record["samples"].startswith("best")
+    return record["condition"], record["samples"] if best else ""
 
 
 def print_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -124,7 +148,8 @@ def print_plan(drawn: "Plan", name: str, config: Path, folder: Path) -> None:
 def _column(record: dict[str, Any]) -> str:
     if not record["direction"]:
         return {"pixcorr": "PixCorr", "ssim": "SSIM"}.get(record["metric"], record["metric"])
-    return f"two-way, %\nfix\n{record['direction']}"
+    name = "two-way" if record["metric"].startswith("two-way") else record["metric"]
+    return f"{name}, %\nfix\n{record['direction']}"
 
 
 def _cell(record: dict[str, Any] | None) -> str:

@@ -37,7 +37,7 @@ def evaluate_pictures(
     protocol : str
         A name in :data:`~vox2pix.evaluation.protocols.PROTOCOLS`.
     networks : sequence of str
-        Networks to identify by beside the protocol's own metrics, as
+        Networks to identify and retrieve by beside the protocol's own metrics, as
         :func:`~vox2pix.evaluation.networks.network` takes them.
     weights : str or Path, optional
         A folder of weights, by the names in :data:`~vox2pix.evaluation.weights.WEIGHTS`.
@@ -64,18 +64,24 @@ def evaluate_pictures(
         no metric can be computed.
     """
     wanted = find_protocol(protocol)
-    extra = tuple(Metric(name, "two-way", name) for name in dict.fromkeys(networks))
+    extra = [metric for name in dict.fromkeys(networks) for metric in _by_network(name)]
     wanted = replace(wanted, metrics=(*wanted.metrics, *extra))
     place = Path(weights) if weights is not None else None
     if place is not None and not place.is_dir():
         raise UserError(f"{place} is no folder; name the one that holds the weights")
     used: dict[str, dict[str, str]] = {}
+    loaded: dict[str | Path, Any] = {}
 
     def load(metric: Metric) -> Encoder:
         """Return a metric's network, and keep the hashes of its weights."""
         name = str(metric.network)
         encoder = network(
-            name, weights=place, download=download, resizing=metric.resizing, device=device
+            name,
+            weights=place,
+            download=download,
+            resizing=metric.resizing,
+            device=device,
+            loaded=loaded,
         )
         used[name] = encoder_hashes(name, place, download)
         return encoder
@@ -97,3 +103,9 @@ def evaluate_pictures(
         "weights": used,
     }
     return found, told
+
+
+def _by_network(name: str) -> tuple[Metric, ...]:
+    """Return what a network beside the protocol's is asked."""
+    retrieved = (Metric(f"{name} top-{k}", "retrieval", name, top=k) for k in (1, 5))
+    return (Metric(name, "two-way", name), *retrieved)
