@@ -122,6 +122,36 @@ def test_another_network_is_added(folders: tuple[np.ndarray, np.ndarray], tmp_pa
     assert set(told["weights"]["phantom"]) == {"config.json", "model.safetensors"}
 
 
+def test_decoded_captions_are_scored_beside(
+    folders: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    written = {i: [f"a red ball number {i} on grass", f"ball {i}, red"] for i in range(N)}
+    lines = {
+        "told.csv": [f"{i:02d},a red ball number {i if i % 2 else 9} on grass" for i in range(N)],
+        "written.csv": [f'{i:02d},"{text}"' for i, texts in written.items() for text in texts],
+    }
+    for name, rows in lines.items():
+        (tmp_path / name).write_text("\n".join(["stimulus_id,caption", *rows, ""]))
+    given = (*BOTH, "--captions", "told.csv")
+    result = command(*given, "--references", "written.csv")
+    assert result.exit_code == 0, result.output
+    assert all(len(line) <= 80 for line in result.stdout.splitlines() if "[" in line)
+    assert "BLEU of all captions as one corpus" in result.stdout
+    assert len([line for line in result.stdout.splitlines() if line.startswith("chrF ")]) == 1
+    out = tmp_path / "mine-evaluation"
+    records = {r["metric"]: r for r in json.loads((out / "metrics.json").read_text())}
+    chrf = records["chrF"]
+    with (out / "scores.csv").open() as file:
+        scores = [float(row["score"]) for row in csv.DictReader(file) if row["metric"] == "chrF"]
+    assert scores[1::2] == pytest.approx([100] * 3)
+    assert chrf["value"] == pytest.approx(np.mean(scores))
+    assert chrf["chance"] < chrf["ci_low"] < chrf["value"] < 100
+    assert "give both --captions and --references" in sentence(command(*given))
+    (tmp_path / "written.csv").write_text("stimulus_id,caption\n00,a ball\n")
+    said = sentence(command(*given, "--references", "written.csv"))
+    assert "written.csv has no caption of 5 of 6 stimuli, the first is '01'" in said
+
+
 def test_arrays_score_as_files_do(folders: tuple[np.ndarray, np.ndarray]) -> None:
     seen, mine = folders
     np.save("seen.npy", seen)

@@ -1,4 +1,4 @@
-"""The command that scores any lab's pictures."""
+"""The commands that score any lab's pictures, compare what was scored, and pool subjects."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from vox2pix.cli.app import app, console, quiet_libraries, shown, to_stderr
 from vox2pix.cli.bars import Bars
-from vox2pix.cli.tables import print_rows
+from vox2pix.cli.tables import print_comparison, print_pooled, print_records, print_rows
 
 
 @app.command()
@@ -25,6 +25,12 @@ def evaluate(
     network: Annotated[
         list[str] | None,
         typer.Option(help="Identify and retrieve by this network too; may be repeated."),
+    ] = None,
+    captions: Annotated[
+        Path | None, typer.Option(help="Decoded captions: CSV of stimulus_id, caption.")
+    ] = None,
+    references: Annotated[
+        Path | None, typer.Option(help="Captions that people wrote, in the same form.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="A folder of networks' weights.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch weights not here.")] = False,
@@ -56,6 +62,8 @@ def evaluate(
             samples=samples,
             protocol=protocol,
             networks=network or (),
+            captions=captions,
+            references=references,
             weights=weights,
             download=download,
             device=device,
@@ -68,8 +76,9 @@ def evaluate(
     fixed = evaluation.protocol.direction
     other = "reconstruction" if fixed == "original" else "original"
     heads = ("read at", "value", f"fix {other}", "chance")
-    mean, *best = dict.fromkeys(record.samples for record in evaluation.records)
-    print_rows((mean, *heads), result_rows(evaluation))
+    joined = list(dict.fromkeys(record.samples for record in evaluation.records))
+    print_rows((joined[0], *heads), result_rows(evaluation))
+    best = [samples for samples in joined if samples.startswith("best")]
     for samples in best:
         print_rows((samples, *heads), result_rows(evaluation, best=True))
     console.print(
@@ -87,3 +96,57 @@ def evaluate(
         print_rows(eight, published_rows(evaluation))
         console.print("Published means over NSD subjects 1, 2, 5 and 7.", style="dim")
     console.print(f"\nTable, scores, settings: [bold]{shown(folder)}[/bold]", soft_wrap=True)
+
+
+@app.command()
+def compare(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Runs, or evaluations, to compare.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write.", show_default="NAMES-comparison")
+    ] = None,
+) -> None:
+    """Hold runs, or sets of reconstructions, against the first, picture by picture."""
+    quiet_libraries()
+    from vox2pix.report import compare_folders, difference_records, in_words
+    from vox2pix.store import write_json, write_table
+
+    rows = compare_folders(folders)
+    names = [folder.resolve().name for folder in folders]
+    names = names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+    folder = (out or Path("-".join([*names, "comparison"]).replace("/", "-"))).resolve()
+    records = difference_records(rows, names)
+    write_json(folder / "comparison.json", records)
+    write_table(folder / "comparison.csv", records)
+    print_comparison(names, in_words(rows, ""), rows[0].comparisons[0].n_stimuli)
+    console.print(f"\nDifferences: [bold]{shown(folder)}[/bold]", soft_wrap=True)
+
+
+@app.command()
+def pool(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Runs, one of each subject.")
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("pooled.json"),
+) -> None:
+    """Average over subjects: each counts alike, with the interval for other subjects."""
+    quiet_libraries()
+    from vox2pix.report import pool_folders
+    from vox2pix.store import write_json
+
+    records = [record.model_dump() for record in pool_folders(folders)]
+    write_json(out, records)
+    found = [record for record in records if record["metric"].startswith("top-")]
+    drawn = [record for record in records if record not in found]
+    one_condition = len({record["condition"] for record in drawn}) == 1
+    print_pooled(drawn) if one_condition else print_records(drawn)
+    if found:
+        print_records(found, "retrieval")
+    subjects = records[0]["subject"].split("+")
+    console.print(
+        f"Means over {len(subjects)} subjects ({', '.join(subjects)}) with 95 % t intervals for "
+        "the population of subjects.",
+        style="dim",
+    )
+    console.print(f"\nPooled: [bold]{shown(out.resolve())}[/bold]", soft_wrap=True)

@@ -14,6 +14,7 @@ from vox2pix.cli.app import console, shown
 
 if TYPE_CHECKING:
     from vox2pix.pipeline import Plan
+    from vox2pix.report import ComparisonRow
 
 _INTERVAL = ("value", "low", "high")
 
@@ -23,7 +24,7 @@ def print_metrics(folder: Path) -> None:
     records = json.loads((folder / "metrics.json").read_text())
     found = [r for r in records if r["metric"].startswith("top-")]
     drawn = [r for r in records if r not in found]
-    _print_records("condition", drawn)
+    print_records(drawn)
     n_stimuli = max(r["n_stimuli"] for r in records)
     has_best = any(r["samples"].startswith("best") for r in drawn)
     console.print(
@@ -34,7 +35,7 @@ def print_metrics(folder: Path) -> None:
         style="dim",
     )
     if found:
-        _print_records("retrieval", found)
+        print_records(found, "retrieval")
         chances = {r["metric"]: f"{100 * r['chance']:.3g} %" for r in found}
         told = ", ".join(f"{name} {chance}" for name, chance in chances.items())
         console.print(
@@ -44,7 +45,7 @@ def print_metrics(folder: Path) -> None:
         )
 
 
-def _print_records(head: str, records: Sequence[dict[str, Any]]) -> None:
+def print_records(records: Sequence[dict[str, Any]], head: str = "condition") -> None:
     """Print a row a condition, the best of its samples below it, a column a metric."""
     columns = list(dict.fromkeys(map(_column, records)))
     rows = list(dict.fromkeys(map(_row, records)))
@@ -55,6 +56,42 @@ def _print_records(head: str, records: Sequence[dict[str, Any]]) -> None:
             [f"  {best}" if best else name, *(_cell(cells.get(((name, best), c))) for c in columns)]
             for name, best in rows
         ],
+    )
+
+
+def print_pooled(records: Sequence[dict[str, Any]]) -> None:
+    """Print a row a metric and way of joining samples, where there is one condition only."""
+    print_rows(
+        ["metric", "samples", "fixed", "mean", "chance"],
+        [
+            [r["metric"], r["samples"], r["direction"] or "", _cell(r), _number(r, r["chance"])]
+            for r in records
+        ],
+    )
+
+
+def print_comparison(names: Sequence[str], rows: Sequence["ComparisonRow"], n_stimuli: int) -> None:
+    """Print how each run differs from the first: a table a run."""
+    for number, name in enumerate(names[1:]):
+        condition = ""
+        lines = []
+        for row in rows:
+            if row.condition != condition:
+                condition = row.condition
+                lines.append([condition, "", "", "", ""])
+            each = row.differences[number]
+            difference = f"{each.value} [{each.interval}]"
+            star = "*" if each.significant else ""
+            lines.append(
+                [f"  {row.metric.label}", row.values[0], row.values[number + 1], difference,
+                 f"{each.p.removeprefix('p ')}{star}"]
+            )  # fmt: skip
+        print_rows(["", names[0], name, "difference", "p"], lines)
+    console.print(
+        f"Means over the {n_stimuli} pictures that all have scored; differences from {names[0]} "
+        "picture by picture with 95 % bootstrap intervals; p of sign flips, corrected for all "
+        "rows (Holm); * below .05.",
+        style="dim",
     )
 
 
@@ -153,15 +190,18 @@ def _column(record: dict[str, Any]) -> str:
 
 
 def _cell(record: dict[str, Any] | None) -> str:
-    """Write a value and its interval: whole per cent, or .xx, as the field's tables have them."""
+    """Write a value and its interval."""
     if record is None:
         return "-"
-    numbers = [record[key] for key in ("value", "ci_low", "ci_high")]
-    if record["direction"]:
-        value, low, high = (f"{100 * number:.0f}" for number in numbers)
-    else:
-        value, low, high = (f"{number:.2f}".replace("0.", ".", 1) for number in numbers)
+    value, low, high = (_number(record, record[key]) for key in ("value", "ci_low", "ci_high"))
     return f"{value} [{low}, {high}]"
+
+
+def _number(record: dict[str, Any], value: float) -> str:
+    """Write whole per cent, or .xx, as the field's tables have them."""
+    if record["direction"]:
+        return f"{100 * value:.0f}"
+    return f"{value:.2f}".replace("0.", ".", 1)
 
 
 def _bytes(n: float) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vox2pix.errors import UserError
+from vox2pix.evaluation.captions import with_captions
 from vox2pix.evaluation.inputs import open_pictures
 from vox2pix.evaluation.networks import Encoder, encoder_hashes, network
 from vox2pix.evaluation.protocols import Metric
@@ -23,6 +24,8 @@ def evaluate_pictures(
     weights: str | Path | None = None,
     download: bool = False,
     device: str = "auto",
+    captions: Path | None = None,
+    references: Path | None = None,
     seed: int = 0,
     progress: Progress = lambda step, done, total: None,
 ) -> tuple[Evaluation, dict[str, Any]]:
@@ -45,6 +48,9 @@ def evaluate_pictures(
         Fetch weights that are not on this machine.
     device : str
         Where networks run.
+    captions, references : Path, optional
+        Decoded captions of the same stimuli and those that people wrote, as
+        :func:`~vox2pix.evaluation.captions.read_captions` takes them.
     seed : int
         Of the resamples and the mismatched pairs.
     progress : callable
@@ -69,6 +75,10 @@ def evaluate_pictures(
     place = Path(weights) if weights is not None else None
     if place is not None and not place.is_dir():
         raise UserError(f"{place} is no folder; name the one that holds the weights")
+    if (captions is None) != (references is None):
+        raise UserError(
+            "captions are scored against references; give both --captions and --references"
+        )
     used: dict[str, dict[str, str]] = {}
     loaded: dict[str | Path, Any] = {}
 
@@ -94,7 +104,11 @@ def evaluate_pictures(
         seed=seed,
         progress=progress,
     )
+    if captions is not None and references is not None:
+        found = with_captions(found, captions, references, seed)
     told = {
+        "captions": str(captions) if captions else None,
+        "references": str(references) if references else None,
         "truth": str(truth),
         "reconstructions": str(reconstructions),
         "samples": samples,

@@ -29,6 +29,8 @@ def result_rows(evaluation: Evaluation, best: bool = False) -> list[Row]:
     rows: list[Row] = []
     for metric in _computed(evaluation):
         value, other = _both(evaluation, metric, best)
+        if value is None:
+            continue
         scale = 100 if other else 1
         rows.append(
             (
@@ -80,8 +82,10 @@ def latex_table(evaluation: Evaluation, published: bool = False) -> str:
         rows = []
         for best in (False, True)[: 1 + _has_best(evaluation)]:
             own = [_both(evaluation, metrics[name], best)[0] for name in names]
-            called = f"{own[0].condition}, {own[0].samples}" if _has_best(evaluation) else ""
-            rows.append((called or own[0].condition, *map(_plain, own)))
+            cells = (_plain(value) if value else "-" for value in own)
+            first = next(value for value in own if value)
+            called = f", {first.samples}" if _has_best(evaluation) else ""
+            rows.append((first.condition + called, *cells))
     falling = [name for name in names if name in metrics and metrics[name].lower_is_better]
     heads = [_escaped(name) + (r" $\downarrow$" if name in falling else "") for name in names]
     first = evaluation.records[0]
@@ -147,21 +151,26 @@ def _has_best(evaluation: Evaluation) -> bool:
 
 def _both(
     evaluation: Evaluation, metric: Metric, best: bool = False
-) -> tuple[MetricRecord, MetricRecord | None]:
-    """Return the record of a metric, and that of the direction which is not its protocol's."""
+) -> tuple[MetricRecord | None, MetricRecord | None]:
+    """Return the record of a metric, and that of the direction which is not its protocol's.
+
+    Captions have no best sample: one is decoded of each stimulus.
+    """
     found = [
         record
         for record in evaluation.records
         if record.metric == metric.name and record.samples.startswith("best") == best
     ]
-    if len(found) == 1:
-        return found[0], None
+    if len(found) < 2:
+        return (found[0] if found else None), None
     found.sort(key=lambda record: record.direction != evaluation.protocol.direction)
     return found[0], found[1]
 
 
 def _read_at(metric: Metric) -> str:
     """Name the layer and the size that a metric is read at."""
+    if metric.statistic == "captions":
+        return "words"
     if metric.network is None:
         return f"{metric.size} px" if metric.size else "own size"
     return metric.network.split(":")[-1].replace("@", " @")
@@ -179,8 +188,8 @@ def _plain(record: MetricRecord) -> str:
 
 
 def _number(value: float, scale: int) -> str:
-    """Write a number as the field's tables have it: 94.4 per cent, or .273."""
-    if scale == 100:
+    """Write a number as the field's tables have it: 94.4 per cent, or .273; BLEU is 0 to 100."""
+    if scale == 100 or value >= 2:
         return f"{value:.1f}"
     return f"{value:.3f}".replace("0.", ".", 1)
 

@@ -290,7 +290,7 @@ def _comparison(runs: Sequence[RunContents], target: Path) -> str:
         view=view,
         gallery_note=_gallery_note(assets),
         gallery_missing=[] if view else ["There is no drawn test picture that all runs share."],
-        rows=comparison_rows(runs, shared),
+        rows=comparison_rows(runs),
         differing=differing_settings(runs),
         command=f"vox2pix report {folders}",
         plotly="",
