@@ -391,8 +391,9 @@ def test_the_nearest_training_picture_is_scored_as_a_baseline(small_run):
     made, _ = small_run
     found = nearest_training_ids(made)
     ids = made.subject.train.stimulus_ids
-    training = c_of(made, ids).reshape(len(ids), -1)
+    training = c_of(made, ids).reshape(len(ids), -1).astype(float)
     decoded = load_arrays(made.path / "decoded" / "c.safetensors")["predicted"].reshape(8, -1)
+    decoded, training = decoded - training.mean(axis=0), training - training.mean(axis=0)
     best = [np.argmax([np.corrcoef(row, other)[0, 1] for other in training]) for row in decoded]
     assert found == [ids[i] for i in best]
 

@@ -163,7 +163,7 @@ def nearest_training_ids(run: Run) -> list[str]:
     decoded = load_arrays(run.path / "decoded" / f"{space.name}.safetensors")["predicted"]
     training = space.targets(run, train_ids)
     rows, _ = nearest_training(
-        decoded.reshape(len(decoded), -1), training.reshape(len(training), -1)
+        decoded.reshape(len(decoded), -1), training.reshape(len(training), -1), centred=True
     )
     return [train_ids[row] for row in rows]
 
