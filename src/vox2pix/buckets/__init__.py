@@ -5,7 +5,14 @@ as they are and cost nothing; fsspec and its like are imported when the first UR
 """
 
 from vox2pix.buckets.cache import cache_folder, local_copy, open_binary, zarr_store
-from vox2pix.buckets.paths import as_path, file_versions, is_remote, is_url, said_clearly
+from vox2pix.buckets.paths import (
+    as_path,
+    file_versions,
+    is_remote,
+    is_url,
+    said_clearly,
+    size_and_version,
+)
 
 __all__ = [
     "as_path",
@@ -16,5 +23,6 @@ __all__ = [
     "local_copy",
     "open_binary",
     "said_clearly",
+    "size_and_version",
     "zarr_store",
 ]

@@ -31,7 +31,7 @@ def is_remote(path: Path) -> bool:
     return not isinstance(path, Path)
 
 
-def as_path(place: str | Path, *, signed: bool | None = None) -> Path:
+def as_path(place: str | Path, *, signed: bool | None = None, endpoint: str | None = None) -> Path:
     """Return the path that a person named, on this machine or by URL.
 
     Parameters
@@ -42,6 +42,8 @@ def as_path(place: str | Path, *, signed: bool | None = None) -> Path:
         Whether requests to S3 carry credentials, wherever the AWS libraries find them. By default
         they do if the environment or ``~/.aws/credentials`` has some; a bucket that is written
         to is always asked with credentials.
+    endpoint : str, optional
+        URL of an S3 server; ``AWS_ENDPOINT_URL``, or Amazon's, by default.
 
     Returns
     -------
@@ -60,7 +62,7 @@ def as_path(place: str | Path, *, signed: bool | None = None) -> Path:
         return Path(place)
     if text.startswith("file://"):
         return Path(unquote(urlsplit(text).path))
-    options = _s3_options(signed) if text.startswith("s3://") else {}
+    options = _s3_options(signed, endpoint) if text.startswith("s3://") else {}
     try:
         if text.startswith("s3://"):
             import s3fs  # noqa: F401 - named here if it is not installed
@@ -75,17 +77,17 @@ def as_path(place: str | Path, *, signed: bool | None = None) -> Path:
         raise UserError(f"{text} cannot be opened: {error}.") from None
 
 
-def _s3_options(signed: bool | None) -> dict[str, Any]:
+def _s3_options(signed: bool | None, endpoint: str | None) -> dict[str, Any]:
     """Return how S3 is asked: credentials, patience, and no memory of listings where we write."""
     if signed is None:
         given = any(os.environ.get(name) for name in _CREDENTIALS)
         signed = given or Path("~/.aws/credentials").expanduser().is_file()
     attempts = int(os.environ.get("AWS_MAX_ATTEMPTS", _ATTEMPTS))
     retries = {"mode": "standard", "total_max_attempts": attempts}
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    known = (os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
     return {
         "anon": not signed,
-        "endpoint_url": endpoint,
+        "endpoint_url": endpoint or next(filter(None, known), None),
         "use_listings_cache": not signed,
         "config_kwargs": {"retries": retries, "connect_timeout": 10, "read_timeout": 60},
     }
