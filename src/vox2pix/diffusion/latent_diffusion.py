@@ -375,7 +375,9 @@ class LatentDiffusion:
         z = self._check_latents(latents)
         return decode(self._networks, self._batches, z, batch_size)
 
-    def embed_captions(self, captions: Sequence[Sequence[str]], batch_size: int = 32) -> FloatArray:
+    def embed_captions(
+        self, captions: Sequence[Sequence[str]], batch_size: BatchSize = "auto"
+    ) -> FloatArray:
         """Return the conditioning of pictures: the mean over each one's captions.
 
         A caption is padded or cut to the tokenizer's length; its embedding is the text encoder's
@@ -385,7 +387,7 @@ class LatentDiffusion:
         ----------
         captions : sequence of sequences of str
             One sequence a picture, of one or more paraphrases.
-        batch_size : int
+        batch_size : int or "auto"
             Captions at a time; changes memory and speed, not the result.
 
         Returns

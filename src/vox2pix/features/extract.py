@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vox2pix.config import digest
 from vox2pix.data import Subject
 from vox2pix.diffusion import LatentDiffusion
+from vox2pix.diffusion.batches import BatchSize
 from vox2pix.seeds import seed_for
 from vox2pix.store import KeyedRows
 
@@ -28,7 +29,7 @@ def latent_features(
     picture_size: int | None = None,
     posterior: str = "mode",
     seed: int = 0,
-    batch_size: int = 16,
+    batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> FloatArray:
     """Return z of stimuli: the autoencoder's scaled latents of their pictures.
@@ -53,7 +54,7 @@ def latent_features(
         The mode of the posterior, or one draw a stimulus, seeded by ``seed``.
     seed : int
         The run's seed; matters for draws only.
-    batch_size : int
+    batch_size : int or "auto"
         Pictures encoded at once.
     progress : callable
         Called with the number of stimuli that became ready.
@@ -90,7 +91,7 @@ def conditioning_features(
     stimulus_ids: Sequence[str],
     cache: Path,
     *,
-    batch_size: int = 16,
+    batch_size: BatchSize = "auto",
     progress: Progress = lambda done: None,
 ) -> FloatArray:
     """Return c of stimuli: the text encoder's last hidden states, averaged over their captions.
