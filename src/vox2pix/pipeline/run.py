@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from vox2pix.buckets import file_versions
 from vox2pix.config import Config, digest, load_config
 from vox2pix.data import Subject, open_folder, open_nsd
-from vox2pix.diffusion import LatentDiffusion
+from vox2pix.diffusion import LatentDiffusion, Tuning
 from vox2pix.errors import UserError
 from vox2pix.pipeline.reporter import Reporter, Silent
 from vox2pix.store import RunFolder, machine, peak_memory, read_json, write_json, write_text
@@ -97,7 +97,11 @@ class Run:
         """The diffusion model, loaded."""
         wanted, compute = self.config.model, self.config.compute
         return LatentDiffusion.from_pretrained(
-            wanted.name, wanted.revision, device=compute.device, dtype=compute.dtype
+            wanted.name,
+            wanted.revision,
+            device=compute.device,
+            dtype=compute.dtype,
+            tuning=Tuning(compute.channels_last, compute.attention, compute.compile),
         )
 
     @cached_property
