@@ -1,7 +1,7 @@
 """Time voxel-wise encoding against himalaya's cross-validated kernel ridge.
 
-    python benchmarks/encoding.py [--small] [--json]
-    python benchmarks/encoding.py --slice 4096 [--json]
+    python benchmarks/encoding.py [--small] [--json] [--write]
+    python benchmarks/encoding.py --slice 4096 [--small] [--json]
 
 The first simulates features with a power-law spectrum and voxels that follow them under noise
 (2,000 stimuli x 4,000 features x 20,000 voxels), and fits both ways in one process on the same
@@ -20,9 +20,6 @@ predictions of the voxels that it lacks.
 
 from __future__ import annotations
 
-import argparse
-import json
-import resource
 import sys
 import time
 import warnings
@@ -33,9 +30,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from results import machine, option_parser, show
 from vox2pix.encoding import EncodingModel
 from vox2pix.linear import pearson_r
-from vox2pix.store import machine
+from vox2pix.store import peak_memory
 
 ALL_VOXELS = 200_000
 N_ALPHAS = 10
@@ -95,8 +93,7 @@ def alphas_for(X: FloatArray) -> NDArray[np.float64]:
 
 def peak_gib() -> float:
     """Peak resident memory of this process so far."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return peak_memory() / 2**30
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
@@ -164,12 +161,9 @@ def nsd_slice(n_stimuli: int, n_features: int, n_voxels: int, n_test: int) -> di
     began = time.perf_counter()
     predictions = EncodingModel(alphas).fit_then_predict(X, voxels, X_test)
     ended = time.perf_counter()
-    # Responses are read twice: to refuse NaN, and after the decomposition to fit.
-    n_blocks = len(voxels.reads) // 2
-    checked, fitted = voxels.reads[:n_blocks], voxels.reads[n_blocks:]
-    drawing = [sum(end - start for start, end in reads) for reads in (checked, fitted)]
-    once = fitted[0][0] - began - drawing[0]
-    after = ended - fitted[0][0] - drawing[1]
+    began_voxels = voxels.reads[0][0]  # the decomposition comes before the first of them
+    once = began_voxels - began
+    after = ended - began_voxels - sum(end - start for start, end in voxels.reads)
     kept = predictions.itemsize * n_test * (ALL_VOXELS - n_voxels) / 2**30
     return {
         "benchmark": "encoding-slice",
@@ -187,59 +181,68 @@ def nsd_slice(n_stimuli: int, n_features: int, n_voxels: int, n_test: int) -> di
     }
 
 
+def slice_table(figures: dict[str, Any]) -> str:
+    """Lay the figures of :func:`nsd_slice` out."""
+    lines = [
+        f"{figures['n_stimuli']} stimuli x {figures['n_features']} features, "
+        f"{figures['n_alphas']} penalties, {figures['n_test']} test stimuli",
+        f"{'':<28}{'seconds':>10}{'peak, GiB':>12}",
+        f"{'decomposition':<28}{figures['seconds_decomposition']:>10.1f}",
+    ]
+    for name, key in (
+        (f"{figures['n_voxels']} voxels, measured", "slice"),
+        (f"{ALL_VOXELS} voxels, extrapolated", "all_voxels"),
+    ):
+        lines.append(
+            f"{name:<28}{figures[f'seconds_{key}']:>10.1f}{figures[f'peak_gib_{key}']:>12.2f}"
+        )
+    return "\n".join(lines)
+
+
+def speed_table(figures: dict[str, Any]) -> str:
+    """Lay the figures of :func:`speed` out."""
+    lines = [
+        f"{figures['n_stimuli']} stimuli x {figures['n_features']} features x "
+        f"{figures['n_voxels']} voxels, {figures['n_alphas']} penalties "
+        f"(data {figures['data_gib']:.2f} GiB)",
+        f"{'':<32}{'seconds':>9}{'CPU s':>9}{'held-out r':>12}{'peak, GiB':>11}",
+    ]
+    for name, key in (
+        ("himalaya KernelRidgeCV, 5 folds", "plain"),
+        ("vox2pix EncodingModel, GCV", "ours"),
+    ):
+        lines.append(
+            f"{name:<32}{figures[f'seconds_{key}']:>9.2f}{figures[f'cpu_seconds_{key}']:>9.2f}"
+            f"{figures[f'r_{key}']:>12.4f}{figures[f'peak_gib_{key}']:>11.2f}"
+        )
+    lines.append(
+        f"{figures['ratio']:.1f} times as fast ({figures['cpu_ratio']:.1f} by the processor), "
+        f"r {figures['r_difference']:+.4f}"
+    )
+    return "\n".join(lines)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run one of the two, print a table, and with --json one object as the last line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--small", action="store_true", help="a size for smoke tests")
+    """Run one of the two."""
+    parser = option_parser(__doc__)
     parser.add_argument("--slice", type=int, metavar="VOXELS", help="fit so many at NSD's size")
     parser.add_argument("--stimuli", type=int, help="training stimuli")
     parser.add_argument("--features", type=int, help="features of a stimulus")
     parser.add_argument("--voxels", type=int, help="voxels of the comparison")
-    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     if options.slice:
-        sizes = (300, 500) if options.small else (9000, 16_384)
+        n_stimuli, n_features = (300, 500) if options.small else (9000, 16_384)
         figures = nsd_slice(
-            options.stimuli or sizes[0], options.features or sizes[1], options.slice, n_test=1000
+            options.stimuli or n_stimuli, options.features or n_features, options.slice, n_test=1000
         )
-        print(
-            f"{figures['n_stimuli']} stimuli x {figures['n_features']} features, "
-            f"{figures['n_alphas']} penalties, {figures['n_test']} test stimuli"
-        )
-        print(f"{'':<28}{'seconds':>10}{'peak, GiB':>12}")
-        print(f"{'decomposition':<28}{figures['seconds_decomposition']:>10.1f}")
-        for name, key in (
-            (f"{figures['n_voxels']} voxels, measured", "slice"),
-            (f"{ALL_VOXELS} voxels, extrapolated", "all_voxels"),
-        ):
-            print(
-                f"{name:<28}{figures[f'seconds_{key}']:>10.1f}{figures[f'peak_gib_{key}']:>12.2f}"
-            )
+        show(figures, slice_table(figures), options, "encoding-slice")
     else:
         sizes = (200, 400, 500) if options.small else (2000, 4000, 20_000)
         given = (options.stimuli, options.features, options.voxels)
         n_stimuli, n_features, n_voxels = (g or s for g, s in zip(given, sizes, strict=True))
         figures = speed(n_stimuli, n_features, n_voxels, n_test=500)
-        print(
-            f"{n_stimuli} stimuli x {n_features} features x {n_voxels} voxels, "
-            f"{figures['n_alphas']} penalties (data {figures['data_gib']:.2f} GiB)"
-        )
-        print(f"{'':<32}{'seconds':>9}{'CPU s':>9}{'held-out r':>12}{'peak, GiB':>11}")
-        for name, key in (
-            ("himalaya KernelRidgeCV, 5 folds", "plain"),
-            ("vox2pix EncodingModel, GCV", "ours"),
-        ):
-            print(
-                f"{name:<32}{figures[f'seconds_{key}']:>9.2f}{figures[f'cpu_seconds_{key}']:>9.2f}"
-                f"{figures[f'r_{key}']:>12.4f}{figures[f'peak_gib_{key}']:>11.2f}"
-            )
-        print(
-            f"{figures['ratio']:.1f} times as fast ({figures['cpu_ratio']:.1f} by the processor), "
-            f"r {figures['r_difference']:+.4f}"
-        )
-    if options.json:
-        print(json.dumps(figures))
+        show(figures, speed_table(figures), options, "encoding")
     return 0
 
 

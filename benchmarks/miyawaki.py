@@ -40,8 +40,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from vox2pix.data import Subject, open_folder
-from vox2pix.decoding import RidgeDecoder
-from vox2pix.decoding.ridge_decoder import cross_predict
+from vox2pix.decoding import RidgeDecoder, cross_predict
 from vox2pix.diffusion import LatentDiffusion
 from vox2pix.errors import UserError
 from vox2pix.evaluation import bootstrap_interval, two_way

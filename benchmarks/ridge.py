@@ -1,14 +1,24 @@
-"""Time ridge regression with 13 penalties against himalaya's cross-validated one.
+"""Time ridge regression with 13 penalties against himalaya's and scikit-learn's.
 
-    python benchmarks/ridge.py [--small] [--json]
+    python benchmarks/ridge.py [--small] [--json] [--write]
+    python benchmarks/ridge.py --full [--scale 0.5]
     python benchmarks/ridge.py --selection [--small]
 
-The first simulates a brain (6,000 trials of 2,000 stimuli shown three times, 1,500 voxels) and
-3,200 targets, fits both ways in one process on the same float32 arrays, and tests both on 500 new
-stimuli, responses averaged over three repeats. ``ratio`` is himalaya's time over ours. The plain
-way sees every trial's target, as himalaya has no notion of repeats; ours sees 2,000 rows.
+The first simulates brains of four sizes (stimuli shown three times) and fits three ways, each in
+a process of its own, on the same float32 arrays: ``RidgeDecoder`` by generalised
+cross-validation, himalaya's ``RidgeCV`` by five folds, scikit-learn's ``RidgeCV`` by leaving one
+trial out. All choose a penalty for each target and are tested on 500 new stimuli, responses
+averaged over three repeats. The plain ways see every trial's target, as they have no notion of
+repeats. The peak is that of the process, with the data in it. ``floor`` is the time of our matrix
+products alone at the measured rate of float32 products, those in float64 counted double, without
+the eigendecomposition; ``share`` is that over our time. Growth exponents are slopes of log time
+over log size, each from a sweep of one size with the others fixed.
 
-The second prints the held-out r that each rule for choosing a penalty reaches, beside the best
+The second fits 30,000 trials x 15,000 voxels x 60,000 features that are made block by block, so
+that neither trials nor targets are ever in memory as a whole, and prints the time of each stage
+and the peak. ``--scale`` multiplies all sizes.
+
+The third prints the held-out r that each rule for choosing a penalty reaches, beside the best
 penalty of each target in hindsight, at several levels of noise.
 """
 
@@ -16,19 +26,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
+import subprocess
 import sys
+import tempfile
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from results import machine, option_parser, show
+from vox2pix.compute import sgemm_rate
 from vox2pix.decoding import RidgeDecoder
 from vox2pix.linear import (
     NormalEquations,
@@ -39,8 +51,15 @@ from vox2pix.linear import (
     grouped_folds,
     pearson_r,
 )
+from vox2pix.store import peak_memory
 
 ALPHAS = np.logspace(0, 6, 13)
+N_REPEATS, N_TEST = 3, 500
+# Stimuli, voxels, targets.
+SIZES = ((500, 400, 500), (1000, 800, 1600), (2000, 1500, 3200), (3000, 2000, 5000))
+SMALL_SIZES = ((60, 30, 40), (100, 60, 60), (150, 80, 100), (200, 100, 150))
+FULL = (10_000, 15_000, 60_000)
+BOUND = 12e9
 
 
 @dataclass(frozen=True)
@@ -98,69 +117,302 @@ def simulate(
     )
 
 
-def machine() -> dict[str, Any]:
-    """Describe the machine."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0].split(":", 1)[1].strip() if names else cpu
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 2),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-    }
+# --- four sizes ----------------------------------------------------------------------------------
 
 
-def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Run once; return seconds and the result."""
-    start = time.perf_counter()
-    result = work()
-    return time.perf_counter() - start, result
+def fit_ours(data: Simulation) -> NDArray[Any]:
+    """Fit and predict with this project's decoder."""
+    return RidgeDecoder(ALPHAS).fit(data.X, data.Y, rows=data.rows).predict(data.X_test)
 
 
-def speed(small: bool, n_rounds: int) -> dict[str, Any]:
-    """Time both ways, alternating, and test both on the same new stimuli."""
+def fit_himalaya(data: Simulation) -> NDArray[Any]:
+    """Fit and predict with himalaya, which does not scale voxels itself."""
     from himalaya.ridge import RidgeCV
 
-    n_stimuli, n_voxels, n_targets = (200, 100, 150) if small else (2000, 1500, 3200)
-    data = simulate(n_stimuli, n_voxels, n_targets, snr=0.8, predictable=1.0)
     mean, std = data.X.mean(axis=0), data.X.std(axis=0)
+    model = RidgeCV(alphas=ALPHAS, fit_intercept=True, cv=5)
+    model.fit((data.X - mean) / std, data.Y[data.rows])
+    return np.asarray(model.predict((data.X_test - mean) / std))
 
-    def ours() -> NDArray[Any]:
-        decoder = RidgeDecoder(ALPHAS).fit(data.X, data.Y, rows=data.rows)
-        return decoder.predict(data.X_test)
 
-    def plain() -> NDArray[Any]:
-        model = RidgeCV(alphas=ALPHAS, fit_intercept=True, cv=5)
-        model.fit((data.X - mean) / std, data.Y[data.rows])
-        return np.asarray(model.predict((data.X_test - mean) / std))
+def fit_sklearn(data: Simulation) -> NDArray[Any]:
+    """Fit and predict with scikit-learn."""
+    from sklearn.linear_model import RidgeCV
 
-    ours_seconds, plain_seconds = [], []
-    for _ in range(n_rounds):
-        seconds, ours_predicted = _timed(ours)
-        ours_seconds.append(seconds)
-        seconds, plain_predicted = _timed(plain)
-        plain_seconds.append(seconds)
-    r_ours = float(np.nanmean(pearson_r(data.Y_test, ours_predicted)))
-    r_plain = float(np.nanmean(pearson_r(data.Y_test, plain_predicted)))
+    mean, std = data.X.mean(axis=0), data.X.std(axis=0)
+    model = RidgeCV(ALPHAS, alpha_per_target=True)
+    model.fit((data.X - mean) / std, data.Y[data.rows])
+    return np.asarray(model.predict((data.X_test - mean) / std))
+
+
+WAYS: dict[str, Callable[[Simulation], NDArray[Any]]] = {
+    "vox2pix RidgeDecoder": fit_ours,
+    "himalaya RidgeCV": fit_himalaya,
+    "scikit-learn RidgeCV": fit_sklearn,
+}
+
+
+def one(way: str, folder: Path) -> dict[str, float]:
+    """Fit one way on data that lie in a folder; what a process of its own does."""
+    data = Simulation(*(np.load(folder / f"{name}.npy") for name in Simulation.__annotations__))
+    WAYS[way](simulate(20, 10, 5, snr=1, predictable=1))  # libraries are loaded, threads started
+    began = time.perf_counter()
+    predicted = WAYS[way](data)
+    seconds = time.perf_counter() - began
+    peak = peak_memory()
+    return {"seconds": seconds, "peak_bytes": peak, "r": mean_r(data.Y_test, predicted)}
+
+
+def mean_r(truth: Any, predicted: Any) -> float:
+    """Return the mean over targets of the correlation over test stimuli."""
+    return float(np.nanmean(pearson_r(truth, predicted)))
+
+
+def alone(way: str, folder: Path) -> dict[str, float]:
+    """Fit one way in a process of its own, whose peak memory is then its own."""
+    command = [sys.executable, __file__, "--one", way, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def looks(data: Simulation) -> float:
+    """Return how many penalties our search looks at, mean over (some) targets."""
+    equations = NormalEquations(len(data.Y))
+    equations.add(data.X, data.rows, copy=False)
+    decomposition = decompose(equations, scale=np.sqrt(equations.variance), overwrite=True)
+    projection = decomposition.project(data.Y[:, :200])
+    errors = gcv_errors(decomposition, projection, ALPHAS, search=True)
+    return float(np.isfinite(errors).sum(axis=0).mean())
+
+
+def operations(n_stimuli: int, p: int, t: int, n_looks: float) -> float:
+    """Count the products of one fit, in operations of float32, more trials than voxels.
+
+    In float64, counted double: X'X (half of it, for it is symmetric), and the sums of stimuli in
+    the eigenbasis. In float32: targets in it, the penalties looked at, the weights.
+    """
+    n = N_REPEATS * n_stimuli
+    once = 2 * (n * p**2 + 2 * n_stimuli * p**2)
+    return once + solving_operations(n_stimuli, p, t, n_looks)
+
+
+def solving_operations(n_stimuli: int, p: int, t: int, n_looks: float) -> float:
+    """Count the products in float32: projection, penalties looked at, weights."""
+    # Where stimuli outnumber voxels a triangle of p x p stands for the stimuli.
+    look = p**2 * 9 / 8 if n_stimuli > p else 2 * n_stimuli * p
+    return t * (2 * n_stimuli * p + n_looks * look + 2 * p**2)
+
+
+def compare(sizes: tuple[tuple[int, int, int], ...], rate: float) -> list[dict[str, Any]]:
+    """Fit each size in each way."""
+    figures = []
+    for n_stimuli, p, t in sizes:
+        data = simulate(n_stimuli, p, t, snr=0.8, predictable=1.0)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, values in vars(data).items():
+                np.save(Path(folder) / f"{name}.npy", values)
+            ways = {way: alone(way, Path(folder)) for way in WAYS}
+        ours, himalaya, sklearn = ways.values()
+        floor = operations(n_stimuli, p, t, looks(data)) / rate
+        figures.append(
+            {
+                "n_trials": N_REPEATS * n_stimuli,
+                "n_stimuli": n_stimuli,
+                "n_voxels": p,
+                "n_targets": t,
+                "ways": ways,
+                "ratio_himalaya": himalaya["seconds"] / ours["seconds"],
+                "ratio_sklearn": sklearn["seconds"] / ours["seconds"],
+                "r_difference": ours["r"] - himalaya["r"],
+                "floor_seconds": floor,
+                "share": floor / ours["seconds"],
+            }
+        )
+    return figures
+
+
+def growth(base: tuple[int, int, int], factors: tuple[int, ...]) -> dict[str, float]:
+    """Return the exponents with which our time grows in trials, voxels and targets."""
+    exponents = {}
+    for axis, name in enumerate(("trials", "voxels", "targets")):
+        times = []
+        for factor in factors:
+            size = list(base)
+            size[axis] *= factor
+            n_stimuli, p, t = size
+            data = simulate(n_stimuli, p, t, snr=0.8, predictable=1.0)
+            times.append(min(_seconds(lambda: fit_ours(data)) for _ in range(3)))  # noqa: B023
+        exponents[name] = float(np.polyfit(np.log(factors), np.log(times), 1)[0])
+    return exponents
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def table(figures: dict[str, Any]) -> str:
+    """Lay the figures of :func:`compare` and :func:`growth` out."""
+    lines = []
+    for size in figures["sizes"]:
+        lines += [
+            f"{size['n_trials']:,} trials of {size['n_stimuli']:,} stimuli x "
+            f"{size['n_voxels']:,} voxels x {size['n_targets']:,} targets",
+            f"  {'':<24}{'seconds':>10}{'peak, GB':>11}{'held-out r':>12}",
+        ]
+        for way, found in size["ways"].items():
+            lines.append(
+                f"  {way:<24}{found['seconds']:>10.2f}{found['peak_bytes'] / 1e9:>11.2f}"
+                f"{found['r']:>12.4f}"
+            )
+        lines += [
+            f"  {'floor':<24}{size['floor_seconds']:>10.2f}   ({size['share']:.0%} of our time)",
+            f"  {size['ratio_himalaya']:.1f} times as fast as himalaya "
+            f"(r {size['r_difference']:+.4f}), {size['ratio_sklearn']:.1f} times as scikit-learn",
+            "",
+        ]
+    told = ", ".join(f"{value:.2f} in {name}" for name, value in figures["exponents"].items())
+    lines += [
+        f"Our time grows with the power {told}.",
+        f"{len(ALPHAS)} penalties; products at {figures['gflops']:.0f} GFLOP/s (float32).",
+    ]
+    return "\n".join(lines)
+
+
+# --- the full size -------------------------------------------------------------------------------
+
+
+@dataclass
+class Stream:
+    """A brain that is made as it is read: sessions of trials, and targets a block of columns.
+
+    Stimuli have 300 latents. Voxels and targets follow them under noise. ``clock`` lists when a
+    piece was asked for and when it was given, ``read_at`` tells when no session was left.
+    """
+
+    latents: NDArray[np.float32]
+    n_voxels: int
+    n_targets: int
+    seed: int = 0
+    clock: dict[str, list[tuple[float, float]]] = field(
+        default_factory=lambda: {"sessions": [], "targets": []}
+    )
+
+    read_at: float = 0
+    ndim, dtype = 2, np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the targets."""
+        return len(self.latents), self.n_targets
+
+    def responses(self, rows: NDArray[np.intp], seed: int) -> NDArray[np.float32]:
+        """Make a trial of each stimulus in ``rows``."""
+        tuning = np.random.default_rng(self.seed).standard_normal(
+            (self.latents.shape[1], self.n_voxels), np.float32
+        )
+        X = self.latents[rows] @ tuning
+        X += 2 * np.random.default_rng((self.seed, seed)).standard_normal(X.shape, np.float32)
+        return X
+
+    def sessions(self, size: int = 750) -> Iterator[tuple[NDArray[np.float32], NDArray[np.intp]]]:
+        """Yield trials session by session, every stimulus three times in all."""
+        order = np.tile(np.arange(len(self.latents)), N_REPEATS)
+        np.random.default_rng(self.seed).shuffle(order)
+        for lo in range(0, len(order), size):
+            began = time.perf_counter()
+            rows = order[lo : lo + size]
+            X = self.responses(rows, 1 + lo)
+            self.clock["sessions"].append((began, time.perf_counter()))
+            yield X, rows
+        self.read_at = time.perf_counter()
+
+    def __getitem__(self, key: tuple[slice, slice]) -> NDArray[np.float32]:
+        """Make columns of targets, the same whenever asked for in the same blocks."""
+        began = time.perf_counter()
+        lo, hi, _ = key[1].indices(self.n_targets)
+        rng = np.random.default_rng((self.seed, 2, lo))
+        Y = self.latents @ rng.standard_normal((self.latents.shape[1], hi - lo), np.float32)
+        Y += rng.standard_normal(Y.shape, np.float32)
+        self.clock["targets"].append((began, time.perf_counter()))
+        return Y[key[0]]
+
+
+def full(scale: float) -> dict[str, Any]:
+    """Fit the full size, or a part of it, from streams; test on stimuli held out."""
+    n_stimuli, p, t = (round(size * scale) for size in FULL)
+    rng = np.random.default_rng(1)
+    latents = rng.standard_normal((n_stimuli + N_TEST, 300), np.float32)
+    latents *= np.arange(1, 301, dtype=np.float32) ** -0.5
+    stream = Stream(latents[:n_stimuli], p, t)
+    began = time.perf_counter()
+    decoder = RidgeDecoder(ALPHAS).fit_stream(stream.sessions(), stream)
+    fitted = time.perf_counter()
+    targets = stream.clock["targets"]
+    drawn = {name: sum(b - a for a, b in pairs) for name, pairs in stream.clock.items()}
+    unseen = Stream(latents[n_stimuli:], p, t)
+    seeds = range(10**9, 10**9 + N_REPEATS)
+    X_test = np.mean([unseen.responses(np.arange(N_TEST), k) for k in seeds], axis=0)
+    predicting = time.perf_counter()
+    predicted = decoder.predict(X_test)
+    predicted_at = time.perf_counter()
+    peak = peak_memory()
+    block = decoder.target_block
+    parts = [slice(lo, min(lo + block, t)) for lo in range(0, t, block)]
+    r = [mean_r(unseen[:, part], predicted[:, part]) for part in parts]
+    solving = fitted - targets[0][0] - drawn["targets"]
+    rate = sgemm_rate(size=4096)
+    # A target looks at a penalty and its neighbours, some at one or two more.
+    counted = solving_operations(n_stimuli, p, t, 3)
     return {
-        "benchmark": "ridge",
-        "n_trials": len(data.X),
+        "benchmark": "ridge-full",
+        "scale": scale,
+        "n_trials": N_REPEATS * n_stimuli,
         "n_stimuli": n_stimuli,
-        "n_voxels": n_voxels,
-        "n_targets": n_targets,
-        "n_alphas": len(ALPHAS),
-        "seconds_ours": round(float(np.median(ours_seconds)), 4),
-        "seconds_plain": round(float(np.median(plain_seconds)), 4),
-        "ratio": round(float(np.median(plain_seconds) / np.median(ours_seconds)), 2),
-        "r_ours": round(r_ours, 5),
-        "r_plain": round(r_plain, 5),
-        "r_difference": round(r_ours - r_plain, 5),
-        "machine": machine(),
+        "n_voxels": p,
+        "n_targets": t,
+        "seconds_gathering": stream.read_at - began - drawn["sessions"],
+        "seconds_decomposing": targets[0][0] - stream.read_at,
+        "seconds_solving": solving,
+        "seconds_predicting": predicted_at - predicting,
+        "seconds_drawing": sum(drawn.values()),
+        "seconds": fitted - began - sum(drawn.values()),
+        "share_solving": counted / rate / solving,
+        "gflops": rate / 1e9,
+        "r": float(np.average(r, weights=[part.stop - part.start for part in parts])),
+        "peak_bytes": peak,
+        "bound_bytes": BOUND,
     }
+
+
+def full_table(figures: dict[str, Any]) -> str:
+    """Lay the figures of :func:`full` out."""
+    stages = (
+        ("moments of the trials", "gathering"),
+        ("eigendecomposition", "decomposing"),
+        ("penalties and weights, targets in blocks", "solving"),
+        (f"predictions of {N_TEST} stimuli", "predicting"),
+        ("fit, all of it", ""),
+    )
+    seconds = {key: figures["_".join(["seconds", key]).rstrip("_")] for _, key in stages}
+    lines = [
+        f"{figures['n_trials']:,} trials of {figures['n_stimuli']:,} stimuli x "
+        f"{figures['n_voxels']:,} voxels x {figures['n_targets']:,} features, "
+        f"{len(ALPHAS)} penalties",
+        *(f"  {name:<42}{seconds[key]:>9.1f} s" for name, key in stages),
+        f"Making the data took {figures['seconds_drawing']:.0f} s more. Held-out r "
+        f"{figures['r']:.4f}.",
+        f"Penalties and weights: {figures['share_solving']:.0%} of {figures['gflops']:.0f} "
+        "GFLOP/s, the measured rate of float32 products,",
+        "counting three penalties a target.",
+        f"Peak memory {figures['peak_bytes'] / 1e9:.1f} GB; the bound is "
+        f"{figures['bound_bytes'] / 1e9:.0f} GB.",
+    ]
+    return "\n".join(lines)
+
+
+# --- rules for choosing a penalty ----------------------------------------------------------------
 
 
 def selection(small: bool) -> dict[str, Any]:
@@ -223,43 +475,49 @@ def selection(small: bool) -> dict[str, Any]:
         for rule, error in errors.items():
             scores[rule] = float(r[np.argmin(error, axis=0), columns].mean())
         figures[level] = {rule: round(score, 4) for rule, score in scores.items()}
-    return {"benchmark": "ridge-selection", "r": figures, "machine": machine()}
+    return {"benchmark": "ridge-selection", "r": figures}
+
+
+def selection_table(figures: dict[str, Any]) -> str:
+    """Lay the figures of :func:`selection` out."""
+    lines = []
+    for level, scores in figures["r"].items():
+        lines += [f"held-out mean r, {level}"]
+        lines += [f"  {rule:<36} {score:.4f}" for rule, score in scores.items()]
+    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one of the two benchmarks, print a table, and with --json one object as last line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--small", action="store_true", help="a size for smoke tests")
+    """Run one of the three."""
+    parser = option_parser(__doc__)
     parser.add_argument("--selection", action="store_true", help="compare rules instead of times")
-    parser.add_argument("--rounds", type=int, default=1, help="times each way is run (median)")
-    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    parser.add_argument("--full", action="store_true", help="the largest size alone, streamed")
+    parser.add_argument("--scale", type=float, default=1, help="part of the full size")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
+    if options.one:
+        print(json.dumps(one(options.one[0], Path(options.one[1]))))
+        return 0
+    told = machine()
     if options.selection:
-        figures = selection(options.small)
-        for level, scores in figures["r"].items():
-            print(f"\nheld-out mean r, {level}")
-            for rule, score in scores.items():
-                print(f"  {rule:<36} {score:.4f}")
+        figures = selection(options.small) | {"machine": told}
+        show(figures, selection_table(figures), options, "ridge-selection")
+    elif options.full:
+        figures = full(0.02 if options.small else options.scale) | {"machine": told}
+        show(figures, full_table(figures), options, "ridge-full")
     else:
-        figures = speed(options.small, options.rounds)
-        print(
-            f"{figures['n_trials']} trials of {figures['n_stimuli']} stimuli x "
-            f"{figures['n_voxels']} voxels x {figures['n_targets']} targets, "
-            f"{figures['n_alphas']} penalties"
-        )
-        print(f"{'':<28}{'seconds':>10}{'held-out r':>12}")
-        print(
-            f"{'himalaya RidgeCV, 5 folds':<28}{figures['seconds_plain']:>10.2f}"
-            f"{figures['r_plain']:>12.4f}"
-        )
-        print(
-            f"{'vox2pix RidgeDecoder, GCV':<28}{figures['seconds_ours']:>10.2f}"
-            f"{figures['r_ours']:>12.4f}"
-        )
-        print(f"{figures['ratio']:.1f} times as fast, r {figures['r_difference']:+.4f}")
-    if options.json:
-        print(json.dumps(figures))
+        rate = sgemm_rate(size=512 if options.small else 2048)
+        base, factors = ((60, 30, 50), (1, 2)) if options.small else ((500, 400, 1000), (1, 2, 4))
+        figures = {
+            "benchmark": "ridge",
+            "n_alphas": len(ALPHAS),
+            "gflops": rate / 1e9,
+            "sizes": compare(SMALL_SIZES if options.small else SIZES, rate),
+            "exponents": growth(base, factors),
+            "machine": told,
+        }
+        show(figures, table(figures), options, "ridge")
     return 0
 
 

@@ -13,3 +13,29 @@ def miyawaki_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def _s3_server():
+    pytest.importorskip("moto", reason="the S3 server of the tests is not installed")
+    pytest.importorskip("s3fs", reason="the extra s3 is not installed")
+    from buckets.server import Server
+
+    server = Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(_s3_server, tmp_path, monkeypatch):
+    """A real S3 server with a counting, failing proxy before it; copies lie in a new folder."""
+    for name in ("AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", _s3_server.proxy.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("VOX2PIX_CACHE", str(tmp_path / "copies"))
+    _s3_server.proxy.reset()
+    yield _s3_server
+    _s3_server.proxy.reset()

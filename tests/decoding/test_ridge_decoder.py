@@ -1,3 +1,4 @@
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -252,3 +253,75 @@ def test_real_responses_of_v1_identify_held_out_patterns(miyawaki_dir):
         new_block = cross_predict(decoder, X, patterns, np.arange(80), rows=shown)
     assert _identification(new_pattern, patterns, shown) >= 0.82
     assert _identification(new_block, patterns, shown) >= 0.98
+
+
+@pytest.mark.parametrize("p", [25, 300])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"average_repeats": False}, {"alpha_per_target": False}, {"selection": "cv"}],
+    ids=str,
+)
+def test_torch_computes_what_numpy_computes(p, dtype, settings):
+    X, Y, rows = _brain(p=p, dtype=dtype)
+    X[:, 4] = 1
+    with pytest.warns(UserWarning, match="constant"):
+        host = RidgeDecoder(**settings).fit(X, Y, rows=rows)
+        device = RidgeDecoder(**settings, device="cpu").fit(X, Y, rows=rows)
+    tolerance = 1e-9 if dtype == np.float64 else 2e-4
+    np.testing.assert_array_equal(device.alpha_, host.alpha_)
+    np.testing.assert_allclose(device.error_, host.error_, rtol=tolerance)
+    spread = np.abs(host.coef_).max()
+    np.testing.assert_allclose(device.coef_, host.coef_, atol=tolerance * spread)
+    assert isinstance(device.coef_, np.ndarray) and device.coef_.dtype == dtype
+    # Where it was computed is no part of a saved decoder.
+    np.testing.assert_array_equal(device.to_arrays()["settings"], host.to_arrays()["settings"])
+
+
+def test_without_repeats_torch_computes_what_numpy_computes():
+    X, Y, _ = _brain(n_repeats=1, p=20)
+    host, device = (RidgeDecoder(device=d).fit(X, Y) for d in (None, "cpu"))
+    np.testing.assert_allclose(device.coef_, host.coef_, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [7, 60, 1000])
+@pytest.mark.parametrize("p", [25, 300])
+def test_a_stream_in_blocks_of_any_size_is_fitted_as_the_whole(size, p):
+    X, Y, rows = _brain(p=p)
+    blocks = ((X[lo : lo + size], rows[lo : lo + size]) for lo in range(0, len(X), size))
+    streamed = RidgeDecoder(target_block=4).fit_stream(blocks, Y)
+    whole = RidgeDecoder().fit(X, Y, rows=rows)
+    np.testing.assert_array_equal(streamed.alpha_, whole.alpha_)
+    np.testing.assert_allclose(streamed.coef_, whole.coef_, rtol=1e-7, atol=1e-10)
+
+
+def test_memory_holds_neither_the_trials_nor_the_targets():
+    n_stimuli, p, n_targets, size = 400, 200, 8000, 100
+    rows = np.tile(np.arange(n_stimuli), 30)
+
+    class Targets:
+        """Columns that are made when they are asked for."""
+
+        shape, ndim, dtype = (n_stimuli, n_targets), 2, np.dtype(np.float32)
+
+        def __getitem__(self, key):
+            lo, hi, _ = key[1].indices(n_targets)
+            return np.random.default_rng(lo).standard_normal((n_stimuli, hi - lo), np.float32)
+
+    def blocks():
+        for lo in range(0, len(rows), size):
+            yield (
+                np.random.default_rng(lo).standard_normal((size, p), np.float32),
+                rows[lo : lo + size],
+            )
+
+    RidgeDecoder().fit_stream([(np.eye(9, 4), np.arange(9))], np.eye(9))  # what is loaded late
+    tracemalloc.start()
+    decoder = RidgeDecoder(target_block=200).fit_stream(blocks(), Targets())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    trials, targets = 4 * len(rows) * p, 4 * n_stimuli * n_targets
+    matrix, block = 8 * p**2, 8 * 200 * (p + n_stimuli)
+    assert peak < decoder.coef_.nbytes + 6 * matrix + 6 * block
+    assert peak < trials + targets  # so that holding either would have shown
+    assert peak - decoder.coef_.nbytes < min(trials, targets)

@@ -158,3 +158,27 @@ def test_spaces_that_do_not_match_are_refused():
         unique_variance(cut, Y, Y_test)
     with pytest.raises(ValueError, match="give 0, 1 and values between"):
         unique_variance(spaces, Y, Y_test, levels=(0.1, 1))
+
+
+def test_responses_are_read_a_block_of_voxels_at_a_time():
+    class Columns:
+        """Stands for responses on disk; tells how many voxels were read at once."""
+
+        def __init__(self, values):
+            self.values, self.shape, self.widths = values, values.shape, set()
+
+        def __getitem__(self, key):
+            found = self.values[key]
+            self.widths.add(found.shape[1])
+            return found
+
+    spaces, Y, Y_test, _ = _correlated(n_train=80, n_test=40, n_voxels=7)
+    whole = unique_variance(spaces, Y, Y_test)
+    train, test = Columns(Y), Columns(Y_test)
+    parts = unique_variance(spaces, train, test, model=EncodingModel(voxel_block=3))
+    assert train.widths == test.widths == {3, 1}
+    np.testing.assert_allclose(parts.joint, whole.joint)
+    for name in "ab":
+        np.testing.assert_allclose(parts.alone[name], whole.alone[name])
+        np.testing.assert_allclose(parts.gains[name], whole.gains[name], atol=1e-6)
+        np.testing.assert_allclose(parts.gains[name].sum(axis=0), parts.unique[name], atol=1e-5)

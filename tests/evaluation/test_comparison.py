@@ -1,14 +1,18 @@
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import permutation_test, ttest_1samp
 
 from vox2pix.evaluation.comparison import (
     compare,
+    compare_scores,
     holm,
     over_samples,
+    pool_records,
     pool_subjects,
     sign_flip_p,
 )
+from vox2pix.evaluation.records import MetricRecord
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 14])
@@ -90,6 +94,50 @@ def test_compares_all_pairs_and_corrects_over_them() -> None:
     assert alone.p_holm == alone.p == better.p
 
 
+def scores_table(values: dict[tuple[str, str, str], dict[str, float]]) -> pd.DataFrame:
+    """Return a table as ``scores.csv`` has it."""
+    return pd.DataFrame(
+        [
+            {"stimulus_id": s, "condition": c, "metric": m, "direction": d, "score": score}
+            for (c, m, d), of_stimulus in values.items()
+            for s, score in of_stimulus.items()
+        ]
+    )
+
+
+def test_tables_are_compared_where_stimuli_conditions_and_metrics_meet() -> None:
+    rng = np.random.default_rng(3)
+    first, second, third = (
+        {f"{i:02d}": float(x) for i, x in enumerate(rng.normal(0.2 * k, 1, 30), start)}
+        for k, start in enumerate((0, 5, 3))
+    )
+    key, alone = ("z", "pixcorr", ""), ("c", "pixcorr", "")
+    other = {name: score**2 for name, score in first.items()}
+    tables = [
+        scores_table({alone: first, key: first, ("z", "ssim", ""): other}),
+        scores_table({key: dict(reversed(second.items())), ("z", "ssim", ""): second}),
+        scores_table({key: third, ("z", "ssim", ""): third}),
+    ]
+    rows = compare_scores(tables, n_resamples=500)
+    assert [(r.condition, r.metric) for r in rows] == [("z", "pixcorr"), ("z", "ssim")]
+    shared = [name for name in first if name in second and name in third]
+    expected = compare(
+        {str(k): [of[name] for name in shared] for k, of in enumerate((first, second, third))},
+        [("1", "0"), ("2", "0")],
+        n_resamples=500,
+    )
+    assert rows[0].means == pytest.approx([np.mean([t[s] for s in shared])
+                                           for t in (first, second, third)])  # fmt: skip
+    for found, one in zip(rows[0].comparisons, expected, strict=True):
+        assert found.difference == pytest.approx(one.difference)
+        assert (found.ci_low, found.p, found.n_stimuli) == (one.ci_low, one.p, len(shared))
+    corrected = [each.p_holm for row in rows for each in row.comparisons]
+    np.testing.assert_array_equal(
+        corrected, holm([each.p for row in rows for each in row.comparisons])
+    )
+    assert compare_scores([tables[0], scores_table({alone: {"x": 1.0}})]) == []
+
+
 def test_comparison_refuses_bad_input() -> None:
     with pytest.raises(ValueError, match="needs the same stimuli in both"):
         compare({"a": [1.0, 2, 3], "b": [1.0, 2]})
@@ -140,3 +188,22 @@ def test_pooling_refuses_bad_input() -> None:
         pool_subjects({"subj01": [1.0, np.nan], "subj02": [1.0]})
     with pytest.raises(ValueError, match="between 0 and 1, not at 95"):
         pool_subjects({"a": [1.0], "b": [2.0]}, 95)
+
+
+def test_records_are_pooled_where_all_subjects_have_them() -> None:
+    def record(subject: str, value: float, n: int, **other: object) -> MetricRecord:
+        given = {"condition": "z", "metric": "pixcorr", "direction": None, "protocol": "default"}
+        given |= {"samples": "mean of 2", "ci_low": value, "ci_high": value, "chance": value / 2}
+        return MetricRecord(**given | {"subject": subject, "value": value, "n_stimuli": n} | other)
+
+    values = {"subj01": 0.2, "subj02": 0.5, "subj05": 0.4}
+    subjects = {name: [record(name, value, 90)] for name, value in values.items()}
+    subjects["subj01"].insert(0, record("subj01", 0.9, 90, samples="best of 2"))
+    subjects["subj05"][0] = record("subj05", 0.4, 80)
+    (found,) = pool_records(subjects)
+    expected = ttest_1samp(list(values.values()), 0).confidence_interval()
+    assert (found.ci_low, found.ci_high) == pytest.approx((expected.low, expected.high))
+    assert found.value == pytest.approx(1.1 / 3)
+    assert found.chance == pytest.approx(1.1 / 6)
+    assert (found.subject, found.n_stimuli) == ("subj01+subj02+subj05", 80)
+    assert found.samples == "mean of 2"

@@ -55,8 +55,12 @@ def test_a_table_and_four_files(folders: tuple[np.ndarray, np.ndarray], tmp_path
     lines = result.stdout.splitlines()
     assert all(len(line) <= 80 for line in lines)
     assert "  6 stimuli, paired by id; 2 samples each" in lines
-    rows = {line.split()[0]: line for line in lines if "[" in line}
+    shown = [line for line in lines if "[" in line]
+    rows = {line.split()[0]: line for line in shown[:5]}
     assert list(rows) == ["PixCorr", "SSIM", "pixels", "layout", "edges"]
+    assert [line.split()[0] for line in shown[5:]] == list(rows)
+    heads = [line.rsplit("  read at")[0].strip() for line in lines if "  read at" in line]
+    assert heads == ["mean of 2", "best of 2"]
     assert lines[-1] == "Table, scores, settings: mine-evaluation"
     out = tmp_path / "mine-evaluation"
     names = {"metrics.json", "scores.csv", "table.tex", "provenance.json"}
@@ -67,15 +71,19 @@ def test_a_table_and_four_files(folders: tuple[np.ndarray, np.ndarray], tmp_path
     assert f"{expected.mean():.3f}".removeprefix("0") in rows["PixCorr"]
     with (out / "scores.csv").open() as file:
         scores = list(csv.DictReader(file))
-    assert [row["stimulus_id"] for row in scores] == [f"{i:02d}" for i in range(N)]
-    np.testing.assert_allclose([float(row["PixCorr"]) for row in scores], expected, atol=1e-6)
-    assert "edges, fix reconstruction" in scores[0]
+    first = [row for row in scores if row["metric"] == "PixCorr"]
+    assert [row["stimulus_id"] for row in first] == [f"{i:02d}" for i in range(N)]
+    np.testing.assert_allclose([float(row["score"]) for row in first], expected, atol=1e-6)
+    last = {(row["metric"], row["direction"]) for row in scores[-N:]}
+    assert last == {("edges", "reconstruction")}
     told = json.loads((out / "provenance.json").read_text())
     assert told["protocol"]["name"] == "default"
     assert told["samples"] == "{id}_{sample}.png"
-    assert (
-        r"Method & PixCorr & SSIM & pixels & layout & edges \\" in (out / "table.tex").read_text()
-    )
+    table = (out / "table.tex").read_text()
+    assert r"Method & PixCorr & SSIM & pixels & layout & edges \\" in table
+    assert [row.split(" & ")[0] for row in table.splitlines() if row.startswith("mine")] == [
+        "mine, mean of 2", "mine, best of 2",
+    ]  # fmt: skip
 
 
 def test_the_published_rows_beside_what_can_be_computed(
@@ -105,9 +113,43 @@ def test_another_network_is_added(folders: tuple[np.ndarray, np.ndarray], tmp_pa
     result = command(*BOTH, "--network", "phantom", "--network", "pixels@4")
     assert result.exit_code == 0, result.output
     records = json.loads((tmp_path / "mine-evaluation" / "metrics.json").read_text())
-    assert [r["metric"] for r in records[-4:]] == ["phantom", "phantom", "pixels@4", "pixels@4"]
+    means = {r["metric"]: r["chance"] for r in records if r["samples"] == "mean of 2"}
+    added = ["phantom", "phantom top-1", "phantom top-5", "pixels@4"]
+    assert {name: means[name] for name in added} == dict(
+        zip(added, (0.5, 1 / N, 5 / N, 0.5), strict=True)
+    )
     told = json.loads((tmp_path / "mine-evaluation" / "provenance.json").read_text())
     assert set(told["weights"]["phantom"]) == {"config.json", "model.safetensors"}
+
+
+def test_decoded_captions_are_scored_beside(
+    folders: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    written = {i: [f"a red ball number {i} on grass", f"ball {i}, red"] for i in range(N)}
+    lines = {
+        "told.csv": [f"{i:02d},a red ball number {i if i % 2 else 9} on grass" for i in range(N)],
+        "written.csv": [f'{i:02d},"{text}"' for i, texts in written.items() for text in texts],
+    }
+    for name, rows in lines.items():
+        (tmp_path / name).write_text("\n".join(["stimulus_id,caption", *rows, ""]))
+    given = (*BOTH, "--captions", "told.csv")
+    result = command(*given, "--references", "written.csv")
+    assert result.exit_code == 0, result.output
+    assert all(len(line) <= 80 for line in result.stdout.splitlines() if "[" in line)
+    assert "BLEU of all captions as one corpus" in result.stdout
+    assert len([line for line in result.stdout.splitlines() if line.startswith("chrF ")]) == 1
+    out = tmp_path / "mine-evaluation"
+    records = {r["metric"]: r for r in json.loads((out / "metrics.json").read_text())}
+    chrf = records["chrF"]
+    with (out / "scores.csv").open() as file:
+        scores = [float(row["score"]) for row in csv.DictReader(file) if row["metric"] == "chrF"]
+    assert scores[1::2] == pytest.approx([100] * 3)
+    assert chrf["value"] == pytest.approx(np.mean(scores))
+    assert chrf["chance"] < chrf["ci_low"] < chrf["value"] < 100
+    assert "give both --captions and --references" in sentence(command(*given))
+    (tmp_path / "written.csv").write_text("stimulus_id,caption\n00,a ball\n")
+    said = sentence(command(*given, "--references", "written.csv"))
+    assert "written.csv has no caption of 5 of 6 stimuli, the first is '01'" in said
 
 
 def test_arrays_score_as_files_do(folders: tuple[np.ndarray, np.ndarray]) -> None:
@@ -140,7 +182,7 @@ def test_bad_input_is_one_sentence(
 def test_latex_prints_every_sign(folders: object, tmp_path: Path) -> None:
     (tmp_path / "mine").rename(tmp_path / "a_b & 5%")
     found, _ = evaluate_pictures("seen", "a_b & 5%", samples="{id}_{sample}.png")
-    assert r"a\_b \& 5\% & ." in latex_table(found)
+    assert r"a\_b \& 5\%, mean of 2 & ." in latex_table(found)
 
 
 def test_a_seed_decides_and_nothing_else(folders: object) -> None:

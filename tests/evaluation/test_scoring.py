@@ -8,10 +8,10 @@ from skimage.metrics import structural_similarity
 
 from vox2pix.errors import UserError
 from vox2pix.evaluation import bootstrap_interval
-from vox2pix.evaluation.inputs import PictureCollection
+from vox2pix.evaluation.inputs import PictureCollection, pair
 from vox2pix.evaluation.networks import network
 from vox2pix.evaluation.protocols import Metric, Protocol
-from vox2pix.evaluation.scoring import Evaluation, score_collections
+from vox2pix.evaluation.scoring import Evaluation, score_collections, score_pairs
 from vox2pix.evaluation.weights import NetworkUnavailableError
 from vox2pix.seeds import seed_for
 
@@ -58,11 +58,17 @@ def test_pixel_metrics_are_means_over_samples_and_stimuli() -> None:
             use_sample_covariance=False, data_range=1,
         ),
     }  # fmt: skip
-    for record in found.records:
-        by_hand = [
-            np.mean([expected[record.metric](truth[i, 0].astype(float), b) for b in of_stimulus])
-            for i, of_stimulus in enumerate(drawn.astype(float))
-        ]
+    for record, best in zip(found.records[::2], found.records[1::2], strict=True):
+        each = np.array(
+            [
+                [expected[record.metric](truth[i, 0].astype(float), b) for b in of_stimulus]
+                for i, of_stimulus in enumerate(drawn.astype(float))
+            ]
+        )
+        by_hand = each.mean(axis=1)
+        assert (best.metric, best.samples) == (record.metric, "best of 3")
+        assert best.value == pytest.approx(each.max(axis=1).mean(), abs=1e-6)
+        assert record.chance < best.chance < best.value
         np.testing.assert_allclose(found.scores[record.metric, ""], by_hand, atol=1e-6)
         assert record.value == pytest.approx(np.mean(by_hand), abs=1e-6)
         interval = bootstrap_interval(
@@ -87,15 +93,60 @@ def test_chance_of_few_stimuli_is_over_five_shifts_of_mismatched_pairs() -> None
 def test_identification_of_a_loop() -> None:
     truth, drawn = stimuli(noise=15)
     found = score(truth, drawn, PIXELS)
-    for record in found.records:
-        scores = np.zeros(N)
+    for record, best in zip(found.records[::2], found.records[1::2], strict=True):
+        scores = np.zeros((N, 3))
         for s in range(3):
             r = np.corrcoef(truth.reshape(N, -1), drawn[:, s].reshape(N, -1))[:N, N:]
             r = r if record.direction == "original" else r.T
-            scores += [np.mean([r[i, i] > r[i, j] for j in range(N) if j != i]) for i in range(N)]
-        np.testing.assert_allclose(found.scores["pixels", record.direction], scores / 3)
+            scores[:, s] = [
+                np.mean([r[i, i] > r[i, j] for j in range(N) if j != i]) for i in range(N)
+            ]
+        np.testing.assert_allclose(
+            found.scores["pixels", record.direction], scores.mean(axis=1), atol=1e-12
+        )
         assert record.chance == 0.5
+        assert best.direction == record.direction
+        assert best.value == pytest.approx(scores.max(axis=1).mean())
     assert {record.direction for record in found.records} == {"original", "reconstruction"}
+
+
+def test_chance_of_the_best_sample_is_what_unrelated_pictures_reach() -> None:
+    rng = np.random.default_rng(2)
+    truth = rng.random((60, 1, 8, 8, 3), dtype=np.float32)
+    drawn = rng.random((60, 4, 8, 8, 3), dtype=np.float32)
+    metrics = (PIXELS, Metric("found", "retrieval", "pixels", top=5))
+    for mean, best in pairwise_of(score(truth, drawn, *metrics).records):
+        assert mean.chance == (0.5 if mean.metric == "pixels" else pytest.approx(5 / 60))
+        # Of four scores that are spread evenly the best lies at 4 / 5, of four chances of 1 / 12
+        # one comes true in 1 - (11 / 12)^4 of all cases.
+        expected = 0.8 if mean.metric == "pixels" else 1 - (1 - 5 / 60) ** 4
+        assert best.chance == pytest.approx(expected, abs=0.05)
+        assert best.ci_low - 0.05 < best.chance < best.ci_high + 0.05
+
+
+def pairwise_of(records: tuple) -> list:
+    """Return the records of mean and best, which follow each other."""
+    return list(zip(records[::2], records[1::2], strict=True))
+
+
+def test_features_of_originals_are_kept_for_the_next_reconstructions() -> None:
+    truth, drawn = stimuli()
+    wanted = Protocol("mine", "", (PIXELS,), "original", "scores", "")
+    seen, known = [], {}
+
+    def encode(pictures: np.ndarray) -> np.ndarray:
+        seen.append(len(pictures))
+        return network("pixels")(pictures)
+
+    for _ in range(2):
+        pairs = pair(collection(truth), collection(drawn))
+        found = score_pairs(
+            collection(truth), collection(drawn), pairs, wanted, lambda m: encode,
+            condition="z", subject="subj01", known=known,
+        )  # fmt: skip
+    assert seen == [N] * (4 + 3)
+    assert {(r.condition, r.subject) for r in found.records} == {("z", "subj01")}
+    np.testing.assert_array_equal(found.scores, score(truth, drawn, PIXELS).scores)
 
 
 def test_correlations_may_be_averaged_before_they_are_compared() -> None:
@@ -124,6 +175,8 @@ def test_distances_are_one_less_the_correlation() -> None:
     ]
     np.testing.assert_allclose(found.scores["far", ""], expected, atol=1e-6)
     assert found.records[0].chance > found.records[0].value
+    assert found.records[1].samples == "best of 3"
+    assert found.records[1].value < found.records[0].value
 
 
 def test_other_sizes_are_brought_together_and_told() -> None:
@@ -140,6 +193,7 @@ def test_pictures_of_one_colour_are_counted_and_score_nothing() -> None:
     found = score(truth, np.full_like(truth, 0.5), Metric("PixCorr", "pixcorr"), PIXELS)
     assert any("7 reconstructions are of one colour throughout" in note for note in found.notes)
     assert [record.value for record in found.records] == [0, 0.5, 0.5]
+    assert {record.samples for record in found.records} == {"mean of 1"}
 
 
 def test_metrics_that_cannot_be_computed_are_left_out_and_said() -> None:
@@ -151,7 +205,7 @@ def test_metrics_that_cannot_be_computed_are_left_out_and_said() -> None:
     metrics = (Metric("PixCorr", "pixcorr"), Metric("SSIM", "ssim"), Metric("net", "two-way", "x"))
     wanted = Protocol("mine", "", metrics, "original", "scores", "")
     found = score_collections(collection(truth), collection(drawn), wanted, absent)  # type: ignore[arg-type]
-    assert [record.metric for record in found.records] == ["PixCorr"]
+    assert {record.metric for record in found.records} == {"PixCorr"}
     assert found.skipped["net"] == "no weights"
     assert "at least 11 x 11 pixels, and 'p0' has 8 x 8" in found.skipped["SSIM"]
     wanted = Protocol("mine", "", metrics[1:], "original", "scores", "")

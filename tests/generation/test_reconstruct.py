@@ -46,15 +46,19 @@ class GlassModel:
         pictures = pictures.repeat(FACTOR, axis=1).repeat(FACTOR, axis=2)
         return np.clip(pictures, 0, 1).astype(np.float32)
 
+    def batch_size(self, guidance):
+        return 8
+
     def denoise(self, latents, conditioning, seeds, *, batch_size, **settings):
         self.calls.append(SimpleNamespace(seeds=list(seeds), settings=settings))
         assert len(seeds) <= batch_size
         noise = np.array([self.noise(seed) for seed in seeds])[:, None, None, None]
         z = np.zeros((len(seeds), *self.latent_shape)) + noise
-        if latents is not None:
-            z = z + latents * (1 - settings["strength"])
-        if conditioning is not None:
-            z = z + conditioning.mean((1, 2))[:, None, None, None]
+        for row, (latent, text) in enumerate(zip(latents, conditioning, strict=True)):
+            if latent is not None:
+                z[row] += latent * (1 - settings["strength"])
+            if text is not None:
+                z[row] += text.mean()
         return z.astype(np.float32)
 
     @staticmethod
@@ -108,6 +112,25 @@ def test_conditions_against_the_steps_by_hand(inputs, condition, batch_size):
         for sample in range(3):
             expected = expected_picture(inputs, condition, stimulus, sample)
             np.testing.assert_allclose(pictures[stimulus, sample], expected, atol=1e-6)
+
+
+def test_conditions_share_batches(inputs):
+    conditions = ["z", "z+c", "c", "z"]
+    model = GlassModel()
+    pictures = reconstruct(model, conditions, inputs.z, inputs.c, inputs.seeds, SETTINGS, 12)
+    assert len(model.calls) == 1
+    for stimulus, condition in enumerate(conditions):
+        for sample in range(3):
+            expected = expected_picture(inputs, condition, stimulus, sample)
+            np.testing.assert_allclose(pictures[stimulus, sample], expected, atol=1e-6)
+
+
+def test_coarse_pictures_share_no_batch(inputs):
+    mixed = ["z", "z-decode", "z", "z"]
+    with pytest.raises(ValueError, match="'z-decode' is not denoised; draw it alone"):
+        reconstruct(GlassModel(), mixed, inputs.z, inputs.c, inputs.seeds, SETTINGS)
+    with pytest.raises(ValueError, match="2 conditions for 4 stimuli"):
+        reconstruct(GlassModel(), ["z", "c"], inputs.z, inputs.c, inputs.seeds, SETTINGS)
 
 
 def test_coarse_picture_is_the_plain_decode(inputs):

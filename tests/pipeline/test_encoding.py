@@ -15,7 +15,7 @@ from vox2pix.features import Latent
 from vox2pix.linear import pearson_r
 from vox2pix.pipeline import Run, draw_encoding, encode, encoding, plan_encoding
 from vox2pix.pipeline.encoding import StoredResponses, analyses, default_layers, steps_at
-from vox2pix.pipeline.latents import z_of
+from vox2pix.pipeline.latents import c_of, z_of
 from vox2pix.store import RunFolder, ShardedArray, load_arrays
 
 STREAMS = ["early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"]
@@ -52,6 +52,31 @@ def test_every_latent_is_scored_in_every_voxel(encoded):
     assert (table.groupby("latent")["voxel"].nunique() == len(run.subject.voxels)).all()
     assert set(table["roi"]) == {"early", "ventral"}
     assert table[["r", "p", "q"]].apply(pd.to_numeric).notna().all().all()
+
+
+def test_z_c_after_the_last_step_is_z_c_and_is_divided_once(encoded):
+    run, _ = encoded
+    last, end = Latent("z_c", 0.7, 1), Latent("z_c", 0.7)
+    wanted = encoding.analyses(run)
+    assert last in wanted.moments and end in wanted.strengths
+    ids = (*run.subject.train.stimulus_ids, *run.test_ids)
+    traced = encoding._traced(run, wanted.trace, z_of(run, ids), c_of(run, ids)).arrays
+    np.testing.assert_array_equal(traced[last.name].read(), traced[end.name].read())
+    assert encoding.unique_path(run, last) == encoding.unique_path(run, end)
+    folder = encoding.unique_path(run, end).parent
+    assert {p.stem for p in folder.glob("*.csv")} == {"z_c@0.4", "z_c@0.7", "z_c@0.7-step0"}
+
+
+def test_z_and_c_are_looked_up_once_a_stage(encoded, monkeypatch):
+    run, _ = encoded
+    asked = []
+    for name in ("z_of", "c_of"):
+        real = getattr(encoding, name)
+        monkeypatch.setattr(
+            encoding, name, lambda *a, real=real, name=name: asked.append(name) or real(*a)
+        )
+    encoding.reduce(run)
+    assert asked == ["z_of", "c_of"]
 
 
 def test_scores_are_those_of_scikit_learns_ridge(encoded):

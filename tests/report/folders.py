@@ -27,6 +27,7 @@ def make_run(
     conditions: dict[str, int] | None = None,
     seed: int = 0,
     ids: list[str] | None = None,
+    subject: str = "subj01",
     **settings: object,
 ) -> Path:
     """Write a run folder; the score of picture i under z+c is i / (n - 1), so the last is best."""
@@ -66,7 +67,7 @@ def make_run(
             nearest=nearest,
         )
     if is_scored:
-        _score(path, ids, conditions)
+        _score(path, ids, conditions, subject)
         write_json(path / "stages" / "generate.json", {"key": KEY, "outputs": {}})
         for name in ("z", "c"):
             r = rng.uniform(0, 1, 50)
@@ -74,7 +75,7 @@ def make_run(
     return path
 
 
-def _score(path: Path, ids: list[str], conditions: dict[str, int]) -> None:
+def _score(path: Path, ids: list[str], conditions: dict[str, int], subject: str) -> None:
     """Write the scores of single pictures and their means."""
     n = len(ids)
     rows, records = [], []
@@ -92,20 +93,23 @@ def _score(path: Path, ids: list[str], conditions: dict[str, int]) -> None:
                 }
                 for stimulus, score in zip(ids, scores, strict=True)
             ]
-            records.append(
+            mean = float(scores.mean())
+            joined = {"mean": mean} | ({"best": mean + 0.07} if conditions[name] > 1 else {})
+            records += [
                 {
-                    "subject": "subj01",
+                    "subject": subject,
                     "condition": name,
                     "metric": metric,
                     "direction": direction or None,
                     "protocol": "default",
-                    "samples": f"mean of {conditions[name]}",
-                    "value": float(scores.mean()),
-                    "ci_low": float(scores.mean()) - 0.05,
-                    "ci_high": float(scores.mean()) + 0.05,
+                    "samples": f"{kind} of {conditions[name]}",
+                    "value": value,
+                    "ci_low": value - 0.05,
+                    "ci_high": value + 0.05,
                     "chance": 0.5 if direction else 0.1,
                     "n_stimuli": n,
                 }
-            )
+                for kind, value in joined.items()
+            ]
     write_table(path / "scores.csv", rows)
     write_json(path / "metrics.json", records)

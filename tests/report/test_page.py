@@ -146,6 +146,25 @@ def test_every_record_stands_in_the_numbers(finished):
     assert "Other data, not comparable" in page.text
 
 
+def test_the_best_of_several_samples_stands_under_their_mean_and_is_called_so(finished):
+    _, page = finished
+    assert "z + c decoded z and c 0.500" in page.text
+    assert "z + c, best of 2 chosen by the original: an upper bound 0.570" in page.text
+    assert "shuffled brain, best" not in page.text
+
+
+def test_retrieval_stands_in_a_table_of_its_own(tmp_path):
+    run = make_run(tmp_path / "run", 5)
+    records = json.loads((run / "metrics.json").read_text())
+    found = {"condition": "decoded c", "metric": "top-5", "direction": "original"}
+    found |= {"value": 0.321, "chance": 0.0167, "samples": "mean of 1"}
+    write_json(run / "metrics.json", [*records, records[0] | found])
+    page = page_of(run)
+    assert "decoded c held against the c of all test pictures 32.1 %" in page.text
+    assert "chance a picture taken at random 1.7 %" in page.text
+    assert "Retrieval" not in page_of(make_run(tmp_path / "without", 5)).text
+
+
 def test_the_retrieval_baseline_stands_among_the_controls(tmp_path):
     conditions = {"z+c": 2, "shuffled": 1, "retrieval": 1}
     run = make_run(tmp_path / "run", 5, conditions=conditions)

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,13 +12,16 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from vox2pix.cli.app import app, console, data_app, shown, to_stderr
+from vox2pix.buckets import is_url
+from vox2pix.cli.app import app, console, data_app, fetch_app, shown, to_stderr
 from vox2pix.cli.bars import Bars
 from vox2pix.errors import UserError
 
 if TYPE_CHECKING:
     from vox2pix.data import CheckReport
+    from vox2pix.data.fetch import RemoteFile
 
+_MB = 10**6
 _NAMES = 10  # least width of a first column, so that tables below each other line up
 
 
@@ -61,7 +66,9 @@ def phantom(
 
 @data_app.command("check")
 def check_data(
-    path: Annotated[Path, typer.Argument(help="NSD's root, or a folder of your own data.")],
+    path: Annotated[
+        str, typer.Argument(help="NSD's root, or a folder of your own data; a path or a URL.")
+    ],
     subject: Annotated[int, typer.Option(min=1, help="Whose data, in NSD's layout.")] = 1,
     sessions: Annotated[
         int | None, typer.Option(min=1, help="Only the first so many.", show_default="all")
@@ -98,15 +105,103 @@ def check_data(
     if not report.ok:
         n = len(report.faults)
         raise UserError(
-            f"{shown(path)} has {n} fault{'s' * (n > 1)}; mend {'them' if n > 1 else 'it'} "
+            f"{_named(path)} has {n} fault{'s' * (n > 1)}; mend {'them' if n > 1 else 'it'} "
             "and check again."
         )
+
+
+@fetch_app.command("nsd")
+def fetch_nsd(
+    subject: Annotated[int, typer.Option(min=1, help="Whose data.")] = 1,
+    what: Annotated[
+        str, typer.Option(help="Of betas, roi, stimuli, transforms; joined by commas.")
+    ] = "betas,roi,stimuli",
+    sessions: Annotated[
+        int | None, typer.Option(min=1, help="Only the first so many.", show_default="all")
+    ] = None,
+    space: Annotated[str, typer.Option(help="Space of the voxels.")] = "func1pt8mm",
+    betas: Annotated[
+        str, typer.Option(help="Version of the responses.")
+    ] = "betas_fithrf_GLMdenoise_RR",
+    out: Annotated[Path, typer.Option(help="Root of the copy.")] = Path("nsd"),
+    accept_terms: Annotated[
+        bool, typer.Option("--accept-terms", help="You accept NSD's terms; nobody is asked.")
+    ] = False,
+    endpoint: Annotated[
+        str | None, typer.Option(help="Another S3 server.", show_default="Amazon's")
+    ] = None,
+) -> None:
+    """Download what is needed of the Natural Scenes Dataset. Run again to go on.
+
+    Files are listed and the disk is checked first; each file appears when its size and checksum
+    are right.
+    """
+    from vox2pix.data.fetch import download, nsd_files, require_space
+
+    parts = [name.strip() for name in what.split(",") if name.strip()]
+    files = nsd_files(subject, parts, sessions, space, betas, endpoint=endpoint)
+    _print_files(files, out)
+    require_space(files, out)
+    left = sum(file.left(out) for file in files)
+    if not all(file.is_here(out) for file in files):
+        _require_acceptance(accept_terms)
+        came = 0
+        with Bars() as bars:
+            bars.begin("Downloading", -(-left // _MB), "MB")
+
+            def advance(n_bytes: int) -> None:
+                nonlocal came
+                bars.advance((came + n_bytes) // _MB - came // _MB)
+                came += n_bytes
+
+            unverified = download(files, out, advance)
+        if unverified:
+            console.print(f"Of {len(unverified)} files only the size could be verified.")
+    console.print(f"NSD: [bold]{shown(out.resolve())}[/bold]", soft_wrap=True)
+
+
+def _print_files(files: "Sequence[RemoteFile]", out: Path) -> None:
+    """Print what is wanted of each part, and what is still to come."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
+    table.add_column("part", min_width=_NAMES)
+    for heading in ("files", "MB", "MB to come"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for part in [*dict.fromkeys(file.part for file in files), "all"]:
+        chosen = [file for file in files if part in (file.part, "all")]
+        size, left = sum(f.size for f in chosen), sum(f.left(out) for f in chosen)
+        style = "bold" if part == "all" else None
+        table.add_row(part, *(f"{n:,}" for n in (len(chosen), -(-size // _MB), -(-left // _MB))),
+                      style=style)  # fmt: skip
+    console.print(table)
+
+
+def _require_acceptance(accepted: bool) -> None:
+    """Raise unless the person accepts NSD's terms."""
+    from vox2pix.data.fetch import NSD_AGREEMENT, NSD_TERMS
+
+    console.print(
+        f"\nNSD is shared under terms: {NSD_TERMS}\n"
+        f"Its authors ask every user to fill in the data access agreement: {NSD_AGREEMENT}\n",
+        soft_wrap=True,
+    )
+    if not accepted and not sys.stdin.isatty():
+        raise UserError(
+            "NSD's terms must be accepted first: read them, then add --accept-terms; nothing was "
+            "written."
+        )
+    if not accepted and not typer.confirm("Do you accept the terms?"):
+        raise UserError("NSD's terms were not accepted; nothing was written.")
+
+
+def _named(place: str) -> str:
+    """Name a folder or URL."""
+    return place if is_url(place) else shown(Path(place))
 
 
 def print_check(report: "CheckReport") -> None:
     """Print what a check found: counts, regions, notes, faults."""
     layout = "NSD's layout" if report.layout == "nsd" else "a folder of your own data"
-    path = shown(Path(report.path))
+    path = _named(report.path)
     if report.name:
         heading = (report.name, f"{path}, {layout}, space {report.space}")
     else:

@@ -1,4 +1,4 @@
-"""The command that scores any lab's pictures."""
+"""The commands that score any lab's pictures, compare what was scored, and pool subjects."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from vox2pix.cli.app import app, console, quiet_libraries, shown, to_stderr
 from vox2pix.cli.bars import Bars
-from vox2pix.cli.tables import print_rows
+from vox2pix.cli.tables import print_comparison, print_pooled, print_records, print_rows
 
 
 @app.command()
@@ -23,7 +23,14 @@ def evaluate(
         typer.Option(help="default, brain-diffuser, mindeye1, mindeye2 or takagi2023."),
     ] = "default",
     network: Annotated[
-        list[str] | None, typer.Option(help="Identify by this network too; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Identify and retrieve by this network too; may be repeated."),
+    ] = None,
+    captions: Annotated[
+        Path | None, typer.Option(help="Decoded captions: CSV of stimulus_id, caption.")
+    ] = None,
+    references: Annotated[
+        Path | None, typer.Option(help="Captions that people wrote, in the same form.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="A folder of networks' weights.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch weights not here.")] = False,
@@ -55,6 +62,8 @@ def evaluate(
             samples=samples,
             protocol=protocol,
             networks=network or (),
+            captions=captions,
+            references=references,
             weights=weights,
             download=download,
             device=device,
@@ -66,17 +75,78 @@ def evaluate(
         console.print(f"  {note}", soft_wrap=True, markup=False)
     fixed = evaluation.protocol.direction
     other = "reconstruction" if fixed == "original" else "original"
-    print_rows(("metric", "read at", "value", f"fix {other}", "chance"), result_rows(evaluation))
+    heads = ("read at", "value", f"fix {other}", "chance")
+    joined = list(dict.fromkeys(record.samples for record in evaluation.records))
+    print_rows((joined[0], *heads), result_rows(evaluation))
+    best = [samples for samples in joined if samples.startswith("best")]
+    for samples in best:
+        print_rows((samples, *heads), result_rows(evaluation, best=True))
     console.print(
-        f"Means over pictures with 95 % bootstrap intervals; identification in per cent. "
-        f"{protocol} fixes the {fixed}. ↓: lower is better.",
+        "Means over pictures with 95 % bootstrap intervals; identification and retrieval in per "
+        f"cent. {protocol} fixes the {fixed}. ↓: lower is better."
+        + " The best sample is chosen by the original: an upper bound."
+        * bool(best),
         style="dim",
     )
     for reason in dict.fromkeys(evaluation.skipped.values()):
         names = ", ".join(name for name, why in evaluation.skipped.items() if why == reason)
         console.print(f"[yellow]Not computed[/yellow]: {escape(f'{names}: {reason}.')}")
     if published:
-        heads = ("", "Pix", "SSIM", "Alex2", "Alex5", "Incep", "CLIP", "Eff ↓", "SwAV ↓")
-        print_rows(heads, published_rows(evaluation))
+        eight = ("", "Pix", "SSIM", "Alex2", "Alex5", "Incep", "CLIP", "Eff ↓", "SwAV ↓")
+        print_rows(eight, published_rows(evaluation))
         console.print("Published means over NSD subjects 1, 2, 5 and 7.", style="dim")
     console.print(f"\nTable, scores, settings: [bold]{shown(folder)}[/bold]", soft_wrap=True)
+
+
+@app.command()
+def compare(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Runs, or evaluations, to compare.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write.", show_default="NAMES-comparison")
+    ] = None,
+) -> None:
+    """Hold runs, or sets of reconstructions, against the first, picture by picture."""
+    quiet_libraries()
+    from vox2pix.report import compare_folders, difference_records, in_words
+    from vox2pix.store import write_json, write_table
+
+    rows = compare_folders(folders)
+    names = [folder.resolve().name for folder in folders]
+    names = names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+    folder = (out or Path("-".join([*names, "comparison"]).replace("/", "-"))).resolve()
+    records = difference_records(rows, names)
+    write_json(folder / "comparison.json", records)
+    write_table(folder / "comparison.csv", records)
+    print_comparison(names, in_words(rows, ""), rows[0].comparisons[0].n_stimuli)
+    console.print(f"\nDifferences: [bold]{shown(folder)}[/bold]", soft_wrap=True)
+
+
+@app.command()
+def pool(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Runs, one of each subject.")
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("pooled.json"),
+) -> None:
+    """Average over subjects: each counts alike, with the interval for other subjects."""
+    quiet_libraries()
+    from vox2pix.report import pool_folders
+    from vox2pix.store import write_json
+
+    records = [record.model_dump() for record in pool_folders(folders)]
+    write_json(out, records)
+    found = [record for record in records if record["metric"].startswith("top-")]
+    drawn = [record for record in records if record not in found]
+    one_condition = len({record["condition"] for record in drawn}) == 1
+    print_pooled(drawn) if one_condition else print_records(drawn)
+    if found:
+        print_records(found, "retrieval")
+    subjects = records[0]["subject"].split("+")
+    console.print(
+        f"Means over {len(subjects)} subjects ({', '.join(subjects)}) with 95 % t intervals for "
+        "the population of subjects.",
+        style="dim",
+    )
+    console.print(f"\nPooled: [bold]{shown(out.resolve())}[/bold]", soft_wrap=True)

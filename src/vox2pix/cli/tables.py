@@ -14,30 +14,91 @@ from vox2pix.cli.app import console, shown
 
 if TYPE_CHECKING:
     from vox2pix.pipeline import Plan
+    from vox2pix.report import ComparisonRow
 
 _INTERVAL = ("value", "low", "high")
 
 
 def print_metrics(folder: Path) -> None:
-    """Print one row a condition, one column a metric, each with its interval."""
+    """Print a row a condition, a column a metric, each with its interval; then retrieval."""
     records = json.loads((folder / "metrics.json").read_text())
-    columns = list(dict.fromkeys(_column(r) for r in records))
-    conditions = list(dict.fromkeys(r["condition"] for r in records))
-    cells = {(r["condition"], _column(r)): r for r in records}
-    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-    table.add_column("condition", no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    for condition in conditions:
-        table.add_row(condition, *(_cell(cells.get((condition, c))) for c in columns))
+    found = [r for r in records if r["metric"].startswith("top-")]
+    drawn = [r for r in records if r not in found]
+    print_records(drawn)
     n_stimuli = max(r["n_stimuli"] for r in records)
-    console.print()
-    console.print(table)
+    has_best = any(r["samples"].startswith("best") for r in drawn)
     console.print(
         f"Means over {n_stimuli} test pictures with 95 % bootstrap intervals. Two-way "
-        "identification: chance is 50 %. Ceilings (true-...) are drawn from the true features.",
+        "identification: chance is 50 %. Ceilings (true-...) are drawn from the true features."
+        + " The best sample is chosen by the original: an upper bound, chance is higher."
+        * has_best,
         style="dim",
     )
+    if found:
+        print_records(found, "retrieval")
+        chances = {r["metric"]: f"{100 * r['chance']:.3g} %" for r in found}
+        told = ", ".join(f"{name} {chance}" for name, chance in chances.items())
+        console.print(
+            f"Test pictures found by decoded features, % (fix reconstruction), and the other way "
+            f"round. Chance: {told}.",
+            style="dim",
+        )
+
+
+def print_records(records: Sequence[dict[str, Any]], head: str = "condition") -> None:
+    """Print a row a condition, the best of its samples below it, a column a metric."""
+    columns = list(dict.fromkeys(map(_column, records)))
+    rows = list(dict.fromkeys(map(_row, records)))
+    cells = {(_row(r), _column(r)): r for r in records}
+    print_rows(
+        [head, *columns],
+        [
+            [f"  {best}" if best else name, *(_cell(cells.get(((name, best), c))) for c in columns)]
+            for name, best in rows
+        ],
+    )
+
+
+def print_pooled(records: Sequence[dict[str, Any]]) -> None:
+    """Print a row a metric and way of joining samples, where there is one condition only."""
+    print_rows(
+        ["metric", "samples", "fixed", "mean", "chance"],
+        [
+            [r["metric"], r["samples"], r["direction"] or "", _cell(r), _number(r, r["chance"])]
+            for r in records
+        ],
+    )
+
+
+def print_comparison(names: Sequence[str], rows: Sequence["ComparisonRow"], n_stimuli: int) -> None:
+    """Print how each run differs from the first: a table a run."""
+    for number, name in enumerate(names[1:]):
+        condition = ""
+        lines = []
+        for row in rows:
+            if row.condition != condition:
+                condition = row.condition
+                lines.append([condition, "", "", "", ""])
+            each = row.differences[number]
+            difference = f"{each.value} [{each.interval}]"
+            star = "*" if each.significant else ""
+            lines.append(
+                [f"  {row.metric.label}", row.values[0], row.values[number + 1], difference,
+                 f"{each.p.removeprefix('p ')}{star}"]
+            )  # fmt: skip
+        print_rows(["", names[0], name, "difference", "p"], lines)
+    console.print(
+        f"Means over the {n_stimuli} pictures that all have scored; differences from {names[0]} "
+        "picture by picture with 95 % bootstrap intervals; p of sign flips, corrected for all "
+        "rows (Holm); * below .05.",
+        style="dim",
+    )
+
+
+def _row(record: dict[str, Any]) -> tuple[str, str]:
+    """Return the condition, and how samples were joined where they were not averaged."""
+    best = record["samples"].startswith("best")
+    return record["condition"], record["samples"] if best else ""
 
 
 def print_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -124,19 +185,23 @@ def print_plan(drawn: "Plan", name: str, config: Path, folder: Path) -> None:
 def _column(record: dict[str, Any]) -> str:
     if not record["direction"]:
         return {"pixcorr": "PixCorr", "ssim": "SSIM"}.get(record["metric"], record["metric"])
-    return f"two-way, %\nfix\n{record['direction']}"
+    name = "two-way" if record["metric"].startswith("two-way") else record["metric"]
+    return f"{name}, %\nfix\n{record['direction']}"
 
 
 def _cell(record: dict[str, Any] | None) -> str:
-    """Write a value and its interval: whole per cent, or .xx, as the field's tables have them."""
+    """Write a value and its interval."""
     if record is None:
         return "-"
-    numbers = [record[key] for key in ("value", "ci_low", "ci_high")]
-    if record["direction"]:
-        value, low, high = (f"{100 * number:.0f}" for number in numbers)
-    else:
-        value, low, high = (f"{number:.2f}".replace("0.", ".", 1) for number in numbers)
+    value, low, high = (_number(record, record[key]) for key in ("value", "ci_low", "ci_high"))
     return f"{value} [{low}, {high}]"
+
+
+def _number(record: dict[str, Any], value: float) -> str:
+    """Write whole per cent, or .xx, as the field's tables have them."""
+    if record["direction"]:
+        return f"{100 * value:.0f}"
+    return f"{value:.2f}".replace("0.", ".", 1)
 
 
 def _bytes(n: float) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vox2pix.buckets import as_path
 from vox2pix.data.faults import Faults
 from vox2pix.data.folder import gather_folder
 from vox2pix.data.nsd import gather_nsd
@@ -142,7 +143,7 @@ def check(
         Faults are gathered, never raised.
     """
     faults = Faults()
-    root = Path(path)
+    root = as_path(path)
     layout = "nsd" if _is_nsd(root) else "folder"
     if layout == "nsd":
         opened = gather_nsd(root, subject, sessions, rois, space, betas, faults)

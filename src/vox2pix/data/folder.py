@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vox2pix.buckets import as_path, local_copy, zarr_store
 from vox2pix.data.faults import Faults
 from vox2pix.data.pictures import as_rgb, read_picture
 from vox2pix.data.subject import VOXEL_COLUMNS, Subject
@@ -63,7 +64,7 @@ def open_folder(path: str | Path) -> Subject:
     Parameters
     ----------
     path : str or Path
-        The folder; its name is the subject's.
+        The folder, or its URL; its name is the subject's.
 
     Returns
     -------
@@ -98,7 +99,7 @@ def gather_folder(path: str | Path, faults: Faults) -> Subject | None:
     Subject or None
         None if responses and trials cannot be matched.
     """
-    folder = Path(path).resolve()
+    folder = as_path(path).resolve()
     trials = responses = voxels = None
     with faults.gathered():
         trials = _read_trials(folder, faults)
@@ -264,7 +265,7 @@ class FolderStimuli:
                         f"{source} has no picture of stimulus {stimulus_id!r}: "
                         f"add {stimulus_id}.png."
                     )
-                yield read_picture(self._files[stimulus_id])
+                yield read_picture(local_copy(self._files[stimulus_id]))
             return
         with _open_array(source, "pictures") as array:
             rows = self._rows(source, len(array))
@@ -510,7 +511,9 @@ def _only(places: Sequence[Path], what: str) -> Path | None:
 def _read_table(path: Path, required: Sequence[str]) -> pd.DataFrame:
     """Read a CSV file as text, without guessing types, and strip blanks."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(
+            local_copy(path), dtype=str, keep_default_na=False, encoding="utf-8-sig"
+        )
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: add it.") from None
     except (ValueError, OSError) as error:
@@ -532,9 +535,9 @@ def _open_numpy(path: Path, name: str) -> Iterator[Any]:
     """Open an array of an npy, npz or zarr store."""
     try:
         if path.suffix == ".npy":
-            yield np.load(path, mmap_mode="r", allow_pickle=False)
+            yield np.load(local_copy(path), mmap_mode="r", allow_pickle=False)
         elif path.suffix == ".npz":
-            yield _NpzArray(path, name)
+            yield _NpzArray(local_copy(path), name)
         else:
             yield _zarr_array(path, name)
     except (OSError, ValueError, EOFError, KeyError, BadZipFile, RuntimeError) as error:
@@ -548,7 +551,7 @@ def _zarr_array(path: Path, name: str) -> Any:
     """Open a zarr array, or one of a zarr group."""
     import zarr
 
-    store = zarr.open(path, mode="r")
+    store = zarr.open(zarr_store(path), mode="r")
     return store[name] if isinstance(store, zarr.Group) else store
 
 

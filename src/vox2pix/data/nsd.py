@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vox2pix.buckets import as_path
 from vox2pix.data.faults import Faults
 from vox2pix.data.nsd_layout import HEMISPHERES, NsdLayout, read_design, trial_table
 from vox2pix.data.nsd_stimuli import NsdStimuli
@@ -45,7 +46,9 @@ def open_nsd(
     Parameters
     ----------
     root : str or Path
-        Folder that holds ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``.
+        Folder that holds ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``, or its URL:
+        ``s3://natural-scenes-dataset`` is read without a full download, and what was read stays
+        in :func:`vox2pix.buckets.cache_folder`.
     subject : int
         1 to 8 in NSD.
     sessions : int, sequence of int or None
@@ -112,7 +115,7 @@ def gather_nsd(
     Subject or None
         Without the sessions and regions at fault; None if nothing is left.
     """
-    layout = NsdLayout(Path(root), subject, space, betas)
+    layout = NsdLayout(as_path(root), subject, space, betas)
     sound = design = voxels = trials = affine = None
     # steps that do not need each other go on when one of them fails
     with faults.gathered():

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
+from vox2pix.buckets import local_copy
 from vox2pix.errors import UserError
 
 HEMISPHERES = ("lh", "rh")
@@ -193,7 +194,7 @@ def read_design(layout: NsdLayout) -> Design:
         raise UserError(f"{path} does not exist: add NSD's experiment design.")
     try:
         # MATLAB files fail to parse with errors of nearly every kind
-        mat = loadmat(path)
+        mat = loadmat(local_copy(path))
     except Exception as error:
         raise UserError(f"{path} is truncated or is no MATLAB file ({error}).") from error
     missing = [name for name in ("masterordering", "subjectim", "sharedix") if name not in mat]
@@ -278,7 +279,7 @@ def _runs(
         return np.zeros(len(nsd_ids), np.int64)
     columns = ["SESSION", "RUN", "TRIAL", "73KID"]
     try:
-        table = pd.read_csv(path, sep="\t", usecols=columns)[columns].astype(int)
+        table = pd.read_csv(local_copy(path), sep="\t", usecols=columns)[columns].astype(int)
     except (ValueError, pd.errors.ParserError) as error:
         raise UserError(
             f"{path} has no integer columns {', '.join(columns)} ({error}): replace the file."

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vox2pix.buckets import local_copy
 from vox2pix.data.nsd_layout import NsdLayout
 from vox2pix.data.pictures import as_rgb
 from vox2pix.data.volumes import hdf5_shape, open_hdf5
@@ -129,7 +130,9 @@ class NsdStimuli:
         path = self.layout.stimulus_info
         columns = ["nsdId", "cocoId", "cocoSplit"]
         try:
-            table = pd.read_csv(path, usecols=columns).astype({"nsdId": int, "cocoId": int})
+            table = pd.read_csv(local_copy(path), usecols=columns).astype(
+                {"nsdId": int, "cocoId": int}
+            )
         except FileNotFoundError:
             raise UserError(f"{path} does not exist: add NSD's table of stimuli.") from None
         except (ValueError, pd.errors.ParserError) as error:
@@ -143,7 +146,7 @@ class NsdStimuli:
 def _read_annotations(path: Any) -> list[tuple[int, str]]:
     """Read image id and text of each caption of a COCO file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(local_copy(path).read_text(encoding="utf-8"))
         return [(int(a["image_id"]), str(a["caption"])) for a in content["annotations"]]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vox2pix.buckets import local_copy
 from vox2pix.data.names import nearest
 from vox2pix.data.volumes import read_image
 from vox2pix.errors import UserError
@@ -62,7 +63,7 @@ def read_labels(path: Path) -> dict[str, int]:
         If a line does not start with a number and a name.
     """
     labels: dict[str, int] = {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = local_copy(path).read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         words = line.split()
         if not words or words[0].startswith("#"):

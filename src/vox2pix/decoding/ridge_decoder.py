@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin, clone
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from vox2pix.linear import (
@@ -20,6 +20,7 @@ from vox2pix.linear import (
     fit_ridge,
     grouped_folds,
 )
+from vox2pix.linear.ridge import TARGET_BLOCK
 
 DEFAULT_ALPHAS: tuple[float, ...] = tuple(float(10 ** (k / 2)) for k in range(13))
 """Half decades from 1 to 1e6.
@@ -68,6 +69,9 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         are made at test, or from single trials, which are noisier and ask for more shrinkage.
     target_block : int
         Targets in memory at a time; does not change the result.
+    device : str, optional
+        Torch device to compute on, such as ``"cuda"``: the same steps in the same precision.
+        NumPy by default.
 
     Attributes
     ----------
@@ -127,7 +131,8 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         n_folds: int = 5,
         grouped: bool = True,
         average_repeats: bool = True,
-        target_block: int = 1024,
+        target_block: int = TARGET_BLOCK,
+        device: str | None = None,
     ) -> None:
         self.alphas = alphas
         self.selection = selection
@@ -138,6 +143,7 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.grouped = grouped
         self.average_repeats = average_repeats
         self.target_block = target_block
+        self.device = device
 
     @classmethod
     def takagi2023(cls, alphas: Iterable[float] | None = None) -> Self:
@@ -213,7 +219,7 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
             raise ValueError(
                 f"groups has shape {np.shape(groups)}, but X has {len(responses)} trials."
             )
-        equations = NormalEquations(targets.shape[0])
+        equations = NormalEquations(targets.shape[0], self.device)
         equations.add(responses, index, copy=False)
         # Penalties are looked at here once; a single one needs no folds.
         if self.selection == "cv" and np.size(self._grid()) > 1:
@@ -232,6 +238,7 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 intercept=self.fit_intercept,
                 average_repeats=self.average_repeats,
                 target_block=self.target_block,
+                device=self.device,
                 **self._scaling(equations),
             )
             return self._solve(equations, targets, is_flat, errors)
@@ -264,7 +271,7 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 'use selection="gcv", or fit() with all trials in memory.'
             )
         targets, is_flat = _targets(Y)
-        equations = NormalEquations(targets.shape[0])
+        equations = NormalEquations(targets.shape[0], self.device)
         for block, rows in blocks:
             equations.add(block, rows)
         if equations.n_trials == 0:
@@ -305,7 +312,7 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Settings travel as JSON in UTF-8 bytes (``settings``, uint8): nothing is pickled.
         """
         check_is_fitted(self)
-        settings = self.get_params()
+        settings = {k: v for k, v in self.get_params().items() if k != "device"}
         settings["alphas"] = np.asarray(self._grid(), float).tolist()
         settings["n_features_in"] = int(self.n_features_in_)
         settings["feature_names_in"] = [str(n) for n in getattr(self, "feature_names_in_", [])]
@@ -385,7 +392,7 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 stacklevel=3,
             )
         fit = fit_ridge(
-            decompose(equations, intercept=self.fit_intercept, **scaling),
+            decompose(equations, intercept=self.fit_intercept, overwrite=True, **scaling),
             Y,
             self._grid(),
             per_target=self.alpha_per_target,
@@ -417,57 +424,3 @@ def _targets(Y: Any) -> tuple[Any, bool]:
     if table.ndim != 2:
         raise ValueError(f"Y has shape {tuple(table.shape)}: give a table (n_rows, n_targets).")
     return table, False
-
-
-def cross_predict(
-    decoder: RidgeDecoder,
-    X: ArrayLike,
-    Y: ArrayLike,
-    groups: ArrayLike,
-    rows: ArrayLike | None = None,
-) -> NDArray[Any]:
-    """Predict every trial by a decoder that was fitted without its group.
-
-    For data too small to be split: ``groups`` the stimuli leaves one out with all its trials,
-    ``groups=np.arange(n_trials)`` leaves one trial out (its repeats stay in training).
-
-    Parameters
-    ----------
-    decoder : RidgeDecoder
-        Settings; it is cloned for each group and left untouched.
-    X : array_like, shape (n_trials, n_voxels)
-        Responses.
-    Y : array_like, shape (n_trials, n_targets) or (n_stimuli, n_targets)
-        Targets, one row a trial, or with ``rows`` one row a stimulus.
-    groups : array_like, shape (n_trials,)
-        Trials that are held out together.
-    rows : array_like of int, shape (n_trials,), optional
-        Row of Y that belongs to each trial.
-
-    Returns
-    -------
-    ndarray, shape (n_trials, n_targets)
-        Held-out predictions, in the order of X.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two groups, or shapes do not fit.
-    """
-    responses, targets = np.asarray(X), np.asarray(Y)
-    labels, group = np.unique(np.asarray(groups), return_inverse=True)
-    if group.shape != (len(responses),):
-        raise ValueError(f"groups has shape {group.shape}, but X has {len(responses)} trials.")
-    if len(labels) < 2:
-        raise ValueError("groups holds one group: nothing is left to train on without it.")
-    index = np.arange(len(responses)) if rows is None else np.asarray(rows)
-    predictions: NDArray[Any] | None = None
-    for k in range(len(labels)):
-        test = group == k
-        held_in = clone(decoder).fit(responses[~test], targets, rows=index[~test])
-        predicted = held_in.predict(responses[test])
-        if predictions is None:
-            predictions = np.empty((len(responses), *predicted.shape[1:]), predicted.dtype)
-        predictions[test] = predicted
-    assert predictions is not None
-    return predictions

@@ -2,19 +2,15 @@
 
 from vox2pix.evaluation.entry import evaluate_pictures
 from vox2pix.evaluation.identification import two_way, two_way_scores
-from vox2pix.evaluation.inputs import PictureCollection, open_pictures
+from vox2pix.evaluation.inputs import Pairs, PictureCollection, open_pictures
 from vox2pix.evaluation.intervals import bootstrap_interval
 from vox2pix.evaluation.metrics import correlation_distance, identify, pixcorr, ssim
 from vox2pix.evaluation.networks import Encoder, encoder_hashes, image_encoder, network
 from vox2pix.evaluation.pictures import Resizing, resize_pictures
 from vox2pix.evaluation.protocols import PROTOCOLS, PUBLISHED, Metric, Protocol
-from vox2pix.evaluation.records import (
-    MetricRecord,
-    evaluate,
-    per_picture_scores,
-    records_frame,
-)
-from vox2pix.evaluation.scoring import Evaluation, score_collections
+from vox2pix.evaluation.records import MetricRecord, score_rows
+from vox2pix.evaluation.retrieval import retrieval, retrieval_chance
+from vox2pix.evaluation.scoring import Evaluation, score_collections, score_pairs
 from vox2pix.evaluation.tables import latex_table, published_rows, result_rows, save_evaluation
 from vox2pix.evaluation.weights import WEIGHTS, NetworkUnavailableError
 
@@ -27,27 +23,29 @@ __all__ = [
     "Metric",
     "MetricRecord",
     "NetworkUnavailableError",
+    "Pairs",
     "PictureCollection",
     "Protocol",
     "Resizing",
     "bootstrap_interval",
     "correlation_distance",
     "encoder_hashes",
-    "evaluate",
     "evaluate_pictures",
     "identify",
     "image_encoder",
     "latex_table",
     "network",
     "open_pictures",
-    "per_picture_scores",
     "pixcorr",
     "published_rows",
-    "records_frame",
     "resize_pictures",
     "result_rows",
+    "retrieval",
+    "retrieval_chance",
     "save_evaluation",
     "score_collections",
+    "score_pairs",
+    "score_rows",
     "ssim",
     "two_way",
     "two_way_scores",

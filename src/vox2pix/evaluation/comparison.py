@@ -1,13 +1,15 @@
 """Which of two runs is better, over the same stimuli and over several subjects."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from vox2pix.evaluation.intervals import bootstrap_interval
+from vox2pix.evaluation.records import MetricRecord
 from vox2pix.seeds import rng_for, seed_for
 
 _EXACT = 14  # differences whose 2^14 signs are all tried
@@ -42,6 +44,28 @@ class Comparison:
     p: float
     p_holm: float
     n_stimuli: int
+
+
+@dataclass(frozen=True)
+class PairedRow:
+    """One metric under one condition in several runs.
+
+    Attributes
+    ----------
+    condition, metric, direction : str
+        As in ``scores.csv``.
+    means : tuple of float
+        Of each run, over the stimuli that all of them scored.
+    comparisons : tuple of Comparison
+        Each other run less the first; runs go by their numbers. ``p_holm`` is corrected over all
+        rows.
+    """
+
+    condition: str
+    metric: str
+    direction: str
+    means: tuple[float, ...]
+    comparisons: tuple[Comparison, ...]
 
 
 @dataclass(frozen=True)
@@ -129,6 +153,49 @@ def compare(
             )
         )
     return comparisons
+
+
+def compare_scores(
+    tables: Sequence[pd.DataFrame], *, n_resamples: int = 10_000, seed: int = 0
+) -> list[PairedRow]:
+    """Compare runs on the stimuli, conditions and metrics that all of them have.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame
+        Two or more, as ``scores.csv``: ``stimulus_id``, ``condition``, ``metric``, ``direction``,
+        ``score``.
+    n_resamples, seed : int
+        As for :func:`compare`.
+
+    Returns
+    -------
+    list of PairedRow
+        In the order of the first table; without metrics that fewer than two stimuli have in all.
+    """
+    keys = ["condition", "metric", "direction"]
+    wide = [table.pivot(index="stimulus_id", columns=keys, values="score") for table in tables]
+    in_order = tables[0][keys].drop_duplicates().itertuples(index=False, name=None)
+    found = []
+    for key in in_order:
+        if not all(key in table for table in wide):
+            continue
+        scores = pd.concat([table[key] for table in wide], axis=1, join="inner").dropna()
+        if len(scores) > 1:
+            values = {str(number): row for number, row in enumerate(scores.to_numpy().T)}
+            pairs = [(name, "0") for name in list(values)[1:]]
+            found.append((key, values, compare(values, pairs, n_resamples=n_resamples, seed=seed)))
+    corrected = iter(holm([each.p for *_, made in found for each in made]))
+    return [
+        PairedRow(
+            condition=str(key[0]),
+            metric=str(key[1]),
+            direction=str(key[2]),
+            means=tuple(float(row.mean()) for row in values.values()),
+            comparisons=tuple(replace(each, p_holm=float(next(corrected))) for each in made),
+        )
+        for key, values, made in found
+    ]
 
 
 def sign_flip_p(differences: ArrayLike, n_permutations: int = 10_000, seed: int = 0) -> float:
@@ -279,3 +346,40 @@ def pool_subjects(scores: Mapping[str, ArrayLike], level: float = 0.95) -> Poole
     half = t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     mean = float(values.mean())
     return Pooled(mean, mean - float(half), mean + float(half), means)
+
+
+def pool_records(subjects: Mapping[str, Sequence[MetricRecord]]) -> list[MetricRecord]:
+    """Pool the records of several subjects by :func:`pool_subjects`.
+
+    Parameters
+    ----------
+    subjects : mapping of str to sequence of MetricRecord
+        The records of each, e.g. of ``metrics.json``.
+
+    Returns
+    -------
+    list of MetricRecord
+        One for each condition, metric, direction, protocol and way of joining samples that all
+        subjects have, in the order of the first. ``subject`` names all, ``chance`` is the mean of
+        theirs, ``n_stimuli`` the least of theirs, and the interval that of the population of
+        subjects.
+    """
+    by_key = {
+        name: {(r.condition, r.metric, r.direction, r.protocol, r.samples): r for r in records}
+        for name, records in subjects.items()
+    }
+    pooled = []
+    for key, first in next(iter(by_key.values())).items():
+        own = {name: found[key] for name, found in by_key.items() if key in found}
+        if len(own) == len(subjects):
+            over = pool_subjects({name: [record.value] for name, record in own.items()})
+            changed = {
+                "subject": "+".join(own),
+                "value": over.mean,
+                "ci_low": over.ci_low,
+                "ci_high": over.ci_high,
+                "chance": float(np.mean([record.chance for record in own.values()])),
+                "n_stimuli": min(record.n_stimuli for record in own.values()),
+            }
+            pooled.append(first.model_copy(update=changed))
+    return pooled

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vox2pix.errors import UserError
+from vox2pix.evaluation.captions import with_captions
 from vox2pix.evaluation.inputs import open_pictures
 from vox2pix.evaluation.networks import Encoder, encoder_hashes, network
 from vox2pix.evaluation.protocols import Metric
@@ -23,6 +24,8 @@ def evaluate_pictures(
     weights: str | Path | None = None,
     download: bool = False,
     device: str = "auto",
+    captions: Path | None = None,
+    references: Path | None = None,
     seed: int = 0,
     progress: Progress = lambda step, done, total: None,
 ) -> tuple[Evaluation, dict[str, Any]]:
@@ -37,7 +40,7 @@ def evaluate_pictures(
     protocol : str
         A name in :data:`~vox2pix.evaluation.protocols.PROTOCOLS`.
     networks : sequence of str
-        Networks to identify by beside the protocol's own metrics, as
+        Networks to identify and retrieve by beside the protocol's own metrics, as
         :func:`~vox2pix.evaluation.networks.network` takes them.
     weights : str or Path, optional
         A folder of weights, by the names in :data:`~vox2pix.evaluation.weights.WEIGHTS`.
@@ -45,6 +48,9 @@ def evaluate_pictures(
         Fetch weights that are not on this machine.
     device : str
         Where networks run.
+    captions, references : Path, optional
+        Decoded captions of the same stimuli and those that people wrote, as
+        :func:`~vox2pix.evaluation.captions.read_captions` takes them.
     seed : int
         Of the resamples and the mismatched pairs.
     progress : callable
@@ -64,18 +70,28 @@ def evaluate_pictures(
         no metric can be computed.
     """
     wanted = find_protocol(protocol)
-    extra = tuple(Metric(name, "two-way", name) for name in dict.fromkeys(networks))
+    extra = [metric for name in dict.fromkeys(networks) for metric in _by_network(name)]
     wanted = replace(wanted, metrics=(*wanted.metrics, *extra))
     place = Path(weights) if weights is not None else None
     if place is not None and not place.is_dir():
         raise UserError(f"{place} is no folder; name the one that holds the weights")
+    if (captions is None) != (references is None):
+        raise UserError(
+            "captions are scored against references; give both --captions and --references"
+        )
     used: dict[str, dict[str, str]] = {}
+    loaded: dict[str | Path, Any] = {}
 
     def load(metric: Metric) -> Encoder:
         """Return a metric's network, and keep the hashes of its weights."""
         name = str(metric.network)
         encoder = network(
-            name, weights=place, download=download, resizing=metric.resizing, device=device
+            name,
+            weights=place,
+            download=download,
+            resizing=metric.resizing,
+            device=device,
+            loaded=loaded,
         )
         used[name] = encoder_hashes(name, place, download)
         return encoder
@@ -88,7 +104,11 @@ def evaluate_pictures(
         seed=seed,
         progress=progress,
     )
+    if captions is not None and references is not None:
+        found = with_captions(found, captions, references, seed)
     told = {
+        "captions": str(captions) if captions else None,
+        "references": str(references) if references else None,
         "truth": str(truth),
         "reconstructions": str(reconstructions),
         "samples": samples,
@@ -97,3 +117,9 @@ def evaluate_pictures(
         "weights": used,
     }
     return found, told
+
+
+def _by_network(name: str) -> tuple[Metric, ...]:
+    """Return what a network beside the protocol's is asked."""
+    retrieved = (Metric(f"{name} top-{k}", "retrieval", name, top=k) for k in (1, 5))
+    return (Metric(name, "two-way", name), *retrieved)

@@ -153,6 +153,7 @@ def network(
     resizing: Resizing | None = None,
     device: str = "auto",
     batch_size: int = 64,
+    loaded: dict[str | Path, Any] | None = None,
 ) -> Encoder:
     """Return a network by its name, ``MODEL:LAYER@SIZE``.
 
@@ -180,6 +181,9 @@ def network(
         Where the network runs, as :func:`vox2pix.compute.resolve_device` takes it.
     batch_size : int
         Pictures a pass. Features differ between batch sizes by rounding only (about 1e-6).
+    loaded : dict, optional
+        Models that earlier calls have left there, for another layer or size of them; a new one is
+        added.
 
     Returns
     -------
@@ -195,6 +199,7 @@ def network(
     """
     if batch_size < 1:
         raise ValueError(f"A batch holds at least one picture, not {batch_size}.")
+    loaded = {} if loaded is None else loaded
     asked = parse_name(name)
     model_name = str(asked.model)
     if model_name in _PLAIN:
@@ -205,8 +210,11 @@ def network(
                 f"the network {str(name)!r} lacks its layer or its size; name both, such as "
                 f"'{model_name}:avgpool@224'"
             )
-        model: Any = torchvision_models.build(model_name)  # says first if torchvision is absent
-        model = torchvision_models.load(model_name, _files(asked, weights, download)[0])
+        if asked.model not in loaded:
+            torchvision_models.build(model_name)  # says first if torchvision is absent
+            path = _files(asked, weights, download)[0]
+            loaded[asked.model] = torchvision_models.load(model_name, path)
+        model = loaded[asked.model]
         layer, size = asked.layer, asked.size
         scale: tuple[Any, Any] = (
             torchvision_models.IMAGENET_MEAN,
@@ -215,7 +223,9 @@ def network(
         resizing = resizing or Resizing()
     else:
         folder = transformers_models.find_folder(asked.model, weights, download)
-        model = transformers_models.load(folder)
+        if asked.model not in loaded:
+            loaded[asked.model] = transformers_models.load(folder)
+        model = loaded[asked.model]
         projects = hasattr(model, "visual_projection")
         layer = asked.layer or ("image_embeds" if projects else "pooler_output")
         size = asked.size or _own_size(model, folder)

@@ -7,7 +7,7 @@ from vox2pix.errors import UserError
 from vox2pix.evaluation.identification import Direction
 from vox2pix.evaluation.pictures import Resizing
 
-Statistic = Literal["pixcorr", "ssim", "two-way", "distance"]
+Statistic = Literal["pixcorr", "ssim", "two-way", "distance", "retrieval", "captions"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,9 @@ class Metric:
     ----------
     name : str
         What the protocol's paper calls it.
-    statistic : {"pixcorr", "ssim", "two-way", "distance"}
-        Of the pictures, or of the features of ``network``; the distance is 1 - r.
+    statistic : {"pixcorr", "ssim", "two-way", "distance", "retrieval", "captions"}
+        Of the pictures, of the features of ``network``, or of decoded captions; the distance is
+        1 - r.
     network : str or None
         ``MODEL:LAYER@SIZE``, as :func:`~vox2pix.evaluation.networks.network` takes it.
     size : int or None
@@ -28,6 +29,8 @@ class Metric:
     resizing : Resizing, optional
         How pictures are brought to the size; bilinear with antialiasing, or as the network's own
         default has it, if None.
+    top : int
+        Of retrieval: how many of the nearest are looked at.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Metric:
     network: str | None = None
     size: int | None = None
     resizing: Resizing | None = None
+    top: int = 1
 
     @property
     def lower_is_better(self) -> bool:

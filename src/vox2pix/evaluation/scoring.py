@@ -1,7 +1,8 @@
 """Score a collection of reconstructions by a protocol: pictures, features, statistics, numbers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from math import ceil
 
 import numpy as np
@@ -9,12 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.identification import (
-    CHANCE,
-    rowwise_correlation,
-    two_way_scores,
-    unit_rows,
-)
+from vox2pix.evaluation.comparison import over_samples
+from vox2pix.evaluation.identification import CHANCE, two_way_scores, unit_rows
 from vox2pix.evaluation.inputs import Pairs, PictureCollection, pair
 from vox2pix.evaluation.intervals import bootstrap_interval
 from vox2pix.evaluation.metrics import SSIM_WINDOW, correlation_distance, identify, pixcorr, ssim
@@ -22,6 +19,7 @@ from vox2pix.evaluation.networks import Encoder
 from vox2pix.evaluation.pictures import Resizing
 from vox2pix.evaluation.protocols import Metric, Protocol
 from vox2pix.evaluation.records import MetricRecord
+from vox2pix.evaluation.retrieval import N_CANDIDATES, retrieval, retrieval_chance
 from vox2pix.evaluation.weights import NetworkUnavailableError
 from vox2pix.seeds import rng_for, seed_for
 
@@ -30,7 +28,8 @@ _MISMATCHED = 200  # pairs that chance is a mean over, where there are as many
 _SHIFTS = 5  # but no more than so many for each original
 
 Progress = Callable[[str, int, int], None]
-Scores = dict[str, NDArray[np.float64]]
+Known = dict[tuple[str | None, Resizing | None], NDArray[np.float32]]
+"""Features of originals by network and resizing."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,11 @@ class Evaluation:
     protocol : Protocol
         By whose definitions.
     records : tuple of MetricRecord
-        A number a metric and direction.
+        A number a metric and direction: the mean over samples, and with several samples the best
+        of them right after it.
     scores : DataFrame, shape (n_stimuli, n_metrics)
         Of each stimulus, mean over its samples; columns ``metric`` and ``direction`` (empty but
-        for identification).
+        for identification and retrieval).
     skipped : dict of str to str
         Metrics that were not computed, and why.
     notes : tuple of str
@@ -57,6 +57,28 @@ class Evaluation:
     scores: pd.DataFrame
     skipped: dict[str, str]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A metric in one direction, sample by sample.
+
+    Attributes
+    ----------
+    own : ndarray, shape (n, n_samples)
+        Of each picture.
+    others : ndarray, shape (n_mismatched, n_samples)
+        Of the same pictures as pictures of other stimuli; no row where theory knows all chances.
+    chance : float or None
+        Of the mean over samples, where theory knows it.
+    joined : ndarray, shape (n,), optional
+        What stands for the mean over samples where correlations were averaged.
+    """
+
+    own: NDArray[np.float64]
+    others: NDArray[np.float64]
+    chance: float | None = None
+    joined: NDArray[np.float64] | None = None
 
 
 class _TooSmallError(UserError):
@@ -75,23 +97,78 @@ def score_collections(
 ) -> Evaluation:
     """Score reconstructions against originals by a protocol.
 
-    All pictures are looked at before anything is computed. A metric whose network is not here is
-    left out and said. The score of a stimulus is the mean over its samples, the value the mean
-    over stimuli; its interval is that of
-    :func:`~vox2pix.evaluation.intervals.bootstrap_interval`. Chance is one half for
-    identification; for the others it is what the same pictures reach as pictures of other
-    stimuli, over cyclic shifts: so many that there are at least 200 pairs, at most five.
+    All pictures are looked at before anything is computed; then as :func:`score_pairs`.
+
+    Parameters
+    ----------
+    truth, reconstructions : PictureCollection
+        Paired by :func:`~vox2pix.evaluation.inputs.pair`.
+    protocol, network, seed, n_resamples, progress
+        As for :func:`score_pairs`.
+
+    Raises
+    ------
+    UserError
+        If pictures lack partners or cannot be used, or no metric can be computed.
+    """
+    pairs = pair(truth, reconstructions)
+    notes = _survey(truth, reconstructions, pairs, progress)
+    found = score_pairs(
+        truth,
+        reconstructions,
+        pairs,
+        protocol,
+        network,
+        condition=reconstructions.source.stem,
+        seed=seed,
+        n_resamples=n_resamples,
+        progress=progress,
+    )
+    return replace(found, notes=notes)
+
+
+def score_pairs(
+    truth: PictureCollection,
+    reconstructions: PictureCollection,
+    pairs: Pairs,
+    protocol: Protocol,
+    network: Callable[[Metric], Encoder],
+    *,
+    condition: str,
+    subject: str = "",
+    known: Known | None = None,
+    seed: int = 0,
+    n_resamples: int = 2000,
+    progress: Progress = lambda step, done, total: None,
+) -> Evaluation:
+    """Score reconstructions that were paired with their originals.
+
+    A metric whose network is not here is left out and said. The score of a stimulus is the mean
+    over its samples, the value the mean over stimuli; its interval is that of
+    :func:`~vox2pix.evaluation.intervals.bootstrap_interval`. With several samples a record of the
+    best of them follows (:func:`~vox2pix.evaluation.comparison.over_samples`).
+
+    Chance of the mean is one half for identification, k of the candidates for retrieval. All
+    other chances, those of the best among them, are what the same pictures reach as pictures of
+    other stimuli, over cyclic shifts: so many that there are at least 200 pairs, at most five.
 
     Features of one network are in memory at once: those of the originals and of one sample.
 
     Parameters
     ----------
     truth, reconstructions : PictureCollection
-        Paired by :func:`~vox2pix.evaluation.inputs.pair`.
+        Read one picture at a time.
+    pairs : Pairs
+        Which belong together.
     protocol : Protocol
         What is computed.
     network : callable
         A metric to the encoder that its features come from; it may raise NetworkUnavailableError.
+        Metrics that follow each other and share network and resizing share it.
+    condition, subject : str
+        Names for the records.
+    known : dict, optional
+        Features of these originals that an earlier call has left there; new ones are added.
     seed : int
         Of the resamples and the mismatched pairs.
     n_resamples : int
@@ -102,58 +179,71 @@ def score_collections(
     Raises
     ------
     UserError
-        If pictures lack partners or cannot be used, or no metric can be computed.
+        If pictures cannot be used, or no metric can be computed.
     """
-    pairs = pair(truth, reconstructions)
-    notes = _survey(truth, reconstructions, pairs, progress)
-    rng = rng_for(seed, "mismatched")
     n = len(pairs.ids)
+    rng = rng_for(seed, "mismatched")
     n_shifts = min(_SHIFTS, n - 1, ceil(_MISMATCHED / n))
     shifts = [int(shift) for shift in rng.choice(np.arange(1, n), n_shifts, replace=False)]
+    known = {} if known is None else known
     skipped: dict[str, str] = {}
     records: list[MetricRecord] = []
     columns: dict[tuple[str, str], NDArray[np.float64]] = {}
-    averaged = "correlations" if protocol.averaging == "correlations" else "mean"
-    for metric in protocol.metrics:
-        told = _Told(progress, metric.name)
-        try:
-            if metric.network is None:
-                scores, chance = _of_pictures(metric, truth, reconstructions, pairs, shifts, told)
-            else:
-                scores, chance = _of_features(
-                    metric, network(metric), truth, reconstructions, pairs, shifts, told,
-                    average_correlations=protocol.averaging == "correlations",
-                )  # fmt: skip
-        except (NetworkUnavailableError, _TooSmallError) as error:
-            skipped[metric.name] = str(error)
-            continue
-        for direction, values in scores.items():
-            columns[metric.name, direction] = values
+
+    def add(metric: Metric, direction: str, scored: _Scored) -> None:
+        """Add the records of a metric in one direction: mean, and best if there is a choice."""
+        better = not metric.lower_is_better
+        (mean, values), (best, highest) = over_samples(scored.own, better).items()
+        chances = dict.fromkeys((mean, best), scored.chance)
+        if len(scored.others):
+            others = over_samples(scored.others, better)
+            chances[best] = float(others[best].mean())
+            chances[mean] = float(others[mean].mean()) if scored.chance is None else scored.chance
+        columns[metric.name, direction] = values if scored.joined is None else scored.joined
+        told = {mean: columns[metric.name, direction]}
+        told |= {best: highest} if reconstructions.n_samples > 1 else {}
+        for samples, values in told.items():
             low, high = bootstrap_interval(
                 values, n_resamples=n_resamples, seed=seed_for(seed, "bootstrap")
             )
+            averaged = samples == mean and scored.joined is not None
             records.append(
                 MetricRecord(
-                    subject="",
-                    condition=reconstructions.source.stem,
+                    subject=subject,
+                    condition=condition,
                     metric=metric.name,
                     direction=direction or None,
                     protocol=protocol.name,
-                    samples=f"{averaged} of {reconstructions.n_samples}",
+                    samples=samples.replace("mean", "correlations") if averaged else samples,
                     value=float(values.mean()),
                     ci_low=low,
                     ci_high=high,
-                    chance=chance,
+                    chance=chances[samples],
                     n_stimuli=n,
                 )
             )
+
+    for _, group in groupby(protocol.metrics, lambda m: (m.network or m.name, m.resizing)):
+        metrics = list(group)
+        given = (truth, reconstructions, pairs, shifts, _Told(progress, metrics[0].name))
+        try:
+            if metrics[0].network is None:
+                found = _of_pictures(metrics[0], *given)
+            else:
+                average = protocol.averaging == "correlations"
+                found = _of_features(metrics, network(metrics[0]), *given, known, average)
+        except (NetworkUnavailableError, _TooSmallError) as error:
+            skipped |= {metric.name: str(error) for metric in metrics}
+            continue
+        for (metric, direction), scored in found.items():
+            add(metric, direction, scored)
     if not records:
         reasons = "; ".join(dict.fromkeys(skipped.values()))
         raise UserError(f"no metric of {protocol.name} can be computed here: {reasons}")
     index = pd.Index(pairs.ids, name="stimulus_id")
     names = pd.MultiIndex.from_tuples(list(columns), names=("metric", "direction"))
     table = pd.DataFrame(np.column_stack(list(columns.values())), index=index, columns=names)
-    return Evaluation(protocol, tuple(records), table, skipped, notes)
+    return Evaluation(protocol, tuple(records), table, skipped, ())
 
 
 class _Told:
@@ -213,13 +303,12 @@ def _of_pictures(
     pairs: Pairs,
     shifts: Sequence[int],
     told: _Told,
-) -> tuple[Scores, float]:
-    """Score pictures pair by pair; return the means over samples, and chance."""
+) -> dict[tuple[Metric, str], _Scored]:
+    """Score pictures pair by pair."""
     statistic = {"pixcorr": pixcorr, "ssim": ssim}[metric.statistic]
     resizing = metric.resizing or Resizing()
     n, n_samples = len(pairs.ids), reconstructions.n_samples
-    own = np.zeros(n)
-    others = np.zeros((n, len(shifts)))
+    scores = np.zeros((1 + len(shifts), n, n_samples))
     for i, row in enumerate(pairs.truth_rows):
         original = truth.picture(row)[None]
         size = metric.size or original.shape[1:3]
@@ -228,55 +317,81 @@ def _of_pictures(
                 f"SSIM needs pictures of at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, and "
                 f"{pairs.ids[i]!r} has {original.shape[1]} x {original.shape[2]}"
             )
-        original = resizing(original, size)
-
-        def score(j: int, sample: int, original=original, size=size) -> float:  # type: ignore[no-untyped-def]
-            picture = reconstructions.picture(pairs.reconstruction_rows[j], sample)[None]
-            return float(statistic(original, resizing(picture, size))[0])
-
-        own[i] = np.mean([score(i, sample) for sample in range(n_samples)])
-        others[i] = [score((i + s) % n, turn % n_samples) for turn, s in enumerate(shifts)]
+        original = np.repeat(resizing(original, size), n_samples, axis=0)
+        for turn, shift in enumerate((0, *shifts)):
+            other = pairs.reconstruction_rows[(i + shift) % n]
+            drawn = [reconstructions.picture(other, sample) for sample in range(n_samples)]
+            sized = np.concatenate([resizing(picture[None], size) for picture in drawn])
+            scores[turn, i] = statistic(original, sized)
         told.advance(1, n)
-    return {"": own}, float(others.mean())
+    return {(metric, ""): _Scored(scores[0], scores[1:].reshape(-1, n_samples))}
 
 
 def _of_features(
-    metric: Metric,
+    metrics: Sequence[Metric],
     encoder: Encoder,
     truth: PictureCollection,
     reconstructions: PictureCollection,
     pairs: Pairs,
     shifts: Sequence[int],
     told: _Told,
+    known: Known,
     average_correlations: bool,
-) -> tuple[Scores, float]:
-    """Score features sample by sample; return the means over samples, and chance."""
+) -> dict[tuple[Metric, str], _Scored]:
+    """Score features, which all of the metrics share, sample by sample."""
     n, n_samples = len(pairs.ids), reconstructions.n_samples
     total = n * (1 + n_samples)
-    originals = _features(encoder, truth, pairs.truth_rows, 0, told, total)
-    unit_originals = unit_rows(originals) if average_correlations else None
-    correlations = np.zeros((n, n))
-    scores: Scores = {}
-    chances = []
+    key = (metrics[0].network, metrics[0].resizing)
+    if key in known:
+        told.advance(n, total)
+    else:
+        known[key] = _features(encoder, truth, pairs.truth_rows, 0, told, total)
+    originals = known[key]
+    mean_r = np.zeros((n, n)) if average_correlations else None
+    scores: dict[tuple[Metric, str], list[NDArray[np.float64]]] = {}
     for sample in range(n_samples):
         features = _features(
             encoder, reconstructions, pairs.reconstruction_rows, sample, told, total
         )
-        if metric.statistic == "distance":
-            found: Scores = {"": correlation_distance(originals, features)}
-            chances += [1 - rowwise_correlation(originals, np.roll(features, s, 0)) for s in shifts]
-        elif unit_originals is not None:
-            correlations += unit_originals @ unit_rows(features).T / n_samples
-            continue
-        else:
-            found = {
-                str(key): values for key, values in two_way_scores(originals, features).items()
-            }
-        for key, values in found.items():
-            scores[key] = scores.get(key, 0) + values / n_samples
-    if not scores:
-        scores = dict(identify(correlations).items())
-    return scores, float(np.mean(chances)) if chances else CHANCE
+        if mean_r is not None:
+            mean_r += unit_rows(originals) @ unit_rows(features).T / n_samples
+        for metric in metrics:
+            # Chance of the mean is known, except for distances.
+            turns = shifts if n_samples > 1 or metric.statistic == "distance" else ()
+            of_turn = [
+                _statistic(metric, originals, np.roll(features, -shift, axis=0))
+                for shift in (0, *turns)
+            ]
+            for direction in of_turn[0]:
+                of_sample = np.stack([found[direction] for found in of_turn])
+                scores.setdefault((metric, direction), []).append(of_sample)
+    joined = {} if mean_r is None else identify(mean_r)
+    return {
+        (metric, direction): _Scored(
+            own=np.stack([of_sample[0] for of_sample in found], axis=1),
+            others=np.stack([of_sample[1:].ravel() for of_sample in found], axis=1),
+            chance=_known_chance(metric, n),
+            joined=joined.get(direction) if metric.statistic == "two-way" else None,  # type: ignore[call-overload]
+        )
+        for (metric, direction), found in scores.items()
+    }
+
+
+def _statistic(
+    metric: Metric, originals: NDArray[np.float32], features: NDArray[np.float32]
+) -> dict[str, NDArray[np.float64]]:
+    """Score the features of one sample of every stimulus, by direction."""
+    if metric.statistic == "distance":
+        return {"": correlation_distance(originals, features)}
+    if metric.statistic == "retrieval":
+        return dict(retrieval(originals, features, metric.top, N_CANDIDATES).items())
+    return dict(two_way_scores(originals, features).items())
+
+
+def _known_chance(metric: Metric, n: int) -> float | None:
+    """Return the chance of a mean over samples, where theory knows it."""
+    known = {"two-way": CHANCE, "retrieval": retrieval_chance(metric.top, n, N_CANDIDATES)}
+    return known.get(metric.statistic)
 
 
 def _features(

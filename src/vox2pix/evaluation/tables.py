@@ -5,24 +5,32 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from vox2pix.evaluation.protocols import COLUMNS, PUBLISHED, Metric
-from vox2pix.evaluation.records import MetricRecord
+from vox2pix.evaluation.records import MetricRecord, score_rows
 from vox2pix.evaluation.scoring import Evaluation
-from vox2pix.store import machine, write_json, write_text
+from vox2pix.store import machine, write_json, write_table, write_text
 
 Row = tuple[str, ...]
 
 
-def result_rows(evaluation: Evaluation) -> list[Row]:
+def result_rows(evaluation: Evaluation, best: bool = False) -> list[Row]:
     """Return a row a metric: name, where it is read, value, other direction, chance.
 
-    The value is in the direction that the protocol holds fixed; identification is in per cent.
+    The value is in the direction that the protocol holds fixed; identification and retrieval are
+    in per cent.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        From :func:`~vox2pix.evaluation.scoring.score_collections`.
+    best : bool
+        Of the best of several samples, not of their mean.
     """
     rows: list[Row] = []
     for metric in _computed(evaluation):
-        value, other = _both(evaluation, metric)
+        value, other = _both(evaluation, metric, best)
+        if value is None:
+            continue
         scale = 100 if other else 1
         rows.append(
             (
@@ -57,6 +65,8 @@ def published_rows(evaluation: Evaluation) -> list[Row]:
 def latex_table(evaluation: Evaluation, published: bool = False) -> str:
     """Return a LaTeX table (booktabs) of an evaluation, the published rows below if asked.
 
+    With several samples the row of the best of them stands under that of their mean.
+
     Parameters
     ----------
     evaluation : Evaluation
@@ -69,8 +79,13 @@ def latex_table(evaluation: Evaluation, published: bool = False) -> str:
         names, rows = list(COLUMNS), published_rows(evaluation)
     else:
         names = [metric.name for metric in _computed(evaluation)]
-        own = (_plain(_both(evaluation, metrics[name])[0]) for name in names)
-        rows = [(evaluation.records[0].condition, *own)]
+        rows = []
+        for best in (False, True)[: 1 + _has_best(evaluation)]:
+            own = [_both(evaluation, metrics[name], best)[0] for name in names]
+            cells = (_plain(value) if value else "-" for value in own)
+            first = next(value for value in own if value)
+            called = f", {first.samples}" if _has_best(evaluation) else ""
+            rows.append((first.condition + called, *cells))
     falling = [name for name in names if name in metrics and metrics[name].lower_is_better]
     heads = [_escaped(name) + (r" $\downarrow$" if name in falling else "") for name in names]
     first = evaluation.records[0]
@@ -93,8 +108,9 @@ def save_evaluation(
 ) -> None:
     """Write an evaluation into a folder.
 
-    ``metrics.json`` (the records), ``scores.csv`` (a row a stimulus), ``table.tex`` and
-    ``provenance.json`` (the protocol in full, what was left out and why, the machine).
+    ``metrics.json`` (the records), ``scores.csv`` (a row a stimulus and metric, mean over
+    samples), ``table.tex`` and ``provenance.json`` (the protocol in full, what was left out and
+    why, the machine).
 
     Parameters
     ----------
@@ -107,11 +123,8 @@ def save_evaluation(
     published : bool
         As for :func:`latex_table`.
     """
-    scores = evaluation.scores.copy()
-    scores.columns = pd.Index(
-        [f"{name[0]}, fix {name[1]}" if name[1] else name[0] for name in scores.columns]
-    )
-    write_text(folder / "scores.csv", scores.to_csv(lineterminator="\n"))
+    condition = evaluation.records[0].condition
+    write_table(folder / "scores.csv", list(score_rows(evaluation.scores, condition)))
     write_text(folder / "table.tex", latex_table(evaluation, published))
     write_json(
         folder / "provenance.json",
@@ -131,17 +144,33 @@ def _computed(evaluation: Evaluation) -> list[Metric]:
     return [m for m in evaluation.protocol.metrics if m.name not in evaluation.skipped]
 
 
-def _both(evaluation: Evaluation, metric: Metric) -> tuple[MetricRecord, MetricRecord | None]:
-    """Return the record of a metric, and that of the direction which is not its protocol's."""
-    found = [record for record in evaluation.records if record.metric == metric.name]
-    if len(found) == 1:
-        return found[0], None
+def _has_best(evaluation: Evaluation) -> bool:
+    """Tell whether there are several samples, and so records of the best of them."""
+    return any(record.samples.startswith("best") for record in evaluation.records)
+
+
+def _both(
+    evaluation: Evaluation, metric: Metric, best: bool = False
+) -> tuple[MetricRecord | None, MetricRecord | None]:
+    """Return the record of a metric, and that of the direction which is not its protocol's.
+
+    Captions have no best sample: one is decoded of each stimulus.
+    """
+    found = [
+        record
+        for record in evaluation.records
+        if record.metric == metric.name and record.samples.startswith("best") == best
+    ]
+    if len(found) < 2:
+        return (found[0] if found else None), None
     found.sort(key=lambda record: record.direction != evaluation.protocol.direction)
     return found[0], found[1]
 
 
 def _read_at(metric: Metric) -> str:
     """Name the layer and the size that a metric is read at."""
+    if metric.statistic == "captions":
+        return "words"
     if metric.network is None:
         return f"{metric.size} px" if metric.size else "own size"
     return metric.network.split(":")[-1].replace("@", " @")
@@ -159,8 +188,8 @@ def _plain(record: MetricRecord) -> str:
 
 
 def _number(value: float, scale: int) -> str:
-    """Write a number as the field's tables have it: 94.4 per cent, or .273."""
-    if scale == 100:
+    """Write a number as the field's tables have it: 94.4 per cent, or .273; BLEU is 0 to 100."""
+    if scale == 100 or value >= 2:
         return f"{value:.1f}"
     return f"{value:.3f}".replace("0.", ".", 1)
 

@@ -3,6 +3,7 @@
 from vox2pix.features.extract import FeatureRows, conditioning_rows, latent_rows
 from vox2pix.features.projection import Distortion
 from vox2pix.features.reduction import Reduction, fit_pca, reduced
+from vox2pix.features.stored import StoredFeatures
 from vox2pix.features.trace import Latent, Trace, TracePlan, Tracing, trace, trace_bytes
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "FeatureRows",
     "Latent",
     "Reduction",
+    "StoredFeatures",
     "Trace",
     "TracePlan",
     "Tracing",

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from vox2pix.config import digest
 from vox2pix.data import Subject
 from vox2pix.diffusion import LatentDiffusion
+from vox2pix.diffusion.batches import BatchSize
+from vox2pix.features.stored import StoredFeatures
 from vox2pix.seeds import seed_for
 from vox2pix.store import KeyedRows
 
@@ -72,12 +74,16 @@ class FeatureRows:
         if self._rows.missing(keys):
             self._rows.add(keys, self._compute(stimulus_ids, self._read(stimulus_ids)))
 
-    def load(self, stimulus_ids: Sequence[str]) -> FloatArray:
-        """Return the rows of stimuli; those that are absent are computed first."""
+    def stored(self, stimulus_ids: Sequence[str]) -> StoredFeatures:
+        """Return the rows of stimuli as they lie there; absent ones are computed first."""
         for ids in blocks(self.absent(stimulus_ids)):
             self.compute(ids)
         keys = self.keys(stimulus_ids)
-        return self._rows.load([keys[i] for i in stimulus_ids])
+        return StoredFeatures(self._rows, [keys[i] for i in stimulus_ids])
+
+    def load(self, stimulus_ids: Sequence[str]) -> FloatArray:
+        """Return the rows of stimuli; those that are absent are computed first."""
+        return self.stored(stimulus_ids).read()
 
 
 def blocks(stimulus_ids: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -94,7 +100,7 @@ def latent_rows(
     picture_size: int | None = None,
     posterior: str = "mode",
     seed: int = 0,
-    batch_size: int = 16,
+    batch_size: BatchSize = "auto",
 ) -> FeatureRows:
     """Return z of a subject's stimuli: the autoencoder's scaled latents of their pictures.
 
@@ -116,7 +122,7 @@ def latent_rows(
         The mode of the posterior, or one draw a stimulus, seeded by ``seed``.
     seed : int
         The run's seed; matters for draws only.
-    batch_size : int
+    batch_size : int or "auto"
         Pictures encoded at once.
     """
     size = picture_size or model.picture_size
@@ -137,7 +143,7 @@ def latent_rows(
 
 
 def conditioning_rows(
-    model: LatentDiffusion, subject: Subject, cache: Path, *, batch_size: int = 16
+    model: LatentDiffusion, subject: Subject, cache: Path, *, batch_size: BatchSize = "auto"
 ) -> FeatureRows:
     """Return c of a subject's stimuli, averaged over their captions.
 

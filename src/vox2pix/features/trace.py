@@ -13,6 +13,7 @@ from sklearn.random_projection import SparseRandomProjection
 
 from vox2pix.config import digest
 from vox2pix.diffusion import LatentDiffusion
+from vox2pix.diffusion.batches import BatchSize
 from vox2pix.diffusion.probe import Probe
 from vox2pix.diffusion.schedule import Schedule
 from vox2pix.errors import UserError
@@ -132,7 +133,7 @@ def trace(
     *,
     seed: int = 0,
     sample: int = 0,
-    batch_size: int = 8,
+    batch_size: BatchSize = "auto",
     shard_size: int = 250,
     max_features: int = MAX_FEATURES,
     progress: Callable[[int], None] = lambda done: None,
@@ -167,7 +168,7 @@ def trace(
         The run's seed, of noise and projections.
     sample : int
         Number of the noise sample: another one is another trace.
-    batch_size : int
+    batch_size : int or "auto"
         Stimuli denoised at once.
     shard_size : int
         Rows of a shard where a pass is new.
@@ -244,7 +245,7 @@ class Tracing:
         *,
         seed: int = 0,
         sample: int = 0,
-        batch_size: int = 8,
+        batch_size: BatchSize = "auto",
         shard_size: int = 250,
         max_features: int = MAX_FEATURES,
     ) -> None:
@@ -348,7 +349,7 @@ class _Source:
     z: FloatArray
     c: FloatArray
     seeds: NDArray[np.int64]
-    batch_size: int
+    batch_size: BatchSize
 
     def record(
         self,

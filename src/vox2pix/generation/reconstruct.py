@@ -12,6 +12,7 @@ from vox2pix.errors import UserError
 from vox2pix.seeds import seed_for
 
 if TYPE_CHECKING:
+    from vox2pix.diffusion.batches import BatchSize
     from vox2pix.diffusion.latent_diffusion import LatentDiffusion
     from vox2pix.diffusion.schedule import Schedule
 
@@ -19,6 +20,8 @@ FloatArray = NDArray[np.float32]
 Condition = Literal["z", "c", "z+c", "z-decode"]
 CONDITIONS: tuple[str, ...] = get_args(Condition)
 Progress = Callable[[int, int], None]
+
+_BLOCK = 64  # pictures that are resized together: 200 MB at 512 px
 
 
 @dataclass(frozen=True)
@@ -78,15 +81,15 @@ def picture_seeds(run_seed: int, stimulus_ids: Sequence[str], samples: int) -> N
 
 def reconstruct(
     model: "LatentDiffusion",
-    condition: Condition,
+    condition: Condition | Sequence[Condition],
     z: ArrayLike | None = None,
     c: ArrayLike | None = None,
     seeds: ArrayLike | None = None,
     settings: ReconstructionSettings | None = None,
-    batch_size: int = 8,
+    batch_size: "BatchSize" = "auto",
     progress: Progress | None = None,
 ) -> FloatArray:
-    """Draw pictures from features under one condition.
+    """Draw pictures from features under one condition, or each under its own.
 
     =============  ====================================================  ==================
     condition      start of the denoising                                conditioning
@@ -100,17 +103,17 @@ def reconstruct(
     The start goes the way of Takagi & Nishimoto (CVPR 2023), see :func:`starting_latents`. With
     features of the stimuli themselves in place of decoded ones the same call gives the ceilings.
 
-    Rows are independent of each other. Pictures take ``samples`` x 3 floats a pixel and stimulus
-    (16 GB for 1,000 stimuli at 512 px): call it for a block of stimuli at a time. Across
-    different block or batch sizes a picture is the same to floating-point rounding (about 1e-5),
-    with the same ones to the bit on CPU.
+    Rows are independent of each other: a batch holds pictures, samples and conditions alike.
+    Pictures take ``samples`` x 3 floats a pixel and stimulus (16 GB for 1,000 stimuli at 512 px):
+    call it for a block of stimuli at a time. Across different block or batch sizes a picture is
+    the same to floating-point rounding (about 1e-5), with the same ones to the bit on CPU.
 
     Parameters
     ----------
     model : LatentDiffusion
         The model that z and c belong to.
-    condition : {"z", "c", "z+c", "z-decode"}
-        What to draw from.
+    condition : {"z", "c", "z+c", "z-decode"}, or sequence of n
+        What to draw from; one for all, or one a row, then without ``"z-decode"``.
     z : array (n, channels, height, width), optional
         Scaled latents, of any picture size.
     c : array (n, n_tokens, width), optional
@@ -119,7 +122,7 @@ def reconstruct(
         One a (stimulus, sample), see :func:`picture_seeds`: with the same seeds all conditions
         start from the same noise. Not needed for ``"z-decode"``.
     settings : ReconstructionSettings, optional
-    batch_size : int
+    batch_size : int or "auto"
         Pictures at a time; changes memory and speed, not the result.
     progress : callable, optional
         ``progress(n_done, n_pictures)`` after each batch.
@@ -135,37 +138,53 @@ def reconstruct(
     UserError
         For an unknown condition, or one whose features are absent.
     ValueError
-        For arrays whose rows do not match.
+        For arrays whose rows do not match, or ``"z-decode"`` among other conditions.
     """
     settings = settings or ReconstructionSettings()
-    if condition not in CONDITIONS:
-        raise UserError(f"there is no condition {condition!r}; choose from {', '.join(CONDITIONS)}")
-    start = _needed(z, "z", condition) if condition != "c" else None
-    text = _needed(c, "c", condition) if condition in ("c", "z+c") else None
-    if condition == "z-decode":
+    wanted = {condition} if isinstance(condition, str) else set(condition)
+    for each in sorted(wanted - set(CONDITIONS)):
+        raise UserError(f"there is no condition {each!r}; choose from {', '.join(CONDITIONS)}")
+    start, text = _features_for(wanted, z, c)
+    if wanted == {"z-decode"}:
         assert start is not None
         coarse = model.decode_latents(start, batch_size=batch_size)
         if progress is not None:
             progress(len(coarse), len(coarse))
         return coarse[:, None]
+    if "z-decode" in wanted:
+        raise ValueError("the condition 'z-decode' is not denoised; draw it alone")
     n_stimuli = len(start) if start is not None else len(text) if text is not None else 0
     if start is not None and text is not None and len(start) != len(text):
         raise ValueError(f"z has {len(start)} rows and c has {len(text)}")
     expected = (n_stimuli, settings.samples)
     if seeds is None or np.shape(seeds) != expected:
         raise ValueError(f"seeds must have shape {expected} (stimuli, samples)")
+    each_row = [condition] * n_stimuli if isinstance(condition, str) else list(condition)
+    if len(each_row) != n_stimuli:
+        raise ValueError(f"there are {len(each_row)} conditions for {n_stimuli} stimuli")
+    from_z = np.flatnonzero(["z" in each for each in each_row])
+    starts: list[FloatArray | None] = [None] * n_stimuli
     if start is not None:
-        start = starting_latents(model, start, settings.quantize, batch_size)
-
+        for row, latent in zip(
+            from_z,
+            starting_latents(model, start[from_z], settings.quantize, batch_size),
+            strict=True,
+        ):
+            starts[row] = latent
+    texts = [
+        text[row] if text is not None and "c" in each else None for row, each in enumerate(each_row)
+    ]
     flat_seeds = np.asarray(seeds).reshape(-1)
     size = model.picture_size
     pictures = np.empty((len(flat_seeds), size, size, 3), np.float32)
+    if batch_size == "auto":
+        batch_size = model.batch_size(settings.guidance if text is not None else 1.0)
     for first in range(0, len(flat_seeds), batch_size):
         rows = slice(first, first + batch_size)
         stimuli = np.arange(first, min(first + batch_size, len(flat_seeds))) // settings.samples
         latents = model.denoise(
-            None if start is None else start[stimuli],
-            None if text is None else text[stimuli],
+            [starts[row] for row in stimuli],
+            [texts[row] for row in stimuli],
             flat_seeds[rows],
             strength=settings.strength,
             steps=settings.steps,
@@ -173,14 +192,17 @@ def reconstruct(
             schedule=settings.schedule,
             batch_size=batch_size,
         )
-        pictures[rows] = model.decode_latents(latents, batch_size=batch_size)
+        pictures[rows] = model.decode_latents(latents, batch_size="auto")
         if progress is not None:
             progress(first + len(stimuli), len(flat_seeds))
     return pictures.reshape(n_stimuli, settings.samples, size, size, 3)
 
 
 def starting_latents(
-    model: "LatentDiffusion", z: ArrayLike, quantize: bool = True, batch_size: int = 8
+    model: "LatentDiffusion",
+    z: ArrayLike,
+    quantize: bool = True,
+    batch_size: "BatchSize" = "auto",
 ) -> FloatArray:
     """Return the latents that denoising starts from: z drawn, resized and encoded again.
 
@@ -199,7 +221,7 @@ def starting_latents(
         Scaled latents.
     quantize : bool
         Go through 8 bit.
-    batch_size : int
+    batch_size : int or "auto"
         Pictures at a time.
 
     Returns
@@ -208,8 +230,8 @@ def starting_latents(
     """
     latents = np.asarray(z, dtype=np.float32)
     starts = np.empty((len(latents), *model.latent_shape), np.float32)
-    for first in range(0, len(latents), batch_size):
-        rows = slice(first, first + batch_size)
+    for first in range(0, len(latents), _BLOCK):
+        rows = slice(first, first + _BLOCK)
         coarse = model.decode_latents(latents[rows], batch_size=batch_size)
         resized = resize_pictures(coarse, model.picture_size, quantize)
         starts[rows] = model.encode_pictures(resized, batch_size=batch_size)
@@ -249,12 +271,25 @@ def resize_pictures(pictures: FloatArray, size: int, quantize: bool = True) -> F
     return np.clip(resized, 0, 1)
 
 
-def _needed(features: ArrayLike | None, name: str, condition: str) -> FloatArray:
-    """Return features as an array, or say what their absence means."""
-    if features is None:
-        why = " (stimuli without captions have none)" if name == "c" else ""
-        raise UserError(
-            f"condition {condition!r} needs {name}, and there is none{why}; "
-            f"provide {name}, or leave {condition!r} out of the conditions"
-        )
-    return np.asarray(features, dtype=np.float32)
+def _features_for(
+    conditions: set[Condition], z: ArrayLike | None, c: ArrayLike | None
+) -> tuple[FloatArray | None, FloatArray | None]:
+    """Return what the conditions need of z and c, or say what its absence means."""
+    needs = {
+        "z": sorted(conditions & {"z", "z+c", "z-decode"}),
+        "c": sorted(conditions & {"c", "z+c"}),
+    }
+    found: list[FloatArray | None] = []
+    for name, features in (("z", z), ("c", c)):
+        if not needs[name]:
+            found.append(None)
+        elif features is not None:
+            found.append(np.asarray(features, dtype=np.float32))
+        else:
+            condition = needs[name][0]
+            why = " (stimuli without captions have none)" if name == "c" else ""
+            raise UserError(
+                f"condition {condition!r} needs {name}, and there is none{why}; "
+                f"provide {name}, or leave {condition!r} out of the conditions"
+            )
+    return found[0], found[1]

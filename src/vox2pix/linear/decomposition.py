@@ -208,7 +208,7 @@ def _scaled_blocks(
     """Yield ``(X - offset) / scale``, a block of kept columns at a time, and which they are."""
     used = np.flatnonzero(kept)
     for lo in range(0, len(used), _FEATURE_BLOCK):
-        columns = used[lo : lo + _FEATURE_BLOCK]
+        columns: Any = used[lo : lo + _FEATURE_BLOCK]
         if columns[-1] - columns[0] == len(columns) - 1:  # a slice spares a copy
             columns = slice(columns[0], columns[-1] + 1)
         block = X[:, columns]

@@ -1,6 +1,6 @@
 """Whether a run's pictures came from the brain: the audit of its files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from shutil import rmtree
 from typing import Any
 
@@ -66,12 +66,10 @@ def _inputs(run: Run) -> AuditInputs:
     judged = fullest_condition(run.config, has_c)
     scores, layout = _scores(run, "original"), _scores(run, None)
     encoder = make_encoder(run)
-    originals = run.subject.pictures(run.test_ids, size=run.model.picture_size)
-    seen, lines = encoder(originals), network("edges")(originals)
-    originals = resize_pictures(originals, _SMALL)
+    originals, seen = _looked_at(_originals(run), encoder)
     space = feature_spaces(run)[-1]
     decoded = load_arrays(run.path / "decoded" / f"{space.name}.safetensors")["predicted"]
-    reconstructions, embeddings = _looked_at(run, drawings[judged], encoder)
+    reconstructions, embeddings = _drawn(run, drawings[judged], encoder)
     return AuditInputs(
         scores=scores.get(judged),
         baseline_scores=scores.get(RETRIEVAL),
@@ -91,8 +89,8 @@ def _inputs(run: Run) -> AuditInputs:
         training_pictures=run.subject.pictures(run.subject.train.stimulus_ids, size=_SMALL),
         original_embeddings=seen,
         embeddings=embeddings,
-        held_out_embeddings=_looked_at(run, drawings["held-out"], encoder)[1],
-        swap_similarities=_swap_similarities(run, drawings, encoder, lines, seen),
+        held_out_embeddings=_drawn(run, drawings["held-out"], encoder)[1],
+        swap_similarities=_swap_similarities(run, drawings, encoder, seen),
         seed=run.config.seed,
     )
 
@@ -108,15 +106,30 @@ def _scores(run: Run, direction: str | None) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def _looked_at(run: Run, drawing: Drawing, encoder: Encoder) -> tuple[FloatArray, FloatArray]:
-    """Return thumbnails and embeddings (n, samples, ...) of a drawing, a sample at a time."""
-    stored = stored_pictures(run, drawing).read()
-    small, embedded = [], []
-    for sample in range(stored.shape[1]):
-        pictures = as_floats(stored[:, sample])
-        small.append(resize_pictures(pictures, _SMALL))
-        embedded.append(encoder(pictures))
-    return np.stack(small, axis=1), np.stack(embedded, axis=1)
+def _originals(run: Run) -> Iterator[FloatArray]:
+    """Yield what was seen, a shard of stimuli at a time."""
+    step = run.config.compute.shard_size
+    for start in range(0, len(run.test_ids), step):
+        ids = run.test_ids[start : start + step]
+        yield run.subject.pictures(ids, size=run.model.picture_size)
+
+
+def _looked_at(blocks: Iterator[FloatArray], encoder: Encoder) -> tuple[FloatArray, FloatArray]:
+    """Return thumbnails and embeddings of pictures, (n, ...) each."""
+    found = [(resize_pictures(block, _SMALL), encoder(block)) for block in blocks]
+    small, embedded = zip(*found, strict=True)
+    return np.concatenate(small), np.concatenate(embedded)
+
+
+def _drawn(run: Run, drawing: Drawing, encoder: Encoder) -> tuple[FloatArray, FloatArray]:
+    """Return thumbnails and embeddings (n, samples, ...) of a drawing."""
+    stored = stored_pictures(run, drawing)
+    shards = (stored.read(shard) for shard in range(stored.n_shards))
+    flat = (as_floats(shard.reshape(-1, *shard.shape[2:])) for shard in shards)
+    small, embedded = (
+        found.reshape(-1, drawing.samples, *found.shape[1:]) for found in _looked_at(flat, encoder)
+    )
+    return small, embedded
 
 
 def _rows(features: FloatArray) -> FloatArray:
@@ -124,11 +137,7 @@ def _rows(features: FloatArray) -> FloatArray:
 
 
 def _swap_similarities(
-    run: Run,
-    drawings: dict[str, Drawing],
-    encoder: Encoder,
-    lines: FloatArray,
-    seen: FloatArray,
+    run: Run, drawings: dict[str, Drawing], encoder: Encoder, seen: FloatArray
 ) -> dict[str, NDArray[np.float64]] | None:
     """Hold pictures from one stimulus's z and another's c against both donors.
 
@@ -136,12 +145,15 @@ def _swap_similarities(
     """
     if "swapped" not in drawings:
         return None
-    swapped = as_floats(stored_pictures(run, drawings["swapped"]).read()[:, 0])
-    lines_drawn, drawn = network("edges")(swapped), encoder(swapped)
-    donors = c_donors(run)
-    return {
-        "layout_to_z": pearson_r(lines.T, lines_drawn.T),
-        "layout_to_c": pearson_r(lines[donors].T, lines_drawn.T),
-        "content_to_z": pearson_r(seen.T, drawn.T),
-        "content_to_c": pearson_r(seen[donors].T, drawn.T),
-    }
+    stored, edges = stored_pictures(run, drawings["swapped"]), network("edges")
+    donors, size = c_donors(run), run.model.picture_size
+    found: dict[str, list[NDArray[np.float64]]] = {}
+    for shard in range(stored.n_shards):
+        rows = np.arange(len(donors))[stored.rows(shard)]
+        swapped = as_floats(stored.read(shard)[:, 0])
+        lines_drawn, drawn = edges(swapped), encoder(swapped)
+        for name, of_name in (("z", rows), ("c", donors[rows])):
+            lines = edges(run.subject.pictures([run.test_ids[i] for i in of_name], size=size))
+            found.setdefault(f"layout_to_{name}", []).append(pearson_r(lines.T, lines_drawn.T))
+            found.setdefault(f"content_to_{name}", []).append(pearson_r(seen[of_name].T, drawn.T))
+    return {name: np.concatenate(parts) for name, parts in found.items()}

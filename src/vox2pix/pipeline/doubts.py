@@ -36,7 +36,7 @@ def decode_doubts(run: Run) -> Sequence[str]:
     written = [_CLUSTERS]
     for space in spaces:
         arrays = _from_null_brains(run, space)
-        shape = space.targets(run, run.test_ids[:1]).shape[1:]
+        shape = space.stored(run, run.test_ids[:1]).row_shape
         arrays["held_out"] = held_out = np.empty((len(run.test_ids), *shape), np.float32)
         for cluster in range(n_clusters):
             parts = load_arrays(_parts(run) / _PART.format(space.name, cluster))
@@ -75,7 +75,7 @@ def _from_null_brains(run: Run, space: FeatureSpace) -> dict[str, NDArray[Any]]:
     measured = units(test.mean_betas(space.rois), run.config.protocol)[: len(run.test_ids)]
     noise = rng_for(run.config.seed, "noise brain", space.name).standard_normal(measured.shape)
     noise = measured.mean(axis=0) + measured.std(axis=0) * noise.astype(np.float32)
-    shape = space.targets(run, run.test_ids[:1]).shape[1:]
+    shape = space.stored(run, run.test_ids[:1]).row_shape
     return {
         name: decoder.predict(responses).reshape(-1, *shape).astype(np.float32)
         for name, responses in (("mean", mean[None]), ("noise", noise))
@@ -103,7 +103,7 @@ def _decode_cluster(run: Run, item: tuple[str, int]) -> None:
         lambda: (
             units(train.betas(space.rois), run.config.protocol),
             units(test.mean_betas(space.rois), run.config.protocol),
-            space.targets(run, train.stimulus_ids).reshape(len(train.stimulus_ids), -1),
+            space.stored(run, train.stimulus_ids),
         ),
     )
     predicted = np.empty((0, targets.shape[1]), np.float32)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vox2pix.config import Config
 from vox2pix.diffusion.pipeline_folder import find_pipeline, hash_files
 from vox2pix.errors import UserError
-from vox2pix.features import FeatureRows, conditioning_rows, latent_rows
+from vox2pix.features import FeatureRows, StoredFeatures, conditioning_rows, latent_rows
 from vox2pix.features.extract import blocks
 from vox2pix.pipeline.run import Run
 from vox2pix.store import read_json, write_json
@@ -98,6 +98,16 @@ def _keys_path(run: Run, space: str) -> Path:
     """Return where it stands what each stimulus's row is kept under, so that it is read once."""
     key = run.keys.get("features") or run.keys.get("encoding-features") or "unknown"
     return run.path / "features" / f"{space}-{key}.json"
+
+
+def stored_z(run: Run, ids: Sequence[str]) -> StoredFeatures:
+    """Return z of stimuli as it lies in the cache."""
+    return feature_rows(run, "z").stored(ids)
+
+
+def stored_c(run: Run, ids: Sequence[str]) -> StoredFeatures:
+    """Return c of stimuli as it lies in the cache."""
+    return feature_rows(run, "c").stored(ids)
 
 
 def z_of(run: Run, ids: Sequence[str]) -> FloatArray:

@@ -45,14 +45,17 @@ def _nearest(run: Run) -> Nearest:
     return Nearest(
         ids,
         1 - np.take_along_axis(r, nearest, axis=1),
-        f"1 - Pearson r of {space.name}",
+        f"1 - Pearson r of {space.name}, less the training mean",
         np.array([[pictures[stimulus_id] for stimulus_id in row] for row in ids]),
     )
 
 
 def _correlations(test: FloatArray, training: FloatArray) -> NDArray[np.float32]:
-    """Correlate each row of one with each of the other: (n_test, n_training)."""
-    unit, others = (single_unit_rows(rows.reshape(len(rows), -1)) for rows in (test, training))
+    """Correlate each row with each other, less the training mean: (n_test, n_training)."""
+    mean = training.mean(axis=0, dtype=float).astype(np.float32)
+    unit, others = (
+        single_unit_rows((rows - mean).reshape(len(rows), -1)) for rows in (test, training)
+    )
     return np.asarray(unit @ others.T, np.float32)
 
 

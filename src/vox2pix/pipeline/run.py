@@ -18,9 +18,10 @@ from uuid import uuid4
 import tomli_w
 from pydantic import BaseModel
 
+from vox2pix.buckets import file_versions
 from vox2pix.config import Config, digest, load_config
 from vox2pix.data import Subject, open_folder, open_nsd
-from vox2pix.diffusion import LatentDiffusion
+from vox2pix.diffusion import LatentDiffusion, Tuning
 from vox2pix.errors import UserError
 from vox2pix.pipeline.reporter import Reporter, Silent
 from vox2pix.store import RunFolder, machine, peak_memory, read_json, write_json, write_text
@@ -100,7 +101,11 @@ class Run:
         """The diffusion model, loaded."""
         wanted, compute = self.config.model, self.config.compute
         return LatentDiffusion.from_pretrained(
-            wanted.name, wanted.revision, device=compute.device, dtype=compute.dtype
+            wanted.name,
+            wanted.revision,
+            device=compute.device,
+            dtype=compute.dtype,
+            tuning=Tuning(compute.channels_last, compute.attention, compute.compile),
         )
 
     @cached_property
@@ -297,8 +302,8 @@ def _as_toml(config: Config) -> str:
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
-def input_files(run: Run) -> list[tuple[str, int, int]]:
-    """List the data files that an experiment may read: path, bytes and time of change.
+def input_files(run: Run) -> list[tuple[str, int, str]]:
+    """List the data files that an experiment may read: path, bytes, and time of change or ETag.
 
     Where the data lie does not matter; a file that is replaced or added does. Contents are not
     hashed: a subject of NSD has some 40 GB.
@@ -311,6 +316,7 @@ def input_files(run: Run) -> list[tuple[str, int, int]]:
     data = run.config.data
     if data.path is None:
         return []
+    root = data.root(run.path)
     subject = f"subj{data.subject:02d}"
     below = {
         "folder": ["."],
@@ -322,8 +328,8 @@ def input_files(run: Run) -> list[tuple[str, int, int]]:
             "nsddata_stimuli/stimuli/nsd",
         ],
     }[data.source]
-    found = {p for name in below for p in (data.path / name).rglob("[!.]*") if p.is_file()}
-    files = [p for p in found if not p.is_relative_to(run.path)]
     return sorted(
-        (str(p.relative_to(data.path)), p.stat().st_size, p.stat().st_mtime_ns) for p in files
+        (f"{name}/{file}", size, version)
+        for name in below
+        for file, (size, version) in file_versions(root / name, leaving_out=run.path).items()
     )

@@ -1,22 +1,43 @@
-"""The scores of a run: every drawing, and the training pictures nearest to what was decoded."""
+"""The scores of a run: every drawing, the nearest training pictures, retrieval by decoded z, c."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from vox2pix.evaluation import Encoder, evaluate, image_encoder, per_picture_scores
+from vox2pix.evaluation import (
+    PROTOCOLS,
+    Encoder,
+    Metric,
+    MetricRecord,
+    Pairs,
+    PictureCollection,
+    Protocol,
+    bootstrap_interval,
+    image_encoder,
+    retrieval,
+    retrieval_chance,
+    score_pairs,
+    score_rows,
+)
 from vox2pix.evaluation.audit import nearest_training
 from vox2pix.pipeline.drawings import Drawing
 from vox2pix.pipeline.latents import FloatArray
-from vox2pix.pipeline.pictures import as_bytes, as_floats, drawings_of, stored_pictures
+from vox2pix.pipeline.pictures import drawings_of, stored_pictures
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.spaces import feature_spaces
+from vox2pix.seeds import seed_for
 from vox2pix.store import load_arrays, write_json, write_table
 
 RETRIEVAL = "retrieval"
+DECODED_FEATURES = "decoded {}"
+"""Condition of the records of retrieval: no picture is drawn for them."""
+
+_BLOCK = 32  # originals read at once
+_TOP = (1, 5)
 
 
 def make_encoder(run: Run) -> Encoder:
@@ -26,50 +47,109 @@ def make_encoder(run: Run) -> Encoder:
 
 def score(run: Run) -> Sequence[str]:
     """Score every condition; write ``metrics.json`` and the scores of each picture."""
-    # Swapped pictures have no one truth; those with their cluster held out come from decoders of
-    # their own, so that one half is not chance among all of them. The audit looks at both.
-    drawings = [d for d in drawings_of(run) if d.source not in ("swapped", "held-out")]
-    n_samples = sum(d.samples for d in drawings) + run.config.audit.enabled
-    run.reporter.begin("Scoring", n_samples, "samples")
-    wanted = run.config.evaluate
-    encoder = make_encoder(run)
-    records: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
-    for name, stored in _pictures_by_name(run, drawings):
-        truth = run.subject.pictures(run.test_ids, size=stored.shape[2])
-        scores = _mean_scores(run, truth, stored, encoder)
-        made = evaluate(
-            truth,
-            as_floats(stored[:, :1]),
-            condition=name,
-            subject=run.subject.name,
-            encoder=encoder,
-            encoder_name=wanted.encoder,
-            seed=run.config.seed,
-            n_resamples=wanted.resamples,
-            protocol=run.config.protocol,
-            scores=scores,
-            n_samples=stored.shape[1],
-        )
-        records += [record.model_dump() for record in made]
-        rows += _score_rows(name, scores)
+    n, metrics = len(run.test_ids), len(_protocol(run).metrics)
+    steps = {d.name: n * (metrics + d.samples) for d in _scored(run)}
+    if run.config.audit.enabled:
+        steps[RETRIEVAL] = n * (metrics + 1)
+    run.reporter.begin("Scoring", sum(steps.values()), "pictures")
+    found = {}
+    for name, of_one in run.workers.each(_score_condition, run, steps):
+        found[name] = of_one
+        run.reporter.advance(steps[name])
+    records = [record for name in steps for record in found[name][0]]
+    records += [record.model_dump() for record in _retrieval_records(run)]
     write_json(run.path / "metrics.json", records)
-    write_table(run.path / "scores.csv", rows)
+    write_table(run.path / "scores.csv", [row for name in steps for row in found[name][1]])
     return ("metrics.json", "scores.csv")
 
 
-def _pictures_by_name(
-    run: Run, drawings: Sequence[Drawing]
-) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Yield what each drawing drew, and the training pictures nearest to what was decoded."""
-    for drawing in drawings:
-        yield drawing.name, stored_pictures(run, drawing).read()
-    if run.config.audit.enabled:
-        yield RETRIEVAL, nearest_training_pictures(run)[:, None]
+def _scored(run: Run) -> list[Drawing]:
+    # Swapped pictures have no one truth; those with their cluster held out come from decoders of
+    # their own, so that one half is not chance among all of them. The audit looks at both.
+    return [d for d in drawings_of(run) if d.source not in ("swapped", "held-out")]
 
 
-def nearest_training_pictures(run: Run) -> NDArray[np.uint8]:
-    """Return for each test stimulus the training picture whose c (or z) is nearest to the decoded.
+def _score_condition(run: Run, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the records of a condition, and the scores of each of its pictures."""
+    rows = tuple(range(len(run.test_ids)))
+    drawn, size = _collection_named(run, name)
+    # Originals are looked at once, for all conditions of their size.
+    encoder, known = run.kept("stage", "scoring", lambda: (make_encoder(run), {}))
+    found = score_pairs(
+        _originals(run, size),
+        drawn,
+        Pairs(run.test_ids, rows, rows, "by id"),
+        _protocol(run),
+        lambda metric: encoder,
+        condition=name,
+        subject=run.subject.name,
+        known=known.setdefault(size, {}),
+        seed=run.config.seed,
+        n_resamples=run.config.evaluate.resamples,
+    )
+    return [record.model_dump() for record in found.records], list(score_rows(found.scores, name))
+
+
+def _protocol(run: Run) -> Protocol:
+    """Return what a run's own pictures are scored by: samples are joined as its protocol does."""
+    named, encoder = PROTOCOLS[run.config.protocol], run.config.evaluate.encoder
+    return Protocol(
+        name=named.name,
+        source=named.source,
+        metrics=(
+            Metric("pixcorr", "pixcorr"),
+            Metric("ssim", "ssim"),
+            Metric(f"two-way {encoder}", "two-way", encoder),
+        ),
+        direction=named.direction,
+        averaging=named.averaging,
+        notes="",
+    )
+
+
+def _collection_named(run: Run, name: str) -> tuple[PictureCollection, int]:
+    """Return the pictures of a condition and their size: a drawing, or the nearest training."""
+    if name == RETRIEVAL:
+        nearest = _pictures(run, nearest_training_ids(run), run.model.picture_size)
+        return _collection(run, RETRIEVAL, nearest), run.model.picture_size
+    drawing = next(d for d in _scored(run) if d.name == name)
+    stored = stored_pictures(run, drawing)
+    # Chance holds each original against pictures some rows further on.
+    shard = lru_cache(maxsize=4)(stored.read)
+
+    def raw(row: int, sample: int) -> NDArray[np.uint8]:
+        picture: NDArray[np.uint8] = shard(row // stored.shard_size)[
+            row % stored.shard_size, sample
+        ]
+        return picture
+
+    return _collection(run, name, raw, drawing.samples), stored.shape[2]
+
+
+def _originals(run: Run, size: int) -> PictureCollection:
+    """Return what was seen at the size of what was drawn."""
+    return _collection(run, "seen", _pictures(run, run.test_ids, size))
+
+
+def _pictures(run: Run, stimulus_ids: Sequence[str], size: int) -> Callable[[int, int], FloatArray]:
+    """Return a function from a row to a stimulus, which reads block by block."""
+
+    @lru_cache(maxsize=4)
+    def block(number: int) -> FloatArray:
+        rows = slice(number * _BLOCK, (number + 1) * _BLOCK)
+        return run.subject.pictures(stimulus_ids[rows], size=size)
+
+    return lambda row, sample: block(row // _BLOCK)[row % _BLOCK]
+
+
+def _collection(
+    run: Run, name: str, raw: Callable[[int, int], NDArray[Any]], n_samples: int = 1
+) -> PictureCollection:
+    return PictureCollection(Path(name), run.test_ids, False, n_samples, raw)
+
+
+def nearest_training_ids(run: Run) -> list[str]:
+    """Return for each test stimulus the training one whose c (or z) is nearest to the decoded.
 
     What a retrieval would show without drawing anything.
     """
@@ -78,47 +158,34 @@ def nearest_training_pictures(run: Run) -> NDArray[np.uint8]:
     decoded = load_arrays(run.path / "decoded" / f"{space.name}.safetensors")["predicted"]
     training = space.targets(run, train_ids)
     rows, _ = nearest_training(
-        decoded.reshape(len(decoded), -1), training.reshape(len(training), -1)
+        decoded.reshape(len(decoded), -1), training.reshape(len(training), -1), centred=True
     )
-    ids = [train_ids[row] for row in rows]
-    return as_bytes(run.subject.pictures(ids, size=run.model.picture_size))
+    return [train_ids[row] for row in rows]
 
 
-def _mean_scores(
-    run: Run, truth: FloatArray, stored: NDArray[np.uint8], encoder: Encoder
-) -> pd.DataFrame:
-    """Score one sample of all pictures at a time, which bounds the memory; average the samples."""
-    total: pd.DataFrame | None = None
-    for sample in range(stored.shape[1]):
-        scores = per_picture_scores(
-            truth,
-            as_floats(stored[:, sample : sample + 1]),
-            run.test_ids,
-            encoder=encoder,
-            encoder_name=run.config.evaluate.encoder,
-        )
-        total = scores if total is None else total + scores
-        run.reporter.advance(1)
-    assert total is not None  # every drawing has a sample
-    return total / stored.shape[1]
-
-
-def _score_rows(name: str, scores: pd.DataFrame) -> list[dict[str, Any]]:
-    """Flatten the scores of one condition: a row for each picture, metric and direction."""
-    return [
-        {
-            "stimulus_id": stimulus_id,
-            "condition": name,
-            "metric": metric,
-            "direction": direction,
-            "score": float(scores.loc[stimulus_id, (metric, direction)]),
-        }
-        for stimulus_id in scores.index
-        for metric, direction in pairs(scores)
-    ]
-
-
-def pairs(scores: pd.DataFrame) -> list[tuple[str, str]]:
-    """List the (metric, direction) of the columns of a table of scores."""
-    metrics, directions = (scores.columns.get_level_values(level) for level in (0, 1))
-    return list(zip(metrics, directions, strict=True))
+def _retrieval_records(run: Run) -> Iterator[MetricRecord]:
+    """Look for each test stimulus by its decoded z and c among the true ones of all."""
+    n, wanted = len(run.test_ids), run.config
+    for space in feature_spaces(run):
+        decoded = load_arrays(run.path / "decoded" / f"{space.name}.safetensors")["predicted"]
+        truth = space.targets(run, run.test_ids).reshape(n, -1)
+        for k in _TOP:
+            for direction, scores in retrieval(truth, decoded.reshape(n, -1), k).items():
+                low, high = bootstrap_interval(
+                    scores,
+                    n_resamples=wanted.evaluate.resamples,
+                    seed=seed_for(wanted.seed, "bootstrap"),
+                )
+                yield MetricRecord(
+                    subject=run.subject.name,
+                    condition=DECODED_FEATURES.format(space.name),
+                    metric=f"top-{k}",
+                    direction=direction,
+                    protocol=wanted.protocol,
+                    samples="mean of 1",
+                    value=float(scores.mean()),
+                    ci_low=low,
+                    ci_high=high,
+                    chance=retrieval_chance(k, n),
+                    n_stimuli=n,
+                )

@@ -10,7 +10,6 @@ from PIL import Image
 
 from vox2pix.pipeline.pictures import as_floats, drawings_of, stored_pictures
 from vox2pix.pipeline.run import Run
-from vox2pix.pipeline.scoring import pairs
 from vox2pix.report import choose_rows, contact_sheet, save_sheet
 
 
@@ -72,6 +71,6 @@ def _ranking_scores(
     table = table[table["condition"] == condition]
     wide = table.pivot(index="stimulus_id", columns=["metric", "direction"], values="score")
     wide = wide.loc[list(run.test_ids)]
-    metric, direction = next(pair for pair in pairs(wide) if pair[1] == "original")
+    metric, direction = next(pair for pair in map(tuple, wide.columns) if pair[1] == "original")
     pixcorr = wide["pixcorr"].to_numpy()[:, 0]
     return wide[metric, direction].to_numpy(), pixcorr, f"identification ({metric})"

@@ -22,7 +22,7 @@ from vox2pix.pipeline.reporter import Reporter
 from vox2pix.pipeline.run import Run, Stage, input_files, open_run, stage_keys
 from vox2pix.pipeline.scoring import make_encoder, score
 from vox2pix.pipeline.sheet import draw_sheet
-from vox2pix.pipeline.spaces import feature_spaces, make_decoder, units
+from vox2pix.pipeline.spaces import feature_spaces, fit_decoder, units
 from vox2pix.store import read_json, save_arrays, write_json
 
 
@@ -73,11 +73,8 @@ def _decode(run: Run) -> Sequence[str]:
 def _decode_space(run: Run, name: str) -> str:
     """Fit the decoder of a feature space, predict, write both, and say how well it went."""
     space = next(space for space in feature_spaces(run) if space.name == name)
-    train, test, rois = run.subject.train, run.subject.test, space.rois
-    decoder = make_decoder(run.config)
-    y_train = space.targets(run, train.stimulus_ids).reshape(len(train.stimulus_ids), -1)
-    X = units(train.betas(rois), run.config.protocol)
-    decoder.fit(X, y_train, rows=train.stimulus_rows)
+    test, rois = run.subject.test, space.rois
+    decoder = fit_decoder(run, space)
     keep = slice(len(run.test_ids))
     predicted = decoder.predict(units(test.mean_betas(rois)[keep], run.config.protocol))
     truth = space.targets(run, run.test_ids)

@@ -1,15 +1,27 @@
 """What a run looks like: the page that people open first, and contact sheets."""
 
+from vox2pix.report.comparison import (
+    ComparisonRow,
+    compare_folders,
+    difference_records,
+    in_words,
+    pool_folders,
+)
 from vox2pix.report.contact_sheet import Rows, choose_rows, contact_sheet, save_sheet
 from vox2pix.report.gallery import Nearest, load_gallery, save_gallery
 from vox2pix.report.page import write_report
 
 __all__ = [
+    "ComparisonRow",
     "Nearest",
     "Rows",
     "choose_rows",
+    "compare_folders",
     "contact_sheet",
+    "difference_records",
+    "in_words",
     "load_gallery",
+    "pool_folders",
     "save_gallery",
     "save_sheet",
     "write_report",

@@ -2,14 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
-from vox2pix.evaluation.comparison import Comparison, compare, holm
-from vox2pix.report.contents import RunContents
+from vox2pix.errors import UserError
+from vox2pix.evaluation.comparison import (
+    Comparison,
+    PairedRow,
+    compare_scores,
+    pool_records,
+)
+from vox2pix.evaluation.records import MetricRecord
+from vox2pix.report.contents import RunContents, read_records, read_scores
 from vox2pix.report.origin import settings
-from vox2pix.report.wording import DECODED, Metric, heading
+from vox2pix.report.wording import DECODED, Metric, heading, listed
 
 _ALPHA = 0.05  # of significance, after correction
 
@@ -46,40 +54,157 @@ def shared_stimuli(runs: Sequence[RunContents]) -> list[str]:
     return [name for name in runs[0].stimulus_ids if all(name in ids for ids in others)]
 
 
-def comparison_rows(runs: Sequence[RunContents], shared: Sequence[str]) -> list[ComparisonRow]:
-    """Compare the runs on the pictures, conditions and metrics that all of them have.
+def comparison_rows(runs: Sequence[RunContents]) -> list[ComparisonRow]:
+    """Compare the runs on the pictures, conditions and metrics that all of them have, in words.
 
     Differences, each run less the first, are taken picture by picture, by
-    :func:`~vox2pix.evaluation.comparison.compare`; p is corrected over the whole table (Holm).
+    :func:`~vox2pix.evaluation.comparison.compare_scores`; p is corrected over the whole table.
 
     Parameters
     ----------
     runs : sequence of RunContents
         Two or more.
-    shared : sequence of str
-        From :func:`shared_stimuli`.
     """
-    tables = [_paired(run, shared) for run in runs]
-    common = [key for key in tables[0] if all(key in table for table in tables[1:])]
-    found: list[tuple[str, Metric, NDArray[np.float64], list[Comparison]]] = []
-    for condition, name, direction in sorted(common, key=lambda key: -DECODED.index(key[0])):
-        values = np.stack([table[condition, name, direction] for table in tables])
-        values = values[:, np.isfinite(values).all(axis=0)]
-        if values.shape[1] > 1:
-            scores = {str(i): row for i, row in enumerate(values)}
-            pairs = [(str(i), "0") for i in range(1, len(runs))]
-            metric = Metric(runs[0].config.protocol, name, direction)
-            found.append((heading(condition), metric, values, compare(scores, pairs)))
-    corrected = iter(holm([each.p for *_, made in found for each in made]))
-    return [
-        ComparisonRow(
-            condition,
-            metric,
-            tuple(metric.written(mean) for mean in values.mean(axis=1)),
-            tuple(_difference(metric, each, float(next(corrected))) for each in made),
+    return in_words(compare_scores([_drawn(run.scores) for run in runs]), runs[0].config.protocol)
+
+
+def in_words(rows: Sequence[PairedRow], protocol: str) -> list[ComparisonRow]:
+    """Write differences in words, the fullest condition first.
+
+    Parameters
+    ----------
+    rows : sequence of PairedRow
+        From :func:`~vox2pix.evaluation.comparison.compare_scores`.
+    protocol : str
+        By whose definitions they were scored.
+    """
+    told = []
+    order = {name: -place for place, name in enumerate(DECODED)}
+    for row in sorted(rows, key=lambda row: order.get(row.condition, 0)):
+        metric = Metric(protocol, row.metric, row.direction)
+        told.append(
+            ComparisonRow(
+                heading(row.condition),
+                metric,
+                tuple(map(metric.written, row.means)),
+                tuple(_difference(metric, each) for each in row.comparisons),
+            )
         )
-        for condition, metric, values, made in found
+    return told
+
+
+def compare_folders(folders: Sequence[Path]) -> list[PairedRow]:
+    """Compare what runs or evaluations have written, over the stimuli that all of them scored.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Two or more: folders of ``vox2pix run``, of which what was drawn from the brain is
+        compared, or of ``vox2pix evaluate``.
+
+    Raises
+    ------
+    UserError
+        If one was not scored, or they have too little in common.
+    """
+    if len(folders) < 2:
+        raise UserError(f"there is nothing to compare {folders[0]} with; name two runs or more.")
+    rows = compare_scores([_scores_of(folder) for folder in folders])
+    if not rows:
+        raise UserError(
+            f"{listed([str(folder) for folder in folders])} have no metric of two or more "
+            "stimuli in common; compare what was scored by the same metrics on the same pictures."
+        )
+    return rows
+
+
+def difference_records(rows: Sequence[PairedRow], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a flat record for each run but the first and each row.
+
+    Parameters
+    ----------
+    rows : sequence of PairedRow
+        From :func:`compare_folders`.
+    names : sequence of str
+        Of the runs, in their order.
+    """
+    return [
+        {
+            "condition": row.condition,
+            "metric": row.metric,
+            "direction": row.direction or None,
+            "run": names[number],
+            "less": names[0],
+            "mean": row.means[number],
+            "mean_less": row.means[0],
+            "difference": each.difference,
+            "ci_low": each.ci_low,
+            "ci_high": each.ci_high,
+            "p": each.p,
+            "p_holm": each.p_holm,
+            "n_stimuli": each.n_stimuli,
+        }
+        for row in rows
+        for number, each in enumerate(row.comparisons, 1)
     ]
+
+
+def pool_folders(folders: Sequence[Path]) -> list[MetricRecord]:
+    """Pool what runs or evaluations of several subjects have found.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Two or more, of one subject each; an evaluation, which knows of no subject, goes by the
+        name of its folder.
+
+    Raises
+    ------
+    UserError
+        If there are fewer than two, one was not scored, two are of the same subject, or they have
+        nothing in common.
+    """
+    subjects: dict[str, Sequence[MetricRecord]] = {}
+    for folder in folders:
+        records = read_records(folder / "metrics.json")
+        if not records:
+            raise UserError(
+                f"{folder} has no metrics.json; name a folder that `vox2pix run` or `vox2pix "
+                "evaluate` has finished."
+            )
+        name = records[0].subject or folder.name
+        if name in subjects:
+            raise UserError(
+                f"{folder} is a second one of {name}; pooling is over subjects: name one run of "
+                "each, and compare runs of one subject by `vox2pix compare`."
+            )
+        subjects[name] = records
+    if len(subjects) < 2:
+        raise UserError(f"{folders[0]} is one subject; name the runs of two or more to pool them.")
+    pooled = pool_records(subjects)
+    if not pooled:
+        raise UserError(
+            f"{listed(list(subjects))} have no condition and metric in common; pool runs of the "
+            "same experiment."
+        )
+    return pooled
+
+
+def _scores_of(folder: Path) -> pd.DataFrame:
+    """Read the scores of a run, or of an evaluation, whose one condition goes by no name."""
+    if not (folder / "scores.csv").exists():
+        raise UserError(
+            f"{folder} has no scores.csv; name a folder that `vox2pix run` or `vox2pix evaluate` "
+            "has finished."
+        )
+    scores = read_scores(folder / "scores.csv")
+    is_run = (folder / "config.toml").exists()
+    return _drawn(scores) if is_run else scores.assign(condition="")
+
+
+def _drawn(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores of what was drawn from the brain."""
+    return scores[scores["condition"].isin(DECODED)]
 
 
 def differing_settings(runs: Sequence[RunContents]) -> list[tuple[str, tuple[str, ...]]]:
@@ -96,25 +221,11 @@ def differing_settings(runs: Sequence[RunContents]) -> list[tuple[str, tuple[str
     return [row for row in rows if row[0] != "name" and len(set(row[1])) > 1]
 
 
-def _difference(metric: Metric, found: Comparison, p: float) -> Difference:
+def _difference(metric: Metric, found: Comparison) -> Difference:
     """Write a paired difference."""
     return Difference(
         metric.written(found.difference, signed=True),
         metric.interval(found.ci_low, found.ci_high, signed=True),
-        f"p {p:.3f}" if p >= 0.001 else "p < 0.001",
-        p < _ALPHA,
+        f"p {found.p_holm:.3f}" if found.p_holm >= 0.001 else "p < 0.001",
+        found.p_holm < _ALPHA,
     )
-
-
-def _paired(
-    run: RunContents, shared: Sequence[str]
-) -> dict[tuple[str, str, str], NDArray[np.float64]]:
-    """Return scores of the shared stimuli by condition drawn from the brain, and metric."""
-    own = run.scores[run.scores["condition"].isin(DECODED)]
-    groups = own.groupby(["condition", "metric", "direction"], sort=False)
-    return {
-        (str(condition), str(metric), str(direction)): group.set_index("stimulus_id")["score"]
-        .reindex(list(shared))
-        .to_numpy(float)
-        for (condition, metric, direction), group in groups
-    }

@@ -167,12 +167,12 @@ def read_run(path: Path) -> RunContents:
             "`vox2pix run` made."
         )
     gallery = load_gallery(path / "gallery")
-    scores = _scores(path / "scores.csv")
+    scores = read_scores(path / "scores.csv")
     n_stimuli = len(gallery.stimulus_ids) if gallery else scores["stimulus_id"].nunique()
     return RunContents(
         path=path,
         config=load_config(path / "config.toml"),
-        records=_models(path / "metrics.json", MetricRecord),
+        records=read_records(path / "metrics.json"),
         scores=scores,
         drawings=_drawings(path, n_stimuli),
         gallery=gallery,
@@ -207,13 +207,35 @@ def _drawings(path: Path, n_stimuli: int) -> dict[str, ShardedArray]:
     }
 
 
-def _scores(path: Path) -> pd.DataFrame:
-    """Read the scores of each picture; a table without rows where there are none."""
+def read_scores(path: Path) -> pd.DataFrame:
+    """Read the scores of each picture; a table without rows where there are none.
+
+    Parameters
+    ----------
+    path : Path
+        ``scores.csv``.
+    """
     columns = ["stimulus_id", "condition", "metric", "direction", "score"]
     if not path.exists():
         return pd.DataFrame({name: pd.Series(dtype=object) for name in columns})
     text = dict.fromkeys(columns[:-1], str)
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"score": ["", "nan"]})
+
+
+def read_records(path: Path) -> tuple[MetricRecord, ...]:
+    """Read the records of a run or an evaluation; none where there are none.
+
+    Parameters
+    ----------
+    path : Path
+        ``metrics.json``.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged.
+    """
+    return _models(path, MetricRecord)
 
 
 def _json(path: Path) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """The tables of a report: every metric beside chance, controls, ceiling, and what was published."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vox2pix.evaluation.protocols import COLUMNS, PROTOCOLS, PUBLISHED
@@ -27,7 +27,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """One condition: what it is called, and a cell a metric, None where there is no number."""
+    """A condition, or the best samples of one, with a cell a metric; None: there is no number."""
 
     name: str
     note: str
@@ -44,43 +44,77 @@ class NumbersTable:
 
 
 def numbers_table(run: RunContents) -> NumbersTable | None:
-    """Lay the records of a run out; None before the run is scored.
+    """Lay the records of a run's pictures out; None before the run is scored.
 
     Parameters
     ----------
     run : RunContents
         The run. Chance is that of the condition by which it is judged.
     """
-    if not run.records:
+    drawn = [record for record in run.records if not Metric.of(record).is_retrieval]
+    if not drawn:
         return None
-    of = {(Metric.of(record), record.condition): record for record in run.records}
-    metrics = tuple(dict.fromkeys(metric for metric, _ in of))
-    there = list(dict.fromkeys(condition for _, condition in of))
+    metrics = _metrics(drawn)
+    there = list(dict.fromkeys(record.condition for record in drawn))
 
-    def line(condition: str) -> Line:
-        return Line(
-            heading(condition),
-            small_print(condition),
-            tuple(_cell(metric, of.get((metric, condition))) for metric in metrics),
-            condition == run.judged,
-        )
+    def lines(names: Sequence[str]) -> list[Line]:
+        return [line for name in names if name in there for line in _lines(name, drawn, run.judged)]
 
-    judged = [of.get((metric, run.judged or "")) for metric in metrics]
-    chance = Line(
-        "chance",
-        f"{heading(run.judged or '')} as pictures of other stimuli",
-        tuple(
-            Cell(metric.written(record.chance)) if record else None
-            for metric, record in zip(metrics, judged, strict=True)
-        ),
-    )
-    controls = [line(name) for name in there if name not in (*DECODED, *CEILINGS)]
+    judged = [record for record in drawn if record.condition == run.judged]
+    chance = _chance(f"{heading(run.judged or '')} as pictures of other stimuli", judged, metrics)
     groups = {
-        "from the brain": [line(name) for name in DECODED if name in there],
-        "controls": [chance, *controls],
-        "from true features": [line(name) for name in CEILINGS if name in there],
+        "from the brain": lines(DECODED),
+        "controls": [chance, *lines([n for n in there if n not in (*DECODED, *CEILINGS)])],
+        "from true features": lines(CEILINGS),
     }
     return NumbersTable(metrics, tuple((k, tuple(v)) for k, v in groups.items() if v))
+
+
+def retrieval_table(run: RunContents) -> NumbersTable | None:
+    """Lay out how often decoded features found their picture; None where it is not known.
+
+    Parameters
+    ----------
+    run : RunContents
+        The run.
+    """
+    found = [record for record in run.records if Metric.of(record).is_retrieval]
+    if not found:
+        return None
+    names = dict.fromkeys(record.condition for record in found)
+    own = tuple(line for name in names for line in _lines(name, found, None))
+    chance = _chance("a picture taken at random", found, _metrics(found))
+    return NumbersTable(_metrics(found), (("from the brain", own), ("controls", (chance,))))
+
+
+def _metrics(records: Sequence[MetricRecord]) -> tuple[Metric, ...]:
+    return tuple(dict.fromkeys(map(Metric.of, records)))
+
+
+def _is_best(record: MetricRecord) -> bool:
+    return record.samples.startswith("best")
+
+
+def _lines(name: str, records: Sequence[MetricRecord], judged: str | None) -> Iterator[Line]:
+    """Yield the line of a condition, and that of the best of its samples."""
+    metrics = _metrics(records)
+    for best in (False, True):
+        of = {Metric.of(r): r for r in records if r.condition == name and _is_best(r) == best}
+        if of:
+            samples = next(iter(of.values())).samples
+            yield Line(
+                f"{heading(name)}, {samples}" if best else heading(name),
+                "chosen by the original: an upper bound" if best else small_print(name),
+                tuple(_cell(metric, of.get(metric)) for metric in metrics),
+                name == judged and not best,
+            )
+
+
+def _chance(note: str, records: Sequence[MetricRecord], metrics: Sequence[Metric]) -> Line:
+    """Return the line of what chance gives, for means over samples."""
+    of = {Metric.of(record): record.chance for record in records if not _is_best(record)}
+    cells = (Cell(m.written(of[m])) if m in of else None for m in metrics)
+    return Line("chance", note, tuple(cells))
 
 
 def _cell(metric: Metric, record: MetricRecord | None) -> Cell | None:
@@ -130,7 +164,7 @@ def headline(run: RunContents) -> str:
     others = {
         other.condition: metric.written(other.value)
         for other in run.records
-        if Metric.of(other) == metric
+        if Metric.of(other) == metric and not _is_best(other)
     }
     beside = [f"with a shuffled brain {others['shuffled']}"] if "shuffled" in others else []
     if RETRIEVAL in others:

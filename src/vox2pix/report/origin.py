@@ -1,6 +1,7 @@
 """What a run is and how it was made: in a sentence, in tables, and with whom to credit."""
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from shlex import quote
 from typing import Any
 
@@ -84,7 +85,7 @@ def settings(config: Config) -> dict[str, str]:
     """
     told = dict(_flat(config.model_dump(mode="json"), ""))
     if config.data.path is not None:  # where data lie on one's machine is nobody's business
-        told["data.path"] = config.data.path.name
+        told["data.path"] = PurePosixPath(config.data.path).name
     return told
 
 

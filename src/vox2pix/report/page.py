@@ -30,7 +30,13 @@ from vox2pix.report.gallery_view import (
     gallery_view,
     seen_column,
 )
-from vox2pix.report.numbers import headline, numbers_table, published_columns, published_rows
+from vox2pix.report.numbers import (
+    headline,
+    numbers_table,
+    published_columns,
+    published_rows,
+    retrieval_table,
+)
 from vox2pix.report.trust import audits, doubts_in_words
 from vox2pix.report.wording import CEILINGS, DECODED, RETRIEVAL, counted, heading, listed
 from vox2pix.store import write_json, write_text
@@ -127,6 +133,7 @@ def _report(run: RunContents, target: Path) -> str:
         gallery_note=_gallery_note(assets),
         gallery_missing=_gallery_missing(run, view),
         numbers=numbers_table(run),
+        retrieval=retrieval_table(run),
         n_test=counted(max((r.n_stimuli for r in run.records), default=0), "test picture"),
         no_retrieval=_retrieval_missing(run),
         published=published_rows(),
@@ -283,7 +290,7 @@ def _comparison(runs: Sequence[RunContents], target: Path) -> str:
         view=view,
         gallery_note=_gallery_note(assets),
         gallery_missing=[] if view else ["There is no drawn test picture that all runs share."],
-        rows=comparison_rows(runs, shared),
+        rows=comparison_rows(runs),
         differing=differing_settings(runs),
         command=f"vox2pix report {folders}",
         plotly="",

@@ -22,6 +22,8 @@ CONDITIONS = {
     "held-out": ("held out", "its cluster left out of training"),
     "swapped": ("swapped", "its z, another picture's c"),
     RETRIEVAL: ("retrieval", "the nearest training picture, undrawn"),
+    "decoded z": ("decoded z", "held against the z of all test pictures"),
+    "decoded c": ("decoded c", "held against the c of all test pictures"),
 }
 """Heading and small print of each condition; others go by their own name."""
 
@@ -35,34 +37,37 @@ _FIXED = {"original": "original fixed", "reconstruction": "reconstruction fixed"
 
 @dataclass(frozen=True, order=True)
 class Metric:
-    """One row of the tables: what is measured, by whose definition, joined how over samples.
+    """One column of the tables: what is measured, and by whose definition.
 
     Attributes
     ----------
-    protocol, name, direction, samples : str
+    protocol, name, direction : str
         As in :class:`~vox2pix.evaluation.records.MetricRecord`; ``direction`` is empty where
-        there is none, ``samples`` is its first word: ``mean``, ``best``, ``correlations``.
+        there is none.
     """
 
     protocol: str
     name: str
     direction: str
-    samples: str = "mean"
 
     @classmethod
     def of(cls, record: MetricRecord) -> "Metric":
-        """Name the row that a record belongs to."""
-        samples = record.samples.split()[0]
-        return cls(record.protocol, record.metric, record.direction or "", samples)
+        """Name the column that a record belongs to."""
+        return cls(record.protocol, record.metric, record.direction or "")
 
     @property
     def label(self) -> str:
         """Its name in words."""
         encoder = self.name.removeprefix("two-way ")
-        known = f"Identification ({encoder})" if self.is_share else _METRICS.get(encoder, encoder)
+        identifies = self.is_share and not self.is_retrieval
+        known = f"Identification ({encoder})" if identifies else _METRICS.get(encoder, encoder)
         parts = [known, _FIXED.get(self.direction, self.direction)]
-        parts += ["best sample"] if self.samples == "best" else []
         return ", ".join(part for part in parts if part)
+
+    @property
+    def is_retrieval(self) -> bool:
+        """Whether decoded features are looked up; no picture is drawn for that."""
+        return self.name.startswith("top-")
 
     @property
     def is_share(self) -> bool:

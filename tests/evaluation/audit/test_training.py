@@ -34,6 +34,27 @@ def test_nearest_is_that_of_all_correlations(monkeypatch: pytest.MonkeyPatch) ->
         np.testing.assert_allclose(r, table.max(axis=1), atol=1e-6)
 
 
+def test_centred_features_find_the_stimulus_that_was_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Decoded: the common part, a shrunk part of one training stimulus, and noise."""
+    monkeypatch.setattr(training, "_BLOCK", 50)
+    rng = np.random.default_rng(4)
+    common = 5 * rng.normal(size=80)
+    # Stimuli differ in how far from the mean they lie, as captions do.
+    stimuli = common + rng.uniform(0.2, 2, (120, 1)) * rng.normal(size=(120, 80))
+    shown = rng.choice(120, 60, replace=False)
+    decoded = common + 0.2 * (stimuli[shown] - common) + 0.03 * rng.normal(size=(60, 80))
+    plain, centred = (
+        np.mean(nearest_training(decoded, stimuli, way)[0] == shown) for way in (False, True)
+    )
+    assert centred > 0.95
+    assert plain < 0.6
+    mean = stimuli.mean(axis=0)
+    expected = np.corrcoef(decoded - mean, stimuli - mean)[:60, 60:].max(axis=1)
+    np.testing.assert_allclose(nearest_training(decoded, stimuli, True)[1], expected, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("gain", "verdict"), [(0.2, "pass"), (0.01, "warn"), (0.0, "fail"), (-0.2, "fail")]
 )

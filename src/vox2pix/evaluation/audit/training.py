@@ -28,7 +28,7 @@ _ROUNDING = 1e-6  # of a correlation in float32
 
 
 def nearest_training(
-    features: ArrayLike, training_features: Any
+    features: ArrayLike, training_features: Any, centred: bool = False
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Return for each row the training row that it correlates with most.
 
@@ -37,6 +37,11 @@ def nearest_training(
     features : array_like of float, shape (n, d)
     training_features : array, shape (n_training, d)
         Anything that is sliced by rows (memory map, zarr array); read 1,024 rows at a time.
+    centred : bool
+        Subtract the training mean from all rows first. Features of a network have most of their
+        length in common, and what is decoded from noisy responses is shrunk towards that mean:
+        uncentred, whatever lies near the mean is near to everything. Not for pictures, where r
+        is PixCorr.
 
     Returns
     -------
@@ -45,14 +50,20 @@ def nearest_training(
     r : ndarray of float64, shape (n,)
         Pearson correlation with it, from float32 products; 1 - r is the distance.
     """
-    unit = single_unit_rows(np.asarray(features))
+    n = training_features.shape[0]
+    blocks = [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
+    mean = np.zeros(training_features.shape[1], np.float32)
+    if centred:
+        sums = [np.asarray(training_features[rows]).sum(axis=0, dtype=float) for rows in blocks]
+        mean = (np.sum(sums, axis=0) / n).astype(np.float32)
+    unit = single_unit_rows(np.asarray(features) - mean)
     rows, best = np.zeros(len(unit), np.intp), np.full(len(unit), -np.inf)
-    for start in range(0, training_features.shape[0], _BLOCK):
-        r = unit @ single_unit_rows(np.asarray(training_features[start : start + _BLOCK])).T
+    for block in blocks:
+        r = unit @ single_unit_rows(np.asarray(training_features[block]) - mean).T
         nearest = r.argmax(axis=1)
         highest = r[np.arange(len(r)), nearest]
         closer = highest > best
-        rows[closer], best[closer] = start + nearest[closer], highest[closer]
+        rows[closer], best[closer] = block.start + nearest[closer], highest[closer]
     return rows, best
 
 
@@ -62,7 +73,8 @@ def retrieval_baseline(
     """Compare reconstructions with showing the nearest training picture instead.
 
     The baseline picture of a test stimulus is the training picture whose features the decoded
-    ones correlate with most (:func:`nearest_training`), scored as reconstructions are. The value
+    ones correlate with most, both less the training mean (:func:`nearest_training`), scored as
+    reconstructions are. The value
     is the mean paired difference, reconstruction less baseline. It passes where the interval
     lies above zero, warns where the mean does but the interval does not, and fails otherwise:
     the generator then adds nothing to looking pictures up (Shirakawa et al. 2025). Where the

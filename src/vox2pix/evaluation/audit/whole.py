@@ -151,7 +151,7 @@ def audit(inputs: AuditInputs) -> Audit:
 
 
 def _distance(inputs: Any) -> Finding:
-    _, r = nearest_training(inputs.true_features, inputs.training_features)
+    _, r = nearest_training(inputs.true_features, inputs.training_features, centred=True)
     return distance_dependence(inputs.scores, 1 - r, inputs.chance, inputs.seed)
 
 

@@ -1,0 +1,208 @@
+"""Paths by URL, and what goes wrong in a bucket in words."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
+
+from vox2pix.errors import UserError
+
+# Any of these says that requests are to be signed; without one, data are read anonymously.
+_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_PROFILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+_ATTEMPTS = 6  # of each request, with growing pauses: half a minute at most
+
+
+def is_url(place: str | Path) -> bool:
+    """Tell whether a place is named by a URL."""
+    return "://" in str(place)
+
+
+def is_remote(path: Path) -> bool:
+    """Tell whether a path, as :func:`as_path` returns it, lies elsewhere."""
+    return not isinstance(path, Path)
+
+
+def as_path(place: str | Path, *, signed: bool | None = None, endpoint: str | None = None) -> Path:
+    """Return the path that a person named, on this machine or by URL.
+
+    Parameters
+    ----------
+    place : str or Path
+        A local path, ``s3://bucket/key``, or another URL that fsspec opens.
+    signed : bool, optional
+        Whether requests to S3 carry credentials, wherever the AWS libraries find them. By default
+        they do if the environment or ``~/.aws/credentials`` has some; a bucket that is written
+        to is always asked with credentials.
+    endpoint : str, optional
+        URL of an S3 server; ``AWS_ENDPOINT_URL``, or Amazon's, by default.
+
+    Returns
+    -------
+    Path
+        What is elsewhere has ``Path``'s methods, and is none.
+
+    Raises
+    ------
+    UserError
+        If the packages that read URLs are not installed, or fsspec knows no such kind of URL.
+    """
+    text = str(place)
+    if not isinstance(place, str | Path):
+        return place
+    if not is_url(text):
+        return Path(place)
+    if text.startswith("file://"):
+        return Path(unquote(urlsplit(text).path))
+    options = _s3_options(signed, endpoint) if text.startswith("s3://") else {}
+    try:
+        if text.startswith("s3://"):
+            import s3fs  # noqa: F401 - named here if it is not installed
+        from vox2pix.buckets.remote import RemotePath
+
+        return cast(Path, RemotePath(text, **options))
+    except ImportError as error:
+        raise UserError(
+            f"{text} cannot be opened without {error.name}: pip install 'vox2pix[s3]'."
+        ) from None
+    except ValueError as error:
+        raise UserError(f"{text} cannot be opened: {error}.") from None
+
+
+def _s3_options(signed: bool | None, endpoint: str | None) -> dict[str, Any]:
+    """Return how S3 is asked: credentials, patience, and no memory of listings where we write."""
+    if signed is None:
+        given = any(os.environ.get(name) for name in _CREDENTIALS)
+        signed = given or Path("~/.aws/credentials").expanduser().is_file()
+    attempts = int(os.environ.get("AWS_MAX_ATTEMPTS", _ATTEMPTS))
+    retries = {"mode": "standard", "total_max_attempts": attempts}
+    known = (os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+    return {
+        "anon": not signed,
+        "endpoint_url": endpoint or next(filter(None, known), None),
+        "use_listings_cache": not signed,
+        "config_kwargs": {"retries": retries, "connect_timeout": 10, "read_timeout": 60},
+    }
+
+
+def file_versions(folder: Path, leaving_out: Path | None = None) -> dict[str, tuple[int, str]]:
+    """List the files below a folder: their sizes in bytes, and what changes when they do.
+
+    Parameters
+    ----------
+    folder : Path
+        Any; nothing is listed if it is not there.
+    leaving_out : Path, optional
+        A folder whose files are not listed. Hidden files are not, either.
+
+    Returns
+    -------
+    dict
+        Size and version by path relative to the folder; the version is the time of change of a
+        local file, the ETag of an object.
+    """
+    if is_remote(folder):
+        return _objects_below(folder)
+    found = [path for path in folder.rglob("[!.]*") if path.is_file()]
+    return {
+        path.relative_to(folder).as_posix(): size_and_version(path)
+        for path in found
+        if leaving_out is None or not path.is_relative_to(leaving_out)
+    }
+
+
+def _objects_below(folder: Any) -> dict[str, tuple[int, str]]:
+    """List remote files by few requests."""
+    with said_clearly(folder):
+        listed = folder.fs.find(folder.path, detail=True)
+    start = len(folder.path.rstrip("/")) + 1
+    return {
+        name[start:]: _size_and_version(info)
+        for name, info in listed.items()
+        if not name.rpartition("/")[2].startswith(".")
+    }
+
+
+def size_and_version(path: Path) -> tuple[int, str]:
+    """Return a file's size in bytes, and what changes when it does.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    """
+    if isinstance(path, Path):
+        stat = path.stat()
+        return stat.st_size, str(stat.st_mtime_ns)
+    with said_clearly(path):
+        info = path.fs.info(path.path)
+    return _size_and_version(info)
+
+
+def _size_and_version(info: Any) -> tuple[int, str]:
+    """Read what a listing says of a remote file."""
+    names = ("ETag", "LastModified", "mtime", "created")
+    version = next((str(info[name]) for name in names if info.get(name)), "")
+    return int(info["size"] or 0), version.strip('"')
+
+
+@contextmanager
+def said_clearly(path: Any) -> Iterator[None]:
+    """Turn what goes wrong on the way to a bucket into one sentence.
+
+    Parameters
+    ----------
+    path : Path or str
+        What is asked for.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is not there, as for a local one: the caller knows what it was for.
+    UserError
+        If there is no such bucket, access is denied, or the bucket cannot be reached.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        if _code(error) == "NoSuchBucket" or "bucket does not exist" in str(error):
+            raise UserError(f"{path}: there is no such bucket; correct its name.") from error
+        raise
+    except PermissionError as error:
+        raise UserError(
+            f"{path}: access is denied ({_short(error)}). Give credentials as the AWS tools take "
+            "them (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or ask its owner."
+        ) from error
+    except UserError:
+        raise
+    except Exception as error:
+        if not _is_of_the_way(error):
+            raise
+        raise UserError(
+            f"{path} cannot be reached, though it was tried several times ({_short(error)}): "
+            "check the network and AWS_ENDPOINT_URL, then give the same command again."
+        ) from error
+
+
+def _is_of_the_way(error: Exception) -> bool:
+    """Tell whether an exception comes from the network or the server, not from our code."""
+    kinds = ("botocore", "aiobotocore", "aiohttp", "fsspec")
+    return isinstance(error, OSError | TimeoutError) or type(error).__module__.startswith(kinds)
+
+
+def _code(error: BaseException) -> str:
+    """Return S3's own code of an error."""
+    response = getattr(error.__cause__ or error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -1,0 +1,92 @@
+"""Checks of the arrays that enter the model, and noise that belongs to its row."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float32]
+Rows = ArrayLike | Sequence[ArrayLike | None] | None
+
+
+def as_floats(array: ArrayLike, name: str, n_dimensions: int) -> FloatArray:
+    """Return an array as float32, refusing other dimensions, NaN and infinite values."""
+    floats = np.asarray(array, dtype=np.float32)
+    if floats.ndim != n_dimensions:
+        raise ValueError(f"{name} must have {n_dimensions} dimensions, not shape {floats.shape}")
+    bad = np.flatnonzero([not np.isfinite(row).all() for row in floats])
+    if len(bad):
+        raise ValueError(f"{name} hold NaN or infinite values in rows {bad[:10].tolist()}")
+    return floats
+
+
+def as_seeds(seeds: ArrayLike, n: int | None = None) -> NDArray[np.int64]:
+    """Return seeds as one integer a row."""
+    array = np.asarray(seeds)
+    if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
+        raise ValueError(f"seeds must be a row of integers, not {array.dtype} {array.shape}")
+    if n is not None and len(array) != n:
+        raise ValueError(f"there are {len(array)} seeds for {n} pictures")
+    return array.astype(np.int64)
+
+
+def as_rows(
+    values: Rows, n: int, name: str, check: Callable[[ArrayLike], FloatArray]
+) -> tuple[FloatArray | None, NDArray[np.bool_]]:
+    """Return n rows of values, and which of the rows were given.
+
+    Parameters
+    ----------
+    values : array (n, ...) or (1, ...), sequence of n rows, or None
+        A row, or all, may be None: not given.
+    n : int
+    name : str
+        What messages call the values.
+    check : callable
+        Returns given rows as float32 (rows, ...).
+
+    Returns
+    -------
+    array (n, ...), float32, or None
+        A view where it can be; zero in rows that were not given, None where none was.
+    array of bool (n,)
+        Which rows were given.
+
+    Raises
+    ------
+    ValueError
+        When the number of rows is neither n nor one.
+    """
+    if values is None:
+        return None, np.zeros(n, dtype=bool)
+    if not isinstance(values, list | tuple) or all(row is not None for row in values):
+        array = check(values)  # type: ignore[arg-type]
+        if len(array) not in (1, n):
+            raise ValueError(f"{name} have {len(array)} rows for {n} seeds; give {n} rows or one")
+        return np.broadcast_to(array, (n, *array.shape[1:])), np.ones(n, dtype=bool)
+    if len(values) != n:
+        raise ValueError(f"{name} have {len(values)} rows for {n} seeds; give {n} rows or one")
+    given = np.array([row is not None for row in values], dtype=bool)
+    if not given.any():
+        return None, given
+    present = check([row for row in values if row is not None])
+    rows = np.zeros((n, *present.shape[1:]), np.float32)
+    rows[given] = present
+    return rows, given
+
+
+def generators(seeds: NDArray[np.int64]) -> list[torch.Generator]:
+    """Return one CPU generator a seed: the same numbers for any device and batch."""
+    return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+
+
+def draw(sources: Sequence[torch.Generator], shape: Sequence[int]) -> torch.Tensor:
+    """Return standard normal noise (n, *shape), each row from its own generator."""
+    return torch.stack([torch.randn(tuple(shape), generator=each) for each in sources])
+
+
+def to_device(array: FloatArray, device: torch.device) -> torch.Tensor:
+    """Return an array as a float32 tensor on a device."""
+    # a copy: torch shares no memory with read-only, broadcast or reversed arrays
+    return torch.from_numpy(np.array(array, order="C")).to(device)

@@ -1,0 +1,222 @@
+"""The three networks, moved to where they compute and laid out for it: tensors in and out."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+
+from vox2pix.errors import UserError
+
+Attention = Literal["fused", "plain"]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How the networks compute; none of it changes a picture by more than rounding.
+
+    In float32 a picture in [0, 1] moves by less than 1e-3 (about 1e-5 on most), with the same
+    settings on CPU by nothing.
+
+    Attributes
+    ----------
+    channels_last : bool
+        Keep weights and activations with the channels last in memory, as fast convolutions read
+        them: the autoencoder decodes faster so on CPU, and half precision on tensor cores.
+    attention : {"fused", "plain"}
+        torch's scaled-dot-product kernels, which never hold the matrix of all pairs of places,
+        or two matrix products and a softmax.
+    compile : bool
+        Compile the U-Net by ``torch.compile``: minutes at the first batch of each shape, and a
+        C++ compiler, for a faster step. Layers are recorded without.
+    """
+
+    channels_last: bool = True
+    attention: Attention = "fused"
+    compile: bool = False
+
+
+class Networks:
+    """Autoencoder, U-Net and text encoder on one device, for inference only.
+
+    Parameters
+    ----------
+    vae, unet, text_encoder, tokenizer
+        As :class:`vox2pix.diffusion.LatentDiffusion` takes them; the networks are changed in
+        place.
+    device : torch.device
+    dtype : torch.dtype
+    tuning : Tuning
+
+    Raises
+    ------
+    UserError
+        When the components do not fit together, or nothing can be compiled here.
+    """
+
+    def __init__(
+        self,
+        vae: Any,
+        unet: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        device: torch.device,
+        dtype: torch.dtype,
+        tuning: Tuning,
+    ) -> None:
+        _check_fit(vae, unet, text_encoder, tokenizer)
+        self.device, self.dtype = device, dtype
+        self.tokenizer = tokenizer
+        self.vae = _laid_out(_frozen(vae, device, dtype), tuning)
+        self.unet = _laid_out(_frozen(unet, device, dtype), tuning)
+        self.text_encoder = _frozen(text_encoder, device, dtype)
+        self._stepped = _compiled(self.unet) if tuning.compile else self.unet
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens a caption is padded or cut to."""
+        # a tokenizer without a stated length says 1e30
+        limit = int(self.text_encoder.config.max_position_embeddings)
+        return min(int(self.tokenizer.model_max_length), limit)
+
+    @property
+    def latent_scale(self) -> float:
+        """The number that the autoencoder's latents are multiplied by."""
+        return float(self.vae.config.scaling_factor)
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of latents."""
+        return int(self.vae.config.latent_channels)
+
+    @property
+    def downsampling(self) -> int:
+        """Picture pixels to one latent pixel, along one side."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    def posterior(self, pixels: torch.Tensor) -> Any:
+        """Return the distribution of unscaled latents of pixels (n, 3, height, width) in [0, 1]."""
+        return self.vae.encode((pixels * 2 - 1).to(self.dtype)).latent_dist
+
+    def pictures(self, z: torch.Tensor) -> torch.Tensor:
+        """Return pictures (n, height, width, 3), float32 in [0, 1], of scaled latents."""
+        drawn = self.vae.decode((z / self.latent_scale).to(self.dtype), return_dict=False)[0]
+        return (drawn.float() / 2 + 0.5).clamp(0, 1).movedim(1, -1)
+
+    def embed(self, texts: list[str]) -> torch.Tensor:
+        """Return the last hidden states (n, n_tokens, width), float32, of texts."""
+        tokens = self.tokenizer(
+            texts,
+            padding="max_length",
+            max_length=self.n_tokens,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        states: torch.Tensor = self.text_encoder(tokens.to(self.device)).last_hidden_state
+        return states.float()
+
+    @cached_property
+    def empty_prompt(self) -> torch.Tensor:
+        """What the empty caption gives, (n_tokens, width), float32; asked for once."""
+        return self.embed([""])[0]
+
+    def predict(
+        self, z: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, watched: bool = False
+    ) -> torch.Tensor:
+        """Return the U-Net's output, float32, for noisy latents of text.
+
+        Hooks on the U-Net's modules are only sure to be called where it is `watched`: compiled
+        code knows the hooks of the time when it was made.
+        """
+        ask = self.unet if watched else self._stepped
+        z, text = z.to(self.dtype), text.to(self.dtype)
+        output: torch.Tensor = ask(z, timestep, encoder_hidden_states=text, return_dict=False)[0]
+        return output.float()
+
+    def guided(
+        self,
+        z: torch.Tensor,
+        timestep: torch.Tensor,
+        text: torch.Tensor,
+        told: torch.Tensor,
+        guidance: float,
+        watched: bool = False,
+    ) -> torch.Tensor:
+        r"""Return the U-Net's guided output, from one batch of latents without and with text.
+
+        Parameters
+        ----------
+        z : tensor (n, channels, height, width)
+        timestep : tensor of int, no dimension
+        text : tensor (m, n_tokens, width)
+            Of the m rows that have any.
+        told : tensor of int (m,)
+            Which rows these are; the others follow the empty prompt, once in the batch.
+        guidance : float
+            Scale; at 1 every row is once in the batch.
+        watched : bool
+            As in :meth:`predict`.
+        """
+        empty = self.empty_prompt.expand(len(z), -1, -1)
+        if guidance == 1 or not len(told):
+            return self.predict(z, timestep, empty.index_copy(0, told, text), watched)
+        both = self.predict(torch.cat([z, z[told]]), timestep, torch.cat([empty, text]), watched)
+        output, with_text = both[: len(z)], both[len(z) :]
+        without = output[told]
+        return output.index_copy(0, told, without + guidance * (with_text - without))
+
+
+def _frozen(network: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Move a network to where it computes, for inference only."""
+    # only where it is needed: diffusers warns of any cast
+    if network.dtype != dtype:
+        network = network.to(dtype)
+    return network.to(device).eval().requires_grad_(False)
+
+
+def _laid_out(network: Any, tuning: Tuning) -> Any:
+    """Bring a network's weights into the order, and its attention to the kind, asked for."""
+    last, first = torch.channels_last, torch.contiguous_format
+    network.to(memory_format=last if tuning.channels_last else first)
+    network.set_attn_processor(
+        AttnProcessor2_0() if tuning.attention == "fused" else AttnProcessor()
+    )
+    return network
+
+
+def _compiled(unet: Any) -> Any:
+    """Compile a U-Net, once something small shows that this machine can."""
+    try:
+        torch.compile(torch.sin)(torch.zeros(2, device=unet.device))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"compute.compile is true, but torch cannot compile here ({reason}); install a C++ "
+            "compiler, or set it to false."
+        ) from error
+    return torch.compile(unet)
+
+
+def _check_fit(vae: Any, unet: Any, text_encoder: Any, tokenizer: Any) -> None:
+    """Refuse components of different models, and kinds of model that need other inputs."""
+    remedy = "; use the components of one Stable Diffusion 1.x or 2.x text-to-image model"
+    channels, inputs = vae.config.latent_channels, unet.config.in_channels
+    if channels != inputs:
+        raise UserError(
+            f"the U-Net takes {inputs} channels and the autoencoder's latents have {channels}, as "
+            f"in models for depth or inpainting{remedy}"
+        )
+    width, expected = text_encoder.config.hidden_size, unet.config.cross_attention_dim
+    if width != expected:
+        raise UserError(
+            f"the U-Net attends to text of width {expected} and the text encoder's is "
+            f"{width}{remedy}"
+        )
+    if unet.config.addition_embed_type is not None or not isinstance(unet.config.sample_size, int):
+        raise UserError(f"the U-Net needs inputs beside latents and text, or no square{remedy}")
+    if len(tokenizer) > text_encoder.config.vocab_size:
+        raise UserError(
+            f"the tokenizer knows {len(tokenizer)} tokens and the text encoder "
+            f"{text_encoder.config.vocab_size}{remedy}"
+        )
