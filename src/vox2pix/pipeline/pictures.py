@@ -1,8 +1,11 @@
 """The pictures of a run: drawn from features, kept shard by shard."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from vox2pix.config import Config
 from vox2pix.generation import ReconstructionSettings, picture_seeds, reconstruct
 from vox2pix.pipeline.doubts import doubtful_features
 from vox2pix.pipeline.drawings import DOUBTED, Drawing, derangement, planned_drawings
@@ -48,9 +51,7 @@ def draw(run: Run, drawing: Drawing) -> None:
         return
     z, c = _features(run, drawing)
     wanted = run.config.generate
-    # The released code seeded each process alike: every picture got the same noise.
-    names = ["one noise for all"] * len(run.test_ids) if _one_noise(run) else run.test_ids
-    seeds = picture_seeds(run.config.seed, names, drawing.samples)
+    seeds = noise_seeds(run.config, run.test_ids, drawing.samples)
     settings = ReconstructionSettings(
         strength=wanted.strength,
         steps=wanted.steps,
@@ -73,8 +74,12 @@ def draw(run: Run, drawing: Drawing) -> None:
         run.reporter.advance(pictures.shape[0] * drawing.samples)
 
 
-def _one_noise(run: Run) -> bool:
-    return run.config.protocol == "takagi2023"
+def noise_seeds(config: Config, stimulus_ids: Sequence[str], samples: int) -> NDArray[np.int64]:
+    """Return the seed of each picture's noise, (n_stimuli, samples)."""
+    # The released code seeded each process alike: every picture got the same noise.
+    one_noise = config.protocol == "takagi2023"
+    names = ["one noise for all"] * len(stimulus_ids) if one_noise else stimulus_ids
+    return picture_seeds(config.seed, names, samples)
 
 
 def _features(run: Run, drawing: Drawing) -> tuple[FloatArray, FloatArray | None]:
