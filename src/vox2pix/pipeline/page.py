@@ -12,14 +12,14 @@ from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.spaces import feature_spaces
 from vox2pix.report import Nearest, save_gallery, write_report
 
-_LARGEST, _THUMBNAIL = 320, 160  # pixels a side
-_N_NEAREST = 3
+LARGEST, THUMBNAIL = 320, 160  # pixels a side
+N_NEAREST = 3
 
 
 def keep_gallery(run: Run) -> Sequence[str]:
     """Keep what the report shows of the test stimuli, so that it needs neither data nor model."""
     subject = run.subject
-    size = min(run.model.picture_size, _LARGEST)
+    size = min(run.model.picture_size, LARGEST)
     run.reporter.begin("Keeping the gallery", len(run.test_ids), "pictures")
     save_gallery(
         run.path / "gallery",
@@ -37,10 +37,10 @@ def _nearest(run: Run) -> Nearest:
     space = feature_spaces(run)[-1]
     train_ids = run.subject.train.stimulus_ids
     r = _correlations(space.targets(run, run.test_ids), space.targets(run, train_ids))
-    nearest = np.argsort(-r, axis=1, kind="stable")[:, :_N_NEAREST]
+    nearest = np.argsort(-r, axis=1, kind="stable")[:, :N_NEAREST]
     ids = [[train_ids[row] for row in rows] for rows in nearest]
     used = sorted({stimulus_id for row in ids for stimulus_id in row})
-    size = min(run.model.picture_size, _THUMBNAIL)
+    size = min(run.model.picture_size, THUMBNAIL)
     pictures = dict(zip(used, as_bytes(run.subject.pictures(used, size=size)), strict=True))
     return Nearest(
         ids,
