@@ -310,7 +310,10 @@ def test_memory_holds_neither_the_trials_nor_the_targets():
 
     def blocks():
         for lo in range(0, len(rows), size):
-            yield np.random.default_rng(lo).standard_normal((size, p), np.float32), rows[lo : lo + size]
+            yield (
+                np.random.default_rng(lo).standard_normal((size, p), np.float32),
+                rows[lo : lo + size],
+            )
 
     RidgeDecoder().fit_stream([(np.eye(9, 4), np.arange(9))], np.eye(9))  # what is loaded late
     tracemalloc.start()

@@ -16,6 +16,7 @@ from vox2pix.store import load_arrays, save_arrays
 
 _FILE = "decoded/{}-doubts.safetensors"
 _CLUSTERS = "decoded/clusters.safetensors"
+_TRIALS_AT_ONCE = 1024
 
 
 def decode_doubts(run: Run) -> Sequence[str]:
@@ -84,9 +85,14 @@ def _from_other_clusters(
     for cluster in range(run.config.audit.clusters):
         held_out = of_test == cluster
         if held_out.any():
-            kept = of_train[train.stimulus_rows] != cluster
+            kept = np.flatnonzero(of_train[train.stimulus_rows] != cluster)
             decoder = make_decoder(run.config)
-            decoder.fit(betas[kept], targets, rows=train.stimulus_rows[kept])
+            if decoder.selection == "cv":
+                decoder.fit(betas[kept], targets, rows=train.stimulus_rows[kept])
+            else:  # without a second copy of the trials
+                some = np.array_split(kept, -(-len(kept) // _TRIALS_AT_ONCE))
+                blocks = ((betas[rows], train.stimulus_rows[rows]) for rows in some)
+                decoder.fit_stream(blocks, targets)
             found = decoder.predict(responses[held_out])
             predicted[held_out] = found.reshape(-1, *targets.row_shape)
         run.reporter.advance(1)

@@ -7,6 +7,8 @@ from pathlib import Path
 from vox2pix.compute import sgemm_rate
 from vox2pix.config import Config
 from vox2pix.diffusion.cost import ModelCost, model_cost
+from vox2pix.features.stored import HELD_BYTES
+from vox2pix.linear.ridge import TARGET_BLOCK
 from vox2pix.pipeline.drawings import planned_drawings
 from vox2pix.pipeline.sizes import Sizes, experiment_sizes
 
@@ -161,7 +163,7 @@ def _plan_decoding(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -
         # Where stimuli repeat, each penalty looked at (about four) costs a product of its own.
         solve = 2.0 * q * t * (m + p + 4 * q)
         seconds += (gram + eigen + solve) / rate
-        memory = max(memory, 4.0 * (n * p + m * p + m * t + 2 * p * t) + 56.0 * q * q)
+        memory = max(memory, _fit_memory(config, n, p, m, t))
         written += 4.0 * p * t + 4.0 * sizes.n_test * t
     reading = len(targets) * sizes.beta_bytes
     return StagePlan(
@@ -172,6 +174,21 @@ def _plan_decoding(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -
         memory + 1.05e9,
         seconds + reading / READ_BYTES_A_SECOND,
     )
+
+
+def _fit_memory(config: Config, n: int, p: int, m: int, t: int) -> float:
+    """Return the most bytes of one decoder: as it decomposes, as it solves, or as it is saved."""
+    q = min(n, p)
+    trials = 0.0  # a session at a time
+    if config.decode.selection == "cv":
+        trials = 8.0 * n * p  # all, and those of a fold
+    elif config.audit.enabled or p >= n:
+        trials = 4.0 * n * p
+    sums = 4.0 * m * p
+    decomposing = sums + 24.0 * q * q
+    block = 24.0 * TARGET_BLOCK * (m + q) + min(4.0 * m * t, HELD_BYTES)
+    solving = sums + 4.0 * q * (m + p) + block + 4.0 * p * t
+    return trials + max(decomposing, solving, 8.0 * p * t)
 
 
 def _plan_drawing(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
