@@ -25,6 +25,7 @@ from vox2pix.features import Latent, TracePlan, Tracing, reduced, trace
 from vox2pix.pipeline.latents import c_of, extract_latents, z_of
 from vox2pix.pipeline.preparation import prepare_subject
 from vox2pix.pipeline.run import Run
+from vox2pix.pipeline.spaces import solver_device
 from vox2pix.seeds import seed_for
 from vox2pix.store import ShardedArray, load_arrays, save_arrays, write_json
 
@@ -402,7 +403,8 @@ def _encode_space(run: Run, latent: Latent) -> None:
 
 def _model(run: Run) -> EncodingModel:
     wanted = run.config.encode
-    return EncodingModel(wanted.alphas, selection=wanted.selection)
+    device = solver_device(run.config)
+    return EncodingModel(wanted.alphas, selection=wanted.selection, device=device)
 
 
 def _p(

@@ -7,6 +7,8 @@ from pathlib import Path
 from vox2pix.compute import sgemm_rate
 from vox2pix.config import Config
 from vox2pix.diffusion.cost import ModelCost, model_cost
+from vox2pix.features.stored import HELD_BYTES
+from vox2pix.linear.ridge import TARGET_BLOCK
 from vox2pix.pipeline.drawings import DOUBTED, planned_drawings
 from vox2pix.pipeline.page import LARGEST, N_NEAREST, THUMBNAIL
 from vox2pix.pipeline.sizes import Sizes, experiment_sizes
@@ -79,7 +81,7 @@ def plan(config: Config, path: Path, flops_a_second: float | None = None) -> Pla
     stages = (
         plan_data(config, sizes, rate),
         plan_features(config, cost, sizes, rate),
-        _plan_decoding(cost, sizes, rate),
+        _plan_decoding(config, cost, sizes, rate),
         _plan_drawing(config, cost, sizes, rate, doubted=False),
         *([_plan_doubts(config, cost, sizes, rate)] if audited else []),
         *([_plan_drawing(config, cost, sizes, rate, doubted=True)] if audited else []),
@@ -161,23 +163,37 @@ def _targets(cost: ModelCost, sizes: Sizes) -> dict[str, int]:
     return {"z": prod(cost.z_shape)} | ({"c": prod(cost.c_shape)} if sizes.has_captions else {})
 
 
-def _regression(n: int, p: int, m: int, t: int) -> tuple[float, float]:
-    """Return operations and bytes of one decoder: n trials of m stimuli, p voxels, t targets."""
+def _fit_flops(n: int, p: int, m: int, t: int) -> float:
+    """Return the operations of one decoder: n trials of m stimuli, p voxels, t targets."""
     q = min(n, p)  # side of the matrix that is decomposed, primal or dual
     gram = 2.0 * n * p * q
     eigen = 9.0 * q**3 * 2  # float64 at half the rate
     # Where stimuli repeat, each penalty looked at (about four) costs a product of its own.
-    solve = 2.0 * q * t * (m + p + 4 * q)
-    return gram + eigen + solve, 4.0 * (n * p + m * p + m * t + 2 * p * t) + 56.0 * q * q
+    return gram + eigen + 2.0 * q * t * (m + p + 4 * q)
 
 
-def _plan_decoding(cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
+def _fit_memory(config: Config, n: int, p: int, m: int, t: int) -> float:
+    """Return the most bytes of one decoder: as it decomposes, as it solves, or as it is saved."""
+    q = min(n, p)
+    trials = 0.0  # a session at a time
+    if config.decode.selection == "cv":
+        trials = 8.0 * n * p  # all, and those of a fold
+    elif p >= n:
+        trials = 4.0 * n * p
+    sums = 4.0 * m * p
+    decomposing = sums + 24.0 * q * q
+    block = 24.0 * TARGET_BLOCK * (m + q) + min(4.0 * m * t, HELD_BYTES)
+    solving = sums + 4.0 * q * (m + p) + block + 4.0 * p * t
+    return trials + max(decomposing, solving, 8.0 * p * t)
+
+
+def _plan_decoding(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
     flops = memory = written = 0.0
     targets = _targets(cost, sizes)
     for name, t in targets.items():
-        p = sizes.n_voxels[name]
-        more, needed = _regression(sizes.n_train_trials, p, sizes.n_train, t)
-        flops, memory = flops + more, max(memory, needed)
+        n, p, m = sizes.n_train_trials, sizes.n_voxels[name], sizes.n_train
+        flops += _fit_flops(n, p, m, t)
+        memory = max(memory, _fit_memory(config, n, p, m, t))
         written += 4.0 * p * t + 4.0 * sizes.n_test * t
     reading = len(targets) * sizes.beta_bytes
     return StagePlan(
@@ -194,7 +210,7 @@ def _plan_doubts(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> 
     """Price a decoder without each cluster, and predictions from null brains."""
     targets, k = _targets(cost, sizes), config.audit.clusters
     n, m = (round(size * (k - 1) / k) for size in (sizes.n_train_trials, sizes.n_train))
-    fits = [_regression(n, sizes.n_voxels[name], m, t) for name, t in targets.items()]
+    fits = [(n, sizes.n_voxels[name], m, t) for name, t in targets.items()]
     # The responses of all clusters stay in memory beside those of the kept ones.
     kept = max(4.0 * sizes.n_train_trials * sizes.n_voxels[name] for name in targets)
     reading = 2 * len(targets) * sizes.beta_bytes
@@ -203,8 +219,8 @@ def _plan_doubts(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> 
         f"{k * len(targets)} held-out decoders",
         reading,
         4.0 * (1 + 2 * sizes.n_test) * sum(targets.values()),
-        max(memory for _, memory in fits) + kept + 1.05e9,
-        k * sum(flops for flops, _ in fits) / rate + reading / READ_BYTES_A_SECOND,
+        max(_fit_memory(config, *fit) for fit in fits) + kept + 1.05e9,
+        k * sum(_fit_flops(*fit) for fit in fits) / rate + reading / READ_BYTES_A_SECOND,
     )
 
 
