@@ -64,11 +64,7 @@ def latent_features(
         In the order of ``stimulus_ids``.
     """
     size = picture_size or model.picture_size
-    precision = str(model.dtype)
-    settings = {"z": model.identity, "dtype": precision, "size": size, "posterior": posterior}
-    if posterior == "sample":
-        settings["seed"] = seed
-    rows = KeyedRows(cache / f"z-{digest(settings)}")
+    rows = KeyedRows(latent_folder(model, cache, picture_size, posterior, seed))
 
     def read(ids: Sequence[str]) -> FloatArray:
         return subject.pictures(ids, size=size)
@@ -110,8 +106,7 @@ def conditioning_features(
     UserError
         If a stimulus has no caption.
     """
-    settings = {"c": model.identity, "dtype": str(model.dtype)}
-    rows = KeyedRows(cache / f"c-{digest(settings)}")
+    rows = KeyedRows(conditioning_folder(model, cache))
 
     def key(stimulus_id: str, captions: tuple[str, ...]) -> str:
         return _key("\x1f".join(captions).encode())
@@ -120,6 +115,26 @@ def conditioning_features(
         return model.embed_captions(captions, batch_size=batch_size)
 
     return _ready(rows, stimulus_ids, subject.captions, key, compute, progress)
+
+
+def latent_folder(
+    model: LatentDiffusion, cache: Path, picture_size: int | None, posterior: str, seed: int
+) -> Path:
+    """Return where in the cache :func:`latent_features` keeps its rows; parameters as there."""
+    settings = {
+        "z": model.identity,
+        "dtype": str(model.dtype),
+        "size": picture_size or model.picture_size,
+        "posterior": posterior,
+    }
+    if posterior == "sample":
+        settings["seed"] = seed
+    return cache / f"z-{digest(settings)}"
+
+
+def conditioning_folder(model: LatentDiffusion, cache: Path) -> Path:
+    """Return where in the cache :func:`conditioning_features` keeps its rows."""
+    return cache / f"c-{digest({'c': model.identity, 'dtype': str(model.dtype)})}"
 
 
 def _ready(

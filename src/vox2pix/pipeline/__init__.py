@@ -51,7 +51,8 @@ def run(config: Config, path: Path, reporter: Reporter | None = None) -> Run:
     UserError
         If input is wrong, or another run is at work in the folder.
     """
-    return carry_out(STAGES, config, path, reporter)
+    own = ("name", "decode", "generate", "evaluate", "audit")
+    return carry_out(STAGES, config, path, reporter, own=own, beside="encoding-data")
 
 
 def encode(config: Config, path: Path, reporter: Reporter | None = None) -> Run:
@@ -76,4 +77,7 @@ def encode(config: Config, path: Path, reporter: Reporter | None = None) -> Run:
     UserError
         If input is wrong, or another run is at work in the folder.
     """
-    return carry_out(ENCODING_STAGES, config, path, reporter, config.encode.rois)
+    rois = config.encode.rois
+    return carry_out(
+        ENCODING_STAGES, config, path, reporter, own=("encode",), beside="data", rois=rois
+    )

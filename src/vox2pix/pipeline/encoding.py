@@ -22,11 +22,12 @@ from vox2pix.encoding import (
 from vox2pix.encoding.tables import write_table
 from vox2pix.errors import UserError
 from vox2pix.features import Latent, TracePlan, reduced, trace
-from vox2pix.pipeline.latents import c_of, extract_latents, z_of
+from vox2pix.pipeline.latents import c_of, extract_latents, feature_files, z_of
 from vox2pix.pipeline.preparation import prepare_subject
+from vox2pix.pipeline.reporter import tell_damage
 from vox2pix.pipeline.run import Run
 from vox2pix.seeds import seed_for
-from vox2pix.store import ShardedArray, load_arrays, save_arrays, write_json
+from vox2pix.store import ShardedArray, save_arrays, write_json
 
 FloatArray = NDArray[np.float32]
 _TEST_PICTURES_A_BLOCK, _FEWEST_BLOCKS = 10, 12
@@ -158,7 +159,7 @@ def prepare(run: Run) -> Sequence[str]:
 def extract(run: Run) -> Sequence[str]:
     """Compute z and c of every stimulus into the shared cache."""
     extract_latents(run)
-    return ()
+    return feature_files(run)
 
 
 def denoise(run: Run) -> Sequence[str]:
@@ -171,7 +172,7 @@ def denoise(run: Run) -> Sequence[str]:
     traced = _traced(run, run.reporter.advance)
     told = {module: asdict(d) for module, d in traced.distortions.items()}
     write_json(encoding_folder(run) / "projections.json", told)
-    return ("encoding/projections.json",)
+    return ("encoding/projections.json", *run.folder.files("encoding/latents/*/distortions/*"))
 
 
 def _traced(run: Run, progress: Any = lambda done: None) -> Any:
@@ -211,7 +212,7 @@ def reduce(run: Run) -> Sequence[str]:
             }
         )
     write_json(encoding_folder(run) / "spaces.json", told)
-    return ("encoding/spaces.json",)
+    return ("encoding/spaces.json", *run.folder.files("encoding/spaces/*/pca.safetensors"))
 
 
 class _Spaces:
@@ -295,10 +296,13 @@ def stored_responses(run: Run) -> dict[str, ShardedArray]:
     shapes = {"train": len(run.subject.train.stimulus_ids), "test": len(run.test_ids)}
     folder = encoding_folder(run) / f"responses-{run.keys['responses']}"
     n_voxels, block = len(run.subject.voxels), run.config.compute.voxel_block
-    return {
+    stored = {
         name: ShardedArray(folder / name, (n_voxels, n), np.float32, block)
         for name, n in shapes.items()
     }
+    for array in stored.values():
+        tell_damage(run.reporter, array)
+    return stored
 
 
 def average(run: Run) -> Sequence[str]:
@@ -306,6 +310,8 @@ def average(run: Run) -> Sequence[str]:
     stored = stored_responses(run)
     train, test = stored["train"], stored["test"]
     pending = sorted({*train.pending(), *test.pending()})
+    for array in (train, test):
+        tell_damage(run.reporter, array)
     run.reporter.begin("Averaging responses", train.shape[0], "voxels")
     run.reporter.advance(train.shape[0] - sum(_length(train.rows(s)) for s in pending))
     for shard in pending:
@@ -352,7 +358,7 @@ def encode(run: Run) -> Sequence[str]:
                 arrays["predictions"] = predictions
             save_arrays(path, arrays)
         run.reporter.advance(1)
-    return ()
+    return run.folder.files(f"encoding/scores-{run.keys['encode']}/*")
 
 
 def _model(run: Run) -> EncodingModel:
@@ -399,7 +405,7 @@ def divide(run: Run) -> Sequence[str]:
     z = spaces.split(Latent("z"))
     for latent in shared_with_z:
         path = unique_path(run, latent)
-        if not path.exists():
+        if not path.exists() or not path.with_suffix(".csv").exists():
             parts = unique_variance(
                 {"z": z, "z_c": spaces.split(latent)},
                 y_train,
@@ -416,7 +422,7 @@ def divide(run: Run) -> Sequence[str]:
             write_table(path.with_suffix(".csv"), means)
             save_arrays(path, _flat(parts.joint, parts.alone, parts.unique, parts.shared))
         run.reporter.advance(1)
-    return ()
+    return run.folder.files(f"encoding/unique-{run.keys['divide']}/*")
 
 
 def _flat(
@@ -449,12 +455,6 @@ def region_masks(run: Run) -> dict[str, NDArray[np.bool_]]:
 def slug(latent: Latent) -> str:
     """Return a latent's name as part of a file name."""
     return latent.name.replace(":", "-")
-
-
-def scores_are_sound(run: Run) -> bool:
-    """Tell whether every model's scores can be read."""
-    paths = [scores_path(run, latent) for latent in analyses(run).scored]
-    return all(path.exists() and load_arrays(path) for path in paths)
 
 
 # --- what the stages share -----------------------------------------------------------------------

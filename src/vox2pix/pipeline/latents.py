@@ -1,6 +1,8 @@
 """z and c of a run's stimuli, from the cache that runs share."""
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from vox2pix.config import Config
 from vox2pix.diffusion.pipeline_folder import find_pipeline, hash_files
 from vox2pix.errors import UserError
 from vox2pix.features import conditioning_features, latent_features
+from vox2pix.features.extract import conditioning_folder, latent_folder
 from vox2pix.pipeline.run import Run
 
 FloatArray = NDArray[np.float32]
@@ -68,6 +71,19 @@ def c_of(run: Run, ids: Sequence[str], progress: Progress = _quietly) -> FloatAr
         batch_size=run.config.compute.batch_size,
         progress=progress,
     )
+
+
+def feature_files(run: Run) -> list[str]:
+    """List the files of the cache that hold the run's z and c, by their names from its folder."""
+    wanted = run.config.model
+    folders = [
+        latent_folder(
+            run.model, run.cache, wanted.z_picture_size, wanted.z_posterior, run.config.seed
+        ),
+        conditioning_folder(run.model, run.cache),
+    ]
+    files = [file for folder in folders for file in sorted(folder.glob("[!.]*.safetensors"))]
+    return [Path(os.path.relpath(file, run.path)).as_posix() for file in files]
 
 
 def feature_settings(config: Config) -> Sequence[Any]:

@@ -7,6 +7,7 @@ from vox2pix.generation import ReconstructionSettings, picture_seeds, reconstruc
 from vox2pix.pipeline.doubts import doubtful_features
 from vox2pix.pipeline.drawings import DOUBTED, Drawing, derangement, planned_drawings
 from vox2pix.pipeline.latents import FloatArray, c_of, z_of
+from vox2pix.pipeline.reporter import tell_damage
 from vox2pix.pipeline.run import Run
 from vox2pix.store import ShardedArray, load_arrays
 
@@ -19,7 +20,9 @@ def stored_pictures(run: Run, drawing: Drawing) -> ShardedArray:
     shape = (len(run.test_ids), drawing.samples, size, size, 3)
     stage = "audit-drawing" if drawing.source in DOUBTED else "generate"
     folder = run.path / "pictures" / f"{drawing.name}-{run.keys[stage]}"
-    return ShardedArray(folder, shape, np.uint8, run.config.compute.shard_size)
+    stored = ShardedArray(folder, shape, np.uint8, run.config.compute.shard_size)
+    tell_damage(run.reporter, stored)
+    return stored
 
 
 def drawings_of(run: Run) -> list[Drawing]:
@@ -41,6 +44,7 @@ def draw(run: Run, drawing: Drawing) -> None:
     """Draw what is not there yet, shard by shard."""
     out = stored_pictures(run, drawing)
     pending = out.pending()
+    tell_damage(run.reporter, out)
     done = sum(out.rows(s).stop - out.rows(s).start for s in range(out.n_shards))
     done -= sum(out.rows(s).stop - out.rows(s).start for s in pending)
     run.reporter.advance(done * drawing.samples)
