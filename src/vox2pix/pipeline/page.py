@@ -11,6 +11,7 @@ from vox2pix.pipeline.pictures import as_bytes
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.spaces import feature_spaces
 from vox2pix.report import Nearest, save_gallery, write_report
+from vox2pix.report.seal import is_sound
 
 LARGEST, THUMBNAIL = 320, 160  # pixels a side
 N_NEAREST = 3
@@ -29,7 +30,7 @@ def keep_gallery(run: Run) -> Sequence[str]:
         nearest=_nearest(run),
     )
     run.reporter.advance(len(run.test_ids))
-    return ("gallery/gallery.json",)
+    return run.folder.files("gallery/**/*")
 
 
 def _nearest(run: Run) -> Nearest:
@@ -68,5 +69,5 @@ def write_page(run: Run) -> Sequence[str]:
 
 
 def page_is_there(run: Run) -> bool:
-    """Tell whether there is a report; an encoding analysis may have written it again."""
-    return (run.path / "report.html").exists()
+    """Tell whether there is a sound report; an encoding analysis may have written it again."""
+    return is_sound(run.path / "report.html")

@@ -10,6 +10,7 @@ from vox2pix.generation import ReconstructionSettings, picture_seeds, reconstruc
 from vox2pix.pipeline.doubts import doubtful_features
 from vox2pix.pipeline.drawings import DOUBTED, Drawing, derangement, planned_drawings
 from vox2pix.pipeline.latents import FloatArray, c_of, z_of
+from vox2pix.pipeline.reporter import tell_damage
 from vox2pix.pipeline.run import Run
 from vox2pix.store import ShardedArray, load_arrays
 
@@ -22,7 +23,9 @@ def stored_pictures(run: Run, drawing: Drawing) -> ShardedArray:
     shape = (len(run.test_ids), drawing.samples, size, size, 3)
     stage = "audit-drawing" if drawing.source in DOUBTED else "generate"
     folder = run.path / "pictures" / f"{drawing.name}-{run.keys[stage]}"
-    return ShardedArray(folder, shape, np.uint8, run.config.compute.shard_size)
+    stored = ShardedArray(folder, shape, np.uint8, run.config.compute.shard_size)
+    tell_damage(run.reporter, stored)
+    return stored
 
 
 def drawings_of(run: Run) -> list[Drawing]:
@@ -46,6 +49,7 @@ def draw(run: Run, drawings: Sequence[Drawing]) -> None:
     for drawing in drawings:
         out = stored_pictures(run, drawing)
         pending = out.pending()
+        tell_damage(run.reporter, out)
         done = len(run.test_ids) - sum(_length(out.rows(shard)) for shard in pending)
         run.reporter.advance(done * drawing.samples)
         items += [(drawing, shard, _length(out.rows(shard))) for shard in pending]
