@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from vox2pix.buckets import is_remote, local_copy, uploaded, zarr_store
 from vox2pix.errors import UserError
 
 # --- files -------------------------------------------------------------------------------------
@@ -42,8 +43,13 @@ def replacing(path: Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        A hidden name in the same folder, with the same suffix.
+        A hidden name in the same folder, with the same suffix; elsewhere on this machine, if the
+        file shall appear in a bucket.
     """
+    if is_remote(path):
+        with uploaded(path) as partial:
+            yield partial
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
@@ -111,7 +117,7 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     from safetensors.numpy import load_file
 
     try:
-        return load_file(path)
+        return load_file(local_copy(path))
     except FileNotFoundError:
         raise UserError(f"{path} is missing; run the stage that writes it again.") from None
     except (OSError, SafetensorError) as error:
@@ -151,7 +157,7 @@ class ShardedArray:
 
         self.folder, self.shape = folder, shape
         self._array = zarr.open_array(
-            folder / "values",
+            zarr_store(folder / "values"),
             mode="a",
             shape=shape,
             dtype=np.dtype(dtype),
@@ -300,7 +306,7 @@ class KeyedRows:
         from safetensors import SafetensorError, safe_open
 
         try:
-            with safe_open(path, framework="numpy") as file:
+            with safe_open(local_copy(path), framework="numpy") as file:
                 told = file.metadata()
                 sound = checksum(file.get_tensor("rows")) == told["checksum"]
         except (OSError, SafetensorError, KeyError, TypeError):

@@ -16,7 +16,7 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel
 
-from vox2pix.buckets import file_versions
+from vox2pix.buckets import file_versions, working_copy
 from vox2pix.config import Config, digest, load_config
 from vox2pix.data import Subject, open_folder, open_nsd
 from vox2pix.diffusion import LatentDiffusion
@@ -39,6 +39,8 @@ class Run:
         Who is told.
     rois : tuple of str, optional
         Regions whose voxels are opened; those that are decoded from if absent.
+    home : Path, optional
+        Where the folder lies, if that is the copy of one in a bucket.
     keys, inputs : dict
         The key of each stage and the files it reads, found once when the run starts: hashing
         weights takes a while, and files that are added later must not move a run in progress.
@@ -48,6 +50,7 @@ class Run:
     folder: RunFolder
     reporter: Reporter = field(default_factory=Silent)
     rois: tuple[str, ...] | None = None
+    home: Path | None = None
     keys: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
 
@@ -59,7 +62,7 @@ class Run:
     @property
     def cache(self) -> Path:
         """The features that the runs beside this one share."""
-        return self.path.parent / "cache" / "features"
+        return (self.home or self.path).parent / "cache" / "features"
 
     @cached_property
     def subject(self) -> Subject:
@@ -146,7 +149,8 @@ def carry_out(
     config : Config
         The experiment.
     path : Path
-        The run folder. What it holds already under the same settings is kept.
+        The run folder, here or in a bucket. What it holds already under the same settings is
+        kept.
     reporter : Reporter, optional
         Who is told.
     rois : tuple of str, optional
@@ -157,16 +161,17 @@ def carry_out(
     UserError
         If input is wrong, or another run is at work in the folder.
     """
-    run = Run(config, RunFolder(path), reporter or Silent(), rois)
-    with run.folder.lock():
-        run.keys |= stage_keys(stages, run)
-        write_text(path / "config.toml", _as_toml(config))
-        for stage in stages:
-            _carry_out(stage, run)
+    with working_copy(path) as here:
+        run = Run(config, RunFolder(here), reporter or Silent(), rois, path)
+        with run.folder.lock():
+            run.keys |= stage_keys(stages, run)
+            write_text(here / "config.toml", _as_toml(config))
+            for stage in stages:
+                _carry_out(stage, run)
     return run
 
 
-def open_run(path: Path, reporter: Reporter | None = None) -> Run:
+def open_run(path: Path, reporter: Reporter | None = None, home: Path | None = None) -> Run:
     """Open a run folder as it was last run.
 
     Parameters
@@ -175,6 +180,8 @@ def open_run(path: Path, reporter: Reporter | None = None) -> Run:
         The run folder.
     reporter : Reporter, optional
         Who is told.
+    home : Path, optional
+        Where the folder lies, if ``path`` is the copy of one in a bucket.
 
     Raises
     ------
@@ -183,7 +190,8 @@ def open_run(path: Path, reporter: Reporter | None = None) -> Run:
     """
     if not (path / "config.toml").exists():
         raise UserError(f"{path} is no run folder: it has no config.toml.")
-    return Run(load_config(path / "config.toml"), RunFolder(path), reporter or Silent())
+    config = load_config(path / "config.toml")
+    return Run(config, RunFolder(path), reporter or Silent(), home=home)
 
 
 def _carry_out(stage: Stage, run: Run) -> None:
