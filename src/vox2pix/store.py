@@ -27,6 +27,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from vox2pix.buckets import is_remote, local_copy, uploaded, zarr_store
 from vox2pix.errors import UserError
 
 # --- files -------------------------------------------------------------------------------------
@@ -85,13 +86,18 @@ def replacing(path: Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        A hidden name in the same folder, with the same suffix.
+        A hidden name in the same folder, with the same suffix; elsewhere on this machine, if the
+        file shall appear in a bucket.
 
     Raises
     ------
     UserError
         If the disk is full or may not be written to.
     """
+    if is_remote(path):
+        with uploaded(path) as partial:
+            yield partial
+        return
     partial = path.with_name(f".{path.stem}.{uuid4().hex}.partial{path.suffix}")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -189,7 +195,7 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(local_copy(path), framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             expected = (file.metadata() or {}).get(_OF_ALL)
     except FileNotFoundError:
@@ -251,7 +257,7 @@ class ShardedArray:
             self.mended = seal.exists()  # else the process was killed before it wrote it
         with writing(folder):
             self._array = zarr.open_array(
-                folder / "values",
+                zarr_store(folder / "values"),
                 mode="a",
                 shape=shape,
                 dtype=np.dtype(dtype),
@@ -460,7 +466,7 @@ class KeyedRows:
 
         self._seen.add(path)
         try:
-            with safe_open(path, framework="numpy") as file:
+            with safe_open(local_copy(path), framework="numpy") as file:
                 told, rows = json.loads(file.metadata()["told"]), file.get_tensor("rows")
                 keys = told["keys"]
                 sound = checksum(rows) == told["checksum"] and self._name(keys) == path.stem

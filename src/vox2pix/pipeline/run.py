@@ -18,7 +18,7 @@ from uuid import uuid4
 import tomli_w
 from pydantic import BaseModel
 
-from vox2pix.buckets import file_versions
+from vox2pix.buckets import file_versions, working_copy
 from vox2pix.config import Config, digest, load_config
 from vox2pix.data import Subject, open_folder, open_nsd
 from vox2pix.diffusion import LatentDiffusion, Tuning
@@ -56,6 +56,8 @@ class Run:
         Who is told.
     rois : tuple of str, optional
         Regions whose voxels are opened; those that are decoded from if absent.
+    home : Path, optional
+        Where the folder lies, if that is the copy of one in a bucket.
     keys, inputs : dict
         The key of each stage and the files it reads, found once when the run starts: hashing
         weights takes a while, and files that are added later must not move a run in progress.
@@ -69,6 +71,7 @@ class Run:
     folder: RunFolder
     reporter: Reporter = field(default_factory=Silent)
     rois: tuple[str, ...] | None = None
+    home: Path | None = None
     keys: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
     workers: Workers = field(default_factory=ThisProcess)
@@ -100,7 +103,7 @@ class Run:
     @property
     def cache(self) -> Path:
         """The features that the runs beside this one share."""
-        return self.path.parent / "cache" / "features"
+        return (self.home or self.path).parent / "cache" / "features"
 
     @cached_property
     def subject(self) -> Subject:
@@ -218,7 +221,8 @@ def carry_out(
     config : Config
         The experiment.
     path : Path
-        The run folder. What it holds already under the same settings is kept.
+        The run folder, here or in a bucket. What it holds already under the same settings is
+        kept.
     reporter : Reporter, optional
         Who is told.
     own : sequence of str
@@ -237,14 +241,15 @@ def carry_out(
         If input is wrong, another run is at work in the folder, what other stages there depend
         on differs, or the disk is full.
     """
-    run = Run(config, RunFolder(path), reporter or Silent(), rois)
-    run.workers = workers or run.workers
-    with run.folder.lock(), writing(path):
-        _keep_config(run, own, beside)
-        run.keys |= stage_keys(stages, run)
-        _mend_provenance(run)
-        for stage in stages:
-            _carry_out(stage, run)
+    with working_copy(path) as here:
+        run = Run(config, RunFolder(here), reporter or Silent(), rois, path)
+        run.workers = workers or run.workers
+        with run.folder.lock(), writing(here):
+            _keep_config(run, own, beside)
+            run.keys |= stage_keys(stages, run)
+            _mend_provenance(run)
+            for stage in stages:
+                _carry_out(stage, run)
     return run
 
 
@@ -277,7 +282,7 @@ def _what(config: Config, key: str) -> Any:
     return config.compute.dtype if key == "compute" else getattr(config, key)
 
 
-def open_run(path: Path, reporter: Reporter | None = None) -> Run:
+def open_run(path: Path, reporter: Reporter | None = None, home: Path | None = None) -> Run:
     """Open a run folder as it was last run.
 
     Parameters
@@ -286,13 +291,15 @@ def open_run(path: Path, reporter: Reporter | None = None) -> Run:
         The run folder.
     reporter : Reporter, optional
         Who is told.
+    home : Path, optional
+        Where the folder lies, if ``path`` is the copy of one in a bucket.
 
     Raises
     ------
     UserError
         If the folder is no run, or its experiment is not as it was written.
     """
-    return Run(kept_config(path), RunFolder(path), reporter or Silent())
+    return Run(kept_config(path), RunFolder(path), reporter or Silent(), home=home)
 
 
 def _carry_out(stage: Stage, run: Run) -> None:
