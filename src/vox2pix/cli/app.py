@@ -42,24 +42,6 @@ plot_app = typer.Typer(help="Draw the figures of a run again.", no_args_is_help=
 app.add_typer(plot_app, name="plot")
 console = Console(highlight=False)
 
-_INTERVAL = ("value", "low", "high")
-_NAMES = 10  # least width of a first column, so that tables below each other line up
-
-
-app = typer.Typer(
-    name="vox2pix",
-    cls=Commands,
-    help="Pictures from brain responses, by linear decoding into a latent diffusion model.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-data_app = typer.Typer(help="Look at data before decoding them.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
-plot_app = typer.Typer(help="Draw the figures of a run again.", no_args_is_help=True)
-app.add_typer(plot_app, name="plot")
-console = Console(highlight=False)
-
 
 def shown(path: Path) -> str:
     """Name a path from here where it lies below, in full elsewhere."""
