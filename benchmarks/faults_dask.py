@@ -1,0 +1,265 @@
+"""Kill Dask workers and schedulers at random moments of a run: the result must be the same.
+
+A run goes through a scheduler of its own with two workers. When a worker is killed, another is
+started, and the run must come to its end by itself. When the scheduler is killed, the run must end
+with one sentence, and the same command, given again with a new scheduler, must go on. Prints where
+each kill fell; at the end, whether every artefact equals that of a run in one process, byte for
+byte, and how many shards that were finished before a kill were written again after it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from results import machine, option_parser, show
+
+NOT_RESULTS = ("provenance.json", ".lock", "report.html")  # they tell times and the machine
+EXPERIMENT = """
+name = "small"
+[data]
+source = "phantom"
+[data.phantom]
+sessions = 2
+trials_per_session = {trials}
+n_shared = {shared}
+n_early = {voxels}
+n_ventral = {voxels}
+[generate]
+samples = 2
+steps = {steps}
+[evaluate]
+per_group = 1
+[compute]
+device = "cpu"
+shard_size = 3
+batch_size = 8
+"""
+SMALL = {"trials": 90, "shared": 12, "voxels": 150, "steps": 10}
+SMALLEST = {"trials": 60, "shared": 8, "voxels": 60, "steps": 3}
+SENTENCES = ("scheduler was lost", "No Dask scheduler answers")
+ONE_THREAD = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+@dataclass
+class Cluster:
+    """A scheduler and its workers, each a process that can be killed.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the scheduler says how it is reached.
+    n_workers : int
+        Workers at the start.
+    """
+
+    folder: Path
+    n_workers: int = 2
+    scheduler: subprocess.Popen[bytes] = field(init=False)
+    workers: list[subprocess.Popen[bytes]] = field(init=False, default_factory=list)
+    address: str = field(init=False)
+
+    def __enter__(self) -> Cluster:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._file = self.folder / "scheduler.json"
+        self._file.unlink(missing_ok=True)
+        local = ("--host", "127.0.0.1", "--no-dashboard")
+        self.scheduler = self._start(
+            "dask_scheduler", "--scheduler-file", str(self._file), "--port", "0", *local
+        )
+        while not self._file.exists():
+            time.sleep(0.05)
+        told = self._file.read_text()
+        self.address = told.split('"address": "', 1)[1].split('"', 1)[0]
+        for _ in range(self.n_workers):
+            self.add_worker()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for process in (*self.workers, self.scheduler):
+            kill(process)
+
+    def add_worker(self) -> None:
+        """Start a worker."""
+        options = ("--nthreads", "1", "--no-nanny", "--host", "127.0.0.1", "--no-dashboard")
+        self.workers.append(self._start("dask_worker", self.address, *options))
+
+    def _start(self, name: str, *options: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.{name}", *options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=ONE_THREAD,
+        )
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Send SIGKILL, and wait for the end."""
+    if process.poll() is None:
+        os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Hash every file of a run that is a result."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in NOT_RESULTS
+    }
+
+
+def finished(folder: Path) -> dict[Path, int]:
+    """Return the marks of shards that are finished, and when they were written."""
+    return {mark: mark.stat().st_mtime_ns for mark in folder.glob("pictures/*/done/0*")}
+
+
+def start(config: Path, folder: Path, *options: str) -> subprocess.Popen[bytes]:
+    """Start a run in a process of its own."""
+    command = [sys.executable, "-m", "vox2pix.cli", "run", str(config), "--out", str(folder)]
+    return subprocess.Popen(
+        [*command, *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=ONE_THREAD,
+    )
+
+
+@dataclass
+class Outcome:
+    """What kills did to one run: lines for people, shards before each, and those written again."""
+
+    lines: list[str] = field(default_factory=list)
+    marks: list[dict[Path, int]] = field(default_factory=list)
+    done_before: int = 0
+    written_again: int = 0
+
+    def count(self, at_end: dict[Path, int]) -> None:
+        """Count the shards that were finished before a kill, and not the same at the end."""
+        for before in self.marks:
+            self.done_before += len(before)
+            self.written_again += sum(at_end.get(mark) != at for mark, at in before.items())
+
+
+def kill_during_run(
+    config: Path, folder: Path, victims: list[str], seconds: float, chance: random.Random
+) -> Outcome:
+    """Carry out a run, killing a ``worker`` or the ``scheduler`` now and then.
+
+    Parameters
+    ----------
+    config : Path
+        The experiment.
+    folder : Path
+        The run folder.
+    victims : list of str
+        ``worker`` or ``scheduler``, one after another, each killed at a random moment.
+    seconds : float
+        How long an undisturbed run takes.
+    chance : Random
+        Of the moments.
+
+    Raises
+    ------
+    SystemExit
+        If the run ends in another way than it should.
+    """
+    outcome, left = Outcome(), list(victims)
+    while True:
+        with Cluster(folder.parent / "dask") as cluster:
+            process = start(config, folder, "--dask", cluster.address)
+            lost_scheduler = False
+            while left and process.poll() is None:
+                moment = chance.uniform(0.05, 0.7) * seconds
+                try:
+                    process.wait(moment)
+                    break
+                except subprocess.TimeoutExpired:
+                    victim = left.pop(0)
+                outcome.marks.append(finished(folder))
+                if victim == "worker":
+                    kill(cluster.workers.pop(chance.randrange(len(cluster.workers))))
+                    cluster.add_worker()
+                else:
+                    kill(cluster.scheduler)
+                    lost_scheduler = True
+                outcome.lines.append(
+                    f"{victim} killed after {moment:5.1f} s more: "
+                    f"{len(outcome.marks[-1])} shards drawn"
+                )
+                print(outcome.lines[-1], flush=True)
+                if lost_scheduler:
+                    break
+            _, told = process.communicate()
+            if lost_scheduler:
+                words = " ".join(told.decode().split())
+                if process.returncode != 2 or not any(s in words for s in SENTENCES):
+                    sys.exit(f"The run did not end as it should: {process.returncode}, {words}")
+            elif process.returncode != 0:
+                sys.exit(f"A run failed: {told.decode()}")
+            if not lost_scheduler:
+                outcome.count(finished(folder))
+                return outcome
+
+
+def main() -> None:
+    """Kill, go on, compare, print."""
+    parser = option_parser(__doc__)
+    parser.add_argument("--kills", type=int, default=20, help="half of workers, half of schedulers")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.small:
+        options.kills = 2
+    where, chance = machine(), random.Random(options.seed)
+    lines, different, done_before, again, n_runs = [], set[str](), 0, 0, 0
+    with tempfile.TemporaryDirectory() as scratch:
+        config = Path(scratch) / "small.toml"
+        config.write_text(EXPERIMENT.format(**(SMALLEST if options.small else SMALL)))
+        whole = Path(scratch) / "whole" / "small"
+        began = time.monotonic()
+        if start(config, whole).wait() != 0:
+            sys.exit("The undisturbed run failed.")
+        seconds, expected = time.monotonic() - began, digests(whole)
+        lines.append(f"undisturbed, in one process: {seconds:.1f} s, {len(expected)} files")
+        print(lines[-1], flush=True)
+        kills = [("worker", "scheduler")[number % 2] for number in range(options.kills)]
+        while kills:
+            n_runs += 1
+            victims, kills = kills[:2], kills[2:]
+            folder = Path(scratch) / f"run{n_runs}" / "small"
+            outcome = kill_during_run(config, folder, victims, seconds, chance)
+            found = digests(folder)
+            different |= {n for n in expected | found if expected.get(n) != found.get(n)}
+            lines += outcome.lines
+            done_before, again = done_before + outcome.done_before, again + outcome.written_again
+    n_kills = sum("killed" in line for line in lines)
+    told = "DIFFERENT: " + ", ".join(sorted(different)[:5]) if different else "the same results"
+    lines.append(f"{n_kills} kills in {n_runs} runs: {told}, byte for byte")
+    lines.append(f"shards finished before a kill and written again: {again} of {done_before}")
+    figures = {
+        "kills": n_kills,
+        "runs": n_runs,
+        "different": sorted(different),
+        "finished": done_before,
+        "written_again": again,
+        "machine": where,
+    }
+    show(figures, "\n".join(lines), options, "faults-dask", page="reliability.md")
+    sys.exit(1 if different or again else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Two workers against one, stage by stage: seconds of each, and how often faster.
+
+Both are single-threaded processes on this machine, and take a reconstruction and an encoding
+analysis of the same simulated subject from the start. A stage whose work is shared out in items is
+bound by one core a worker; the other stages stay in the process that was started. Starting workers,
+with what they import, is timed apart.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from importlib import import_module
+from pathlib import Path
+
+from results import machine, option_parser, show
+from vox2pix.config import Config
+from vox2pix.pipeline import encode, run
+from vox2pix.store import read_json
+from vox2pix.workers import open_workers
+
+GOAL, LIMIT = 1.7, 0.95
+FEW = 8  # items below which two workers may have unequal shares
+SIZES = {
+    "small": {"trials": 60, "shared": 8, "voxels": 60, "samples": 2, "steps": 3, "shard": 2},
+    "full": {"trials": 750, "shared": 100, "voxels": 1500, "samples": 5, "steps": 20, "shard": 5},
+}
+
+
+def experiment(size: dict[str, int]) -> Config:
+    """Return an experiment of a size."""
+    return Config.model_validate(
+        {
+            "name": "workers",
+            "data": {
+                "source": "phantom",
+                "phantom": {
+                    "sessions": 2,
+                    "trials_per_session": size["trials"],
+                    "n_shared": size["shared"],
+                    "n_early": size["voxels"],
+                    "n_ventral": size["voxels"],
+                },
+            },
+            "generate": {"samples": size["samples"], "steps": size["steps"]},
+            "evaluate": {"per_group": 1},
+            "encode": {"rois": ["early", "ventral"], "steps": size["steps"] * 2, "resamples": 200},
+            "compute": {
+                "device": "cpu",
+                "batch_size": 16,
+                "shard_size": size["shard"],
+                "voxel_block": max(1, size["voxels"] // 5),
+            },
+        }
+    )
+
+
+class Items:
+    """Workers that count the items of the stage that they work on."""
+
+    def __init__(self, workers) -> None:
+        self._workers, self.counts = workers, 0
+
+    @property
+    def told(self):
+        """How many items the stage had, for provenance."""
+        counted, self.counts = self.counts, 0
+        return {"items": counted}
+
+    def each(self, task, context, items):
+        """Count, and pass on."""
+        for pair in self._workers.each(task, context, items):
+            self.counts += 1
+            yield pair
+
+
+def timed(config: Config, folder: Path, n: int) -> tuple[float, dict[str, tuple[float, int]]]:
+    """Return the seconds to start n workers, and the seconds and items of each stage."""
+    began = time.monotonic()
+    with open_workers(n) as workers:
+        list(workers.each(import_module, "vox2pix.pipeline", [None] * 8 * n))
+        started = time.monotonic() - began
+        counting = Items(workers)
+        run(config, folder, workers=counting)
+        encode(config, folder, workers=counting)
+    told = read_json(folder / "provenance.json")
+    return started, {name: (t["seconds"], t["workers"]["items"]) for name, t in told.items()}
+
+
+def main() -> None:
+    """Time, compare, print."""
+    parser = option_parser(__doc__)
+    parser.add_argument("--repeats", type=int, default=3, help="of each; medians are compared")
+    options = parser.parse_args()
+    size = SIZES["small" if options.small else "full"]
+    repeats = 1 if options.small else options.repeats
+    where, config = machine(), experiment(size)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of workers
+    found: dict[int, list] = {1: [], 2: []}
+    for _ in range(repeats):
+        for n in found:
+            scratch = Path(tempfile.mkdtemp())
+            found[n].append(timed(config, scratch / "runs" / "workers", n))
+            shutil.rmtree(scratch)
+    started = {n: statistics.median(s for s, _ in runs) for n, runs in found.items()}
+    lines = [f"{'stage':<20}{'items':>7}{'one, s':>9}{'two, s':>9}{'ratio':>8}"]
+    stages = {}
+    for name, (_, items) in found[1][0][1].items():
+        one, two = (statistics.median(s[name][0] for _, s in found[n]) for n in (1, 2))
+        ratio = one / two if two else math.nan
+        stages[name] = {"items": items, "one": one, "two": two, "ratio": ratio}
+        lines.append(f"{name:<20}{items or '-':>7}{one:9.1f}{two:9.1f}{ratio:8.2f}")
+    shared = [s for s in stages.values() if s["items"] >= FEW and s["one"] >= 5]
+    alone = [s for s in stages.values() if s["one"] >= 5 and s["items"] == 0]
+    for title, some, goal in (
+        (f"stages of {FEW} items or more, 5 s or longer", shared, GOAL),
+        ("stages in the process that was started, 5 s or longer", alone, LIMIT),
+    ):
+        if some:
+            together = sum(s["one"] for s in some) / sum(s["two"] for s in some)
+            least = min(s["ratio"] for s in some)
+            lines.append(f"{title}: {together:.2f} together, {least:.2f} the least; goal {goal}")
+    lines.append(f"starting workers: one {started[1]:.1f} s, two {started[2]:.1f} s, not counted")
+    figures = {"stages": stages, "start": started, "machine": where}
+    show(figures, "\n".join(lines), options, "workers")
+
+
+if __name__ == "__main__":
+    main()
