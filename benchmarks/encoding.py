@@ -125,7 +125,11 @@ def speed(n_stimuli: int, n_features: int, n_voxels: int, n_test: int) -> dict[s
         model.fit(X[train] - mean, Y[train] - response)
         return np.asarray(model.predict(X[test] - mean)) + response
 
-    ours_seconds, ours_cpu, predicted = _timed(ours)
+    # Both find libraries loaded and threads started. Ours is the median of three, as it is short.
+    EncodingModel(alphas).fit_then_predict(X[:50], Y[:50, :50], X[:2])
+    KernelRidgeCV(alphas=alphas, cv=5, kernel="linear").fit(X[:50], Y[:50, :50])
+    runs = sorted((_timed(ours) for _ in range(3)), key=lambda run: run[0])
+    ours_seconds, ours_cpu, predicted = runs[1]
     ours_peak = peak_gib()
     r_ours = float(np.nanmean(pearson_r(Y[test], predicted)))
     plain_seconds, plain_cpu, predicted = _timed(plain)

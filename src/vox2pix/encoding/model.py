@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, cast
 
 import numpy as np
@@ -11,18 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from vox2pix.encoding.space import WeightedSpace
 from vox2pix.errors import UserError
-from vox2pix.linear import (
-    Decomposition,
-    NormalEquations,
-    Projection,
-    arrays,
-    check_alphas,
-    check_finite,
-    decompose,
-    gcv_errors,
-    grouped_folds,
-)
+from vox2pix.linear import arrays, check_alphas, check_finite, grouped_folds
 
 RELATIVE_ALPHAS: tuple[float, ...] = tuple(float(10 ** (k / 2)) for k in range(-6, 9))
 """Half decades from 1e-3 to 1e4, in units of the mean eigenvalue of X'X.
@@ -33,59 +23,6 @@ absolute units suit them all. At the top a voxel without signal is shrunk to its
 
 _N_NAMED = 5
 _MIN_STIMULI = 3
-
-
-@dataclass(frozen=True)
-class _Space:
-    """Weighted, centred features of some stimuli, decomposed.
-
-    The decomposition is that of ``sqrt(w) (X - offset) / scale``, the weights w divided by their
-    mean, ``weight``. A penalty alpha of the objective is alpha / weight here.
-    """
-
-    decomposition: Decomposition
-    offset: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    weight: float
-
-    @classmethod
-    def of(
-        cls,
-        X: NDArray[Any],
-        weights: NDArray[np.float64],
-        scale: NDArray[np.float64],
-        stimuli: NDArray[np.intp],
-        device: str | None,
-    ) -> Self:
-        """Decompose the rows ``stimuli`` of X."""
-        features, weights = X[stimuli], weights[stimuli]
-        offset = np.einsum("i,ij->j", weights, features) / weights.sum()
-        counts = weights / weights.mean()
-        np.subtract(features, offset, out=features, casting="same_kind")
-        features *= np.sqrt(counts)[:, None]
-        features /= scale
-        equations = NormalEquations(len(features), device)
-        equations.add(features, np.arange(len(features)), copy=False)
-        decomposition = replace(
-            decompose(equations, intercept=False, overwrite=True),
-            counts=counts,
-            stimuli=stimuli,
-            intercept=True,
-        )
-        return cls(decomposition, offset, scale, float(weights.mean()))
-
-    def scores(self, X: NDArray[Any]) -> Any:
-        """Coordinates of new rows, (n_rows, rank)."""
-        return self.decomposition.scores((X - self.offset) / self.scale)
-
-    def predict(self, scores: Any, g: Any, alpha: ArrayLike) -> Any:
-        """Predictions less the mean, from the coordinates of stimuli and of voxels."""
-        g = g if type(g) is type(scores) else arrays.like(g, scores)  # kept ones are on the host
-        return scores @ self.decomposition.shrunk(g, np.asarray(alpha) / self.weight)
-
-    def errors(self, projection: Projection, alphas: NDArray[np.float64]) -> NDArray[np.float64]:
-        """GCV error of every penalty and voxel."""
-        return gcv_errors(self.decomposition, projection, alphas / self.weight)
 
 
 class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -347,7 +284,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 f"folds; use at most {n_groups} folds, or more stimuli."
             )
         scale = _scale(features, weights) if self.standardize else np.ones(features.shape[1])
-        self._space = space = _Space.of(features, weights, scale, shown, self.device)
+        self._space = space = WeightedSpace.of(features, weights, scale, shown, self.device)
         s = space.decomposition.eigenvalues
         if self.alphas is None:
             unit = space.weight * s.mean() if s.size else 1.0
@@ -386,7 +323,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """Held-out weighted squared error of every penalty and voxel, mean over folds."""
         errors = np.zeros((len(self.alphas_), responses.shape[1]))
         for train, test in folds:
-            space = _Space.of(X, weights, scale, train, self.device)
+            space = WeightedSpace.of(X, weights, scale, train, self.device)
             scores = space.scores(X[test])
             share = weights[test] / weights[test].sum() / len(folds)
             for part, values in _read(responses, self.voxel_block):
