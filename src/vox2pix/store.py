@@ -546,11 +546,12 @@ class RunFolder:
         told = read_checked_json(mark)
         if told is None:
             return [mark.relative_to(self.path).as_posix()]
-        return [
-            name
-            for name, digits in told["outputs"].items()
-            if not (self.path / name).is_file() or file_hash(self.path / name) != digits
-        ]
+        return [name for name, digits in told["outputs"].items() if not self._is(name, digits)]
+
+    def _is(self, name: str, digits: str) -> bool:
+        """Tell whether an output is as it was; what lies outside, a cache, may be cleared away."""
+        path = self.path / name
+        return file_hash(path) == digits if path.is_file() else name.startswith("../")
 
     def mark_done(self, stage: str, key: str, outputs: Sequence[str] = ()) -> None:
         """Record that a stage is finished, with the checksums of the files that it wrote."""

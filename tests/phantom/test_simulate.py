@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import h5py
 import numpy as np
@@ -214,3 +215,11 @@ def test_resize_keeps_plain_colour_and_averages():
 
 def test_the_package_exports_the_function():
     assert callable(simulate_function) and simulate_function.__name__ == "simulate"
+
+
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    with pytest.raises(UserError, match=r"has 1\.0 MB free, and simulating takes .* MB more"):
+        simulate(tmp_path / "brain", sessions=1, trials_per_session=30, n_early=20, n_ventral=20)
+    assert list(tmp_path.iterdir()) == []

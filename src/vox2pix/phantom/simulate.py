@@ -225,8 +225,8 @@ def _require_space(root: Path, n_bytes: int) -> None:
     free = shutil.disk_usage(root).free
     if free < n_bytes + _SPARE_BYTES:
         raise UserError(
-            f"{root.parent} has {free / 1e6:,.0f} MB free, and simulating takes "
-            f"{(n_bytes + _SPARE_BYTES) / 1e6:,.0f} MB more; free space or name another folder."
+            f"{root.parent} has {free / 1e6:,.1f} MB free, and simulating takes "
+            f"{(n_bytes + _SPARE_BYTES) / 1e6:,.1f} MB more; free space or name another folder."
         )
 
 

@@ -271,9 +271,11 @@ def _keep_config(run: Run, own: Sequence[str], beside: str) -> None:
                 f"{', '.join(differing)}; name another folder with --out, or give `vox2pix run` "
                 "and `vox2pix encode` the same settings there."
             )
-        config = before.model_copy(update={key: getattr(config, key) for key in (*own, "compute")})
-    write_text(path, _as_toml(config))
-    run.folder.mark_done(CONFIG_MARK, digest(config), [path.name])
+        ours = (*own, "data", "compute")
+        config = before.model_copy(update={key: getattr(config, key) for key in ours})
+    if not run.folder.is_done(CONFIG_MARK, digest(config)):
+        write_text(path, _as_toml(config))
+        run.folder.mark_done(CONFIG_MARK, digest(config), [path.name])
 
 
 def _what(config: Config, key: str) -> Any:
