@@ -332,6 +332,15 @@ class ComputeConfig(_Table):
     )
     slurm: SlurmConfig = SlurmConfig()
 
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def _a_size(cls, size: Any) -> Any:
+        if size != "auto" and (type(size) is not int or size < 1):
+            raise ValueError(
+                f'compute.batch_size is {size!r}; it is a number of pictures, 1 or more, or "auto".'
+            )
+        return size
+
 
 class Config(_Table):
     """One experiment.
