@@ -121,3 +121,12 @@ def test_a_resolved_experiment_read_again_is_the_same(
     )
     text = tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
     assert Config.model_validate(tomllib.loads(text)) == config
+
+
+@pytest.mark.parametrize("size", ["0", "2.5", "true", '"many"'])
+def test_a_batch_is_a_number_of_pictures_or_auto(tmp_path, size):
+    text = f'name = "x"\n[data]\nsource = "phantom"\n[compute]\nbatch_size = {size}\n'
+    with pytest.raises(UserError, match=r"compute\.batch_size is .*; it is a number of pictures"):
+        load_config(write(tmp_path, text))
+    good = text.replace(f"batch_size = {size}", 'batch_size = "auto"')
+    assert load_config(write(tmp_path, good)).compute.batch_size == "auto"

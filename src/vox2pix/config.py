@@ -301,8 +301,9 @@ class SlurmConfig(_Table):
 class ComputeConfig(_Table):
     """Where and how fast.
 
-    Only ``dtype`` is part of what a run computes: half precision draws slightly other pictures.
-    The other settings move a picture in [0, 1] by less than 1e-3.
+    Only ``dtype`` is part of what a run computes: half precision draws slightly other pictures,
+    in [0, 1] less than 0.02 away on average and 0.2 anywhere. The other settings move a picture
+    by less than 1e-3.
     """
 
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:0 ... or mps")
@@ -331,6 +332,15 @@ class ComputeConfig(_Table):
         default=20_000, ge=1, description="voxels whose responses are in memory at once (encode)"
     )
     slurm: SlurmConfig = SlurmConfig()
+
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def _a_size(cls, size: Any) -> Any:
+        if size != "auto" and (type(size) is not int or size < 1):
+            raise ValueError(
+                f'compute.batch_size is {size!r}; it is a number of pictures, 1 or more, or "auto".'
+            )
+        return size
 
 
 class Config(_Table):

@@ -15,13 +15,12 @@ from vox2pix.errors import UserError
 BatchSize = int | Literal["auto"]
 
 MOST = 64
-"""Rows beyond which no device was seen to gain."""
+"""Rows of the largest batch: beyond, memory grows and speed hardly does."""
 
 CACHE_BYTES = 16 * 2**20
-"""Activations of a batch that still pay on a CPU: what its last cache holds beside weights.
+"""Activations of the largest batch on a CPU: what its last cache holds beside the weights.
 
-Measured with the phantom on one core: 8 to 32 pictures a batch in the U-Net and in the
-autoencoder are equally fast, one alone takes twice as long, and 64 lose again.
+``benchmarks/generation.py`` times the batch that this gives beside others.
 """
 
 _SHARE = 0.7  # of the free memory; the rest is for the kernels' own workspace

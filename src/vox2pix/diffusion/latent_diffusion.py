@@ -28,14 +28,15 @@ from vox2pix.diffusion.pipeline_folder import (
     hash_module,
     load_components,
 )
-from vox2pix.diffusion.probe import Probe, activation_shapes, check_modules, module_names
+from vox2pix.diffusion.probe import Probe, check_modules
 from vox2pix.diffusion.schedule import DenoisingPlan, Schedule, plan_denoising
+from vox2pix.diffusion.sizes import ModelSizes
 
 # 8 bit to float and back, or a filter that overshoots, may leave [0, 1] by this much
 _RANGE_TOLERANCE = 1e-3
 
 
-class LatentDiffusion:
+class LatentDiffusion(ModelSizes):
     r"""A text-conditioned latent diffusion model: arrays in, arrays out.
 
     Three networks (Rombach et al., CVPR 2022): an autoencoder between pictures and latents z, a
@@ -111,7 +112,7 @@ class LatentDiffusion:
         self.device = device
         self.dtype = dtype
         tuning = tuning or Tuning()
-        self._networks = Networks(vae, unet, text_encoder, tokenizer, device, dtype, tuning)
+        super().__init__(Networks(vae, unet, text_encoder, tokenizer, device, dtype, tuning))
         self._batches = Batches(device)
         self._scheduler_config = DDIMScheduler.from_config(
             {**scheduler_config, "clip_sample": False, "steps_offset": 1}
@@ -228,79 +229,9 @@ class LatentDiffusion:
         )
 
     @property
-    def latent_scale(self) -> float:
-        """The number that the autoencoder's latents are multiplied by (0.18215 in SD 1.x)."""
-        return self._networks.latent_scale
-
-    @property
-    def downsampling(self) -> int:
-        """Picture pixels to one latent pixel, along one side."""
-        return self._networks.downsampling
-
-    @property
-    def picture_size(self) -> int:
-        """Side in pixels of the square pictures that the U-Net was trained to draw."""
-        return int(self._networks.unet.config.sample_size) * self.downsampling
-
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """Shape (channels, height, width) of the latent of a picture of the native size."""
-        return self.latent_shape_at(self.picture_size)
-
-    def latent_shape_at(self, picture_size: int) -> tuple[int, int, int]:
-        """Return the shape (channels, height, width) of the latent of a square picture.
-
-        Parameters
-        ----------
-        picture_size : int
-            Side in pixels.
-
-        Raises
-        ------
-        ValueError
-            When the side is no multiple of :attr:`downsampling`.
-        """
-        self._check_sides(picture_size)
-        side = picture_size // self.downsampling
-        return (self._networks.latent_channels, side, side)
-
-    @property
-    def conditioning_shape(self) -> tuple[int, int]:
-        """Shape (n_tokens, width) of the conditioning of one picture."""
-        return (self._networks.n_tokens, int(self._networks.text_encoder.config.hidden_size))
-
-    @property
     def prediction_type(self) -> str:
         """What the U-Net predicts: ``"epsilon"`` or ``"v_prediction"``."""
         return str(self._scheduler_config["prediction_type"])
-
-    @property
-    def module_names(self) -> tuple[str, ...]:
-        """Dotted names of the U-Net's modules that can be recorded, in their own order."""
-        return module_names(self._networks.unet)
-
-    def activation_shapes(
-        self, modules: Sequence[str], latent_shape: Sequence[int] | None = None
-    ) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of what modules of the U-Net give for one latent.
-
-        Found by one pass of the U-Net on a blank latent.
-
-        Parameters
-        ----------
-        modules : sequence of str
-            Names among :attr:`module_names`.
-        latent_shape : (channels, height, width), optional
-            :attr:`latent_shape` if absent.
-
-        Raises
-        ------
-        UserError
-            For a module that the U-Net does not have.
-        """
-        shape = self.latent_shape if latent_shape is None else latent_shape
-        unet = self._networks.unet
-        return activation_shapes(unet, modules, shape, self.conditioning_shape)
 
     def batch_size(self, guidance: float = 5.0) -> int:
         """Choose how many pictures of the native size are best denoised at once.
@@ -517,8 +448,6 @@ class LatentDiffusion:
         n = len(row_seeds)
         start, started = as_rows(latents, n, "latents", self._check_latents)
         text, told = as_rows(conditioning, n, "c", self._check_text)
-        if (callback or probe) and any(0 < given.sum() < n for given in (started, told)):
-            raise ValueError("under a callback or probe all rows have latents, or none; so has c")
         shape = self.latent_shape if start is None else start.shape[1:]
         from_noise = self.plan(None, steps, schedule)
         way = Way(
@@ -540,32 +469,3 @@ class LatentDiffusion:
         sampler = DDIMScheduler.from_config(self._scheduler_config)
         sampler.set_timesteps(steps)
         return sampler
-
-    def _check_sides(self, *sides: int) -> None:
-        """Refuse picture sides that the autoencoder cannot halve down to latents."""
-        for side in sides:
-            if side < 1 or side % self.downsampling:
-                raise ValueError(
-                    f"picture side {side} is no multiple of {self.downsampling}, "
-                    "the autoencoder's downsampling; resize the pictures"
-                )
-
-    def _check_latents(self, latents: ArrayLike) -> FloatArray:
-        """Return latents as float32 (n, channels, height, width)."""
-        z = as_floats(latents, "latents", 4)
-        channels = self._networks.latent_channels
-        if z.shape[1] != channels:
-            raise ValueError(
-                f"latents must have shape (n, {channels}, height, width), not {z.shape}"
-            )
-        return z
-
-    def _check_text(self, conditioning: ArrayLike) -> FloatArray:
-        """Return conditioning as float32 (n, n_tokens, width)."""
-        c = as_floats(conditioning, "conditioning", 3)
-        if c.shape[1:] != self.conditioning_shape:
-            n_tokens, width = self.conditioning_shape
-            raise ValueError(
-                f"conditioning must have shape (n, {n_tokens}, {width}), not {c.shape}"
-            )
-        return c
