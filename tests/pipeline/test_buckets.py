@@ -12,18 +12,24 @@ import pytest
 from buckets.server import Fault
 from pipeline.conftest import Recorder, experiment
 from vox2pix.buckets import as_path
+from vox2pix.phantom import simulate
 from vox2pix.pipeline import run
 from vox2pix.store import read_json
 
+SHORT = {"samples": 1, "steps": 2, "conditions": ["z+c"], "ceilings": [], "shuffled": False}
 
-@pytest.fixture
-def tree(small_run):
-    """The simulated subject of a finished run, in NSD's layout."""
-    return next(small_run[0].path.glob("phantom-*"))
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A simulated subject in NSD's layout."""
+    root = tmp_path_factory.mktemp("data") / "phantom"
+    return simulate(root, sessions=1, n_early=30, n_ventral=30, trials_per_session=60, n_shared=6)
 
 
 def nsd(path):
-    return experiment(data={"source": "nsd", "path": str(path)})
+    return experiment(
+        data={"source": "nsd", "path": str(path)}, generate=SHORT, audit={"enabled": False}
+    )
 
 
 def test_a_run_in_buckets_equals_the_local_one(s3, tree, tmp_path):
@@ -41,7 +47,7 @@ def test_a_run_in_buckets_equals_the_local_one(s3, tree, tmp_path):
     remote = run(nsd(f"s3://{data}"), home)
     assert not any(fault.times for fault in s3.proxy.faults)
 
-    for name in ("metrics.json", "scores.csv", "audit.json", "decoded/z.safetensors"):
+    for name in ("metrics.json", "scores.csv", "decoded/z.safetensors"):
         there = (home / name).read_bytes()
         assert there == (local.path / name).read_bytes(), name
     names = {p.name.rsplit("-", 1)[0]: p for p in (local.path / "pictures").iterdir()}
@@ -61,17 +67,16 @@ def test_a_run_in_buckets_equals_the_local_one(s3, tree, tmp_path):
     assert sum("done before, kept" in line for line in recorder.lines) == 11
 
 
-def test_a_run_that_was_killed_goes_on_from_what_the_bucket_holds(s3, tree, tmp_path, monkeypatch):
+def test_a_run_that_was_killed_goes_on_from_what_the_bucket_holds(s3, tree):
     runs = s3.new_bucket()
     home = as_path(f"s3://{runs}/runs/small", signed=True)
     script = f"""
-from pipeline.conftest import experiment
-from vox2pix.buckets import as_path, working_copy as module
 import sys
-sys.modules["vox2pix.buckets.working_copy"].PUSH_SECONDS = 0.2
+from pipeline.test_buckets import nsd
+from vox2pix.buckets import as_path
 from vox2pix.pipeline import run
-config = experiment(data={{"source": "nsd", "path": {str(tree)!r}}})
-run(config, as_path({str(home)!r}, signed=True))
+sys.modules["vox2pix.buckets.working_copy"].PUSH_SECONDS = 0.1
+run(nsd({str(tree)!r}), as_path({str(home)!r}, signed=True))
 """
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path])}
     process = subprocess.Popen([sys.executable, "-c", script], env=env)

@@ -57,11 +57,31 @@ def local_copy(path: Path) -> Path:
     copy = _place(path, size, version, "files") / path.name
     if copy.is_file() and copy.stat().st_size == size:
         return copy
+    copy_to(path, size, copy)
+    return copy
+
+
+def copy_to(path: Path, size: int, copy: Path) -> None:
+    """Copy a remote file to this machine, where it appears whole.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    size : int
+        Its bytes.
+    copy : Path
+        Where it shall appear.
+
+    Raises
+    ------
+    UserError
+        If it cannot be reached, or the disk has no room for the copy.
+    """
     with write_whole(copy) as partial, partial.open("wb") as file:
         step = _MOST_AT_ONCE * BLOCK_BYTES
         for start in range(0, size, step):
             file.write(_fetch(path, start, min(start + step, size)))
-    return copy
 
 
 def open_binary(path: Path) -> BinaryIO:
@@ -220,8 +240,11 @@ def _place(path: Path, size: int, version: str, kind: str) -> Path:
 
 def _fetch(path: Path, start: int, stop: int) -> bytes:
     """Return bytes of a remote file, all of them."""
-    with said_clearly(path):
-        data: bytes = path.fs.cat_file(path.path, start=start, end=stop)  # type: ignore[attr-defined]
+    try:
+        with said_clearly(path):
+            data: bytes = path.fs.cat_file(path.path, start=start, end=stop)  # type: ignore[attr-defined]
+    except FileNotFoundError:
+        raise UserError(f"{path} was removed while it was read.") from None
     if len(data) != stop - start:
         raise UserError(
             f"{path} gave {len(data)} of {stop - start} bytes: it changed while it was read; "
@@ -232,7 +255,23 @@ def _fetch(path: Path, start: int, stop: int) -> bytes:
 
 @contextmanager
 def write_whole(copy: Path) -> Iterator[Path]:
-    """Give a name to write to; on success the file takes its place, whole."""
+    """Give a name to write to; on success the file takes its place, whole.
+
+    Parameters
+    ----------
+    copy : Path
+        Where it shall appear; its folder is made.
+
+    Yields
+    ------
+    Path
+        A hidden name in the same folder.
+
+    Raises
+    ------
+    UserError
+        If the folder cannot be written to, or the disk is full.
+    """
     partial = None
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vox2pix.buckets.cache import cache_folder, local_copy, write_whole
+from vox2pix.buckets.cache import cache_folder, copy_to, write_whole
 from vox2pix.buckets.lock import BEAT_SECONDS, BucketLock
 from vox2pix.buckets.paths import file_versions, is_remote, said_clearly, size_and_version
 from vox2pix.errors import UserError
@@ -173,8 +173,8 @@ class _WorkingCopy:
         self._pushed[name] = [*version, stat.st_size, stat.st_mtime_ns]
 
     def _download(self, name: str) -> None:
-        with write_whole(self.folder / name) as partial:
-            partial.write_bytes(local_copy(self.remote / name).read_bytes())
+        size, _ = size_and_version(self.remote / name)
+        copy_to(self.remote / name, size, self.folder / name)
 
     def _note(self, arrived: dict[str, tuple[int, str]]) -> None:
         """Note that files arrived as they are in the bucket."""
