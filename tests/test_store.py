@@ -1,7 +1,10 @@
+import errno
 import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from vox2pix.store import (
     RunFolder,
     ShardedArray,
     checksum,
+    damaged_arrays,
     load_arrays,
     machine,
     read_json,
@@ -237,3 +241,112 @@ def test_provenance_can_be_written_as_json():
     told = json.loads(json.dumps(machine()))
     assert told["packages"]["torch"].startswith("2.")
     assert told["cores"] >= 1
+
+
+# --- damage --------------------------------------------------------------------------------------
+
+
+def flip(path, place=-1):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_values_of_saved_arrays_that_changed_on_disk_are_noticed(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_arrays(path, {"x": numbers(100)})
+    flip(path)
+    with pytest.raises(UserError, match=r"a\.safetensors is damaged \(its values are not those"):
+        load_arrays(path)
+
+
+def test_the_mark_of_a_stage_is_held_against_itself(tmp_path):
+    folder = RunFolder(tmp_path)
+    write_json(tmp_path / "out.json", [1])
+    folder.mark_done("decode", "k1", ["out.json"])
+    assert folder.damaged("decode") == []
+    mark = tmp_path / "stages" / "decode.json"
+    mark.write_text(mark.read_text().replace("k1", "k2"))
+    assert not folder.is_done("decode", "k2")
+    assert folder.damaged("decode") == ["stages/decode.json"]
+    folder.mark_done("decode", "k1", ["out.json"])
+    flip(tmp_path / "out.json")
+    assert folder.damaged("decode") == ["out.json"]
+    assert folder.damaged("never done") == []
+
+
+@pytest.mark.parametrize("name", ["values/zarr.json", "done/array"])
+@pytest.mark.parametrize("place", [40, 120, -1])
+def test_a_damaged_description_is_mended_and_shards_are_kept(tmp_path, name, place):
+    values = numbers(10, 2)
+    array = ShardedArray(tmp_path, values.shape, "f4", 4)
+    for shard in range(3):
+        array.write(shard, values[array.rows(shard)])
+    content = (tmp_path / name).read_bytes()
+    flip(tmp_path / name, place if abs(place) < len(content) else 0)
+    if name == "values/zarr.json":
+        assert damaged_arrays(tmp_path.parent) == [tmp_path]
+        with pytest.raises(UserError, match=r"zarr\.json is damaged"):
+            ShardedArray.existing(tmp_path)
+    again = ShardedArray(tmp_path, values.shape, "f4", 4)
+    assert again.mended
+    assert again.pending() == []
+    np.testing.assert_array_equal(again.read(), values)
+    assert not ShardedArray(tmp_path, values.shape, "f4", 4).mended
+
+
+def test_a_shard_that_was_never_written_is_pending_but_not_damaged(tmp_path):
+    values = numbers(10, 2)
+    array = ShardedArray(tmp_path, values.shape, "f4", 4)
+    array.write(0, values[:4])
+    array.write(1, values[4:8])
+    flip(tmp_path / "done" / "00001")
+    assert array.pending() == [1, 2]
+    assert array.damaged == [1]
+    assert damaged_arrays(tmp_path.parent) == [tmp_path]
+
+
+def test_keys_of_rows_that_changed_on_disk_are_not_believed(tmp_path):
+    rows = KeyedRows(tmp_path)
+    rows.add(["aaaa", "b"], numbers(2, 5))
+    [path] = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes().replace(b"aaaa", b"aaac"))
+    assert KeyedRows(tmp_path).missing(["aaaa", "aaac", "b"]) == ["aaaa", "aaac", "b"]
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.ENOSPC, "free space"), (errno.EROFS, "make its folder writable")]
+)
+def test_a_disk_that_takes_no_more_is_one_sentence(tmp_path, monkeypatch, number, remedy):
+    path = tmp_path / "a.safetensors"
+    save_arrays(path, {"x": numbers(3)})
+    before = path.read_bytes()
+
+    def refuses(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("vox2pix.store.os.fsync", refuses)
+    with pytest.raises(UserError, match=rf"a\.safetensors could not be written .*{remedy}"):
+        save_arrays(path, {"x": numbers(4)})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_shard_that_finds_the_disk_full_stays_pending(tmp_path):
+    script = f"""
+import resource, signal, sys
+import numpy as np
+from vox2pix.errors import UserError
+from vox2pix.store import ShardedArray
+array = ShardedArray(__import__("pathlib").Path({str(tmp_path / "a")!r}), (4, 9999), "f4", 2)
+array.write(0, np.random.default_rng(0).random((2, 9999), np.float32))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    array.write(1, np.random.default_rng(1).random((2, 9999), np.float32))
+except UserError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "could not be written (File too large); free space" in done.stdout, done.stderr
+    assert ShardedArray(tmp_path / "a", (4, 9999), "f4", 2).pending() == [1]

@@ -35,7 +35,7 @@ _TAKAGI2023: dict[str, dict[str, Any]] = {
 class _Table(BaseModel):
     """One table of the file: frozen, and no key that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class PhantomSource(_Table):
@@ -47,6 +47,9 @@ class PhantomSource(_Table):
     n_early: int = Field(default=1500, ge=1, description="voxels of the early stream")
     n_ventral: int = Field(default=1500, ge=1, description="voxels of the ventral stream")
     seed: int = Field(default=0, ge=0, description="seed of pictures, brain and noise")
+
+
+SessionNumber = Annotated[int, Field(ge=1)]
 
 
 class DataConfig(_Table):
@@ -70,8 +73,11 @@ class DataConfig(_Table):
         "phantom",
     )
     subject: int = Field(default=1, ge=1, description="number of the subject in NSD's tree")
-    sessions: int | tuple[int, ...] | None = Field(
-        default=None, description="the first so many sessions, or these; all if absent (NSD's tree)"
+    sessions: SessionNumber | Annotated[tuple[SessionNumber, ...], Field(min_length=1)] | None = (
+        Field(
+            default=None,
+            description="the first so many sessions, or these; all if absent (NSD's tree)",
+        )
     )
     space: str = Field(default="func1pt8mm", description="space of the responses (NSD's tree)")
     betas: str = Field(default="betas_fithrf_GLMdenoise_RR", description="version of the betas")
@@ -398,13 +404,14 @@ def load_config(path: str | Path) -> Config:
         raise UserError(f"There is no experiment file {path}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as text: {error}.") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not valid TOML: {error}.") from None
     try:
-        config = Config.model_validate(raw)
+        return _with_absolute_path(Config.model_validate(raw), path)
     except ValidationError as error:
         raise UserError(_explain(path, error)) from None
-    return _with_absolute_path(config, path)
+    except (ValueError, OSError, RuntimeError) as error:  # no such home, a zero byte in it
+        raise UserError(f"{path}: data.path cannot be a path ({error}).") from None
 
 
 def digest(settings: Any) -> str:

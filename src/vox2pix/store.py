@@ -6,6 +6,7 @@ there. Readers check what they read.
 """
 
 import csv
+import errno
 import fcntl
 import hashlib
 import json
@@ -20,15 +21,57 @@ from importlib import metadata
 from io import StringIO
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from vox2pix.buckets import is_remote, local_copy, uploaded, zarr_store
 from vox2pix.errors import UserError
 
 # --- files -------------------------------------------------------------------------------------
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a full disk, or one that may not be written to, into one sentence.
+
+    Parameters
+    ----------
+    path : Path
+        What is being written, for the sentence.
+
+    Raises
+    ------
+    UserError
+        Naming what could not be written, why, and the remedy.
+    """
+    try:
+        yield
+    except Exception as error:  # libraries wrap the system's error in ones of their own
+        number = _disk_fault(error)
+        if number is None:
+            raise
+        remedy = "free space" if number in _FULL else "make its folder writable"
+        raise UserError(
+            f"{path} could not be written ({os.strerror(number)}); {remedy} and run again: what "
+            "is finished is kept."
+        ) from error
+
+
+def _disk_fault(error: BaseException) -> int | None:
+    """Return the number of the disk's fault that an error tells of, if it does."""
+    faults = (*_FULL, *_CLOSED)
+    if isinstance(error, OSError) and error.errno in faults:
+        return error.errno
+    if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
+        # HDF5 and safetensors write the system's sentence into theirs
+        return next((n for n in faults if os.strerror(n) in str(error)), None)
+    return None
 
 
 @contextmanager
@@ -43,17 +86,28 @@ def replacing(path: Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        A hidden name in the same folder, with the same suffix.
+        A hidden name in the same folder, with the same suffix; elsewhere on this machine, if the
+        file shall appear in a bucket.
+
+    Raises
+    ------
+    UserError
+        If the disk is full or may not be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if is_remote(path):
+        with uploaded(path) as partial:
+            yield partial
+        return
     partial = path.with_name(f".{path.stem}.{uuid4().hex}.partial{path.suffix}")
-    try:
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -92,12 +146,42 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is damaged ({error}); delete it and run again.") from None
 
 
+def write_checked_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object that holds its own checksum, whole or not at all."""
+    write_json(path, {**value, _CHECKSUM: _json_checksum(value)})
+
+
+def read_checked_json(path: Path) -> dict[str, Any] | None:
+    """Read what :func:`write_checked_json` wrote; None if it is missing or damaged."""
+    try:
+        told = read_json(path)
+    except UserError:
+        return None
+    if not isinstance(told, dict) or told.pop(_CHECKSUM, None) != _json_checksum(told):
+        return None
+    return told
+
+
+_CHECKSUM = "checksum"
+_OF_ALL = "checksum of all arrays"
+
+
+def _json_checksum(value: Mapping[str, Any]) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write named arrays as safetensors, whole or not at all."""
+    """Write named arrays as safetensors with their checksum, whole or not at all."""
     from safetensors.numpy import save_file
 
+    arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
     with replacing(path) as partial:
-        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial)
+        save_file(arrays, partial, metadata={_OF_ALL: _checksum_of_all(arrays)})
+
+
+def _checksum_of_all(arrays: Mapping[str, NDArray[Any]]) -> str:
+    return _json_checksum({name: checksum(array) for name, array in arrays.items()})
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -106,17 +190,24 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     Raises
     ------
     UserError
-        If the file is missing or damaged.
+        If the file is missing or damaged, or its values are not those that were written.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return load_file(path)
+        with safe_open(local_copy(path), framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            expected = (file.metadata() or {}).get(_OF_ALL)
     except FileNotFoundError:
         raise UserError(f"{path} is missing; run the stage that writes it again.") from None
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} is damaged ({error}); delete it and run again.") from None
+    if expected not in (None, _checksum_of_all(arrays)):
+        raise UserError(
+            f"{path} is damaged (its values are not those that were written); delete it and run "
+            "again."
+        )
+    return arrays
 
 
 def checksum(array: NDArray[Any]) -> str:
@@ -143,6 +234,13 @@ class ShardedArray:
         Of its values.
     shard_size : int
         Rows of a shard, the unit of writing and of resuming, where the array is new.
+
+    Attributes
+    ----------
+    mended : bool
+        Whether the array's description was damaged, and is written again.
+    damaged : list of int
+        The shards that :meth:`pending` last found other than they were written.
     """
 
     def __init__(
@@ -151,16 +249,44 @@ class ShardedArray:
         import zarr
 
         self.folder, self.shape = folder, shape
-        self._array = zarr.open_array(
-            folder / "values",
-            mode="a",
-            shape=shape,
-            dtype=np.dtype(dtype),
-            chunks=(min(shard_size, shape[0]), *shape[1:]),
-        )
+        self.damaged: list[int] = []
+        self.mended = False
+        described, seal = folder / "values" / "zarr.json", folder / "done" / "array"
+        if described.exists() and not _is_sealed(described, seal):
+            described.unlink()  # shards that are sound under the right description are kept
+            self.mended = seal.exists()  # else the process was killed before it wrote it
+        with writing(folder):
+            self._array = zarr.open_array(
+                zarr_store(folder / "values"),
+                mode="a",
+                shape=shape,
+                dtype=np.dtype(dtype),
+                chunks=(min(shard_size, shape[0]), *shape[1:]),
+            )
+        if not seal.exists() or not _is_sealed(described, seal):
+            write_text(seal, file_hash(described))
         # What is there already was written in shards of its own size: that is the one to keep.
         self.shard_size = self._array.chunks[0]
         self.n_shards = -(-shape[0] // self.shard_size)
+
+    @classmethod
+    def existing(cls, folder: Path) -> Self | None:
+        """Open an array that is there; None if there is none.
+
+        Raises
+        ------
+        UserError
+            If its description is damaged.
+        """
+        import zarr
+
+        described = folder / "values" / "zarr.json"
+        if not described.exists():
+            return None
+        if not _is_sealed(described, folder / "done" / "array"):
+            raise UserError(f"{described} is damaged; run again to mend it.")
+        array = zarr.open_array(folder / "values", mode="r")
+        return cls(folder, array.shape, array.dtype, array.chunks[0])
 
     def rows(self, shard: int) -> slice:
         """Return the rows of a shard."""
@@ -169,7 +295,9 @@ class ShardedArray:
     def pending(self, among: Iterable[int] | None = None) -> list[int]:
         """List the shards, of all or `among` some, that are not there or not as written."""
         shards = range(self.n_shards) if among is None else among
-        return [shard for shard in shards if not self._sound(shard)]
+        found = [shard for shard in shards if not self._sound(shard)]
+        self.damaged = [shard for shard in found if self._mark(shard).exists()]
+        return found
 
     def write(self, shard: int, values: NDArray[Any]) -> None:
         """Write a shard, then its mark.
@@ -184,8 +312,9 @@ class ShardedArray:
         if values.shape != expected:
             raise ValueError(f"Shard {shard} has shape {expected}, not {values.shape}.")
         values = values.astype(self._array.dtype, copy=False)
-        self._mark(shard).unlink(missing_ok=True)
-        self._array[rows] = values
+        with writing(self.folder):
+            self._mark(shard).unlink(missing_ok=True)
+            self._array[rows] = values
         write_text(self._mark(shard), checksum(values))
 
     def read(self, shard: int | None = None) -> NDArray[Any]:
@@ -230,6 +359,32 @@ class ShardedArray:
             return False
 
 
+def _is_sealed(described: Path, seal: Path) -> bool:
+    """Tell whether an array's description is the one that was written."""
+    return seal.exists() and seal.read_bytes() == file_hash(described).encode()
+
+
+def damaged_arrays(folder: Path) -> list[Path]:
+    """List the sharded arrays below a folder of which a shard is not as its mark says.
+
+    Parameters
+    ----------
+    folder : Path
+        Need not be there.
+    """
+    found = []
+    for place in sorted(path.parent for path in folder.rglob("done")):
+        try:
+            array = ShardedArray.existing(place)
+        except UserError:
+            array = None
+        if array is not None:
+            array.pending()
+        if array is None or array.damaged:
+            found.append(place)
+    return found
+
+
 class KeyedRows:
     """Rows of numbers, each under a key that names its content; shared by runs and subjects.
 
@@ -266,11 +421,11 @@ class KeyedRows:
 
         if len(keys) != len(rows):
             raise ValueError(f"{len(keys)} keys for {len(rows)} rows.")
-        name = hashlib.blake2b("".join(keys).encode(), digest_size=8).hexdigest()
-        path = self.folder / f"{name}.safetensors"
-        told = {"keys": json.dumps(list(keys)), "checksum": checksum(rows)}
+        path = self.folder / f"{self._name(keys)}.safetensors"
+        # One entry: several are written in an order that differs from process to process.
+        told = json.dumps({"keys": list(keys), "checksum": checksum(rows)})
         with replacing(path) as partial:
-            save_file({"rows": np.ascontiguousarray(rows)}, partial, metadata=told)
+            save_file({"rows": np.ascontiguousarray(rows)}, partial, metadata={"told": told})
         self._index(path)
 
     def load(self, keys: Sequence[str]) -> NDArray[Any]:
@@ -311,15 +466,20 @@ class KeyedRows:
 
         self._seen.add(path)
         try:
-            with safe_open(path, framework="numpy") as file:
-                told = file.metadata()
-                sound = checksum(file.get_tensor("rows")) == told["checksum"]
-        except (OSError, SafetensorError, KeyError, TypeError):
+            with safe_open(local_copy(path), framework="numpy") as file:
+                told, rows = json.loads(file.metadata()["told"]), file.get_tensor("rows")
+                keys = told["keys"]
+                sound = checksum(rows) == told["checksum"] and self._name(keys) == path.stem
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             sound = False
         if not sound:
             return
-        for row, key in enumerate(json.loads(told["keys"])):
+        for row, key in enumerate(keys):
             self._places[key] = (path, row)
+
+    @staticmethod
+    def _name(keys: Sequence[str]) -> str:
+        return hashlib.blake2b("".join(keys).encode(), digest_size=8).hexdigest()
 
 
 # --- the run folder ------------------------------------------------------------------------------
@@ -367,23 +527,40 @@ class RunFolder:
 
     def is_done(self, stage: str, key: str) -> bool:
         """Tell whether a stage was finished under this key, and its outputs are as it left them."""
-        mark = self._mark(stage)
-        if not mark.exists():
-            return False
-        told = read_json(mark)
-        return told["key"] == key and all(
-            (self.path / name).exists() and file_hash(self.path / name) == digits
-            for name, digits in told["outputs"].items()
-        )
+        return self.key(stage) == key and not self.damaged(stage)
 
     def was_done(self, stage: str) -> bool:
         """Tell whether a stage was ever finished here, under whatever settings."""
         return self._mark(stage).exists()
 
+    def key(self, stage: str) -> str | None:
+        """Return the key that a stage was last finished under; None if its mark is not sound."""
+        told = read_checked_json(self._mark(stage))
+        return None if told is None else str(told["key"])
+
+    def damaged(self, stage: str) -> list[str]:
+        """List the outputs of a finished stage that are not as it left them, or else its mark."""
+        mark = self._mark(stage)
+        if not mark.exists():
+            return []
+        told = read_checked_json(mark)
+        if told is None:
+            return [mark.relative_to(self.path).as_posix()]
+        return [
+            name
+            for name, digits in told["outputs"].items()
+            if not (self.path / name).is_file() or file_hash(self.path / name) != digits
+        ]
+
     def mark_done(self, stage: str, key: str, outputs: Sequence[str] = ()) -> None:
         """Record that a stage is finished, with the checksums of the files that it wrote."""
         hashes = {name: file_hash(self.path / name) for name in outputs}
-        write_json(self._mark(stage), {"key": key, "outputs": hashes})
+        write_checked_json(self._mark(stage), {"key": key, "outputs": hashes})
+
+    def files(self, pattern: str) -> list[str]:
+        """List the files that match a pattern such as ``gallery/**/*``, by their names here."""
+        found = (path for path in self.path.glob(pattern) if path.is_file())
+        return sorted(path.relative_to(self.path).as_posix() for path in found)
 
     def _mark(self, stage: str) -> Path:
         return self.path / "stages" / f"{stage}.json"

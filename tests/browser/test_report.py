@@ -41,7 +41,8 @@ def shots(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> Path:
     """The page of a run with everything in it, captions that would run as scripts among it."""
-    captions = [EVIL if i == 3 else f"a thing number {i}" for i in range(20)]
+    captions = [f"a thing number {i}" + " at sea" * (i % 4 == 0) for i in range(20)]
+    captions[3] = EVIL
     run = make_run(tmp_path_factory.mktemp("runs") / "a 'run' #1", 20, captions=captions)
     (run / "audit").mkdir()
     Image.new("RGB", (300, 120), "white").save(run / "audit" / "collapse.png")
@@ -170,6 +171,16 @@ def test_filtering(opened):
     opened.page.uncheck("[name=column][value=z]")
     assert not opened.page.locator(".row[data-picture='11'] [data-column=z]").is_visible()
     assert opened.page.locator(".row[data-picture='11'] [data-column=c]").is_visible()
+
+
+def test_filtering_by_what_pictures_show(opened):
+    options = opened.page.locator("[name=category] option").all_text_contents()
+    assert options == ["anything", "sea (5)"]
+    opened.choose("category", "sea")
+    assert opened.shown() == names(16, 12, 8, 4, 0)
+    assert "5 of 20 test pictures" in opened.page.text_content("#status")
+    opened.choose("category", "")
+    assert "20 test pictures" in opened.page.text_content("#status")
 
 
 def test_opening_a_picture_shows_every_sample_and_the_nearest(opened, shots):

@@ -88,6 +88,11 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+    def handle_expect_100(self):
+        answered = super().handle_expect_100()
+        self.wfile.flush()
+        return answered
+
     def _pass_on(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         request = Request(self.command, self.path, self.headers.get("Range"))
@@ -100,7 +105,8 @@ class _Handler(BaseHTTPRequestHandler):
             denied = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
             return self._answer(403, {"Content-Type": "application/xml"}, denied)
         upstream = http.client.HTTPConnection(*self.proxy.target)
-        upstream.request(self.command, self.path, body, dict(self.headers))
+        headers = {k: v for k, v in self.headers.items() if k.lower() != "expect"}
+        upstream.request(self.command, self.path, body, headers)
         response = upstream.getresponse()
         content = response.read()
         headers = {

@@ -14,6 +14,7 @@ from vox2pix.errors import UserError
 from vox2pix.features import Latent
 from vox2pix.linear import pearson_r
 from vox2pix.pipeline import Run, draw_encoding, encode, encoding, plan_encoding
+from vox2pix.pipeline import run as pipeline_run
 from vox2pix.pipeline.encoding import StoredResponses, analyses, default_layers, steps_at
 from vox2pix.pipeline.latents import c_of, z_of
 from vox2pix.store import RunFolder, ShardedArray, load_arrays
@@ -332,3 +333,27 @@ def test_what_other_settings_left_is_not_shown(encoded, tmp_path):
 def test_strengths_that_leave_no_step_are_refused(change):
     with pytest.raises(ValueError, match="leaves no step to denoise"):
         experiment(encode=ENCODE | change)
+
+
+def test_a_run_and_an_encoding_analysis_share_a_folder_and_its_experiment(small_run, tmp_path):
+    folder = tmp_path / "small"
+    shutil.copytree(small_run[0].path, folder)
+    shutil.copytree(small_run[0].path.parent / "cache", tmp_path / "cache")
+    before = load_config(folder / "config.toml")
+    others = {"generate": {"samples": 7}, "name": "other", "encode": ENCODE}
+    encode(experiment(**others), folder)
+    kept = load_config(folder / "config.toml")
+    assert kept == before.model_copy(update={"encode": experiment(**others).encode})
+    recorder = Recorder()
+    pipeline_run(before, folder, recorder)
+    assert "Drawing: done before, kept" in recorder.lines
+    assert load_config(folder / "config.toml") == kept
+
+
+def test_another_subjects_run_is_not_mixed_into_the_folder(small_run, tmp_path):
+    folder = tmp_path / "small"
+    shutil.copytree(small_run[0].path, folder)
+    before = digests(folder)
+    with pytest.raises(UserError, match="holds another experiment, which differs in seed, data;"):
+        encode(experiment(seed=1, data={"space": "fsaverage5"}), folder)
+    assert digests(folder) == before

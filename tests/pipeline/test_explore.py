@@ -1,3 +1,4 @@
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -40,6 +41,17 @@ def test_what_can_be_chosen_is_what_the_run_has(redraw, small_run):
     assert int(run.config.generate.steps * redraw.least_strength) == 1
     seen = run.subject.pictures(run.test_ids[:1], size=run.model.picture_size)[0]
     np.testing.assert_array_equal(redraw.seen(run.test_ids[0]), np.rint(seen * 255))
+
+
+def test_where_only_the_autoencoders_picture_was_drawn_it_starts_from_z(small_run, tmp_path):
+    folder = tmp_path / "small"
+    shutil.copytree(small_run[0].path, folder)
+    text = (folder / "config.toml").read_text()
+    text = re.sub(r"conditions = \[.*?\]", 'conditions = ["z-decode"]', text, flags=re.DOTALL)
+    (folder / "config.toml").write_text(text)
+    redraw = open_redraw(folder)
+    assert redraw.own.condition == "z"
+    assert redraw.own.condition in redraw.conditions
 
 
 @pytest.mark.parametrize("condition", ["z+c", "z", "c"])

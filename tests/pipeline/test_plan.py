@@ -5,6 +5,7 @@ from vox2pix.config import Config
 from vox2pix.errors import UserError
 from vox2pix.pipeline import plan
 from vox2pix.pipeline.plan import StagePlan
+from vox2pix.pipeline.stages import STAGES
 
 BETAS = "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR"
 
@@ -103,5 +104,29 @@ def test_a_phantom_is_planned_as_it_will_be_simulated(small_run):
     voxels = {name: int(made.subject.voxel_mask(name).sum()) for name in ("early", "ventral")}
     assert f"z from {voxels['early']} voxels" in drawn.facts[2]
     pictures = next(s for s in drawn.stages if s.name == "generate")
-    stored = 8 * (1 + 3 * 2 + 3 + 5) * 64 * 64 * 3
-    assert pictures.write_bytes == stored
+    assert pictures.write_bytes == 8 * (1 + 3 * 2 + 3 + 1) * 64 * 64 * 3
+    doubted = next(s for s in drawn.stages if s.name == "audit-drawing")
+    assert doubted.write_bytes == 8 * 4 * 64 * 64 * 3
+    kept = next(s for s in drawn.stages if s.name == "gallery")
+    held = {p: p.stat().st_size for p in (made.path / "gallery").rglob("*") if p.is_file()}
+    assert 0.3 * kept.write_bytes < sum(held.values()) < 1.5 * kept.write_bytes
+
+
+def test_every_stage_that_takes_its_time_is_planned_the_audits_where_it_is_on(empty_tree):
+    stages, without = (
+        [s.name for s in plan(nsd(empty_tree, audit=audit), empty_tree, 1e12).stages]
+        for audit in ({}, {"enabled": False})
+    )
+    known = [stage.name for stage in STAGES]
+    assert sorted(stages, key=known.index) == stages
+    assert set(known) - set(stages) == {"sheet", "report"}
+    assert set(stages) - set(without) == {"audit-decoding", "audit-drawing", "audit"}
+
+
+def test_clusters_held_out_are_priced_as_so_many_decoders(empty_tree):
+    seconds = {}
+    for k in (4, 8):
+        made = plan(nsd(empty_tree, audit={"clusters": k}), empty_tree, 1e11)
+        seconds |= {(k, s.name): s.seconds for s in made.stages}
+    assert 1.7 < seconds[8, "audit-decoding"] / seconds[4, "audit-decoding"] < 2.6
+    assert seconds[8, "audit-decoding"] > 5 * seconds[8, "decode"]

@@ -440,3 +440,95 @@ def test_the_audit_judges_the_fullest_condition_that_is_drawn(tmp_path):
     findings = json.loads((made.path / "audit.json").read_text())
     open_checks = {f["name"] for f in findings if f["verdict"] is None}
     assert open_checks <= {"z/c swap", "ceiling"}
+
+
+# --- faults --------------------------------------------------------------------------------------
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def copied(made: Run, root: Path) -> Path:
+    """Copy a run and the features beside it."""
+    shutil.copytree(made.path, root / "small")
+    shutil.copytree(made.path.parent / "cache", root / "cache")
+    return root / "small"
+
+
+def test_every_damaged_file_is_named_and_made_again(small_run, tmp_path):
+    made, _ = small_run
+    folder = copied(made, tmp_path)
+    expected = digests(tmp_path)
+    key = json.loads((folder / "stages" / "generate.json").read_text())["key"]
+    feature = next((tmp_path / "cache").rglob("c-*/*.safetensors"))
+    told = {
+        "config.toml": "config.toml is missing or damaged",
+        "provenance.json": "provenance.json is missing or damaged",
+        "stages/evaluate.json": "Scoring: stages/evaluate.json missing or damaged",
+        "decoders/z.safetensors": "Decoding: decoders/z.safetensors missing or damaged",
+        "audit/copies.png": "Audit: audit/copies.png missing or damaged",
+        "contact_sheet.png": "Contact sheet: contact_sheet.png missing or damaged",
+        "gallery/originals/done/00000": "Gallery: gallery/originals/done/00000 missing or damaged",
+        "figures/scores.svg": "Report: a part is missing or damaged",
+        f"pictures/z-{key}/values/zarr.json": f"z-{key}: its description was damaged",
+        f"pictures/c-{key}/done/00001": f"c-{key}: shard 1 was damaged",
+        f"../cache/{feature.relative_to(tmp_path / 'cache')}": f"{feature.name} missing or damaged",
+    }
+    betas = next(folder.glob("phantom-*/nsddata_betas/**/*.hdf5"))
+    for path in [*(folder / name for name in told), betas]:
+        flip(path)
+    recorder = Recorder()
+    run(made.config, folder, recorder)
+    for sentence in (*told.values(), f"{betas.relative_to(folder).parts[0]} is damaged"):
+        assert any(sentence in line for line in recorder.lines), sentence
+    assert digests(tmp_path) == expected
+    assert json.loads((folder / "provenance.json").read_text())["decode"]["seconds"] >= 0
+
+
+def test_an_experiment_that_is_not_as_it_was_written_is_not_believed(small_run, tmp_path):
+    folder = copied(small_run[0], tmp_path)
+    config = folder / "config.toml"
+    config.write_text(config.read_text().replace("guidance = 5.0", "guidance = 6.0"))
+    with pytest.raises(UserError, match=r"config\.toml is not as the run wrote it; run again"):
+        audit(folder)
+
+
+def test_a_clock_that_runs_backwards_changes_nothing(small_run, tmp_path, monkeypatch):
+    made, _ = small_run
+    folder = copied(made, tmp_path)
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (3e8, 3e8))
+    now = iter(range(2_000_000_000, 0, -1000))
+    monkeypatch.setattr("time.time", lambda: next(now))
+    (folder / "decoded" / "z.safetensors").unlink()
+    recorder = Recorder()
+    run(made.config, folder, recorder)
+    done = [line for line in recorder.lines if line.endswith("done before, kept")]
+    assert len(done) == 10  # all but decoding
+    told = json.loads((folder / "provenance.json").read_text())
+    assert told["decode"]["seconds"] >= 0
+    assert digests(folder) == digests(made.path)
+
+
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_from_there(
+    small_run, tmp_path, monkeypatch
+):
+    made, _ = small_run
+    folder = copied(made, tmp_path)
+    shutil.rmtree(folder / "pictures")
+    real, written = os.fsync, iter(range(7))
+
+    def fills(descriptor):
+        if next(written, None) is None:
+            raise OSError(28, os.strerror(28))
+        real(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vox2pix.store.os.fsync", fills)
+        with pytest.raises(UserError, match=r"could not be written \(No space left on device\)"):
+            run(made.config, folder)
+    run(made.config, folder)
+    assert digests(folder) == digests(made.path)

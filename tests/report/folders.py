@@ -8,7 +8,7 @@ import tomli_w
 
 from vox2pix.config import Config
 from vox2pix.report import Nearest, save_gallery
-from vox2pix.store import ShardedArray, save_arrays, write_json, write_table
+from vox2pix.store import RunFolder, ShardedArray, save_arrays, write_json, write_table
 
 KEY = "0123456789abcdef"
 CONDITIONS = {"z-decode": 1, "z": 2, "c": 2, "z+c": 2, "true-z+c": 1, "shuffled": 1}
@@ -68,7 +68,7 @@ def make_run(
         )
     if is_scored:
         _score(path, ids, conditions, subject)
-        write_json(path / "stages" / "generate.json", {"key": KEY, "outputs": {}})
+        RunFolder(path).mark_done("generate", KEY)
         for name in ("z", "c"):
             r = rng.uniform(0, 1, 50)
             save_arrays(path / "decoded" / f"{name}.safetensors", {"r": r, "r2": r**2})

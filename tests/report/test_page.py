@@ -4,6 +4,7 @@ import shlex
 from html.parser import HTMLParser
 from io import BytesIO
 from shutil import rmtree
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from report.folders import KEY, make_run
 from vox2pix.errors import UserError
 from vox2pix.report import write_report
 from vox2pix.report.gallery import open_pictures
+from vox2pix.report.seal import is_sound
 from vox2pix.store import write_json
 
 EVIL = "<script>alert(1)</script> \"quoted\" & 'so'"
@@ -400,3 +402,58 @@ def test_a_run_named_twice_is_refused(tmp_path):
     run = make_run(tmp_path / "run", 2)
     with pytest.raises(UserError, match="named twice"):
         write_report([run, run])
+
+
+def test_a_folder_that_no_page_made_is_not_removed(tmp_path):
+    run = make_run(tmp_path / "run", 301, size=8, conditions={"z": 1})
+    theirs = tmp_path / "paper_assets"
+    theirs.mkdir()
+    (theirs / "figure1.tif").touch()
+    with pytest.raises(UserError, match=r"paper_assets.* was not made by vox2pix; move it away"):
+        write_report([run], tmp_path / "paper.html")
+    assert (theirs / "figure1.tif").exists()
+    few = make_run(tmp_path / "few", 3, size=8, conditions={"z": 1})
+    write_report([few], tmp_path / "paper.html")  # needs no folder
+    assert (theirs / "figure1.tif").exists()
+
+
+def test_what_an_earlier_page_had_beside_it_is_replaced(tmp_path):
+    run = make_run(tmp_path / "run", 301, size=8, conditions={"z": 1})
+    write_report([run], tmp_path / "page.html")
+    (tmp_path / "page_assets" / "old.png").touch()
+    write_report([run], tmp_path / "page.html")
+    assert (tmp_path / "page_assets").is_dir()
+    assert not (tmp_path / "page_assets" / "old.png").exists()
+    write_report([make_run(tmp_path / "few", 3, size=8)], tmp_path / "page.html")
+    assert not (tmp_path / "page_assets").exists()
+
+
+def test_a_page_vouches_for_itself_and_the_files_written_with_it(tmp_path):
+    run = make_run(tmp_path / "run", 3, size=8)
+    page = write_report([run])
+    assert is_sound(page)
+    beside = run / "dataset_description.json"
+    content = beside.read_bytes()
+    beside.write_bytes(content[:-1])
+    assert not is_sound(page)
+    beside.write_bytes(content)
+    assert is_sound(page)
+    page.write_text(page.read_text().replace("Summary", "Summery", 1))
+    assert not is_sound(page)
+    assert not is_sound(tmp_path / "none.html")
+
+
+def test_the_turning_cortex_is_found_from_a_page_elsewhere(tmp_path):
+    run = make_run(tmp_path / "a run", 3, size=8)
+    figures = run / "encoding" / "figures"
+    figures.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(figures / "flat.png")
+    (figures / "turn it.html").write_text("<html>")
+    told = {"name": "flat", "title": "t", "alt": "a", "png": "figures/flat.png"}
+    write_json(run / "encoding" / "figures.json", [told | {"html": "figures/turn it.html"}])
+    for out in (None, tmp_path / "elsewhere" / "page.html"):
+        page = write_report([run], out)
+        links = [a["href"] for a in Page(page.read_text()).all("a") if "turn" in a["href"]]
+        assert [(page.parent / unquote(link)).resolve() for link in links] == [
+            (figures / "turn it.html").resolve()
+        ]

@@ -13,6 +13,7 @@ from vox2pix.buckets.paths import (
     said_clearly,
     size_and_version,
 )
+from vox2pix.buckets.working_copy import uploaded, working_copy
 
 __all__ = [
     "as_path",
@@ -24,5 +25,7 @@ __all__ = [
     "open_binary",
     "said_clearly",
     "size_and_version",
+    "uploaded",
+    "working_copy",
     "zarr_store",
 ]

@@ -57,7 +57,7 @@ def local_copy(path: Path) -> Path:
     copy = _place(path, size, version, "files") / path.name
     if copy.is_file() and copy.stat().st_size == size:
         return copy
-    with _written(copy) as partial, partial.open("wb") as file:
+    with write_whole(copy) as partial, partial.open("wb") as file:
         step = _MOST_AT_ONCE * BLOCK_BYTES
         for start in range(0, size, step):
             file.write(_fetch(path, start, min(start + step, size)))
@@ -192,7 +192,7 @@ class BlockFile(RawIOBase):
         for number in range(first, stop):
             start = (number - first) * BLOCK_BYTES
             block = data[start : start + BLOCK_BYTES]
-            with _written(self._folder / f"{number:07d}") as partial:
+            with write_whole(self._folder / f"{number:07d}") as partial:
                 partial.write_bytes(block)
             self._hold(number, block)
         self._fetched = stop - 1
@@ -231,7 +231,7 @@ def _fetch(path: Path, start: int, stop: int) -> bytes:
 
 
 @contextmanager
-def _written(copy: Path) -> Iterator[Path]:
+def write_whole(copy: Path) -> Iterator[Path]:
     """Give a name to write to; on success the file takes its place, whole."""
     partial = None
     try:

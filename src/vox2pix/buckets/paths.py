@@ -173,7 +173,7 @@ def said_clearly(path: Any) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        if _code(error) == "NoSuchBucket" or "bucket does not exist" in str(error):
+        if error_code(error) == "NoSuchBucket" or "bucket does not exist" in str(error):
             raise UserError(f"{path}: there is no such bucket; correct its name.") from error
         raise
     except PermissionError as error:
@@ -198,7 +198,7 @@ def _is_of_the_way(error: Exception) -> bool:
     return isinstance(error, OSError | TimeoutError) or type(error).__module__.startswith(kinds)
 
 
-def _code(error: BaseException) -> str:
+def error_code(error: BaseException) -> str:
     """Return S3's own code of an error."""
     response = getattr(error.__cause__ or error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))

@@ -1,12 +1,14 @@
 """The commands that make a run, and those that look at one."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vox2pix.buckets import working_copy
 from vox2pix.cli.app import app, console, plot_app, quiet_libraries, shown
+from vox2pix.cli.app import run_folder as folder_of_run
 from vox2pix.cli.bars import Bars
 from vox2pix.cli.tables import print_encoding, print_findings, print_metrics, print_plan
 
@@ -37,7 +39,7 @@ def _opened(
 def run(
     config: Annotated[Path, typer.Argument(help="The experiment file (TOML).")],
     out: Annotated[
-        Path | None, typer.Option(help="The run folder.", show_default="runs/NAME")
+        str | None, typer.Option(help="The run folder, or its URL.", show_default="runs/NAME")
     ] = None,
     workers: Workers = None,
     dask: Dask = None,
@@ -47,14 +49,14 @@ def run(
     from vox2pix.config import load_config
 
     experiment = load_config(config)
-    folder = (out or Path("runs") / experiment.name).resolve()
+    folder = folder_of_run(out or f"runs/{experiment.name}")
     console.print(f"[bold]{experiment.name}[/bold]: {config} into {shown(folder)}")
     quiet_libraries()
     from vox2pix.pipeline import run as carry_out
 
     with _opened(experiment, workers, dask, slurm) as opened, Bars() as bars:
-        carry_out(experiment, folder, bars, opened)
-    print_metrics(folder)
+        done = carry_out(experiment, folder, bars, opened)
+    print_metrics(done.path)
     console.print(f"\nThe report:             [bold]{shown(folder / 'report.html')}[/bold]")
     console.print(f"Seen and reconstructed: [bold]{shown(folder / 'contact_sheet.png')}[/bold]")
     console.print(f"All numbers:            [bold]{shown(folder / 'metrics.json')}[/bold]")
@@ -64,14 +66,14 @@ def run(
 def plan(
     config: Annotated[Path, typer.Argument(help="The experiment file (TOML).")],
     out: Annotated[
-        Path | None, typer.Option(help="The run folder.", show_default="runs/NAME")
+        str | None, typer.Option(help="The run folder, or its URL.", show_default="runs/NAME")
     ] = None,
 ) -> None:
     """Say what a run would read, compute and write: time, memory, disk. Computes nothing."""
     from vox2pix.config import load_config
 
     experiment = load_config(config)
-    folder = (out or Path("runs") / experiment.name).resolve()
+    folder = folder_of_run(out or f"runs/{experiment.name}")
     quiet_libraries()
     from vox2pix.pipeline import plan as draw_up
 
@@ -82,7 +84,7 @@ def plan(
 def encode(
     config: Annotated[Path, typer.Argument(help="The experiment file (TOML).")],
     out: Annotated[
-        Path | None, typer.Option(help="The run folder.", show_default="runs/NAME")
+        str | None, typer.Option(help="The run folder, or its URL.", show_default="runs/NAME")
     ] = None,
     workers: Workers = None,
     dask: Dask = None,
@@ -95,7 +97,7 @@ def encode(
     from vox2pix.config import load_config
 
     experiment = load_config(config)
-    folder = (out or Path("runs") / experiment.name).resolve()
+    folder = folder_of_run(out or f"runs/{experiment.name}")
     quiet_libraries()
     if only_plan:
         from vox2pix.pipeline import plan_encoding
@@ -106,14 +108,14 @@ def encode(
     from vox2pix.pipeline import encode as carry_out
 
     with _opened(experiment, workers, dask, slurm) as opened, Bars() as bars:
-        carry_out(experiment, folder, bars, opened)
-    print_encoding(folder / "encoding")
+        done = carry_out(experiment, folder, bars, opened)
+    print_encoding(done.path / "encoding")
 
 
 @app.command()
 def report(
     run_folders: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="One run, or several to compare.")
+        list[str], typer.Argument(metavar="RUN...", help="One run, or several to compare.")
     ],
     out: Annotated[
         Path | None,
@@ -124,13 +126,15 @@ def report(
     quiet_libraries()
     from vox2pix.report import write_report
 
-    path = write_report([folder.resolve() for folder in run_folders], out)
+    with ExitStack() as stack:
+        folders = [stack.enter_context(working_copy(folder_of_run(place))) for place in run_folders]
+        path = write_report(folders, out)
     console.print(f"The report: [bold]{shown(path.resolve())}[/bold]")
 
 
 @app.command()
 def explore(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A finished run.")],
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Of 127.0.0.1.", show_default="a free one")
     ] = None,
@@ -145,32 +149,33 @@ def explore(
     def announce(address: str) -> None:
         console.print(f"The page: [bold]{address}[/bold]  (Ctrl-C ends it)", soft_wrap=True)
 
-    open_page(run_folder.resolve(), port, not no_browser, announce)
+    with working_copy(folder_of_run(run_folder)) as here:
+        open_page(here, port, not no_browser, announce)
 
 
 @app.command()
 def audit(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run that was scored.")],
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run that was scored.")],
 ) -> None:
     """Ask whether a run's pictures came from the brain: each check, its verdict and figure."""
     quiet_libraries()
     from vox2pix.pipeline import audit as audit_again
 
-    folder = run_folder.resolve()
-    with Bars() as bars:
-        findings = audit_again(folder, bars)
+    folder = folder_of_run(run_folder)
+    with working_copy(folder) as here, Bars() as bars:
+        findings = audit_again(here, bars, folder)
     print_findings(findings)
     console.print(f"\nFigures: [bold]{shown(folder / 'audit')}[/bold]")
 
 
 @plot_app.command("encoding")
 def plot_encoding(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run that was encoded.")],
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run that was encoded.")],
 ) -> None:
     """Draw the figures of an encoding analysis again, from its tables."""
     quiet_libraries()
     from vox2pix.pipeline import draw_encoding
 
-    with Bars() as bars:
-        figures = draw_encoding(run_folder.resolve(), bars)
+    with working_copy(folder_of_run(run_folder)) as here, Bars() as bars:
+        figures = draw_encoding(here, bars)
     console.print(f"{len(figures)} figures: [bold]{shown(figures[0].parent.resolve())}[/bold]")

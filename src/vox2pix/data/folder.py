@@ -1,9 +1,11 @@
 """Reader of a person's own data: a folder of arrays and tables."""
 
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -19,6 +21,8 @@ from vox2pix.data.subject import VOXEL_COLUMNS, Subject
 from vox2pix.data.volumes import (
     image_affine,
     image_shape,
+    is_there,
+    one_line,
     open_hdf5,
     read_image,
     read_nifti,
@@ -278,7 +282,7 @@ class FolderStimuli:
     @property
     def has_captions(self) -> bool:
         """Whether there is a ``captions.csv``."""
-        return (self.folder / "captions.csv").is_file()
+        return is_there(self.folder / "captions.csv")
 
     def captions(self, stimulus_ids: Sequence[str]) -> list[tuple[str, ...]]:
         """Return the captions of each stimulus, in the order of the file.
@@ -423,7 +427,7 @@ def _read_voxels(folder: Path, responses: ResponsesFile, faults: Faults) -> pd.D
     places = pd.DataFrame(index=range(responses.n_voxels))
     if responses.mask is not None:
         places = pd.DataFrame(np.argwhere(responses.mask), columns=["x", "y", "z"])
-    if not path.is_file():
+    if not is_there(path):
         return places.assign(ncsnr=np.nan)
     table = _read_table(path, ())
     if len(table) != responses.n_voxels:
@@ -499,7 +503,7 @@ def _find_responses(folder: Path) -> ResponsesFile:
 
 def _only(places: Sequence[Path], what: str) -> Path | None:
     """Return the one of the places that exists, none if there is none."""
-    found = [place for place in places if place.exists()]
+    found = [place for place in places if is_there(place)]
     if len(found) > 1:
         raise UserError(
             f"{found[0]} and {found[1].name} both hold {what}: keep one, so that it is clear "
@@ -512,13 +516,22 @@ def _read_table(path: Path, required: Sequence[str]) -> pd.DataFrame:
     """Read a CSV file as text, without guessing types, and strip blanks."""
     try:
         table = pd.read_csv(
-            local_copy(path), dtype=str, keep_default_na=False, encoding="utf-8-sig"
+            local_copy(path),
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            header=None,
         )
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: add it.") from None
     except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read as a UTF-8 CSV file ({error}).") from error
-    table.columns = pd.Index([str(name).strip() for name in table.columns])
+        raise UserError(
+            f"{path} cannot be read as a UTF-8 CSV file ({one_line(error)}): save it again."
+        ) from error
+    names = pd.Index([str(name).strip() for name in table.iloc[0]])
+    if names.has_duplicates:
+        raise UserError(f"{path} has two columns {names[names.duplicated()][0]!r}: remove one.")
+    table = table.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
     missing = [name for name in required if name not in table]
     if missing:
         raise UserError(f"{path} has no column {missing[0]!r}: add it to the first line.")
@@ -533,18 +546,23 @@ def _open_array(path: Path, name: str = "responses") -> AbstractContextManager[A
 @contextmanager
 def _open_numpy(path: Path, name: str) -> Iterator[Any]:
     """Open an array of an npy, npz or zarr store."""
+    sentence = f"{path} is truncated or holds no array {name!r} ({{}}): save it again."
     try:
         if path.suffix == ".npy":
-            yield np.load(local_copy(path), mmap_mode="r", allow_pickle=False)
+            array: Any = np.load(local_copy(path), mmap_mode="r", allow_pickle=False)
         elif path.suffix == ".npz":
-            yield _NpzArray(local_copy(path), name)
+            array = _NpzArray(local_copy(path), name)
         else:
-            yield _zarr_array(path, name)
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile, RuntimeError) as error:
+            array = _zarr_array(path, name)
+    except UserError:
+        raise
+    except Exception as error:  # damaged headers raise errors of nearly every kind
+        raise UserError(sentence.format(one_line(error))) from error
+    try:
+        yield array
+    except (OSError, ValueError, EOFError, BadZipFile, RuntimeError, MemoryError, zlib.error) as e:
         # RuntimeError is what zarr's decompressors raise
-        raise UserError(
-            f"{path} is truncated or holds no array {name!r} ({error}): save it again."
-        ) from error
+        raise UserError(sentence.format(one_line(e))) from e
 
 
 def _zarr_array(path: Path, name: str) -> Any:
@@ -552,7 +570,14 @@ def _zarr_array(path: Path, name: str) -> Any:
     import zarr
 
     store = zarr.open(zarr_store(path), mode="r")
-    return store[name] if isinstance(store, zarr.Group) else store
+    array: Any = store[name] if isinstance(store, zarr.Group) else store
+    if array.nchunks_initialized < array.nchunks:
+        raise UserError(
+            f"{path} holds {array.nchunks_initialized} of {array.nchunks} chunks, and those that "
+            "are missing would be read as zeros: copy it again, or save it with "
+            "write_empty_chunks where zeros are meant."
+        )
+    return array
 
 
 class _NpzArray:
@@ -569,6 +594,9 @@ class _NpzArray:
                 else np.lib.format.read_array_header_2_0
             )
             self.shape, _, self.dtype = read_header(stream)
+            held = archive.getinfo(f"{name}.npy").file_size
+        if prod(self.shape) * self.dtype.itemsize > held:
+            raise ValueError(f"{held} bytes cannot hold an array of shape {self.shape}")
 
     def __len__(self) -> int:
         return int(self.shape[0])

@@ -19,6 +19,7 @@ from vox2pix.data.volumes import (
     hdf5_shape,
     image_affine,
     image_shape,
+    is_there,
     read_hdf5,
     read_image,
     read_mgh,
@@ -352,7 +353,7 @@ def _indices(voxels: pd.DataFrame, layout: NsdLayout) -> NDArray[np.intp]:
 
 def _ncsnr(layout: NsdLayout, union: NDArray[np.bool_]) -> NDArray[np.float64] | float:
     """Return ncsnr of the voxels in a mask; NaN if there is no such file."""
-    if not any(file.is_file() for file in layout.ncsnr):
+    if not any(is_there(file) for file in layout.ncsnr):
         return np.nan
     maps = [read_image(file) for file in layout.ncsnr]
     image = np.concatenate([m.ravel(order="F") for m in maps]) if layout.is_surface else maps[0]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from vox2pix.buckets import local_copy
+from vox2pix.data.volumes import is_there, one_line
 from vox2pix.errors import UserError
 
 HEMISPHERES = ("lh", "rh")
@@ -196,7 +197,9 @@ def read_design(layout: NsdLayout) -> Design:
         # MATLAB files fail to parse with errors of nearly every kind
         mat = loadmat(local_copy(path))
     except Exception as error:
-        raise UserError(f"{path} is truncated or is no MATLAB file ({error}).") from error
+        raise UserError(
+            f"{path} is truncated or is no MATLAB file ({one_line(error)}): download it again."
+        ) from error
     missing = [name for name in ("masterordering", "subjectim", "sharedix") if name not in mat]
     if missing:
         raise UserError(f"{path} has no variable {', '.join(missing)}: replace the file.")
@@ -275,14 +278,15 @@ def _runs(
 ) -> NDArray[np.int64]:
     """Return each trial's run by ``responses.tsv``, after holding it against the design."""
     path = layout.responses
-    if not path.is_file():
+    if not is_there(path):
         return np.zeros(len(nsd_ids), np.int64)
     columns = ["SESSION", "RUN", "TRIAL", "73KID"]
     try:
         table = pd.read_csv(local_copy(path), sep="\t", usecols=columns)[columns].astype(int)
-    except (ValueError, pd.errors.ParserError) as error:
+    except (ValueError, OSError, OverflowError) as error:
         raise UserError(
-            f"{path} has no integer columns {', '.join(columns)} ({error}): replace the file."
+            f"{path} has no integer columns {', '.join(columns)} ({one_line(error)}): replace "
+            "the file."
         ) from error
     doubled = table.duplicated(["SESSION", "RUN", "TRIAL"])
     if doubled.any():

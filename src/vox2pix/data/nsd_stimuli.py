@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vox2pix.buckets import local_copy
 from vox2pix.data.nsd_layout import NsdLayout
 from vox2pix.data.pictures import as_rgb
-from vox2pix.data.volumes import hdf5_shape, open_hdf5
+from vox2pix.data.volumes import hdf5_shape, is_there, one_line, open_hdf5
 from vox2pix.errors import UserError
 
 COCO_SPLITS = ("train2017", "val2017")
@@ -81,7 +81,7 @@ class NsdStimuli:
     def has_captions(self) -> bool:
         """Whether the table of stimuli and at least one caption file are there."""
         files = (self.layout.captions(split) for split in COCO_SPLITS)
-        return self.layout.stimulus_info.is_file() and any(file.is_file() for file in files)
+        return is_there(self.layout.stimulus_info) and any(is_there(file) for file in files)
 
     def captions(self, stimulus_ids: Sequence[str]) -> list[tuple[str, ...]]:
         """Return the captions of each stimulus, in the order of COCO's file.
@@ -114,7 +114,7 @@ class NsdStimuli:
         captions: dict[str, tuple[str, ...]] = {}
         for split, rows in info.groupby("cocoSplit"):
             path = self.layout.captions(str(split))
-            if not path.is_file():
+            if not is_there(path):
                 continue
             wanted: dict[int, list[str]] = {int(i): [] for i in rows["cocoId"]}
             for image, caption in _read_annotations(path):
@@ -135,9 +135,9 @@ class NsdStimuli:
             )
         except FileNotFoundError:
             raise UserError(f"{path} does not exist: add NSD's table of stimuli.") from None
-        except (ValueError, pd.errors.ParserError) as error:
+        except (ValueError, OSError, OverflowError) as error:
             raise UserError(
-                f"{path} has no columns {', '.join(columns)} ({error}): replace the file."
+                f"{path} has no columns {', '.join(columns)} ({one_line(error)}): replace the file."
             ) from error
         own = np.isin(table["nsdId"], [int(i) for i in self.stimulus_ids])
         return table[own]
@@ -148,7 +148,7 @@ def _read_annotations(path: Any) -> list[tuple[int, str]]:
     try:
         content = json.loads(local_copy(path).read_text(encoding="utf-8"))
         return [(int(a["image_id"]), str(a["caption"])) for a in content["annotations"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
-            f"{path} is truncated or holds no COCO captions ({error!r}): download it again."
+            f"{path} is truncated or holds no COCO captions ({one_line(error)}): download it again."
         ) from error

@@ -4,6 +4,7 @@ import gzip
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import h5py
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
-from nibabel.freesurfer.mghformat import MGHHeader
+from nibabel.freesurfer.mghformat import MGHError, MGHHeader
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -22,6 +23,8 @@ from vox2pix.errors import UserError
 _BLOCK_BYTES = 64 * 2**20
 # Unwanted voxels along x that one read may span rather than start another.
 _MAX_GAP = 4
+# Deflate packs no tighter: a header that promises more is damaged, whatever else it says.
+_TIGHTEST = 1032
 
 
 def hdf5_shape(path: Path, dataset: str) -> tuple[int, ...]:
@@ -71,9 +74,10 @@ def open_hdf5(path: Path, dataset: str) -> Iterator[h5py.Dataset]:
                     "replace the file."
                 )
             yield array
-    except OSError as error:
+    except (OSError, ValueError, KeyError, RuntimeError, MemoryError, OverflowError) as error:
         raise UserError(
-            f"{path} is truncated or is no HDF5 file ({error}): copy or download it again."
+            f"{path} is truncated or is no HDF5 file ({one_line(error)}): copy or download it "
+            "again."
         ) from error
 
 
@@ -149,18 +153,10 @@ def image_shape(path: Path) -> tuple[int, ...]:
     Raises
     ------
     UserError
-        If the file is missing or damaged, or is an uncompressed MGH file cut short.
+        If the file is missing or damaged, or too short for its shape.
     """
     header = _header(path) if is_remote(path) else _load(path).header
-    shape = tuple(int(n) for n in header.get_data_shape())
-    if path.suffix == ".mgh":
-        needed = header.get_data_offset() + int(np.prod(shape)) * header.get_data_dtype().itemsize
-        if path.stat().st_size < needed:
-            raise UserError(
-                f"{path} is truncated ({path.stat().st_size} of {needed} bytes): "
-                "copy or download it again."
-            )
-    return shape
+    return tuple(int(n) for n in header.get_data_shape())
 
 
 def image_affine(path: Path) -> NDArray[np.float64]:
@@ -197,8 +193,8 @@ def read_image(path: Path) -> NDArray[Any]:
     UserError
         If the file is missing or damaged.
     """
-    with _damage_named(path):
-        return np.asarray(_load(path).dataobj)
+    with _reading(path) as image:
+        return np.asarray(image.dataobj)
 
 
 def read_nifti(
@@ -258,8 +254,7 @@ def _read_trials(
     path: Path, pick: Callable[[NDArray[Any]], NDArray[Any]], trials: slice | None = None
 ) -> NDArray[Any]:
     """Read an image some trials at a time and keep what ``pick`` takes of each block."""
-    with _damage_named(path):
-        image = _load(path)
+    with _reading(path) as image:
         start, stop, _ = (trials or slice(None)).indices(image.shape[3])
         bytes_a_trial = int(np.prod(image.shape[:3])) * image.get_data_dtype().itemsize
         blocks = [
@@ -273,7 +268,9 @@ def _load(path: Path) -> Any:
     """Open an image lazily; its file stays open so that blocks are read in one pass."""
     _require_file(path)
     with _damage_named(path):
-        return nib.load(local_copy(path), keep_file_open=True)
+        image: Any = nib.load(local_copy(path), keep_file_open=True)
+        _require_whole(path, image.header, image.dataobj.offset)
+        return image
 
 
 def _header(path: Path) -> Any:
@@ -281,8 +278,55 @@ def _header(path: Path) -> Any:
     _require_file(path)
     kind = MGHHeader if path.suffix in (".mgh", ".mgz") else nib.Nifti1Header
     with _damage_named(path), open_binary(path) as stream:
-        packed = path.suffix in (".gz", ".mgz")
-        return kind.from_fileobj(gzip.GzipFile(fileobj=stream) if packed else stream)
+        header = kind.from_fileobj(gzip.GzipFile(fileobj=stream) if _is_packed(path) else stream)
+    _require_whole(path, header, int(header.get_data_offset()))
+    return header
+
+
+def _require_whole(path: Path, header: Any, offset: int) -> None:
+    """Raise if a file is too short for what its header promises."""
+    needed = offset + _data_bytes(header)
+    if needed > path.stat().st_size * (_TIGHTEST if _is_packed(path) else 1):
+        packed = "packed " if _is_packed(path) else ""
+        raise UserError(
+            f"{path} is truncated ({path.stat().st_size} {packed}of {needed} bytes): copy or "
+            "download it again."
+        )
+
+
+def _data_bytes(header: Any) -> int:
+    shape = header.get_data_shape()
+    return prod(int(n) for n in shape) * int(header.get_data_dtype().itemsize)
+
+
+def _is_packed(path: Path) -> bool:
+    return path.suffix in (".gz", ".mgz")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
+    """Open an image; the checksum of a packed one is looked at where it was read to its end."""
+    with _damage_named(path):
+        image = _load(path)
+        if not _is_packed(path):
+            yield image
+            return
+        with gzip.open(local_copy(path)) as stream:
+            image = type(image).from_file_map(type(image).make_file_map({"image": stream}))
+            yield image
+            end = image.dataobj.offset + _data_bytes(image.header)
+            while stream.tell() >= end and stream.read(2**20):
+                pass
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's text on one line, for a sentence; its name where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether something has this name, be it a link that leads nowhere."""
+    return path.exists() or path.is_symlink()
 
 
 @contextmanager
@@ -290,10 +334,24 @@ def _damage_named(path: Path) -> Iterator[None]:
     """Turn whatever a damaged image raises into one sentence."""
     try:
         yield
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
+    except _IMAGE_DAMAGE as error:
         raise UserError(
-            f"{path} is truncated or is no image ({error}): copy or download it again."
+            f"{path} is truncated or is no image ({one_line(error)}): copy or download it again."
         ) from error
+
+
+_IMAGE_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    OverflowError,
+    MemoryError,
+    zlib.error,
+    ImageFileError,
+    HeaderDataError,
+    MGHError,
+)
 
 
 def _require_file(path: Path) -> None:

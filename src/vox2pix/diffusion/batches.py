@@ -10,6 +10,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from vox2pix.errors import UserError
+
 BatchSize = int | Literal["auto"]
 
 MOST = 64
@@ -85,7 +87,7 @@ class Batches:
 
         Raises
         ------
-        RuntimeError
+        UserError
             When memory does not suffice for one row.
         ValueError
             For a size below 1.
@@ -99,7 +101,7 @@ class Batches:
         first, is_smaller = 0, False
         while first < n:
             rows = slice(first, min(first + at_once, n))
-            if not self._fits(work, rows):
+            if not self._fits(name, work, rows):
                 at_once = self._most[name] = (rows.stop - first) // 2
                 is_smaller = True
                 continue
@@ -113,15 +115,20 @@ class Batches:
                 is_smaller = False
             first = rows.stop
 
-    def _fits(self, work: Callable[[slice], None], rows: slice) -> bool:
+    def _fits(self, name: str, work: Callable[[slice], None], rows: slice) -> bool:
         """Work on a batch; tell whether memory sufficed."""
         try:
             with torch.inference_mode():
                 work(rows)
             return True
         except (RuntimeError, MemoryError) as error:
-            if rows.stop - rows.start == 1 or not is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
+            if rows.stop - rows.start == 1:
+                raise UserError(
+                    f"memory does not suffice to {name} one row on {self.device}; set "
+                    'compute.dtype to "float16", or compute.device to "cpu".'
+                ) from error
         # behind the handler, where the error no longer holds the batch's tensors
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

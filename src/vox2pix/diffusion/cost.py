@@ -112,7 +112,7 @@ def model_cost(
     UserError
         If the model is neither on this machine nor of a known family.
     """
-    configs = _configs(name_or_path, revision)
+    configs = configurations(name_or_path, revision)
     with torch.device("meta"):
         unet = UNet2DConditionModel(**configs["unet"])
         vae = AutoencoderKL(**configs["vae"])
@@ -166,7 +166,7 @@ def activation_shapes_of(
     UserError
         As :func:`model_cost`, and for a module that the U-Net does not have.
     """
-    configs = _configs(name_or_path, revision)
+    configs = configurations(name_or_path, revision)
     with torch.device("meta"):
         unet = UNet2DConditionModel(**configs["unet"])
     chosen = modules(module_names(unet))
@@ -179,8 +179,24 @@ def _count(network: Any, *inputs: torch.Tensor) -> float:
     return float(counter.get_total_flops())
 
 
-def _configs(name_or_path: str, revision: str | None) -> dict[str, dict[str, Any]]:
-    """Return the configurations of the three networks: the model's own, or its family's."""
+def configurations(name_or_path: str, revision: str | None = None) -> dict[str, dict[str, Any]]:
+    """Return the configurations of the three networks: the model's own, or its family's.
+
+    Parameters
+    ----------
+    name_or_path, revision
+        As in :func:`model_cost`.
+
+    Returns
+    -------
+    dict
+        Of ``unet``, ``vae`` and ``text_encoder``: arguments of their classes.
+
+    Raises
+    ------
+    UserError
+        As :func:`model_cost`.
+    """
     try:
         folder = find_pipeline(name_or_path, revision, local_files_only=True).path
     except UserError:

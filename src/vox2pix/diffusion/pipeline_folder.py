@@ -294,6 +294,13 @@ def _load_weights(model_class: Any, folder: Path, **options: Any) -> Any:
             f"{folder}: the weights lack {len(missing)} tensors that config.json asks for "
             f"(the first is {missing[0]}); fetch or save this component again"
         )
+    spoiled = [name for name, value in model.named_parameters() if not value.isfinite().all()]
+    if spoiled:
+        raise UserError(
+            f"{folder}: {len(spoiled)} tensors of the weights hold NaN or infinite numbers (the "
+            f"first is {spoiled[0]}); fetch or save this component again, or take another "
+            "compute.dtype"
+        )
     return model
 
 

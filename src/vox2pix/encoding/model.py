@@ -16,6 +16,7 @@ from vox2pix.linear import (
     Decomposition,
     NormalEquations,
     Projection,
+    arrays,
     check_alphas,
     check_finite,
     decompose,
@@ -54,6 +55,7 @@ class _Space:
         weights: NDArray[np.float64],
         scale: NDArray[np.float64],
         stimuli: NDArray[np.intp],
+        device: str | None,
     ) -> Self:
         """Decompose the rows ``stimuli`` of X."""
         features, weights = X[stimuli], weights[stimuli]
@@ -62,7 +64,7 @@ class _Space:
         np.subtract(features, offset, out=features, casting="same_kind")
         features *= np.sqrt(counts)[:, None]
         features /= scale
-        equations = NormalEquations(len(features))
+        equations = NormalEquations(len(features), device)
         equations.add(features, np.arange(len(features)), copy=False)
         decomposition = replace(
             decompose(equations, intercept=False, overwrite=True),
@@ -72,14 +74,14 @@ class _Space:
         )
         return cls(decomposition, offset, scale, float(weights.mean()))
 
-    def scores(self, X: NDArray[Any]) -> NDArray[Any]:
+    def scores(self, X: NDArray[Any]) -> Any:
         """Coordinates of new rows, (n_rows, rank)."""
         return self.decomposition.scores((X - self.offset) / self.scale)
 
-    def shrunk(self, g: NDArray[Any], alpha: ArrayLike) -> NDArray[Any]:
-        """Ridge weights on the right singular vectors, (rank, n_voxels)."""
-        shrunk = self.decomposition.shrunk(g, np.asarray(alpha) / self.weight)
-        return cast(NDArray[Any], shrunk)
+    def predict(self, scores: Any, g: Any, alpha: ArrayLike) -> Any:
+        """Predictions less the mean, from the coordinates of stimuli and of voxels."""
+        g = g if type(g) is type(scores) else arrays.like(g, scores)  # kept ones are on the host
+        return scores @ self.decomposition.shrunk(g, np.asarray(alpha) / self.weight)
 
     def errors(self, projection: Projection, alphas: NDArray[np.float64]) -> NDArray[np.float64]:
         """GCV error of every penalty and voxel."""
@@ -115,6 +117,9 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Folds of ``selection="cv"``.
     voxel_block : int
         Voxels in memory at a time; does not change the result.
+    device : str, optional
+        Torch device to compute on, such as ``"cuda"``: the same steps in the same precision.
+        NumPy by default.
 
     Attributes
     ----------
@@ -155,6 +160,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         standardize: bool = False,
         n_folds: int = 5,
         voxel_block: int = 2048,
+        device: str | None = None,
     ) -> None:
         self.alphas = alphas
         self.selection = selection
@@ -162,6 +168,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.standardize = standardize
         self.n_folds = n_folds
         self.voxel_block = voxel_block
+        self.device = device
 
     def fit(
         self,
@@ -200,7 +207,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         rank = len(self._space.decomposition.eigenvalues)
         self.coordinates_ = np.empty((rank, responses.shape[1]), self._space.decomposition.dtype)
         for part, g in self._solve(responses, errors):
-            self.coordinates_[:, part] = g
+            self.coordinates_[:, part] = arrays.on_host(g)
         return self
 
     def fit_then_predict(
@@ -276,7 +283,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self, "coordinates_")
         scores = self._space.scores(self._checked(X, reset=False))
-        predictions = np.empty((len(scores), len(self.mean_)), scores.dtype)
+        predictions = np.empty((len(scores), len(self.mean_)), self.coordinates_.dtype)
         for part in _blocks(len(self.mean_), self.voxel_block):
             predictions[:, part] = self._predict(scores, self.coordinates_[:, part], part)
         return predictions[:, 0] if self._is_flat else predictions
@@ -286,7 +293,8 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """Weights of the features as given, (n_voxels, n_features); computed when asked."""
         check_is_fitted(self, "coordinates_")
         space = self._space
-        weights = space.decomposition.weights(self.coordinates_, self.alpha_ / space.weight)
+        g = arrays.like(self.coordinates_, space.decomposition.F)
+        weights = space.decomposition.weights(g, self.alpha_ / space.weight)
         weights /= space.scale
         return weights[0] if self._is_flat else weights
 
@@ -295,9 +303,9 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """What is added to ``X @ coef_.T``, shape (n_voxels,); computed when asked."""
         return self.predict(np.zeros((1, self.n_features_in_)))[0]
 
-    def _predict(self, scores: NDArray[Any], g: NDArray[Any], part: slice) -> NDArray[Any]:
+    def _predict(self, scores: Any, g: Any, part: slice) -> NDArray[Any]:
         """Predict a block of voxels from the coordinates of stimuli and of voxels."""
-        predictions = scores @ self._space.shrunk(g, self.alpha_[part])
+        predictions = arrays.on_host(self._space.predict(scores, g, self.alpha_[part]))
         predictions += self.mean_[part].astype(predictions.dtype)
         return predictions
 
@@ -339,7 +347,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 f"folds; use at most {n_groups} folds, or more stimuli."
             )
         scale = _scale(features, weights) if self.standardize else np.ones(features.shape[1])
-        self._space = space = _Space.of(features, weights, scale, shown)
+        self._space = space = _Space.of(features, weights, scale, shown, self.device)
         s = space.decomposition.eigenvalues
         if self.alphas is None:
             unit = space.weight * s.mean() if s.size else 1.0
@@ -378,20 +386,20 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """Held-out weighted squared error of every penalty and voxel, mean over folds."""
         errors = np.zeros((len(self.alphas_), responses.shape[1]))
         for train, test in folds:
-            space = _Space.of(X, weights, scale, train)
+            space = _Space.of(X, weights, scale, train, self.device)
             scores = space.scores(X[test])
             share = weights[test] / weights[test].sum() / len(folds)
             for part, values in _read(responses, self.voxel_block):
                 projection = space.decomposition.project(values)
-                truth = (values[test] - projection.mean).astype(scores.dtype)
+                truth = arrays.like(values[test] - projection.mean, scores)
                 for i, alpha in enumerate(self.alphas_):
-                    residual = truth - scores @ space.shrunk(projection.g, alpha)
-                    errors[i, part] += share @ np.square(residual, dtype=np.float64)
+                    residual = truth - space.predict(scores, projection.g, alpha)
+                    errors[i, part] += share @ arrays.on_host(arrays.squares(residual))
         return errors
 
     def _solve(
         self, responses: Any, errors: NDArray[np.float64] | None
-    ) -> Iterator[tuple[slice, NDArray[Any]]]:
+    ) -> Iterator[tuple[slice, Any]]:
         """Choose penalties block by block; yield the coordinates of each block of voxels."""
         for part, values in _read(responses, self.voxel_block):
             projection = self._space.decomposition.project(values)

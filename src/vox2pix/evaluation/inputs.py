@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -243,10 +242,12 @@ def _open_array(path: Path) -> PictureCollection:
         )
     try:
         content = openers.get(kind, _open_zarr)(path)
-    except (OSError, ValueError, EOFError, RuntimeError, BadZipFile) as error:
+    except UserError:
+        raise
+    except Exception as error:  # damaged files raise errors of nearly every kind
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
-            f"{path} cannot be read ({str(error).strip().splitlines()[0]}); save the pictures "
-            "again as a plain array"
+            f"{path} cannot be read ({lines[0]}); save the pictures again as a plain array"
         ) from error
     members = dict(content) if isinstance(content, Mapping) else {_PICTURES: content}
     told = next((members.pop(key) for key in _IDS if key in members), None)

@@ -12,7 +12,8 @@ from vox2pix.store import KeyedRows
 
 FloatArray = NDArray[np.float32]
 _ROWS_AT_ONCE = 250
-_HELD_BYTES = 2**30
+HELD_BYTES = 2**30
+"""What columns of features take in memory at a time."""
 
 
 @dataclass
@@ -35,7 +36,7 @@ class StoredFeatures:
 
     rows: KeyedRows
     keys: Sequence[str]
-    held_bytes: int = _HELD_BYTES
+    held_bytes: int = HELD_BYTES
     row_shape: tuple[int, ...] = field(init=False)
     _start: int = field(init=False, default=0, repr=False)
     _window: FloatArray | None = field(init=False, default=None, repr=False)

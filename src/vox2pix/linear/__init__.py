@@ -1,5 +1,6 @@
 """Ridge solvers, cross-validation and scores: arrays in, arrays out."""
 
+from vox2pix.linear import arrays
 from vox2pix.linear.cross_validation import cv_errors, grouped_folds
 from vox2pix.linear.decomposition import Decomposition, Projection, decompose
 from vox2pix.linear.gcv import gcv_errors
@@ -12,6 +13,7 @@ __all__ = [
     "NormalEquations",
     "Projection",
     "RidgeFit",
+    "arrays",
     "check_alphas",
     "check_finite",
     "cv_errors",

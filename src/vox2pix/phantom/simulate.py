@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ Progress = Callable[[str, int, int], None]
 
 SPACES = ("func1pt8mm", "fsaverage5")
 PICTURE_TYPES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+_SPARE_BYTES = 4_000_000  # captions, labels, truth
 _BATCH = 100
 
 
@@ -168,6 +170,7 @@ def _write_experiment(
     """Write what all subjects share: design, stimulus table, pictures, captions."""
     from vox2pix.phantom import nsd_tree
 
+    _require_space(root, design.n_stimuli * picture_size**2 * 3)
     coco_ids, splits = nsd_tree.draw_coco_ids(design.n_stimuli, rng_for(seed, "coco"))
     nsd_tree.write_design(root, design)
     nsd_tree.write_stimulus_info(root, design, coco_ids, splits)
@@ -201,6 +204,10 @@ def _write_subject(
     content = stimuli.content.rows(seen)
     brains = [simulate_brain(subject, space, *n_voxels, content, seed) for space in spaces]
     all_drives = _early_drives(root, seen, brains, f"subject {subject}: early responses", tell)
+    for brain in brains:
+        places = prod(brain.layout.shape) if brain.layout.space != "fsaverage5" else 0
+        values = 2 * places or 4 * brain.layout.n_voxels
+        _require_space(root, design.n_sessions * design.trials_per_session * values)
     truth = root / "truth" / f"subj{subject:02d}.h5"
     truth.parent.mkdir(exist_ok=True)
     with h5py.File(truth, "w") as file:
@@ -211,6 +218,16 @@ def _write_subject(
             _write_truth_of_brain(file.create_group(brain.layout.space), brain, responses)
             ncsnr = _write_betas(root, design, brain, responses, seed, tell)
             nsd_tree.write_ncsnr(root, brain, ncsnr)
+
+
+def _require_space(root: Path, n_bytes: int) -> None:
+    """Refuse what the disk cannot hold: HDF5 does not survive a disk that fills under it."""
+    free = shutil.disk_usage(root).free
+    if free < n_bytes + _SPARE_BYTES:
+        raise UserError(
+            f"{root.parent} has {free / 1e6:,.0f} MB free, and simulating takes "
+            f"{(n_bytes + _SPARE_BYTES) / 1e6:,.0f} MB more; free space or name another folder."
+        )
 
 
 def _early_drives(

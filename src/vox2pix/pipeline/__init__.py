@@ -59,7 +59,10 @@ def run(
     UserError
         If input is wrong, or another run is at work in the folder.
     """
-    return carry_out(STAGES, config, path, reporter, workers=workers)
+    own = ("name", "decode", "generate", "evaluate", "audit")
+    return carry_out(
+        STAGES, config, path, reporter, own=own, beside="encoding-data", workers=workers
+    )
 
 
 def encode(
@@ -91,4 +94,14 @@ def encode(
     UserError
         If input is wrong, or another run is at work in the folder.
     """
-    return carry_out(ENCODING_STAGES, config, path, reporter, config.encode.rois, workers)
+    rois = config.encode.rois
+    return carry_out(
+        ENCODING_STAGES,
+        config,
+        path,
+        reporter,
+        own=("encode",),
+        beside="data",
+        rois=rois,
+        workers=workers,
+    )

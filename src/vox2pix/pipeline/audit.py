@@ -41,7 +41,7 @@ def audit_run(run: Run) -> Sequence[str]:
         counts[finding.verdict] += 1
     told = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
     run.reporter.say(f"Audit: {told}; {len(found.not_computed)} could not be made")
-    return ("audit.json",)
+    return ("audit.json", *run.folder.files("audit/*.png"))
 
 
 def _records(run: Run, found: Audit) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from vox2pix.store import load_arrays, save_arrays
 _FILE = "decoded/{}-doubts.safetensors"
 _CLUSTERS = "decoded/clusters.safetensors"
 _PART = "{}-{}.safetensors"
+_TRIALS_AT_ONCE = 1024
 
 
 def decode_doubts(run: Run) -> Sequence[str]:
@@ -108,8 +109,12 @@ def _decode_cluster(run: Run, item: tuple[str, int]) -> None:
     )
     predicted = np.empty((0, targets.shape[1]), np.float32)
     if rows.size:
-        kept = labels["train"][train.stimulus_rows] != cluster
+        kept = np.flatnonzero(labels["train"][train.stimulus_rows] != cluster)
         decoder = make_decoder(run.config)
-        decoder.fit(betas[kept], targets, rows=train.stimulus_rows[kept])
+        if decoder.selection == "cv":
+            decoder.fit(betas[kept], targets, rows=train.stimulus_rows[kept])
+        else:  # without a second copy of the trials
+            some = np.array_split(kept, -(-len(kept) // _TRIALS_AT_ONCE))
+            decoder.fit_stream(((betas[k], train.stimulus_rows[k]) for k in some), targets)
         predicted = decoder.predict(responses[rows]).astype(np.float32)
     save_arrays(path, {"rows": rows, "predicted": predicted})

@@ -22,11 +22,13 @@ from vox2pix.encoding import (
 from vox2pix.encoding.tables import write_table
 from vox2pix.errors import UserError
 from vox2pix.features import Latent, TracePlan, Tracing, reduced, trace
-from vox2pix.pipeline.latents import c_of, extract_latents, z_of
+from vox2pix.pipeline.latents import c_of, extract_latents, feature_files, z_of
 from vox2pix.pipeline.preparation import prepare_subject
+from vox2pix.pipeline.reporter import tell_damage
 from vox2pix.pipeline.run import Run
+from vox2pix.pipeline.spaces import solver_device
 from vox2pix.seeds import seed_for
-from vox2pix.store import ShardedArray, load_arrays, save_arrays, write_json
+from vox2pix.store import ShardedArray, save_arrays, write_json
 
 FloatArray = NDArray[np.float32]
 _TEST_PICTURES_A_BLOCK, _FEWEST_BLOCKS = 10, 12
@@ -158,7 +160,7 @@ def prepare(run: Run) -> Sequence[str]:
 def extract(run: Run) -> Sequence[str]:
     """Compute z and c of every stimulus into the shared cache."""
     extract_latents(run)
-    return ()
+    return feature_files(run)
 
 
 def denoise(run: Run) -> Sequence[str]:
@@ -175,7 +177,7 @@ def denoise(run: Run) -> Sequence[str]:
     for one, _ in run.workers.each(_denoise_shard, run, pending):
         run.reporter.advance(tracing.n_rows(*one))
     write_json(encoding_folder(run) / "projections.json", told)
-    return ("encoding/projections.json",)
+    return ("encoding/projections.json", *run.folder.files("encoding/latents/*/distortions/*"))
 
 
 def _denoise_shard(run: Run, item: tuple[float, int]) -> None:
@@ -214,12 +216,15 @@ def reduce(run: Run) -> Sequence[str]:
     shared_with_z = (Latent("z"),) if wanted.strengths or wanted.moments else ()
     every = tuple(dict.fromkeys((*wanted.scored, *wanted.denoised, *shared_with_z)))
     run.reporter.begin("Reducing features", len(every), "spaces")
-    told = {}
-    for latent, found in run.workers.each(_reduce_space, run, every):
-        told[latent] = {"latent": latent.name, **found}
-        run.reporter.advance(1)
-    write_json(encoding_folder(run) / "spaces.json", [told[latent] for latent in every])
-    return ("encoding/spaces.json",)
+    # No two workers write one space.
+    same = {latent: _same_as(run, latent) for latent in every}
+    found = {}
+    for latent, told in run.workers.each(_reduce_space, run, dict.fromkeys(same.values())):
+        found[latent] = told
+        run.reporter.advance(list(same.values()).count(latent))
+    spaces = [{"latent": latent.name, **found[same[latent]]} for latent in every]
+    write_json(encoding_folder(run) / "spaces.json", spaces)
+    return ("encoding/spaces.json", *run.folder.files("encoding/spaces/*/pca.safetensors"))
 
 
 def _reduce_space(run: Run, latent: Latent) -> dict[str, Any]:
@@ -330,10 +335,13 @@ def stored_responses(run: Run) -> dict[str, ShardedArray]:
     shapes = {"train": len(run.subject.train.stimulus_ids), "test": len(run.test_ids)}
     folder = encoding_folder(run) / f"responses-{run.keys['responses']}"
     n_voxels, block = len(run.subject.voxels), run.config.compute.voxel_block
-    return {
+    stored = {
         name: ShardedArray(folder / name, (n_voxels, n), np.float32, block)
         for name, n in shapes.items()
     }
+    for array in stored.values():
+        tell_damage(run.reporter, array)
+    return stored
 
 
 def average(run: Run) -> Sequence[str]:
@@ -341,6 +349,8 @@ def average(run: Run) -> Sequence[str]:
     stored = stored_responses(run)
     train, test = stored["train"], stored["test"]
     pending = sorted({*train.pending(), *test.pending()})
+    for array in (train, test):
+        tell_damage(run.reporter, array)
     run.reporter.begin("Averaging responses", train.shape[0], "voxels")
     run.reporter.advance(train.shape[0] - sum(_length(train.rows(s)) for s in pending))
     for shard, _ in run.workers.each(_average_shard, run, pending):
@@ -378,7 +388,7 @@ def encode(run: Run) -> Sequence[str]:
     run.reporter.begin("Encoding voxels", len(wanted.scored), "models")
     for _ in run.workers.each(_encode_space, run, wanted.scored):
         run.reporter.advance(1)
-    return ()
+    return run.folder.files(f"encoding/scores-{run.keys['encode']}/*")
 
 
 def _encode_space(run: Run, latent: Latent) -> None:
@@ -402,7 +412,8 @@ def _encode_space(run: Run, latent: Latent) -> None:
 
 def _model(run: Run) -> EncodingModel:
     wanted = run.config.encode
-    return EncodingModel(wanted.alphas, selection=wanted.selection)
+    device = solver_device(run.config)
+    return EncodingModel(wanted.alphas, selection=wanted.selection, device=device)
 
 
 def _p(
@@ -441,13 +452,13 @@ def divide(run: Run) -> Sequence[str]:
     run.reporter.advance(len(shared_with_z) - len(named))
     for _ in run.workers.each(_divide_space, run, named.values()):
         run.reporter.advance(1)
-    return ()
+    return run.folder.files(f"encoding/unique-{run.keys['divide']}/*")
 
 
 def _divide_space(run: Run, latent: Latent) -> None:
     """Divide what z and one z_c explain, unless that is done."""
     path = unique_path(run, latent)
-    if path.exists():
+    if path.exists() and path.with_suffix(".csv").exists():
         return
     stored, spaces = stored_responses(run), _spaces(run)
     parts = unique_variance(
@@ -488,11 +499,17 @@ def unique_path(run: Run, latent: Latent) -> Path:
 
     z_c after the last step is z_c: it has no file of its own.
     """
-    if latent.step is not None:
-        wanted = run.config.encode
-        n_run = len(run.model.plan(wanted.strength, wanted.steps).timesteps)
-        latent = replace(latent, step=None) if latent.step == n_run - 1 else latent
+    latent = _same_as(run, latent)
     return encoding_folder(run) / f"unique-{run.keys['divide']}" / f"{slug(latent)}.safetensors"
+
+
+def _same_as(run: Run, latent: Latent) -> Latent:
+    """Return the latent that holds the same numbers: z_c after the last step is z_c."""
+    if latent.layer != "z_c" or latent.step is None:
+        return latent
+    wanted = run.config.encode
+    n_run = len(run.model.plan(wanted.strength, wanted.steps).timesteps)
+    return replace(latent, step=None) if latent.step == n_run - 1 else latent
 
 
 def region_masks(run: Run) -> dict[str, NDArray[np.bool_]]:
@@ -504,12 +521,6 @@ def region_masks(run: Run) -> dict[str, NDArray[np.bool_]]:
 def slug(latent: Latent) -> str:
     """Return a latent's name as part of a file name."""
     return latent.name.replace(":", "-")
-
-
-def scores_are_sound(run: Run) -> bool:
-    """Tell whether every model's scores can be read."""
-    paths = [scores_path(run, latent) for latent in analyses(run).scored]
-    return all(path.exists() and load_arrays(path) for path in paths)
 
 
 # --- what the stages share -----------------------------------------------------------------------

@@ -99,7 +99,8 @@ def tabulate(run: Run) -> Sequence[str]:
     if unique:
         write_table(folder / "unique_variance.csv", pd.concat(unique))
     _save_maps(run, scores, ceiling)
-    return tuple(f"encoding/{name}" for name in TABLES if (folder / name).exists())
+    tables = [f"encoding/{name}" for name in TABLES if (folder / name).exists()]
+    return (*tables, *run.folder.files("encoding/maps/*"))
 
 
 def _forget(folder: Path) -> None:

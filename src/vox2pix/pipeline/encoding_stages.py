@@ -9,8 +9,10 @@ from vox2pix.pipeline import encoding
 from vox2pix.pipeline.encoding_maps import draw_figures, tabulate
 from vox2pix.pipeline.latents import feature_settings, model_hashes
 from vox2pix.pipeline.page import page_is_there, write_page
+from vox2pix.pipeline.preparation import phantom_is_sound
 from vox2pix.pipeline.reporter import Reporter
 from vox2pix.pipeline.run import Run, Stage, input_files, open_run
+from vox2pix.store import damaged_arrays
 
 _DENOISING = {
     "latents",
@@ -36,11 +38,19 @@ def _data_settings(config: Config) -> Sequence[Any]:
 
 def _draw(run: Run) -> Sequence[str]:
     draw_figures(run)
-    return ("encoding/figures.json",)
+    return ("encoding/figures.json", *run.folder.files("encoding/figures/*"))
+
+
+def _arrays_are_sound(run: Run, folder: str) -> bool:
+    """Tell whether the arrays below ``encoding/`` are as they were written; name those not."""
+    damaged = damaged_arrays(encoding.encoding_folder(run) / folder)
+    for path in damaged:
+        run.reporter.say(f"{path.relative_to(run.path)} is damaged")
+    return not damaged
 
 
 ENCODING_STAGES = (
-    Stage("encoding-data", "Data", encoding.prepare, _data_settings, input_files),
+    Stage("encoding-data", "Data", encoding.prepare, _data_settings, input_files, phantom_is_sound),
     Stage(
         "responses",
         "Mean responses",
@@ -49,15 +59,21 @@ ENCODING_STAGES = (
         is_sound=encoding.responses_are_there,
     ),
     Stage("encoding-features", "Features", encoding.extract, feature_settings, model_hashes),
-    Stage("trace", "Denoising", encoding.denoise, lambda c: _encode_settings(c, _DENOISING)),
-    Stage("reduce", "Feature spaces", encoding.reduce, lambda c: [c.encode.n_components]),
     Stage(
-        "encode",
-        "Encoding models",
-        encoding.encode,
-        lambda c: _encode_settings(c, _MODELS),
-        is_sound=encoding.scores_are_sound,
+        "trace",
+        "Denoising",
+        encoding.denoise,
+        lambda c: _encode_settings(c, _DENOISING),
+        is_sound=lambda run: _arrays_are_sound(run, "latents"),
     ),
+    Stage(
+        "reduce",
+        "Feature spaces",
+        encoding.reduce,
+        lambda c: [c.encode.n_components],
+        is_sound=lambda run: _arrays_are_sound(run, "spaces"),
+    ),
+    Stage("encode", "Encoding models", encoding.encode, lambda c: _encode_settings(c, _MODELS)),
     Stage("divide", "Unique variance", encoding.divide, lambda c: [c.encode.resamples]),
     Stage("encoding-tables", "Tables and maps", tabulate, lambda c: [c.encode.q]),
     Stage("encoding-figures", "Figures", _draw, lambda c: [c.name]),

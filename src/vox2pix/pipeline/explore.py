@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from vox2pix.decoding import RidgeDecoder
 from vox2pix.errors import UserError
-from vox2pix.generation import picture_seeds
 from vox2pix.generation.reconstruct import starting_latents
 from vox2pix.pipeline.drawings import fullest_condition
 from vox2pix.pipeline.latents import FloatArray
-from vox2pix.pipeline.pictures import as_bytes
+from vox2pix.pipeline.pictures import as_bytes, noise_seeds
 from vox2pix.pipeline.run import Run, open_run
 from vox2pix.pipeline.spaces import units
 from vox2pix.report.contents import RunContents, read_run
@@ -89,17 +88,20 @@ def open_redraw(path: Path) -> Redraw:
             f"{path} is not finished; run `vox2pix run` with its experiment file first."
         )
     wanted, has_c = run.config.generate, "c" in decoded
+    conditions = ("z+c", "z", "c") if has_c else ("z",)
+    # The autoencoder's picture of z is drawn without noise: there is no knob to turn.
+    drawn = fullest_condition(run.config, has_c)
     first = gallery.stimulus_ids[0]
     drawer = _Drawer(run, contents, gallery)
     run.model  # noqa: B018  loaded now, not at the first touch of a knob
     return Redraw(
         title=f"{run.config.name}: {contents.subject}, drawn by {run.config.model.name}",
         stimuli=_names(gallery),
-        conditions=("z+c", "z", "c") if has_c else ("z",),
+        conditions=conditions,
         regions=tuple(dict.fromkeys(run.config.decode.z + run.config.decode.c * has_c)),
         own=Knobs(
             stimulus_id=first,
-            condition=fullest_condition(run.config, has_c),
+            condition=drawn if drawn in conditions else "z",
             strength=wanted.strength,
             guidance=wanted.guidance,
             seed=0,
@@ -166,20 +168,13 @@ class _Drawer:
         model.denoise(
             start,
             text,
-            [self._seed(knobs)],
+            noise_seeds(self._run.config, [knobs.stimulus_id], knobs.seed + 1)[0, -1:].tolist(),
             strength=knobs.strength,
             steps=wanted.steps,
             guidance=knobs.guidance,
             schedule=wanted.schedule,
             callback=preview,
         )
-
-    def _seed(self, knobs: Knobs) -> int:
-        config = self._run.config
-        # As in the run: there the released code's one noise for all pictures is kept.
-        one_noise = config.protocol == "takagi2023"
-        name = "one noise for all" if one_noise else knobs.stimulus_id
-        return int(picture_seeds(config.seed, [name], knobs.seed + 1)[0, -1])
 
     def _features(self, space: str, stimulus_id: str, left_out: str | None) -> FloatArray:
         """Return z or c as it was decoded, or predicted again without a region: (1, ...)."""

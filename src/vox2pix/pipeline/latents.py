@@ -1,5 +1,6 @@
 """z and c of a run's stimuli, from the cache that runs share."""
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from vox2pix.config import Config
 from vox2pix.diffusion.pipeline_folder import find_pipeline, hash_files
 from vox2pix.errors import UserError
 from vox2pix.features import FeatureRows, StoredFeatures, conditioning_rows, latent_rows
-from vox2pix.features.extract import blocks
+from vox2pix.features.extract import blocks, conditioning_folder, latent_folder
 from vox2pix.pipeline.run import Run
 from vox2pix.store import read_json, write_json
 
@@ -118,6 +119,19 @@ def z_of(run: Run, ids: Sequence[str]) -> FloatArray:
 def c_of(run: Run, ids: Sequence[str]) -> FloatArray:
     """Return c of stimuli, shape (n_stimuli, n_tokens, width)."""
     return feature_rows(run, "c").load(ids)
+
+
+def feature_files(run: Run) -> list[str]:
+    """List the files of the cache that hold the run's z and c, by their names from its folder."""
+    wanted = run.config.model
+    folders = [
+        latent_folder(
+            run.model, run.cache, wanted.z_picture_size, wanted.z_posterior, run.config.seed
+        ),
+        conditioning_folder(run.model, run.cache),
+    ]
+    files = [file for folder in folders for file in sorted(folder.glob("[!.]*.safetensors"))]
+    return [Path(os.path.relpath(file, run.path)).as_posix() for file in files]
 
 
 def feature_settings(config: Config) -> Sequence[Any]:

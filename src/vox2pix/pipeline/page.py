@@ -11,15 +11,16 @@ from vox2pix.pipeline.pictures import as_bytes
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.spaces import feature_spaces
 from vox2pix.report import Nearest, save_gallery, write_report
+from vox2pix.report.seal import is_sound
 
-_LARGEST, _THUMBNAIL = 320, 160  # pixels a side
-_N_NEAREST = 3
+LARGEST, THUMBNAIL = 320, 160  # pixels a side
+N_NEAREST = 3
 
 
 def keep_gallery(run: Run) -> Sequence[str]:
     """Keep what the report shows of the test stimuli, so that it needs neither data nor model."""
     subject = run.subject
-    size = min(run.model.picture_size, _LARGEST)
+    size = min(run.model.picture_size, LARGEST)
     run.reporter.begin("Keeping the gallery", len(run.test_ids), "pictures")
     save_gallery(
         run.path / "gallery",
@@ -29,7 +30,7 @@ def keep_gallery(run: Run) -> Sequence[str]:
         nearest=_nearest(run),
     )
     run.reporter.advance(len(run.test_ids))
-    return ("gallery/gallery.json",)
+    return run.folder.files("gallery/**/*")
 
 
 def _nearest(run: Run) -> Nearest:
@@ -37,10 +38,10 @@ def _nearest(run: Run) -> Nearest:
     space = feature_spaces(run)[-1]
     train_ids = run.subject.train.stimulus_ids
     r = _correlations(space.targets(run, run.test_ids), space.targets(run, train_ids))
-    nearest = np.argsort(-r, axis=1, kind="stable")[:, :_N_NEAREST]
+    nearest = np.argsort(-r, axis=1, kind="stable")[:, :N_NEAREST]
     ids = [[train_ids[row] for row in rows] for rows in nearest]
     used = sorted({stimulus_id for row in ids for stimulus_id in row})
-    size = min(run.model.picture_size, _THUMBNAIL)
+    size = min(run.model.picture_size, THUMBNAIL)
     pictures = dict(zip(used, as_bytes(run.subject.pictures(used, size=size)), strict=True))
     return Nearest(
         ids,
@@ -68,5 +69,5 @@ def write_page(run: Run) -> Sequence[str]:
 
 
 def page_is_there(run: Run) -> bool:
-    """Tell whether there is a report; an encoding analysis may have written it again."""
-    return (run.path / "report.html").exists()
+    """Tell whether there is a sound report; an encoding analysis may have written it again."""
+    return is_sound(run.path / "report.html")

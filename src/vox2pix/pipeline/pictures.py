@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from vox2pix.config import Config
 from vox2pix.generation import ReconstructionSettings, picture_seeds, reconstruct
 from vox2pix.pipeline.doubts import doubtful_features
 from vox2pix.pipeline.drawings import DOUBTED, Drawing, derangement, planned_drawings
 from vox2pix.pipeline.latents import FloatArray, c_of, z_of
+from vox2pix.pipeline.reporter import tell_damage
 from vox2pix.pipeline.run import Run
 from vox2pix.store import ShardedArray, load_arrays
 
@@ -21,7 +23,9 @@ def stored_pictures(run: Run, drawing: Drawing) -> ShardedArray:
     shape = (len(run.test_ids), drawing.samples, size, size, 3)
     stage = "audit-drawing" if drawing.source in DOUBTED else "generate"
     folder = run.path / "pictures" / f"{drawing.name}-{run.keys[stage]}"
-    return ShardedArray(folder, shape, np.uint8, run.config.compute.shard_size)
+    stored = ShardedArray(folder, shape, np.uint8, run.config.compute.shard_size)
+    tell_damage(run.reporter, stored)
+    return stored
 
 
 def drawings_of(run: Run) -> list[Drawing]:
@@ -45,6 +49,7 @@ def draw(run: Run, drawings: Sequence[Drawing]) -> None:
     for drawing in drawings:
         out = stored_pictures(run, drawing)
         pending = out.pending()
+        tell_damage(run.reporter, out)
         done = len(run.test_ids) - sum(_length(out.rows(shard)) for shard in pending)
         run.reporter.advance(done * drawing.samples)
         items += [(drawing, shard, _length(out.rows(shard))) for shard in pending]
@@ -61,14 +66,12 @@ def _draw_shard(run: Run, item: tuple[Drawing, int, int]) -> None:
     rows = out.rows(shard)
     z, c = run.kept("stage", drawing, lambda: _features(run, drawing))
     wanted = run.config.generate
-    # The released code seeded each process alike: every picture got the same noise.
-    names = ["one noise for all"] * len(run.test_ids) if _one_noise(run) else run.test_ids
     pictures = reconstruct(
         run.model,
         drawing.condition,
         z=z[rows] if "z" in drawing.condition else None,
         c=c[rows] if c is not None and "c" in drawing.condition.split("+") else None,
-        seeds=picture_seeds(run.config.seed, names[rows], drawing.samples),
+        seeds=noise_seeds(run.config, run.test_ids[rows], drawing.samples),
         settings=ReconstructionSettings(
             strength=wanted.strength,
             steps=wanted.steps,
@@ -85,8 +88,12 @@ def _length(rows: slice) -> int:
     return int(rows.stop - rows.start)
 
 
-def _one_noise(run: Run) -> bool:
-    return run.config.protocol == "takagi2023"
+def noise_seeds(config: Config, stimulus_ids: Sequence[str], samples: int) -> NDArray[np.int64]:
+    """Return the seed of each picture's noise, (n_stimuli, samples)."""
+    # The released code seeded each process alike: every picture got the same noise.
+    one_noise = config.protocol == "takagi2023"
+    names = ["one noise for all"] * len(stimulus_ids) if one_noise else stimulus_ids
+    return picture_seeds(config.seed, names, samples)
 
 
 def _features(run: Run, drawing: Drawing) -> tuple[FloatArray, FloatArray | None]:

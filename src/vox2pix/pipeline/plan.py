@@ -1,13 +1,16 @@
 """What a run would read, compute and write, told before it starts."""
 
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 from pathlib import Path
 
 from vox2pix.compute import sgemm_rate
 from vox2pix.config import Config
 from vox2pix.diffusion.cost import ModelCost, model_cost
-from vox2pix.pipeline.drawings import planned_drawings
+from vox2pix.features.stored import HELD_BYTES
+from vox2pix.linear.ridge import TARGET_BLOCK
+from vox2pix.pipeline.drawings import DOUBTED, planned_drawings
+from vox2pix.pipeline.page import LARGEST, N_NEAREST, THUMBNAIL
 from vox2pix.pipeline.sizes import Sizes, experiment_sizes
 
 # Networks and eigendecompositions reach this share of the rate of plain matrix products.
@@ -74,12 +77,17 @@ def plan(config: Config, path: Path, flops_a_second: float | None = None) -> Pla
     sizes = experiment_sizes(config, path, {"z": config.decode.z, "c": config.decode.c})
     measured = flops_a_second or sgemm_rate(config.compute.device)
     rate = SHARE_OF_SGEMM * measured
+    audited = config.audit.enabled
     stages = (
         plan_data(config, sizes, rate),
         plan_features(config, cost, sizes, rate),
         _plan_decoding(config, cost, sizes, rate),
-        _plan_drawing(config, cost, sizes, rate),
+        _plan_drawing(config, cost, sizes, rate, doubted=False),
+        *([_plan_doubts(config, cost, sizes, rate)] if audited else []),
+        *([_plan_drawing(config, cost, sizes, rate, doubted=True)] if audited else []),
         _plan_scoring(config, cost, sizes),
+        *([_plan_audit(config, cost, sizes, rate)] if audited else []),
+        _plan_gallery(cost, sizes, rate),
     )
     facts = (*sizes.facts, _voxel_sentence(config, sizes.n_voxels))
     return add_up(facts, stages, measured, config.compute.device)
@@ -150,18 +158,42 @@ def plan_features(config: Config, cost: ModelCost, sizes: Sizes, rate: float) ->
     )
 
 
+def _targets(cost: ModelCost, sizes: Sizes) -> dict[str, int]:
+    """Return how many numbers of each feature space are decoded."""
+    return {"z": prod(cost.z_shape)} | ({"c": prod(cost.c_shape)} if sizes.has_captions else {})
+
+
+def _fit_flops(n: int, p: int, m: int, t: int) -> float:
+    """Return the operations of one decoder: n trials of m stimuli, p voxels, t targets."""
+    q = min(n, p)  # side of the matrix that is decomposed, primal or dual
+    gram = 2.0 * n * p * q
+    eigen = 9.0 * q**3 * 2  # float64 at half the rate
+    # Where stimuli repeat, each penalty looked at (about four) costs a product of its own.
+    return gram + eigen + 2.0 * q * t * (m + p + 4 * q)
+
+
+def _fit_memory(config: Config, n: int, p: int, m: int, t: int) -> float:
+    """Return the most bytes of one decoder: as it decomposes, as it solves, or as it is saved."""
+    q = min(n, p)
+    trials = 0.0  # a session at a time
+    if config.decode.selection == "cv":
+        trials = 8.0 * n * p  # all, and those of a fold
+    elif p >= n:
+        trials = 4.0 * n * p
+    sums = 4.0 * m * p
+    decomposing = sums + 24.0 * q * q
+    block = 24.0 * TARGET_BLOCK * (m + q) + min(4.0 * m * t, HELD_BYTES)
+    solving = sums + 4.0 * q * (m + p) + block + 4.0 * p * t
+    return trials + max(decomposing, solving, 8.0 * p * t)
+
+
 def _plan_decoding(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
-    seconds = memory = written = 0.0
-    targets = {"z": prod(cost.z_shape)} | ({"c": prod(cost.c_shape)} if sizes.has_captions else {})
+    flops = memory = written = 0.0
+    targets = _targets(cost, sizes)
     for name, t in targets.items():
         n, p, m = sizes.n_train_trials, sizes.n_voxels[name], sizes.n_train
-        q = min(n, p)  # side of the matrix that is decomposed, primal or dual
-        gram = 2.0 * n * p * q
-        eigen = 9.0 * q**3 * 2  # float64 at half the rate
-        # Where stimuli repeat, each penalty looked at (about four) costs a product of its own.
-        solve = 2.0 * q * t * (m + p + 4 * q)
-        seconds += (gram + eigen + solve) / rate
-        memory = max(memory, 4.0 * (n * p + m * p + m * t + 2 * p * t) + 56.0 * q * q)
+        flops += _fit_flops(n, p, m, t)
+        memory = max(memory, _fit_memory(config, n, p, m, t))
         written += 4.0 * p * t + 4.0 * sizes.n_test * t
     reading = len(targets) * sizes.beta_bytes
     return StagePlan(
@@ -170,15 +202,38 @@ def _plan_decoding(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -
         reading,
         written,
         memory + 1.05e9,
-        seconds + reading / READ_BYTES_A_SECOND,
+        flops / rate + reading / READ_BYTES_A_SECOND,
     )
 
 
-def _plan_drawing(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
+def _plan_doubts(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
+    """Price a decoder without each cluster, and predictions from null brains."""
+    targets, k = _targets(cost, sizes), config.audit.clusters
+    n, m = (round(size * (k - 1) / k) for size in (sizes.n_train_trials, sizes.n_train))
+    fits = [(n, sizes.n_voxels[name], m, t) for name, t in targets.items()]
+    # The responses of all clusters stay in memory beside those of the kept ones.
+    kept = max(4.0 * sizes.n_train_trials * sizes.n_voxels[name] for name in targets)
+    reading = 2 * len(targets) * sizes.beta_bytes
+    return StagePlan(
+        "audit-decoding",
+        f"{k * len(targets)} held-out decoders",
+        reading,
+        4.0 * (1 + 2 * sizes.n_test) * sum(targets.values()),
+        max(_fit_memory(config, *fit) for fit in fits) + kept + 1.05e9,
+        k * sum(_fit_flops(*fit) for fit in fits) / rate + reading / READ_BYTES_A_SECOND,
+    )
+
+
+def _plan_drawing(
+    config: Config, cost: ModelCost, sizes: Sizes, rate: float, doubted: bool
+) -> StagePlan:
+    """Price the pictures of a run, or those that only its audit asks for."""
     wanted = config.generate
     n_steps = max(1, int(wanted.steps * wanted.strength))
     flops, n_pictures = 0.0, 0
     for drawing in planned_drawings(config, sizes.has_captions):
+        if (drawing.source in DOUBTED) != doubted:
+            continue
         n = sizes.n_test * drawing.samples
         n_pictures += n
         flops += n * cost.decode_flops
@@ -188,13 +243,12 @@ def _plan_drawing(config: Config, cost: ModelCost, sizes: Sizes, rate: float) ->
         steps = wanted.steps if drawing.condition == "c" else n_steps
         flops += n * steps * passes * cost.denoise_flops
         flops += sizes.n_test * cost.encode_flops
-    pixels = n_pictures * cost.picture_size**2 * 3.0
     shard = config.compute.shard_size * wanted.samples * cost.picture_size**2 * 3 * 8.0
     return StagePlan(
-        "generate",
+        "audit-drawing" if doubted else "generate",
         f"{n_pictures:,} pictures of {cost.picture_size} px",
         0,
-        pixels,
+        n_pictures * cost.picture_size**2 * 3.0,
         cost.n_parameters * 4.0 + shard + 2e9,
         flops / rate,
     )
@@ -202,10 +256,44 @@ def _plan_drawing(config: Config, cost: ModelCost, sizes: Sizes, rate: float) ->
 
 def _plan_scoring(config: Config, cost: ModelCost, sizes: Sizes) -> StagePlan:
     drawings = planned_drawings(config, sizes.has_captions)
-    n = sizes.n_test * sum(d.samples for d in drawings)
+    drawings = [d for d in drawings if d.source not in ("held-out", "swapped")]
+    n = sizes.n_test * (sum(d.samples for d in drawings) + config.audit.enabled)
     pixels = n * cost.picture_size**2 * 3.0
-    largest = max(d.samples for d in drawings) * sizes.n_test * cost.picture_size**2 * 3.0
-    seconds = 5 + pixels * 4e-8  # SSIM's filters dominate: some 25 million values a second
-    # Stored in 8 bit, scored a sample at a time in float32, beside the originals.
-    memory = largest + 4 * 4 * sizes.n_test * cost.picture_size**2 * 3.0 + 1e9
+    # Each is also scored as a picture of other stimuli, for chance: 200 pairs or more.
+    n_times = 1 + ceil(200 / sizes.n_test)
+    seconds = 5 + pixels * n_times * 5e-8  # PixCorr and SSIM: some 20 million values a second
+    # A few shards and blocks of originals are held, in 8 bit and in float32.
+    held = 4 * config.compute.shard_size * config.generate.samples + 4 * 4 * 32
+    memory = held * cost.picture_size**2 * 3.0 + 1.5e9
     return StagePlan("evaluate", f"score {n:,} pictures", pixels, 1e6, memory, seconds)
+
+
+def _plan_audit(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
+    n, m = sizes.n_test, sizes.n_train
+    n_pictures = n * (config.generate.samples + 2)
+    pixels = n_pictures * cost.picture_size**2 * 3.0
+    width = list(_targets(cost, sizes).values())[-1]
+    thumbnails = (m + n_pictures) * 64.0**2 * 3 * 4
+    return StagePlan(
+        "audit",
+        f"checks on {n_pictures:,} pictures",
+        pixels + thumbnails,
+        2e6,
+        4.0 * (m + 4 * n) * width + 2 * thumbnails + 1.5e9,
+        10 + 2.0 * n * m * width / rate + pixels * 2e-8 + m * 5e-3,
+    )
+
+
+def _plan_gallery(cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
+    n, m = sizes.n_test, sizes.n_train
+    width = list(_targets(cost, sizes).values())[-1]
+    size = min(cost.picture_size, LARGEST)
+    kept = n * 3.0 * (size**2 + N_NEAREST * min(size, THUMBNAIL) ** 2)
+    return StagePlan(
+        "gallery",
+        f"{n:,} and their nearest",
+        4.0 * m * width,
+        kept,
+        8.0 * (m + n) * width + 5 * kept + 1e9,
+        5 + 2.0 * n * m * width / rate + 4.0 * m * width / READ_BYTES_A_SECOND,
+    )

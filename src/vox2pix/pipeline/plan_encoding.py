@@ -1,4 +1,4 @@
-"""What an encoding analysis would read, compute and write, told before it starts."""
+"""The stages of an encoding analysis, priced as :mod:`vox2pix.pipeline.plan` prices a run's."""
 
 from math import prod
 from pathlib import Path
@@ -29,17 +29,13 @@ def plan_encoding(config: Config, path: Path, flops_a_second: float | None = Non
 
     Parameters
     ----------
-    config : Config
-        The experiment.
-    path : Path
-        The run folder; what it may hold already is not counted as done.
-    flops_a_second : float, optional
-        Rate of matrix products; measured on the configured device if absent.
+    config, path, flops_a_second
+        As for :func:`vox2pix.pipeline.plan`.
 
     Raises
     ------
     UserError
-        If there are no data to plan for, or the model or a layer is unknown.
+        As there; if a layer is unknown.
     """
     cost = model_cost(config.model.name, config.model.revision, config.model.z_picture_size)
     sizes = experiment_sizes(config, path, {"voxels": config.encode.rois})

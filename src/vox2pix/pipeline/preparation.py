@@ -1,6 +1,7 @@
 """The subject of an experiment: opened, simulated first where that is the source."""
 
 from collections.abc import Callable, Sequence
+from shutil import rmtree
 
 from vox2pix.phantom import simulate
 from vox2pix.pipeline.reporter import Reporter
@@ -27,6 +28,9 @@ def prepare_subject(run: Run) -> Sequence[str]:
     """
     data = run.config.data
     target = data.root(run.path)
+    if data.source == "phantom" and run.folder.damaged(target.name):
+        run.reporter.say(f"{target.name} is damaged, simulated again")
+        rmtree(target, ignore_errors=True)
     if data.source == "phantom" and not target.exists():  # it appears when it is complete
         phantom = data.phantom
         simulate(
@@ -47,8 +51,17 @@ def prepare_subject(run: Run) -> Sequence[str]:
         f"{subject.name}: {subject.train.n_trials:,} training trials of {n_train:,} pictures, "
         f"{n_test:,} test pictures, {len(subject.voxels):,} voxels"
     )
-    design = target / "nsddata/experiments/nsd/nsd_expdesign.mat"
-    return (str(design.relative_to(run.path)),) if data.source == "phantom" else ()
+    if data.source == "phantom":
+        run.folder.mark_done(target.name, "", run.folder.files(f"{target.name}/**/*"))
+    return ()
+
+
+def phantom_is_sound(run: Run) -> bool:
+    """Tell whether a simulated subject is there as it was written; other data have no checksums."""
+    target = run.config.data.root(run.path)
+    if run.config.data.source != "phantom":
+        return True
+    return target.exists() and not run.folder.damaged(target.name)
 
 
 def _stepwise(reporter: Reporter) -> Callable[[str, int, int], None]:

@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from vox2pix.store import ShardedArray
+
 
 class Reporter(Protocol):
     """Takes note of decisions and of progress."""
@@ -27,3 +29,12 @@ class Silent:
 
     def advance(self, n: int) -> None:
         """Count nothing."""
+
+
+def tell_damage(reporter: Reporter, array: ShardedArray) -> None:
+    """Say what of an array was found damaged, and is written again."""
+    if array.mended:
+        reporter.say(f"{array.folder.name}: its description was damaged, written again")
+    if array.damaged:
+        named = ", ".join(str(shard) for shard in array.damaged)
+        reporter.say(f"{array.folder.name}: shard {named} was damaged, computed again")

@@ -18,13 +18,24 @@ from uuid import uuid4
 import tomli_w
 from pydantic import BaseModel
 
-from vox2pix.buckets import file_versions
+from vox2pix.buckets import file_versions, working_copy
 from vox2pix.config import Config, digest, load_config
 from vox2pix.data import Subject, open_folder, open_nsd
 from vox2pix.diffusion import LatentDiffusion, Tuning
 from vox2pix.errors import UserError
 from vox2pix.pipeline.reporter import Reporter, Silent
-from vox2pix.store import RunFolder, machine, peak_memory, read_json, write_json, write_text
+from vox2pix.report.contents import CONFIG_MARK, kept_config
+from vox2pix.store import (
+    RunFolder,
+    machine,
+    peak_memory,
+    read_checked_json,
+    read_json,
+    write_checked_json,
+    write_json,
+    write_text,
+    writing,
+)
 from vox2pix.workers import ThisProcess, Workers
 
 
@@ -45,6 +56,8 @@ class Run:
         Who is told.
     rois : tuple of str, optional
         Regions whose voxels are opened; those that are decoded from if absent.
+    home : Path, optional
+        Where the folder lies, if that is the copy of one in a bucket.
     keys, inputs : dict
         The key of each stage and the files it reads, found once when the run starts: hashing
         weights takes a while, and files that are added later must not move a run in progress.
@@ -58,6 +71,7 @@ class Run:
     folder: RunFolder
     reporter: Reporter = field(default_factory=Silent)
     rois: tuple[str, ...] | None = None
+    home: Path | None = None
     keys: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
     workers: Workers = field(default_factory=ThisProcess)
@@ -89,7 +103,7 @@ class Run:
     @property
     def cache(self) -> Path:
         """The features that the runs beside this one share."""
-        return self.path.parent / "cache" / "features"
+        return (self.home or self.path).parent / "cache" / "features"
 
     @cached_property
     def subject(self) -> Subject:
@@ -192,6 +206,9 @@ def carry_out(
     config: Config,
     path: Path,
     reporter: Reporter | None = None,
+    *,
+    own: Sequence[str],
+    beside: str,
     rois: tuple[str, ...] | None = None,
     workers: Workers | None = None,
 ) -> Run:
@@ -204,9 +221,15 @@ def carry_out(
     config : Config
         The experiment.
     path : Path
-        The run folder. What it holds already under the same settings is kept.
+        The run folder, here or in a bucket. What it holds already under the same settings is
+        kept.
     reporter : Reporter, optional
         Who is told.
+    own : sequence of str
+        Settings of the experiment that only these stages depend on.
+    beside : str
+        Name of the first of the other stages that may be carried out in the same folder: where
+        it was, ``config.toml`` keeps the settings that those depend on.
     rois : tuple of str, optional
         Regions whose voxels are opened; those that are decoded from if absent.
     workers : Workers, optional
@@ -215,19 +238,51 @@ def carry_out(
     Raises
     ------
     UserError
-        If input is wrong, or another run is at work in the folder.
+        If input is wrong, another run is at work in the folder, what other stages there depend
+        on differs, or the disk is full.
     """
-    run = Run(config, RunFolder(path), reporter or Silent(), rois)
-    run.workers = workers or run.workers
-    with run.folder.lock():
-        run.keys |= stage_keys(stages, run)
-        write_text(path / "config.toml", _as_toml(config))
-        for stage in stages:
-            _carry_out(stage, run)
+    with working_copy(path) as here:
+        run = Run(config, RunFolder(here), reporter or Silent(), rois, path)
+        run.workers = workers or run.workers
+        with run.folder.lock(), writing(here):
+            _keep_config(run, own, beside)
+            run.keys |= stage_keys(stages, run)
+            _mend_provenance(run)
+            for stage in stages:
+                _carry_out(stage, run)
     return run
 
 
-def open_run(path: Path, reporter: Reporter | None = None) -> Run:
+_SHARED = ("seed", "protocol", "data", "model", "compute")
+
+
+def _keep_config(run: Run, own: Sequence[str], beside: str) -> None:
+    """Write the resolved experiment, joined with that of other stages in the same folder."""
+    path, config = run.path / "config.toml", run.config
+    if run.folder.damaged(CONFIG_MARK):
+        run.reporter.say(f"{path.name} is missing or damaged, written again")
+    elif run.folder.was_done(beside) and path.exists():
+        before = load_config(path)
+        differing = [key for key in _SHARED if _what(before, key) != _what(config, key)]
+        if differing:
+            raise UserError(
+                f"{path.parent} holds another experiment, which differs in "
+                f"{', '.join(differing)}; name another folder with --out, or give `vox2pix run` "
+                "and `vox2pix encode` the same settings there."
+            )
+        config = before.model_copy(update={key: getattr(config, key) for key in (*own, "compute")})
+    write_text(path, _as_toml(config))
+    run.folder.mark_done(CONFIG_MARK, digest(config), [path.name])
+
+
+def _what(config: Config, key: str) -> Any:
+    """Return what of a setting changes results: not where data lie, nor how fast they are read."""
+    if key == "data":
+        return config.data.model_dump(exclude={"path"})
+    return config.compute.dtype if key == "compute" else getattr(config, key)
+
+
+def open_run(path: Path, reporter: Reporter | None = None, home: Path | None = None) -> Run:
     """Open a run folder as it was last run.
 
     Parameters
@@ -236,30 +291,36 @@ def open_run(path: Path, reporter: Reporter | None = None) -> Run:
         The run folder.
     reporter : Reporter, optional
         Who is told.
+    home : Path, optional
+        Where the folder lies, if ``path`` is the copy of one in a bucket.
 
     Raises
     ------
     UserError
-        If the folder is no run.
+        If the folder is no run, or its experiment is not as it was written.
     """
-    if not (path / "config.toml").exists():
-        raise UserError(f"{path} is no run folder: it has no config.toml.")
-    return Run(load_config(path / "config.toml"), RunFolder(path), reporter or Silent())
+    return Run(kept_config(path), RunFolder(path), reporter or Silent(), home=home)
 
 
 def _carry_out(stage: Stage, run: Run) -> None:
     """Do a stage unless it is done; note where and with what it was done."""
-    key = run.keys[stage.name]
-    if run.folder.is_done(stage.name, key) and stage.is_sound(run):
+    key, damaged = run.keys[stage.name], run.folder.damaged(stage.name)
+    same = run.folder.key(stage.name) == key
+    if same and not damaged and stage.is_sound(run):
         run.reporter.say(f"{stage.title}: done before, kept")
         return
-    if run.folder.was_done(stage.name):
+    if damaged and (same or run.folder.key(stage.name) is None):
+        named = ", ".join(damaged[:_NAMED]) + (", ..." if len(damaged) > _NAMED else "")
+        run.reporter.say(f"{stage.title}: {named} missing or damaged, done again")
+        for name in damaged:  # stages that go on where they stopped would keep it
+            (run.path / name).unlink(missing_ok=True)
+    elif same:
+        run.reporter.say(f"{stage.title}: a part is missing or damaged, done again")
+    elif run.folder.was_done(stage.name):
         run.reporter.say(f"{stage.title}: settings or files changed, done again")
     began = time.monotonic()
     outputs = stage.work(run)
     run.forget()
-    path = run.path / "provenance.json"
-    told = read_json(path) if path.exists() else {}
     made = {
         "key": key,
         "inputs": run.inputs[stage.name],
@@ -268,8 +329,37 @@ def _carry_out(stage: Stage, run: Run) -> None:
         "workers": run.workers.told,
         "machine": machine(),
     }
-    write_json(path, told | {stage.name: made})
+    _write_provenance(run, _provenance(run) | {stage.name: made})
     run.folder.mark_done(stage.name, key, outputs)
+
+
+_NAMED = 3  # damaged files that a line names
+
+
+def _provenance(run: Run) -> dict[str, Any]:
+    """Read what is noted of each stage, from the copy that knows its checksum."""
+    return read_checked_json(run.path / "stages" / "provenance.json") or {}
+
+
+def _write_provenance(run: Run, told: dict[str, Any]) -> None:
+    write_checked_json(run.path / "stages" / "provenance.json", told)
+    write_json(run.path / "provenance.json", told)
+
+
+def _mend_provenance(run: Run) -> None:
+    """Write ``provenance.json`` again from its copy, or the copy from it, if one is damaged."""
+    shown, copy = run.path / "provenance.json", run.path / "stages" / "provenance.json"
+    if not copy.exists() and not shown.exists():
+        return
+    told = read_checked_json(copy)
+    try:
+        seen = read_json(shown)
+    except UserError:
+        seen = None
+    if told is None or seen != told:
+        damaged = (copy if told is None else shown).relative_to(run.path)
+        run.reporter.say(f"{damaged} is missing or damaged, written again")
+        _write_provenance(run, (seen if told is None else told) or {})
 
 
 def open_subject(config: Config, run_path: Path, rois: tuple[str, ...] | None = None) -> Subject:

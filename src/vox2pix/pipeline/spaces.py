@@ -44,10 +44,15 @@ def feature_spaces(run: Run) -> list[FeatureSpace]:
     return [z, c] if run.subject.has_captions else [z]
 
 
+def solver_device(config: Config) -> str | None:
+    """Return the torch device of linear models; None for NumPy, as Apple's has no float64."""
+    place = resolve_device(config.compute.device)
+    return str(place) if place.type == "cuda" else None
+
+
 def make_decoder(config: Config) -> RidgeDecoder:
     """Return the decoder that an experiment names, not fitted."""
-    place = resolve_device(config.compute.device)
-    device = str(place) if place.type == "cuda" else None  # Apple's has no float64
+    device = solver_device(config)
     if config.protocol == "takagi2023":
         return RidgeDecoder.takagi2023(config.decode.alphas).set_params(device=device)
     decode = config.decode
@@ -63,7 +68,8 @@ def make_decoder(config: Config) -> RidgeDecoder:
 def fit_decoder(run: Run, space: FeatureSpace) -> RidgeDecoder:
     """Fit the decoder of a space on single trials: a session at a time, where folds need no more.
 
-    At 30,000 trials of 10,000 stimuli, 15,000 voxels and 60,000 features this takes 9 GB.
+    At 30,000 trials, 15,000 voxels and 60,000 features this stays under 12 GB
+    (``benchmarks/ridge.py --full``).
     """
     train, decoder = run.subject.train, make_decoder(run.config)
     targets = space.stored(run, train.stimulus_ids)

@@ -14,10 +14,15 @@ from vox2pix.linear import pearson_r, r2_score
 from vox2pix.pipeline.audit import audit_run
 from vox2pix.pipeline.doubts import decode_doubts
 from vox2pix.pipeline.drawings import DOUBTED, Drawing
-from vox2pix.pipeline.latents import extract_latents, feature_settings, model_hashes
+from vox2pix.pipeline.latents import (
+    extract_latents,
+    feature_files,
+    feature_settings,
+    model_hashes,
+)
 from vox2pix.pipeline.page import keep_gallery, page_is_there, write_page
 from vox2pix.pipeline.pictures import draw, drawings_of, stored_pictures
-from vox2pix.pipeline.preparation import prepare_subject
+from vox2pix.pipeline.preparation import phantom_is_sound, prepare_subject
 from vox2pix.pipeline.reporter import Reporter
 from vox2pix.pipeline.run import Run, Stage, input_files, open_run, stage_keys
 from vox2pix.pipeline.scoring import make_encoder, score
@@ -54,7 +59,7 @@ def _extract_features(run: Run) -> Sequence[str]:
     extract_latents(run)
     write_json(run.path / "model.json", run.model.identity)
     make_encoder(run)  # weights that are missing show now, not after hours of drawing
-    return ("model.json",)
+    return ("model.json", *feature_files(run))
 
 
 def _decode(run: Run) -> Sequence[str]:
@@ -132,7 +137,7 @@ def _are_drawn(run: Run, drawings: Sequence[Drawing]) -> bool:
 
 
 STAGES = (
-    Stage("data", "Data", _prepare_data, _data_settings, input_files),
+    Stage("data", "Data", _prepare_data, _data_settings, input_files, phantom_is_sound),
     Stage("features", "Features", _extract_features, feature_settings, model_hashes),
     Stage("decode", "Decoding", _decode, lambda c: [c.decode, c.protocol]),
     Stage(
@@ -158,7 +163,9 @@ STAGES = (
 )
 
 
-def audit_again(path: Path, reporter: Reporter | None = None) -> list[dict[str, Any]]:
+def audit_again(
+    path: Path, reporter: Reporter | None = None, home: Path | None = None
+) -> list[dict[str, Any]]:
     """Audit a run that was drawn and scored.
 
     Parameters
@@ -167,6 +174,8 @@ def audit_again(path: Path, reporter: Reporter | None = None) -> list[dict[str, 
         The run folder.
     reporter : Reporter, optional
         Who is told how the work goes; nobody if absent.
+    home : Path, optional
+        Where the folder lies, if ``path`` is the copy of one in a bucket.
 
     Returns
     -------
@@ -178,7 +187,7 @@ def audit_again(path: Path, reporter: Reporter | None = None) -> list[dict[str, 
     UserError
         If the folder is no run, it was not scored, or its experiment has no audit.
     """
-    run = open_run(path, reporter)
+    run = open_run(path, reporter, home)
     if not run.config.audit.enabled:
         raise UserError(
             f"{path} was run with audit.enabled = false, so that nothing was drawn for an audit; "

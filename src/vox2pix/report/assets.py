@@ -7,15 +7,31 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from mimetypes import guess_type
 from pathlib import Path
+from shutil import rmtree
 from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vox2pix.errors import UserError
+
 IN_PAGE, BESIDE = 192, 320  # pixels a side, at most
 _EXACT = 24  # pixels a side: pictures this small are kept as they are, their squares shown
 _QUALITY = 92  # of JPEG, with full colour resolution
+
+
+_MARK = ".vox2pix"  # in a folder that a page of ours made, and may replace
+
+
+def beside(page: Path) -> Path:
+    """Return the folder of a page's pictures."""
+    return page.with_name(f"{page.stem}_assets")
+
+
+def is_ours(folder: Path) -> bool:
+    """Tell whether a page made a folder, and nobody put anything of their own in its place."""
+    return folder.is_dir() and not folder.is_symlink() and (folder / _MARK).is_file()
 
 
 class Assets:
@@ -24,14 +40,29 @@ class Assets:
     Parameters
     ----------
     folder : Path, optional
-        The folder beside the page, not there yet; the page holds everything itself if None.
+        The folder beside the page; what an earlier page had there is removed. The page holds
+        everything itself if None.
+
+    Raises
+    ------
+    UserError
+        If there is such a folder, and no page of ours made it.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
         self.side = IN_PAGE if folder is None else BESIDE
-        if folder is not None:
-            folder.mkdir(parents=True)
+        if folder is None:
+            return
+        if is_ours(folder):
+            rmtree(folder)
+        elif folder.exists():
+            raise UserError(
+                f"{folder}, where the page's pictures would go, was not made by vox2pix; move it "
+                "away, or name another page with --out."
+            )
+        folder.mkdir(parents=True)
+        (folder / _MARK).touch()
 
     def pictures(self, names: Iterable[str], pictures: Iterable[NDArray[np.uint8]]) -> list[str]:
         """Store pictures and return their addresses.

@@ -1,5 +1,7 @@
 """What a report shows of the brain: how well z and c were decoded, and the encoding analysis."""
 
+import os
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -42,7 +44,7 @@ def decoders(run: RunContents) -> list[dict[str, str]]:
     return told
 
 
-def encoding_figures(run: RunContents, assets: Assets) -> list[dict[str, str]]:
+def encoding_figures(run: RunContents, assets: Assets, home: Path) -> list[dict[str, str]]:
     """Return what the template shows of the encoding figures that are there.
 
     Parameters
@@ -51,12 +53,14 @@ def encoding_figures(run: RunContents, assets: Assets) -> list[dict[str, str]]:
         The run.
     assets : Assets
         Where the figures go.
+    home : Path
+        The folder of the page, from which links lead to the run folder.
     """
     told = []
     for figure in run.encoding_figures:
         files = [f"encoding/{name}" for name in (figure.png, figure.svg) if name]
         path = next((p for p in map(run.inside, files) if p), None)
-        turning = f"encoding/{figure.html}" if figure.html else ""
+        turning = run.inside(f"encoding/{figure.html}") if figure.html else None
         if path is not None:
             told.append(
                 {
@@ -65,7 +69,9 @@ def encoding_figures(run: RunContents, assets: Assets) -> list[dict[str, str]]:
                     "alt": figure.alt,
                     "url": assets.file(path),
                     "files": listed(files),
-                    "turning": quote(turning) if turning and run.inside(turning) else "",
+                    "turning": quote(Path(os.path.relpath(turning, home)).as_posix())
+                    if turning
+                    else "",
                 }
             )
     return told

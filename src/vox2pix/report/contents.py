@@ -15,7 +15,7 @@ from vox2pix.config import Config, load_config
 from vox2pix.errors import UserError
 from vox2pix.evaluation.records import MetricRecord
 from vox2pix.report.gallery import Gallery, load_gallery, open_pictures
-from vox2pix.store import ShardedArray, load_arrays, read_json
+from vox2pix.store import RunFolder, ShardedArray, load_arrays, read_json
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -148,6 +148,35 @@ class RunContents:
             return None
 
 
+CONFIG_MARK = "config"  # of the run folder, vouches for config.toml
+
+
+def kept_config(path: Path) -> Config:
+    """Read the resolved experiment of a run folder.
+
+    Parameters
+    ----------
+    path : Path
+        The run folder.
+
+    Raises
+    ------
+    UserError
+        If it is no run folder, or the experiment is not as the run wrote it.
+    """
+    if not (path / "config.toml").exists():
+        raise UserError(
+            f"{path} is no run folder: it has no config.toml; name a folder that "
+            "`vox2pix run` made."
+        )
+    if RunFolder(path).damaged(CONFIG_MARK):
+        raise UserError(
+            f"{path / 'config.toml'} is not as the run wrote it; run again with the experiment "
+            "file."
+        )
+    return load_config(path / "config.toml")
+
+
 def read_run(path: Path) -> RunContents:
     """Read what a run folder holds.
 
@@ -161,17 +190,13 @@ def read_run(path: Path) -> RunContents:
     UserError
         If it is no run folder, or a file in it is damaged.
     """
-    if not (path / "config.toml").exists():
-        raise UserError(
-            f"{path} is no run folder: it has no config.toml; name a folder that "
-            "`vox2pix run` made."
-        )
+    config = kept_config(path)
     gallery = load_gallery(path / "gallery")
     scores = read_scores(path / "scores.csv")
     n_stimuli = len(gallery.stimulus_ids) if gallery else scores["stimulus_id"].nunique()
     return RunContents(
         path=path,
-        config=load_config(path / "config.toml"),
+        config=config,
         records=read_records(path / "metrics.json"),
         scores=scores,
         drawings=_drawings(path, n_stimuli),
@@ -194,10 +219,12 @@ def _drawings(path: Path, n_stimuli: int) -> dict[str, ShardedArray]:
     Folders of earlier settings may lie beside them; where stimuli are known, pictures of another
     number of them are of earlier settings too.
     """
-    mark = path / "stages" / "generate.json"
-    key = read_json(mark)["key"] if mark.exists() else "*"
+    folder = RunFolder(path)
+    key = folder.key("generate")
+    if key is None and folder.was_done("generate"):
+        raise UserError(f"{path / 'stages' / 'generate.json'} is damaged; run again to mend it.")
     folders = sorted(
-        (path / "pictures").glob(f"*-{key}"), key=lambda folder: folder.stat().st_mtime
+        (path / "pictures").glob(f"*-{key or '*'}"), key=lambda folder: folder.stat().st_mtime
     )
     found = {folder.name.rpartition("-")[0]: open_pictures(folder) for folder in folders}
     return {

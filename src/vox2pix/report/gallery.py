@@ -159,13 +159,13 @@ def open_pictures(folder: Path) -> ShardedArray | None:
     ----------
     folder : Path
         Of a :class:`~vox2pix.store.ShardedArray` along its first axis, stimuli.
-    """
-    import zarr
 
-    if not (folder / "values" / "zarr.json").exists():
-        return None
-    array = zarr.open_array(folder / "values", mode="r")
-    return ShardedArray(folder, array.shape, array.dtype, array.chunks[0])
+    Raises
+    ------
+    UserError
+        If its description is damaged.
+    """
+    return ShardedArray.existing(folder)
 
 
 def _save_pictures(folder: Path, pictures: NDArray[np.uint8]) -> None:

@@ -1,5 +1,6 @@
 """The gallery of a page: what each test picture looks like under each condition."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
 from vox2pix.report.assets import Assets
+from vox2pix.report.categories import caption_words
 from vox2pix.report.contents import RunContents
 from vox2pix.report.gallery import Gallery, open_pictures
 from vox2pix.report.wording import CEILINGS, DECODED, Metric, heading, small_print
@@ -55,12 +57,16 @@ class Row:
 
 @dataclass(frozen=True)
 class GalleryView:
-    """What the template shows, and what the page's script needs to sort, filter and open."""
+    """What the template shows, and what the page's script needs to sort, filter and open.
+
+    ``categories`` are words, each with the number of pictures that show it.
+    """
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     metrics: tuple[Metric, ...]
     has_captions: bool
+    categories: tuple[tuple[str, int], ...]
     is_incomplete: bool
     data: Mapping[str, Any]
 
@@ -128,6 +134,7 @@ def gallery_view(
     position = {name: i for i, name in enumerate(gallery.stimulus_ids)} if gallery else {}
     told = [position.get(name) for name in stimulus_ids]
     captions = [_captions(gallery, row) for row in told]
+    shows = caption_words(captions)
     nearest = _nearest(captions_of, told, stimulus_ids, assets)
     in_row = [column for column in columns if column.in_row]
     rows = [
@@ -150,6 +157,7 @@ def gallery_view(
         {
             "id": name,
             "captions": captions[i],
+            "shows": shows[i],
             "more": {  # the first of a column that stands in the row is in the row already
                 column.key: urls[column.key][i][1 if column.in_row else 0 :] for column in columns
             },
@@ -176,6 +184,7 @@ def gallery_view(
         rows=tuple(rows),
         metrics=tuple(metrics),
         has_captions=any(captions),
+        categories=tuple(sorted(Counter(word for words in shows for word in words).items())),
         is_incomplete=any(not each for key in urls for each in urls[key]),
         data=data,
     )

@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from vox2pix.errors import UserError
 from vox2pix.report import origin
-from vox2pix.report.assets import Assets
+from vox2pix.report.assets import Assets, beside, is_ours
 from vox2pix.report.brain import decoders, encoding_figures, encoding_tables
 from vox2pix.report.comparison import comparison_rows, differing_settings, shared_stimuli
 from vox2pix.report.contents import RunContents, read_run
@@ -37,6 +37,7 @@ from vox2pix.report.numbers import (
     published_rows,
     retrieval_table,
 )
+from vox2pix.report.seal import sealed
 from vox2pix.report.trust import audits, doubts_in_words
 from vox2pix.report.wording import CEILINGS, DECODED, RETRIEVAL, counted, heading, listed
 from vox2pix.store import write_json, write_text
@@ -91,14 +92,17 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         raise UserError("A run is named twice; name each run to be compared once.")
     read = [read_run(run) for run in resolved]
     if len(read) == 1:
-        target = out or resolved[0] / "report.html"
+        target = (out or resolved[0] / "report.html").resolve()
         html = _report(read[0], target)
-        write_json(resolved[0] / "dataset_description.json", _bids(read[0]))
+        described = resolved[0] / "dataset_description.json"
+        write_json(described, _bids(read[0]))
+        written = [described, *(resolved[0] / "figures").glob("*")]
     else:
         names = "-".join(run.name for run in resolved)
         target = out or resolved[0].parent / f"compare-{names}.html"
-        html = _comparison(read, target)
-    write_text(target, html)
+        html, written = _comparison(read, target), []
+    written += beside(target).glob("*")
+    write_text(target, sealed(html, target.parent, written))
     return target
 
 
@@ -141,7 +145,7 @@ def _report(run: RunContents, target: Path) -> str:
         published_note=_published_note(run),
         doubts=doubts_in_words(run.audits),
         audits=audits(run, assets),
-        encoding=encoding_figures(run, assets),
+        encoding=encoding_figures(run, assets, target.parent),
         encoding_tables=encoding_tables(run),
         decoders=decoders(run),
         stages=origin.stages(run),
@@ -333,9 +337,12 @@ def _distinct_names(runs: Sequence[RunContents]) -> list[str]:
 
 def _assets(target: Path, n_pictures: int) -> Assets:
     """Choose where pictures go; what an earlier page had beside it is removed."""
-    folder = target.with_name(f"{target.stem}_assets")
-    rmtree(folder, ignore_errors=True)
-    return Assets(folder if n_pictures > _IN_PAGE else None)
+    folder = beside(target)
+    if n_pictures > _IN_PAGE:
+        return Assets(folder)
+    if is_ours(folder):
+        rmtree(folder)
+    return Assets(None)
 
 
 def _render(

@@ -60,7 +60,8 @@ function startGallery(data) {
   }
 
   function passes(picture) {
-    const { id, captions } = data.pictures[picture];
+    const { id, captions, shows } = data.pictures[picture];
+    if (form.category?.value && !shows.includes(form.category.value)) return false;
     const text = form.text.value.trim().toLowerCase();
     if (text && ![id, ...captions].some((t) => t.toLowerCase().includes(text))) return false;
     if (!form.low) return true;

@@ -1,0 +1,343 @@
+"""Pictures a second of a diffusion model, beside a plain loop that draws one at a time.
+
+    python benchmarks/generation.py [--small] [--compile] [--cuda]
+
+The plain loop is what research code does: for each picture it embeds the caption and the empty
+prompt, draws z and encodes it again, asks the U-Net twice a step, once without and once with the
+caption, and decodes. Both draw the same pictures with the phantom's model, float32, on the CPU;
+``difference`` is the largest one between their pixels, in [0, 1].
+
+Below, each setting of ``[compute]`` beside the default, and decoding in a thread beside the next
+batch's denoising.
+
+With ``--cuda`` it times Stable Diffusion v1.4 at its real size, with random weights, in bfloat16,
+and holds it against the rate of a large matrix product.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from numpy.typing import NDArray
+from tokenizers import pre_tokenizers
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from results import machine, option_parser, show
+from vox2pix.compute import sgemm_rate
+from vox2pix.diffusion import LatentDiffusion, Tuning
+from vox2pix.diffusion.cost import configurations, model_cost
+from vox2pix.diffusion.pipeline_folder import find_pipeline
+from vox2pix.generation import ReconstructionSettings, picture_seeds, reconstruct
+from vox2pix.phantom.scenes import captions, render, scene
+
+FloatArray = NDArray[np.float32]
+STABLE_DIFFUSION = "CompVis/stable-diffusion-v1-4"
+CONDITIONS = ("z", "c", "z+c")
+STRENGTH, GUIDANCE = 0.8, 5.0
+
+
+class PlainLoop:
+    """One picture at a time, over components of diffusers."""
+
+    def __init__(self, folder: str, steps: int) -> None:
+        self.pipeline = StableDiffusionPipeline.from_pretrained(
+            folder, safety_checker=None, torch_dtype=torch.float32
+        )
+        config = {**self.pipeline.scheduler.config, "clip_sample": False, "steps_offset": 1}
+        self.scheduler = DDIMScheduler.from_config(config)
+        self.steps = steps
+
+    def embed(self, caption: str) -> torch.Tensor:
+        """Return the text encoder's states of a caption."""
+        tokenizer = self.pipeline.tokenizer
+        tokens = tokenizer(
+            caption,
+            padding="max_length",
+            max_length=self.pipeline.text_encoder.config.max_position_embeddings,
+            truncation=True,
+            return_tensors="pt",
+        )
+        return self.pipeline.text_encoder(tokens.input_ids).last_hidden_state
+
+    @torch.no_grad()
+    def draw(self, condition: str, z: FloatArray, caption: str, seed: int) -> FloatArray:
+        """Draw one picture."""
+        vae, unet, scheduler = self.pipeline.vae, self.pipeline.unet, self.scheduler
+        scale = vae.config.scaling_factor
+        text = self.embed(caption if "c" in condition else "")
+        empty = self.embed("")
+        scheduler.set_timesteps(self.steps)
+        noise = torch.randn((1, *z.shape), generator=torch.Generator().manual_seed(seed))
+        timesteps, latents = scheduler.timesteps, noise
+        if "z" in condition:
+            coarse = (vae.decode(torch.from_numpy(z)[None] / scale).sample / 2 + 0.5).clamp(0, 1)
+            coarse = (coarse * 255).round() / 255
+            start = vae.encode(coarse * 2 - 1).latent_dist.mode() * scale
+            timesteps = timesteps[-int(self.steps * STRENGTH) :]
+            latents = scheduler.add_noise(start, noise, timesteps[:1])
+        for timestep in timesteps:
+            without = unet(latents, timestep, encoder_hidden_states=empty).sample
+            with_text = unet(latents, timestep, encoder_hidden_states=text).sample
+            output = without + GUIDANCE * (with_text - without)
+            latents = scheduler.step(output, timestep, latents).prev_sample
+        picture = (vae.decode(latents / scale).sample / 2 + 0.5).clamp(0, 1)
+        return np.asarray(picture[0].permute(1, 2, 0))
+
+
+def on_cpu(small: bool, with_compile: bool) -> dict[str, Any]:
+    """Time both ways in turn, condition by condition, and every setting beside the default."""
+    n_plain, n_ours, steps, rounds = (1, 4, 5, 1) if small else (4, 32, 50, 3)
+    settings = ReconstructionSettings(STRENGTH, steps, GUIDANCE, samples=1)
+    ours = phantom()
+    plain = PlainLoop(str(find_pipeline("phantom").path), steps)
+    scenes = [scene(i) for i in range(n_ours)]
+    told = [captions(each)[0] for each in scenes]
+    z = ours.encode_pictures(np.stack([render(each) for each in scenes]))
+    c = ours.embed_captions([(caption,) for caption in told])
+    seeds = picture_seeds(0, [str(i) for i in range(n_ours)], 1)
+
+    def drawn(model: LatentDiffusion, condition: Any, **options: Any) -> FloatArray:
+        return reconstruct(model, condition, z, c, seeds, settings, **options)[:, 0]
+
+    def one_by_one(condition: str) -> FloatArray:
+        rows = range(n_plain)
+        return np.stack([plain.draw(condition, z[i], told[i], int(seeds[i, 0])) for i in rows])
+
+    conditions = []
+    for condition in CONDITIONS:
+        ways = [lambda c=condition: one_by_one(c), lambda c=condition: drawn(ours, c)]
+        (slow, expected), (fast, pictures) = in_turn(ways, rounds)
+        conditions.append(
+            {
+                "condition": condition,
+                "plain_a_second": n_plain / slow,
+                "ours_a_second": n_ours / fast,
+                "ratio": (n_ours / fast) / (n_plain / slow),
+                "difference": float(np.abs(pictures[:n_plain] - expected).max()),
+            }
+        )
+    variants: dict[str, Callable[[], FloatArray]] = {
+        f"batch_size = {ours.batch_size(GUIDANCE)} (auto)": lambda: drawn(ours, "z+c")
+    }
+    for size in (1, 4, 8, 32):
+        variants[f"batch_size = {size}"] = lambda size=size: drawn(ours, "z+c", batch_size=size)
+    tuned = {
+        "channels_last = false": phantom(tuning=Tuning(channels_last=False)),
+        'attention = "plain"': phantom(tuning=Tuning(attention="plain")),
+        'dtype = "bfloat16"': phantom(dtype="bfloat16"),
+    }
+    if with_compile:
+        tuned["compile = true"] = phantom(tuning=Tuning(compile=True))
+    for name, model in tuned.items():
+        variants[name] = lambda model=model: drawn(model, "z+c")
+    variants["decoded in a thread"] = lambda: decoded_beside(ours, c, seeds[:, 0], steps)
+    variants["decoded in its turn"] = lambda: decoded_beside(ours, c, seeds[:, 0], steps, 0)
+    times = in_turn(list(variants.values()), rounds)
+    default = times[0]
+    cost = model_cost("phantom")
+    n_passes = 2 * len(ours.plan(STRENGTH, steps).timesteps)
+    flops = n_passes * cost.denoise_flops + 2 * cost.decode_flops + cost.encode_flops
+    rate = sgemm_rate("cpu")
+    return {
+        "steps": steps,
+        "threads": torch.get_num_threads(),
+        "conditions": conditions,
+        "settings": [
+            {
+                "setting": name,
+                "speed": default[0] / seconds,
+                "difference": float(np.abs(pictures - default[1]).max()),
+                "mean_difference": float(np.abs(pictures - default[1]).mean()),
+            }
+            for name, (seconds, pictures) in zip(variants, times, strict=True)
+            if not name.startswith("decoded")
+        ],
+        "thread_speed": times[-1][0] / times[-2][0],
+        "gflops_matrix_product": rate / 1e9,
+        "share_of_matrix_product": n_ours * flops / default[0] / rate,
+    }
+
+
+def phantom(**options: Any) -> LatentDiffusion:
+    """Return the model that ships with the package, on the CPU."""
+    return LatentDiffusion.from_pretrained("phantom", device="cpu", **options)
+
+
+def decoded_beside(
+    model: LatentDiffusion,
+    c: FloatArray,
+    seeds: NDArray[np.int64],
+    steps: int,
+    n_threads: int = 1,
+) -> FloatArray:
+    """Draw from c; decode each batch in a thread, or with none in its turn."""
+    size = model.batch_size(GUIDANCE)
+    parts = [slice(first, first + size) for first in range(0, len(seeds), size)]
+
+    def denoise(rows: slice) -> FloatArray:
+        return model.denoise(None, c[rows], seeds[rows], steps=steps, guidance=GUIDANCE)
+
+    if not n_threads:
+        return np.concatenate([model.decode_latents(denoise(rows)) for rows in parts])
+    with ThreadPoolExecutor(n_threads) as beside:
+        pictures = [beside.submit(decode_on_a_stream, model, denoise(rows)) for rows in parts]
+        return np.concatenate([each.result() for each in pictures])
+
+
+def decode_on_a_stream(model: LatentDiffusion, latents: FloatArray) -> FloatArray:
+    """Decode; on a GPU in a queue of its own."""
+    if model.device.type != "cuda":
+        return model.decode_latents(latents)
+    with torch.cuda.stream(torch.cuda.Stream()):
+        return model.decode_latents(latents)
+
+
+def in_turn(
+    ways: Sequence[Callable[[], FloatArray]], rounds: int
+) -> list[tuple[float, FloatArray]]:
+    """Run every way once to warm up, then all in turn; return least seconds and pictures."""
+    results = [way() for way in ways]
+    seconds = np.empty((rounds, len(ways)))
+    for row in seconds:
+        for column, way in enumerate(ways):
+            began = time.perf_counter()
+            way()
+            row[column] = time.perf_counter() - began
+    return list(zip(seconds.min(axis=0).tolist(), results, strict=True))
+
+
+def stable_diffusion(tuning: Tuning) -> LatentDiffusion:
+    """Return Stable Diffusion v1.4's networks with random weights, in bfloat16 on the GPU."""
+    configs = configurations(STABLE_DIFFUSION)
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = [*letters, *(f"{letter}</w>" for letter in letters)]
+    vocabulary = {token: i for i, token in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+    with torch.device("cuda"):
+        networks = {
+            "vae": AutoencoderKL(**configs["vae"]),
+            "unet": UNet2DConditionModel(**configs["unet"]),
+            "text_encoder": CLIPTextModel(CLIPTextConfig(**configs["text_encoder"])),
+        }
+    return LatentDiffusion.from_components(
+        **networks,
+        tokenizer=CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77),
+        scheduler=PNDMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
+        device="cuda",
+        dtype="bfloat16",
+        tuning=tuning,
+    )
+
+
+def bf16_rate(size: int = 8192, repeats: int = 20) -> float:
+    """Measure a bfloat16 matrix product on the GPU, in operations a second."""
+    matrix = torch.rand(size, size, device="cuda", dtype=torch.bfloat16)
+    matrix @ matrix
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    for _ in range(repeats):
+        matrix @ matrix
+    torch.cuda.synchronize()
+    return 2 * size**3 * repeats / (time.perf_counter() - began)
+
+
+def on_cuda(small: bool, with_compile: bool) -> dict[str, Any]:
+    """Time Stable Diffusion's real size on the GPU."""
+    steps, rounds = (3, 1) if small else (50, 2)
+    model = stable_diffusion(Tuning(compile=with_compile))
+    c = model.embed_captions([("a dog on a beach",)])
+    size = model.batch_size(GUIDANCE)
+    seeds = np.arange(2 * size)
+    every_c = np.broadcast_to(c, (len(seeds), *c.shape[1:]))
+    ways = [lambda n=n: decoded_beside(model, every_c, seeds, steps, n) for n in (0, 1)]
+    ways[0]()
+    torch.cuda.reset_peak_memory_stats()
+    (plain, pictures), (threaded, _) = in_turn(ways, rounds)
+    cost, rate = model_cost(STABLE_DIFFUSION), bf16_rate()
+    flops = 2 * steps * cost.denoise_flops + cost.decode_flops
+    return {
+        "gpu": torch.cuda.get_device_name(),
+        "steps": steps,
+        "batch_size": size,
+        "pictures_a_second": len(seeds) / plain,
+        "thread_speed": plain / threaded,
+        "tflops_matrix_product": rate / 1e12,
+        "share_of_matrix_product": len(seeds) * flops / plain / rate,
+        "peak_memory_gb": torch.cuda.max_memory_allocated() / 1e9,
+        "finite": bool(np.isfinite(pictures).all()),
+    }
+
+
+def table(figures: dict[str, Any]) -> str:
+    """Return the figures for people."""
+    cpu, gpu = figures["cpu"], figures["cuda"]
+    lines = [
+        f"The phantom's model, float32, {cpu['steps']} steps, guidance {GUIDANCE:g}, "
+        f"{cpu['threads']} threads: pictures a second",
+        f"{'condition':<12}{'one by one':>12}{'ours':>9}{'ratio':>8}{'difference':>13}",
+    ]
+    lines += [
+        f"{row['condition']:<12}{row['plain_a_second']:>12.2f}{row['ours_a_second']:>9.2f}"
+        f"{row['ratio']:>8.2f}{row['difference']:>13.1e}"
+        for row in cpu["conditions"]
+    ]
+    lines += [
+        "",
+        f"z+c at {cpu['share_of_matrix_product']:.0%} of the measured matrix product's "
+        f"{cpu['gflops_matrix_product']:.0f} GFLOP/s",
+        "",
+        f"{'[compute], z+c':<28}{'speed':>8}{'difference':>13}{'mean':>10}",
+    ]
+    lines += [
+        f"{row['setting']:<28}{row['speed']:>8.2f}{row['difference']:>13.1e}"
+        f"{row['mean_difference']:>10.1e}"
+        for row in cpu["settings"]
+    ]
+    lines += [
+        f"{'decoded in a thread':<28}{cpu['thread_speed']:>8.2f}   of decoding in its turn",
+        "",
+    ]
+    if gpu is None:
+        why = "there is no CUDA device here" if figures["cuda_was_asked_for"] else "ask by --cuda"
+        return "\n".join([*lines, f"Stable Diffusion v1.4 on a GPU: not timed, {why}."])
+    lines += [
+        f"Stable Diffusion v1.4, random weights, bfloat16, {gpu['steps']} steps, {gpu['gpu']}:",
+        f"{gpu['pictures_a_second']:.2f} pictures a second in batches of {gpu['batch_size']}, "
+        f"{gpu['share_of_matrix_product']:.0%} of the measured matrix product's "
+        f"{gpu['tflops_matrix_product']:.0f} TFLOP/s,",
+        f"{gpu['peak_memory_gb']:.1f} GB at most; decoding in a thread: "
+        f"{gpu['thread_speed']:.2f} times that speed",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print, write."""
+    parser = option_parser(__doc__)
+    parser.add_argument("--compile", action="store_true", help="time torch.compile too")
+    parser.add_argument("--cuda", action="store_true", help="time Stable Diffusion on the GPU too")
+    options = parser.parse_args()
+    has_gpu = options.cuda and torch.cuda.is_available()
+    figures = {
+        "benchmark": "generation",
+        "machine": machine(),
+        "cpu": on_cpu(options.small, options.compile),
+        "cuda_was_asked_for": options.cuda,
+        "cuda": on_cuda(options.small, options.compile) if has_gpu else None,
+    }
+    show(figures, table(figures), options, "generation")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""A run folder in a bucket and its copy on this machine."""
+
+import pytest
+
+from buckets.server import Fault
+from vox2pix.buckets import as_path, working_copy
+from vox2pix.errors import UserError
+
+
+@pytest.fixture
+def remote(s3):
+    return as_path(f"s3://{s3.new_bucket()}/runs/one", signed=True)
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_text()
+        for path in folder.rglob("[!.]*")
+        if path.is_file()
+    }
+
+
+def write(folder, **files):
+    for name, text in files.items():
+        path = folder / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_a_local_folder_is_its_own_working_copy(tmp_path):
+    with working_copy(tmp_path) as here:
+        assert here == tmp_path
+
+
+def test_the_bucket_is_as_the_folder_was_left_and_another_machine_goes_on(
+    s3, remote, tmp_path, monkeypatch
+):
+    with working_copy(remote) as here:
+        write(here, a="1", deep__b="2", audit__c="3")
+    assert contents(remote) == {"a": "1", "deep/b": "2", "audit/c": "3"}
+    monkeypatch.setenv("VOX2PIX_CACHE", str(tmp_path / "another machine"))
+    with working_copy(remote) as here:
+        assert contents(here) == {"a": "1", "deep/b": "2", "audit/c": "3"}
+        (here / "audit/c").unlink()
+        write(here, a="changed")
+    assert contents(remote) == {"a": "changed", "deep/b": "2"}
+    monkeypatch.setenv("VOX2PIX_CACHE", str(tmp_path / "copies"))
+    with working_copy(remote) as here:  # the first one, whose copy is old
+        assert contents(here) == {"a": "changed", "deep/b": "2"}
+
+
+def test_what_did_not_change_is_not_moved_again(s3, remote):
+    with working_copy(remote) as here:
+        write(here, a="1", b="2")
+    s3.proxy.reset()
+    with working_copy(remote) as here:
+        write(here, b="22")
+    put = [r.path.split("?")[0][-2:] for r in s3.proxy.asked("/one/", "PUT")]
+    assert put == ["ck", "/b"]  # the lock, and what changed
+    assert not s3.proxy.asked("/one/a")
+
+
+def test_work_that_was_not_carried_over_before_a_kill_is_kept(s3, remote, tmp_path):
+    with working_copy(remote) as here:
+        write(here, a="1")
+    write(here, a="newer", shard="made, then killed")
+    with working_copy(remote) as again:
+        assert again == here
+        assert contents(again) == {"a": "newer", "shard": "made, then killed"}
+    assert contents(remote) == {"a": "newer", "shard": "made, then killed"}
+
+
+def test_marks_are_put_after_the_data_that_they_vouch_for(s3, remote):
+    with working_copy(remote) as here:
+        write(
+            here, pictures__done__00000="mark", stages__data="mark", zz="data", pictures__c="data"
+        )
+    put = [r.path.split("/one/")[1] for r in s3.proxy.asked("/one/", "PUT")]
+    marks = [put.index(name) for name in ("pictures/done/00000", "stages/data")]
+    assert min(marks) > max(put.index(name) for name in ("zz", "pictures/c"))
+
+
+def test_an_error_in_the_run_still_brings_its_files_over_and_frees_the_lock(remote):
+    with pytest.raises(ZeroDivisionError), working_copy(remote) as here:
+        write(here, a="1")
+        raise ZeroDivisionError
+    assert contents(remote) == {"a": "1"}
+    assert not (remote / ".lock").exists()
+
+
+def test_two_runs_at_once_are_refused_on_this_machine_and_on_another(
+    s3, remote, tmp_path, monkeypatch
+):
+    with working_copy(remote):
+        with pytest.raises(UserError, match="on this machine"), working_copy(remote):
+            pass
+        monkeypatch.setenv("VOX2PIX_CACHE", str(tmp_path / "another machine"))
+        with pytest.raises(UserError, match="Another run is at work"), working_copy(remote):
+            pass
+
+
+def test_a_bucket_that_fails_while_files_are_brought_here_loses_nothing(s3, remote, monkeypatch):
+    with working_copy(remote) as here:
+        write(here, a="1", b="2")
+    (here / "a").unlink()
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    impatient = as_path(str(remote), signed=True)
+    s3.proxy.faults.append(Fault("unavailable", "/one/a", times=99))
+    with pytest.raises(UserError, match="cannot be reached"), working_copy(impatient):
+        pass
+    s3.proxy.reset()
+    assert contents(remote) == {"a": "1", "b": "2"}
+
+
+def test_a_bucket_that_cannot_be_written_to_is_one_sentence(s3, remote):
+    s3.proxy.faults.append(Fault("denied", method="PUT", times=9))
+    with pytest.raises(UserError, match="access is denied"), working_copy(remote):
+        pass
