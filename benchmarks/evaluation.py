@@ -10,10 +10,6 @@ ways must give these originals the same scores.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import resource
 import sys
 import time
@@ -22,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from results import machine, option_parser, show
 from vox2pix.evaluation import two_way_scores
 
 
@@ -54,6 +51,7 @@ def measure(small: bool, n_rounds: int) -> dict[str, Any]:
     """Time both ways and compare their scores."""
     n, n_samples, d = (100, 2, 500) if small else (1000, 5, 9216)
     n_looped = 4
+    before = machine()
     truth, drawn = simulate(n, n_samples, d)
     seconds, cpu_seconds = [], []
     for _ in range(n_rounds):
@@ -82,42 +80,34 @@ def measure(small: bool, n_rounds: int) -> dict[str, Any]:
         "ratio": round(loop_seconds / float(np.median(seconds)), 1),
         "peak_gib": round(peak, 2),
         "largest_difference": difference,
-        "machine": {
-            "cores": os.cpu_count(),
-            "load": round(os.getloadavg()[0], 2),
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-        },
+        "machine": before,
     }
 
 
+def table(told: dict[str, Any]) -> str:
+    """Return the figures as text for people."""
+    return "\n".join(
+        [
+            f"two-way identification, both directions: {told['n_originals']} originals x "
+            f"{told['n_samples']} samples x {told['n_features']} features",
+            f"{'':<28}{'seconds':>12}",
+            f"{'double loop of np.corrcoef':<28}{told['seconds_loop_extrapolated']:>12.1f}"
+            f"  (extrapolated from {told['originals_looped']} originals of one sample)",
+            f"{'vox2pix two_way_scores':<28}{told['seconds_ours']:>12.2f}"
+            f"  ({told['cpu_seconds_ours']:.2f} s of processor time)",
+            f"{told['ratio']:.0f} times as fast, peak memory of the process "
+            f"{told['peak_gib']:.2f} GiB, largest difference {told['largest_difference']:.1e}",
+        ]
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run, print a table, and with --json one object as last line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--small", action="store_true", help="a size for smoke tests")
+    """Run the benchmark and show what it found."""
+    parser = option_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="times ours is run (median)")
-    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     options = parser.parse_args(arguments)
     figures = measure(options.small, options.rounds)
-    print(
-        f"two-way identification, both directions: {figures['n_originals']} originals x "
-        f"{figures['n_samples']} samples x {figures['n_features']} features"
-    )
-    print(f"{'':<28}{'seconds':>12}")
-    print(
-        f"{'double loop of np.corrcoef':<28}{figures['seconds_loop_extrapolated']:>12.1f}"
-        f"  (extrapolated from {figures['originals_looped']} originals of one sample)"
-    )
-    print(
-        f"{'vox2pix two_way_scores':<28}{figures['seconds_ours']:>12.2f}"
-        f"  ({figures['cpu_seconds_ours']:.2f} s of processor time)"
-    )
-    print(
-        f"{figures['ratio']:.0f} times as fast, peak memory of the process "
-        f"{figures['peak_gib']:.2f} GiB, largest difference {figures['largest_difference']:.1e}"
-    )
-    if options.json:
-        print(json.dumps(figures))
+    show(figures, table(figures), options, "evaluation")
     return 0
 
 

@@ -21,7 +21,6 @@ Below the table stands what the audit says of pixels decoded with the whole patt
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import textwrap
@@ -39,6 +38,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from results import machine, option_parser, show
 from vox2pix.data import Subject, open_folder
 from vox2pix.decoding import RidgeDecoder, cross_predict
 from vox2pix.diffusion import LatentDiffusion
@@ -46,7 +46,6 @@ from vox2pix.errors import UserError
 from vox2pix.evaluation import bootstrap_interval, two_way
 from vox2pix.evaluation.audit import Audit, AuditInputs, audit
 from vox2pix.report import contact_sheet, save_sheet
-from vox2pix.store import machine
 
 DATA = (
     Path(__file__).resolve().parents[1] / "../shared/data/miyawaki2008_v1_figures/figures.npz"
@@ -128,13 +127,10 @@ def write_folder(data: Path, folder: Path, patch: int = 8) -> Path:
     UserError
         If the file is absent.
     """
-    if not data.is_file():
-        raise UserError(
-            f"there is no file {data}: give the V1 responses of Miyawaki et al. (2008) by --data"
-        )
-    with np.load(data, allow_pickle=False) as arrays:
-        responses, stimuli = arrays["responses"], arrays["stimuli"]
-        shown = arrays["stimulus_index"]
+    arrays = load_responses(data)
+    responses, stimuli, shown = (
+        arrays[name] for name in ("responses", "stimuli", "stimulus_index")
+    )
     pictures = folder / "pictures"
     pictures.mkdir(parents=True)
     np.save(folder / "responses.npy", responses)
@@ -318,13 +314,21 @@ def _flat(pictures: FloatArray) -> FloatArray:
     return pictures.reshape(len(pictures), -1)
 
 
-def _print_table(figures: tuple[Figure, ...]) -> None:
-    print("Two-way identification, %, with 95 % intervals over patterns; chance is 50 %.")
+def _table(decoded: Decoded) -> str:
+    """Return the figures and the audit as text for people."""
     columns = ("fix original", "fix prediction", "the same less mean")
-    print(f"{'held out':<9}{'decoded':<21}" + "".join(f"{name:>19}" for name in columns))
-    for figure in figures:
+    lines = [
+        "Two-way identification, %, with 95 % intervals over patterns; chance is 50 %.",
+        f"{'held out':<9}{'decoded':<21}" + "".join(f"{name:>19}" for name in columns),
+    ]
+    for figure in decoded.figures:
         cells = (figure.original, figure.reconstruction, figure.less_mean)
-        print(f"{figure.held_out:<9}{figure.features:<21}" + "".join(map(_cell, cells)))
+        lines.append(f"{figure.held_out:<9}{figure.features:<21}" + "".join(map(_cell, cells)))
+    lines.append("\nAudit of pixels, pattern held out")
+    for finding in decoded.audit.findings:
+        told = f"{finding.verdict:<6}{finding.name}: {finding.sentence}"
+        lines.append(textwrap.fill(told, 88, subsequent_indent=" " * 6))
+    return "\n".join(lines)
 
 
 def _cell(score: Score) -> str:
@@ -343,47 +347,66 @@ def _draw_sheet(decoded: Decoded, stimulus_ids: tuple[str, ...], path: Path) -> 
     save_sheet(sheet, path)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Decode, print a table, draw a sheet, and with --json print one object as the last line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Add the options of what these responses are explained with."""
     parser.add_argument("--data", type=Path, default=DATA, help="the responses (figures.npz)")
     parser.add_argument("--model", default="phantom", help="a diffusion model, by name or folder")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Decode, show a table, draw a sheet."""
+    parser = option_parser(__doc__)
+    add_inputs(parser)
     parser.add_argument("--out", type=Path, default=Path("miyawaki.png"), help="the contact sheet")
-    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
+    before = machine()
     try:
         decoded, stimulus_ids, model = _run(options.data, options.model)
     except UserError as error:
         print(f"miyawaki: {error}", file=sys.stderr)
         return 2
-    _print_table(decoded.figures)
-    print("\nAudit of pixels, pattern held out")
-    for finding in decoded.audit.findings:
-        told = f"{finding.verdict:<6}{finding.name}: {finding.sentence}"
-        print(textwrap.fill(told, 88, subsequent_indent=" " * 6))
-    print()
     _draw_sheet(decoded, stimulus_ids, options.out)
-    print(f"Seen and decoded: {options.out}")
-    if options.json:
-        figures: dict[str, Any] = {
-            "benchmark": "miyawaki",
-            "model": model.identity["name"],
-            "chance": 0.5,
-            "figures": [asdict(figure) for figure in decoded.figures],
-            "audit": [finding.record() for finding in decoded.audit.findings],
-            "machine": machine(),
-        }
-        print(json.dumps(figures))
+    figures: dict[str, Any] = {
+        "benchmark": "miyawaki",
+        "model": model.identity["name"],
+        "chance": 0.5,
+        "figures": [asdict(figure) for figure in decoded.figures],
+        "audit": [finding.record() for finding in decoded.audit.findings],
+        "sheet": str(options.out),
+        "machine": before,
+    }
+    show(figures, _table(decoded), options, "miyawaki")
     return 0
+
+
+def load_responses(data: Path) -> dict[str, NDArray[Any]]:
+    """Return ``responses`` (80, 797), ``stimuli`` (10, 10, 10) and ``stimulus_index`` (80,).
+
+    Raises
+    ------
+    UserError
+        If the file is absent.
+    """
+    if not data.is_file():
+        raise UserError(
+            f"there is no file {data}: give the V1 responses of Miyawaki et al. (2008) by --data"
+        )
+    with np.load(data, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in ("responses", "stimuli", "stimulus_index")}
+
+
+def load_model(name: str) -> LatentDiffusion:
+    """Return a diffusion model, loaded without progress bars."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    return LatentDiffusion.from_pretrained(name)
 
 
 def _run(data: Path, name: str) -> tuple[Decoded, tuple[str, ...], LatentDiffusion]:
     """Write the folder, open it and decode it."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    model = LatentDiffusion.from_pretrained(name)
+    model = load_model(name)
     with tempfile.TemporaryDirectory() as temporary:
         folder = write_folder(data, Path(temporary) / "miyawaki", patch=model.downsampling)
         subject = open_folder(folder)

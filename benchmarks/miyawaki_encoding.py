@@ -19,8 +19,6 @@ done with the patterns' labels shuffled before the models are fitted, and the sh
 p < .05 printed. Voxels share those ten patterns, so single shuffles differ widely from their mean.
 """
 
-import argparse
-import json
 import sys
 import warnings
 from pathlib import Path
@@ -29,12 +27,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miyawaki import DATA
+from miyawaki import add_inputs, load_model, load_responses
+from results import machine, option_parser, show
 from vox2pix.diffusion import LatentDiffusion
 from vox2pix.encoding import EncodingModel, fdr, gaussian_p, permutation_p
 from vox2pix.errors import UserError
 from vox2pix.linear import pearson_r
-from vox2pix.store import machine
 
 FloatArray = NDArray[np.float64]
 LEVEL = 0.05
@@ -48,13 +46,10 @@ def read(data: Path) -> tuple[FloatArray, NDArray[np.uint8]]:
     UserError
         If the file is absent.
     """
-    if not data.is_file():
-        raise UserError(
-            f"there is no file {data}: give the V1 responses of Miyawaki et al. (2008) by --data"
-        )
-    with np.load(data, allow_pickle=False) as arrays:
-        responses, shown = arrays["responses"], arrays["stimulus_index"]
-        patterns = arrays["stimuli"]
+    arrays = load_responses(data)
+    responses, shown, patterns = (
+        arrays[name] for name in ("responses", "stimulus_index", "stimuli")
+    )
     means = [responses[shown == k].mean(axis=0, dtype=np.float64) for k in range(len(patterns))]
     return np.stack(means), patterns
 
@@ -122,44 +117,48 @@ def encode(
     ]
 
 
+def table(rows: list[dict[str, Any]], n_patterns: int) -> str:
+    """Return the figures as text for people."""
+    lines = [
+        f"{rows[0]['n_voxels']} voxels of V1, {n_patterns} patterns, one left out at a time",
+        f"{'features':<10}{'statistic':<13}{'null':<13}{'median r':>9}{'r, top 10 %':>12}"
+        f"{'p < .05':>9}{'q < .05':>9}{'shuffled p < .05':>18}",
+    ]
+    lines += [
+        f"{row['features']:<10}{row['statistic']:<13}{row['test']:<13}{row['median_r']:>9.3f}"
+        f"{row['upper_decile_r']:>12.3f}{row['n_p']:>9}{row['n_q']:>9}"
+        f"{100 * row['shuffled_share']:>16.1f} %"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Encode from pixels and z, print a table, and with --json one object as the last line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, default=DATA, help="the responses (figures.npz)")
-    parser.add_argument("--model", default="phantom", help="a diffusion model, by name or folder")
+    """Encode from pixels and z, and show a table."""
+    parser = option_parser(__doc__)
+    add_inputs(parser)
     parser.add_argument("--permutations", type=int, default=2000, help="orders of the patterns")
     parser.add_argument("--shuffles", type=int, default=20, help="fits to shuffled labels")
-    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
+    before = machine()
     try:
         Y, patterns = read(options.data)
-        z = latents(patterns, LatentDiffusion.from_pretrained(options.model))
+        z = latents(patterns, load_model(options.model))
     except UserError as error:
         print(f"miyawaki_encoding: {error}", file=sys.stderr)
         return 2
+    n_permutations, n_shuffles = (
+        (200, 2) if options.small else (options.permutations, options.shuffles)
+    )
     spaces = {"pixels": patterns.reshape(len(patterns), -1).astype(np.float64), "z": z}
     rows = [
         {"features": name} | row
         for name, X in spaces.items()
-        for row in encode(X, Y, options.permutations, options.shuffles)
+        for row in encode(X, Y, n_permutations, n_shuffles)
     ]
-    print(f"{Y.shape[1]} voxels of V1, {len(Y)} patterns, one left out at a time")
-    print(
-        f"{'features':<10}{'statistic':<13}{'null':<13}{'median r':>9}{'r, top 10 %':>12}"
-        f"{'p < .05':>9}{'q < .05':>9}{'shuffled p < .05':>18}"
-    )
-    for row in rows:
-        print(
-            f"{row['features']:<10}{row['statistic']:<13}{row['test']:<13}{row['median_r']:>9.3f}"
-            f"{row['upper_decile_r']:>12.3f}{row['n_p']:>9}{row['n_q']:>9}"
-            f"{100 * row['shuffled_share']:>16.1f} %"
-        )
-    if options.json:
-        print(json.dumps({"benchmark": "miyawaki-encoding", "rows": rows, "machine": machine()}))
+    figures = {"benchmark": "miyawaki-encoding", "rows": rows, "machine": before}
+    show(figures, table(rows, len(Y)), options, "miyawaki-encoding")
     return 0
 
 

@@ -11,12 +11,10 @@ whose noise covariance N is the one that the noise was drawn from. What it leave
 decoder can read. Scenes for the covariances are scaled over themselves, which moves a voxel's
 scale by about 2 % from the subject's own.
 
-    python benchmarks/oracle.py [--sessions 4] [--seed 0] [--json]
+    python benchmarks/oracle.py [--sessions 4] [--seed 0] [--small] [--json]
 """
 
-import argparse
-import json
-import platform
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,6 +23,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from results import machine, option_parser, show
 from vox2pix.data.nsd import open_nsd
 from vox2pix.data.subject import Subject
 from vox2pix.decoding.ridge_decoder import RidgeDecoder
@@ -44,31 +43,30 @@ BATCH = 200
 SIMPLE_GROUPS = ("kind", "colour", "background", "count")
 
 
-def main() -> None:
-    """Simulate, fit, compare, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: list[str] | None = None) -> int:
+    """Simulate, fit, compare, show."""
+    parser = option_parser(__doc__)
     parser.add_argument("--sessions", type=int, default=4, help="sessions of 750 trials")
     parser.add_argument("--seed", type=int, default=0, help="seed of the phantom")
     parser.add_argument("--scenes", type=int, default=4000, help="scenes for the covariances")
-    parser.add_argument("--json", action="store_true", help="print one JSON object as last line")
-    options = parser.parse_args()
-    start = time.perf_counter()
+    options = parser.parse_args(arguments)
+    sessions, n_scenes = (1, 200) if options.small else (options.sessions, options.scenes)
+    before, start = machine(), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        root = simulate(Path(folder) / "nsd", sessions=options.sessions, seed=options.seed)
-        figures = compare(root, options.seed, options.scenes)
-    for line in table(figures):
-        print(line)
-    if options.json:
-        record = {
-            "figures": figures,
-            "machine": f"{platform.machine()}, {platform.platform()}",
-            "seconds": round(time.perf_counter() - start, 1),
-            "sessions": options.sessions,
-            "seed": options.seed,
-            "aim": AIM,
-            "ratio": min(figure["ratio"] for figure in figures),
-        }
-        print(json.dumps(record))
+        root = simulate(Path(folder) / "nsd", sessions=sessions, seed=options.seed)
+        figures = compare(root, options.seed, n_scenes)
+    record = {
+        "benchmark": "oracle",
+        "figures": figures,
+        "machine": before,
+        "seconds": round(time.perf_counter() - start, 1),
+        "sessions": sessions,
+        "seed": options.seed,
+        "aim": AIM,
+        "ratio": min(figure["ratio"] for figure in figures),
+    }
+    show(record, "\n".join(table(figures)), options, "oracle")
+    return 0
 
 
 def compare(root: Path, seed: int, n_scenes: int) -> list[dict[str, float | str]]:
@@ -184,4 +182,4 @@ def table(figures: list[dict[str, float | str]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

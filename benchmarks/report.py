@@ -1,21 +1,23 @@
 """Build and open the report of a large run: 1,000 test pictures, five samples each.
 
-    python benchmarks/report.py [--pictures 1000] [--samples 5] [--size 64]
+    python benchmarks/report.py [--pictures 1000] [--samples 5] [--size 64] [--small] [--json]
 
 Prints how long the page takes to build, how large it is beside its pictures, and how long a
 browser takes from opening it to the gallery's answer to a change of the order.
 """
 
-import argparse
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import tomli_w
 
+from results import machine, option_parser, show
 from vox2pix.config import Config
 from vox2pix.report import Nearest, save_gallery, write_report
 from vox2pix.store import ShardedArray
@@ -92,31 +94,50 @@ def open_page(page: Path) -> dict[str, float] | None:
     return {"usable_s": usable - start, "sorted_s": again - usable}
 
 
-def main() -> None:
-    """Run the benchmark and print what it found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def measure(n: int, samples: int, size: int) -> dict[str, Any]:
+    """Build the page of a large run, and open it where there is a browser."""
+    told = {"n_pictures": n, "n_samples": samples, "pixels": size, "machine": machine()}
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "large"
+        make_run(run, n, samples, size)
+        start, cpu = time.perf_counter(), time.process_time()
+        page = write_report([run])
+        told["build_s"] = round(time.perf_counter() - start, 1)
+        told["build_cpu_s"] = round(time.process_time() - cpu, 1)
+        assets = list((run / "report_assets").glob("*"))
+        told["page_mb"] = round(page.stat().st_size / 1e6, 1)
+        told["n_assets"] = len(assets)
+        told["assets_mb"] = round(sum(path.stat().st_size for path in assets) / 1e6, 1)
+        opened = open_page(page) or {}
+    return told | {name: round(seconds, 2) for name, seconds in opened.items()}
+
+
+def table(told: dict[str, Any]) -> str:
+    """Return the figures as text for people."""
+    lines = [
+        f"{told['n_pictures']:,} test pictures, {told['n_samples']} samples, {told['pixels']} px",
+        f"built in           {told['build_s']:>8.1f} s ({told['build_cpu_s']:.1f} s of processor)",
+        f"page               {told['page_mb']:>8.1f} MB",
+        f"pictures beside it {told['assets_mb']:>8.1f} MB in {told['n_assets']:,} files",
+    ]
+    if "usable_s" not in told:
+        return "\n".join([*lines, f"not opened: none of {', '.join(_BROWSERS)} is on the path"])
+    lines += [f"usable in          {told['usable_s']:>8.2f} s"]
+    return "\n".join([*lines, f"sorted anew in     {told['sorted_s']:>8.2f} s"])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark and show what it found."""
+    parser = option_parser(__doc__)
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--samples", type=int, default=5)
     parser.add_argument("--size", type=int, default=64, help="pixels a side, a multiple of 8")
-    wanted = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "large"
-        make_run(run, wanted.pictures, wanted.samples, wanted.size)
-        start, cpu = time.perf_counter(), time.process_time()
-        page = write_report([run])
-        wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-        assets = list((run / "report_assets").glob("*"))
-        megabytes = sum(path.stat().st_size for path in assets) / 1e6
-        print(f"built in {wall:.1f} s ({cpu:.1f} s of processor time)")
-        print(
-            f"page {page.stat().st_size / 1e6:.1f} MB, {len(assets):,} pictures {megabytes:.0f} MB"
-        )
-        opened = open_page(page)
-        if opened is None:
-            print(f"not opened: none of {', '.join(_BROWSERS)} is on the path")
-        else:
-            print(f"usable in {opened['usable_s']:.2f} s, sorted in {opened['sorted_s']:.2f} s")
+    wanted = parser.parse_args(arguments)
+    n, samples = (30, 2) if wanted.small else (wanted.pictures, wanted.samples)
+    told = measure(n, samples, wanted.size)
+    show({"benchmark": "report"} | told, table(told), wanted, "report")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,7 +14,9 @@ from vox2pix.encoding.tables import (
 )
 from vox2pix.errors import UserError
 
-COLUMNS = ["voxel", "roi", "latent", "layer", "step", "r", "r2", "p", "q", "ceiling"]
+COLUMNS = [
+    "voxel", "roi", "latent", "layer", "step", "r", "r2", "p", "q", "ceiling", "r_normalised",
+]  # fmt: skip
 
 
 def person(**rois):
@@ -58,6 +60,21 @@ def test_a_table_has_a_row_a_voxel(subject):
     np.testing.assert_array_equal(table["r"], r)
     np.testing.assert_array_equal(table["r2"], r**2)
     np.testing.assert_array_equal(table["q"], q)
+
+
+def test_r_is_told_as_a_share_of_what_noise_allows(subject):
+    r = np.array([0.2, 0.4, 0.3, 0.1, 0.5])
+    q = np.zeros(5)
+    ceiling = np.array([16.0, 64, 0, np.nan, 25])
+    table = results_table(subject, "z", **columns(r, q) | {"ceiling": ceiling})
+    np.testing.assert_allclose(table["r_normalised"], [0.5, 0.5, np.nan, np.nan, 1])
+    summary = roi_summary(table).set_index("roi")["r_normalised"]
+    # of ventral the ceilings are 0 and unknown: no correlation is possible, or none is known
+    assert summary["early"] == pytest.approx(0.2 / 0.4)
+    assert summary["early+ventral"] == pytest.approx(0.4 / 0.8)
+    assert np.isnan(summary["ventral"])
+    even = results_table(subject, "z", **columns(r, q) | {"ceiling": [np.nan, np.nan, 9, 81, 1]})
+    assert roi_summary(even).set_index("roi")["r_normalised"]["ventral"] == pytest.approx(0.2 / 0.6)
 
 
 def test_a_column_of_another_size_is_one_sentence(subject):

@@ -114,6 +114,9 @@ def test_tables_of_regions_agree_with_the_table_of_voxels(encoded):
         chosen = table[(table["latent"] == row["latent"]) & (table["roi"] == row["roi"])]
         assert row["value"] == pytest.approx(chosen["r"].astype(float).mean(), abs=1e-4)
         assert row["low"] <= row["value"] <= row["high"]
+        allowed = np.sqrt(chosen["ceiling"].astype(float) / 100).mean()
+        assert row["r_normalised"] == pytest.approx(row["value"] / allowed, rel=1e-3)
+        assert row["r_normalised_low"] == pytest.approx(row["low"] / allowed, rel=1e-3, abs=1e-4)
     pairs = pd.read_csv(folder / "comparisons.csv")
     assert set(zip(pairs["a"], pairs["b"], strict=True)) == {
         ("z", "c"), ("z", "z_c@0.7"), ("c", "z_c@0.7"),

@@ -45,9 +45,6 @@ plot_app = typer.Typer(help="Draw the figures of a run again.", no_args_is_help=
 app.add_typer(plot_app, name="plot")
 console = Console(highlight=False)
 
-_INTERVAL = ("value", "low", "high")
-_NAMES = 10  # least width of a first column, so that tables below each other line up
-
 
 def run_folder(place: str) -> Path:
     """Return the path of a run folder, in full; one in a bucket is asked for with credentials."""

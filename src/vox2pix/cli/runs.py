@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vox2pix.buckets import working_copy
+from vox2pix.buckets import is_remote, working_copy
 from vox2pix.cli.app import app, console, plot_app, quiet_libraries, shown
 from vox2pix.cli.app import run_folder as folder_of_run
 from vox2pix.cli.bars import Bars
 from vox2pix.cli.tables import print_encoding, print_findings, print_metrics, print_plan
+from vox2pix.errors import UserError
 
 if TYPE_CHECKING:
     from vox2pix.config import Config
@@ -26,11 +27,16 @@ Slurm = Annotated[
 
 
 def _opened(
-    experiment: "Config", workers: int | None, dask: str | None, slurm: bool
+    experiment: "Config", folder: Path, workers: int | None, dask: str | None, slurm: bool
 ) -> AbstractContextManager["OpenedWorkers"]:
     """Open the workers that the options name."""
     from vox2pix.workers import SlurmJobs, open_workers
 
+    if is_remote(folder) and (dask or slurm):
+        raise UserError(
+            f"{folder} is worked on in a copy on this machine, which workers elsewhere do not "
+            "see; use --workers, or --out with a folder on a shared disk."
+        )
     jobs = SlurmJobs(**experiment.compute.slurm.model_dump()) if slurm else None
     return open_workers(workers, dask, jobs)
 
@@ -54,7 +60,7 @@ def run(
     quiet_libraries()
     from vox2pix.pipeline import run as carry_out
 
-    with _opened(experiment, workers, dask, slurm) as opened, Bars() as bars:
+    with _opened(experiment, folder, workers, dask, slurm) as opened, Bars() as bars:
         done = carry_out(experiment, folder, bars, opened)
     print_metrics(done.path)
     console.print(f"\nThe report:             [bold]{shown(folder / 'report.html')}[/bold]")
@@ -107,7 +113,7 @@ def encode(
     console.print(f"[bold]{experiment.name}[/bold]: {config} into {shown(folder)}")
     from vox2pix.pipeline import encode as carry_out
 
-    with _opened(experiment, workers, dask, slurm) as opened, Bars() as bars:
+    with _opened(experiment, folder, workers, dask, slurm) as opened, Bars() as bars:
         done = carry_out(experiment, folder, bars, opened)
     print_encoding(done.path / "encoding")
 

@@ -132,17 +132,22 @@ def print_encoding(folder: Path) -> None:
         rows = list(csv.DictReader(file))
     latents = list(dict.fromkeys(row["latent"] for row in rows))
     cells = {(row["roi"], row["latent"]): row for row in rows}
-    n_voxels = {row["roi"]: row["n_voxels"] for row in rows}
+    regions = {row["roi"]: row for row in rows}
     print_rows(
-        ["region", "voxels", *latents],
+        ["region", "voxels", *latents, "ceiling"],
         [
-            [roi, n, *(_r_cell(cells[roi, latent]) for latent in latents)]
-            for roi, n in n_voxels.items()
+            [
+                roi,
+                row["n_voxels"],
+                *(_r_cell(cells[roi, latent]) for latent in latents),
+                _two_digits(row["ceiling"]) if row["ceiling"] else "-",
+            ]
+            for roi, row in regions.items()
         ],
     )
     console.print(
         "Mean Pearson r over the voxels of a region, on test pictures, with 95 % bootstrap "
-        "intervals over them.",
+        "intervals over them; ceiling: the largest mean r that noise allows.",
         style="dim",
     )
     console.print(f"\nThe report: [bold]{shown(folder.parent / 'report.html')}[/bold]")
@@ -153,8 +158,12 @@ def print_encoding(folder: Path) -> None:
 def _r_cell(row: dict[str, str]) -> str:
     if not row["value"]:  # no voxel of the region varies
         return "-"
-    value, low, high = (f"{float(row[k] or 'nan'):.2f}".replace("0.", ".", 1) for k in _INTERVAL)
+    value, low, high = (_two_digits(row[k]) for k in _INTERVAL)
     return f"{value} [{low}, {high}]"
+
+
+def _two_digits(text: str) -> str:
+    return f"{float(text or 'nan'):.2f}".replace("0.", ".", 1)
 
 
 def print_plan(drawn: "Plan", name: str, config: Path, folder: Path) -> None:

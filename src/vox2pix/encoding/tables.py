@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from vox2pix.data import Subject
+from vox2pix.encoding.ceiling import normalised_r
 from vox2pix.errors import UserError
 from vox2pix.store import replacing
 
@@ -75,7 +76,8 @@ def results_table(
     -------
     DataFrame
         A row a voxel: ``voxel`` (row of ``subject.voxels``), ``roi``, ``latent``, ``layer``,
-        ``step`` (nullable integer), ``r``, ``r2``, ``p``, ``q``, ``ceiling``.
+        ``step`` (nullable integer), ``r``, ``r2``, ``p``, ``q``, ``ceiling``, ``r_normalised``
+        (:func:`~vox2pix.encoding.normalised_r`; NaN where the ceiling is unknown or zero).
 
     Raises
     ------
@@ -93,7 +95,8 @@ def results_table(
     table = pd.DataFrame({"voxel": np.arange(n_voxels), "roi": voxel_rois(subject)})
     table["latent"], table["layer"] = latent, layer
     table["step"] = pd.array([step] * n_voxels, dtype="Int64")
-    return table.assign(**{name: np.asarray(values) for name, values in columns.items()})
+    table = table.assign(**{name: np.asarray(values) for name, values in columns.items()})
+    return table.assign(r_normalised=normalised_r(r, ceiling))
 
 
 def roi_summary(table: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
@@ -111,18 +114,51 @@ def roi_summary(table: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
     DataFrame
         A row a region, latent, layer and step, in the order of their first rows: ``roi``,
         ``latent``, ``layer``, ``step``, ``mean_r``, ``median_r``, ``significant`` (share of
-        voxels, 0 to 1), ``n_voxels``. Voxels without a region are left out; voxels whose r is
-        NaN count as not significant and not in mean and median.
+        voxels, 0 to 1), ``n_voxels``, ``r_normalised``. Voxels without a region are left out;
+        voxels whose r is NaN count as not significant and not in mean and median. Of a region
+        ``r_normalised`` is the mean r over the mean of the largest r that noise allows
+        (:func:`mean_ceiling_r`): the mean of ratios would follow the voxels of least signal.
     """
     inside = table[table["roi"].fillna("") != ""]
     inside = inside.assign(significant=inside["q"] < level)
     groups = inside.groupby(["roi", *_LATENT], sort=False, dropna=False, observed=True)
-    return groups.agg(
+    summary = groups.agg(
         mean_r=("r", "mean"),
         median_r=("r", "median"),
         significant=("significant", "mean"),
         n_voxels=("voxel", "size"),
+        r_normalised=("ceiling", mean_ceiling_r),
     ).reset_index()
+    return summary.assign(r_normalised=normalised(summary["mean_r"], summary["r_normalised"]))
+
+
+def mean_ceiling_r(ceiling: ArrayLike) -> float:
+    """Return the largest mean correlation that noise allows in some voxels.
+
+    Parameters
+    ----------
+    ceiling : array_like, shape (n_voxels,)
+        Noise ceiling, percent of variance; voxels where it is unknown (NaN) are left out.
+
+    Returns
+    -------
+    float
+        The mean of the square roots of the shares; NaN where none is known.
+    """
+    percent = np.asarray(ceiling, float)
+    known = percent[np.isfinite(percent)]
+    return float(np.sqrt(known.clip(0) / 100).mean()) if known.size else float("nan")
+
+
+def normalised(mean_r: pd.Series, ceiling_r: pd.Series) -> pd.Series:
+    """Return mean correlations as shares of what noise allows; NaN where that is not positive.
+
+    Parameters
+    ----------
+    mean_r, ceiling_r : Series of float
+        Of regions; the second from :func:`mean_ceiling_r`.
+    """
+    return mean_r / ceiling_r.where(ceiling_r > 0)
 
 
 def best_layer(r: ArrayLike, q: ArrayLike, level: float = 0.05) -> NDArray[np.float64]:

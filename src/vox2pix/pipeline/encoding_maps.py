@@ -26,6 +26,8 @@ from vox2pix.encoding.interactive import save_turning_cortex
 from vox2pix.encoding.maps import has_transforms, save_map, to_surface, to_volume, volume_to_surface
 from vox2pix.encoding.tables import (
     best_layer,
+    mean_ceiling_r,
+    normalised,
     results_table,
     roi_summary,
     write_results,
@@ -82,7 +84,10 @@ def tabulate(run: Run) -> Sequence[str]:
         "seed": seed_for(run.config.seed, "bootstrap"),
     }
     means = roi_means(y_test, predictions, rois, **draws)
-    means["ceiling"] = [_mean_ceiling(ceiling[rois[roi]]) for roi in means["roi"]]
+    means["ceiling"] = [mean_ceiling_r(ceiling[rois[roi]]) for roi in means["roi"]]
+    for bound in ("value", "low", "high"):
+        name = "r_normalised" if bound == "value" else f"r_normalised_{bound}"
+        means[name] = normalised(means[bound], means["ceiling"])
     write_table(folder / "roi_means.csv", means)
     pairs = [
         compare(y_test, predictions[a], predictions[b], rois, **draws).rois.assign(a=a, b=b)
@@ -152,12 +157,6 @@ def _ceiling(run: Run) -> NDArray[np.float64]:
         seed = seed_for(run.config.seed, "split halves")
         out[voxels] = split_half_ceiling(betas, subject.test.stimulus_rows[kept], seed=seed)
     return out
-
-
-def _mean_ceiling(percent: NDArray[np.float64]) -> float:
-    """Return the largest mean correlation that noise allows in some voxels."""
-    known = percent[np.isfinite(percent)]
-    return float(np.sqrt(known.clip(0) / 100).mean()) if known.size else float("nan")
 
 
 def _save_maps(

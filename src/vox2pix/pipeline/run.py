@@ -82,7 +82,7 @@ class Run:
         """Name what it takes to open the run on a worker."""
         keys = tuple(self.keys.items())
         known = version("vox2pix")
-        return _opened, (self.config, self.path, self.rois, keys, self.command, known)
+        return _opened, (self.config, self.path, self.rois, self.home, keys, self.command, known)
 
     def kept(self, slot: str, name: Any, make: Callable[[], Any]) -> Any:
         """Return what is open in a slot under a name; what had another name makes way for it."""
@@ -133,6 +133,7 @@ def _opened(
     config: Config,
     path: Path,
     rois: tuple[str, ...] | None,
+    home: Path | None,
     keys: tuple[tuple[str, str], ...],
     command: str,
     known: str,
@@ -148,7 +149,7 @@ def _opened(
             f"The worker on {platform.node()} does not see {path}; workers need the run folder "
             "under the same path, on a disk that is shared."
         )
-    return Run(config, RunFolder(path), rois=rois, keys=dict(keys), command=command)
+    return Run(config, RunFolder(path), rois=rois, home=home, keys=dict(keys), command=command)
 
 
 @dataclass(frozen=True)

@@ -61,40 +61,17 @@ def audit_figure(finding: Finding) -> tuple["Figure", str]:
     return figure, f"{shown} {finding.sentence}"
 
 
-def _null_brain(panel: Any, finding: Finding) -> str:
-    rows = {
-        "real brain": finding.details["scores"],
-        finding.name: finding.details["null_scores"],
-    }
-    _strips(panel, rows, "score of a test picture", finding.references["chance"], "chance")
-    return f"Scores of single test pictures from the real and from the {finding.name}."
+def _two_strips(names: tuple[str, str], other: str, of_name: str) -> Callable[[Any, Finding], str]:
+    """Return what draws the scores of a finding above others of the same pictures."""
 
+    def draw(panel: Any, finding: Finding) -> str:
+        first, second = (name.format(finding.name) for name in names)
+        rows = {first: finding.details["scores"], second: finding.details[other]}
+        chance = finding.references["chance"]
+        _strips(panel, rows, "score of a test picture", chance, "chance")
+        return f"Scores of single test pictures {of_name.format(finding.name)}."
 
-def _ceiling(panel: Any, finding: Finding) -> str:
-    rows = {
-        "decoded features": finding.details["scores"],
-        "true features": finding.details["ceiling_scores"],
-    }
-    _strips(panel, rows, "score of a test picture", finding.references["chance"], "chance")
-    return "Scores of single test pictures drawn from decoded and from true features."
-
-
-def _held_out(panel: Any, finding: Finding) -> str:
-    rows = {
-        "ordinary training": finding.details["scores"],
-        "cluster held out": finding.details["held_out_scores"],
-    }
-    _strips(panel, rows, "score of a test picture", finding.references["chance"], "chance")
-    return "Scores of single test pictures with ordinary training and with their cluster held out."
-
-
-def _within(panel: Any, finding: Finding) -> str:
-    rows = {
-        "among all": finding.details["scores"],
-        "within its cluster": finding.details["within_scores"],
-    }
-    _strips(panel, rows, "two-way identification", finding.references["chance"], "chance")
-    return "Identification of single test pictures among all others and within their cluster."
+    return draw
 
 
 def _swap(panel: Any, finding: Finding) -> str:
@@ -208,10 +185,34 @@ def _diversity(panel: Any, finding: Finding) -> str:
 _Draw = Callable[[Any, Finding], str]
 _STRIPS = 0.75 + 2 * _INCH_A_ROW
 _DRAWN: dict[str, tuple[float, _Draw]] = {
-    "null brain": (_STRIPS, _null_brain),
-    "ceiling": (_STRIPS, _ceiling),
-    "held-out clusters": (_STRIPS, _held_out),
-    "within clusters": (_STRIPS, _within),
+    "null brain": (
+        _STRIPS,
+        _two_strips(("real brain", "{}"), "null_scores", "from the real and from the {}"),
+    ),
+    "ceiling": (
+        _STRIPS,
+        _two_strips(
+            ("decoded features", "true features"),
+            "ceiling_scores",
+            "drawn from decoded and from true features",
+        ),
+    ),
+    "held-out clusters": (
+        _STRIPS,
+        _two_strips(
+            ("ordinary training", "cluster held out"),
+            "held_out_scores",
+            "with ordinary training and with their cluster held out",
+        ),
+    ),
+    "within clusters": (
+        _STRIPS,
+        _two_strips(
+            ("among all", "within its cluster"),
+            "within_scores",
+            "identified among all others and within their cluster",
+        ),
+    ),
     "z/c swap": (_STRIPS, _swap),
     "diversity": (1.3, _diversity),
     "retrieval baseline": (3.4, _baseline),
