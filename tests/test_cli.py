@@ -190,6 +190,20 @@ def test_bad_input_is_one_sentence(
     assert words in sentence(vox2pix_run(command, config, "--out", tmp_path / "run"))
 
 
+@pytest.mark.parametrize("command", ["run", "encode"])
+def test_workers_that_cannot_be_had_are_refused_before_the_work(
+    command: str, tmp_path: Path
+) -> None:
+    config, out = tmp_path / "experiment.toml", tmp_path / "run"
+    config.write_text('name = "small"\n[data]\nsource = "phantom"\n')
+    for options, words in (
+        (("--workers", 2, "--slurm"), "--workers, --dask and --slurm are three places"),
+        (("--dask", "nonsense://here"), "No Dask scheduler answers at 'nonsense://here'"),
+    ):
+        assert words in sentence(vox2pix_run(command, config, "--out", out, *options))
+    assert not out.exists()
+
+
 def test_wrong_usage() -> None:
     result = vox2pix_run("phantom")
     assert result.exit_code == 2

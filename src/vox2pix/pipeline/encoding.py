@@ -216,11 +216,14 @@ def reduce(run: Run) -> Sequence[str]:
     shared_with_z = (Latent("z"),) if wanted.strengths or wanted.moments else ()
     every = tuple(dict.fromkeys((*wanted.scored, *wanted.denoised, *shared_with_z)))
     run.reporter.begin("Reducing features", len(every), "spaces")
-    told = {}
-    for latent, found in run.workers.each(_reduce_space, run, every):
-        told[latent] = {"latent": latent.name, **found}
-        run.reporter.advance(1)
-    write_json(encoding_folder(run) / "spaces.json", [told[latent] for latent in every])
+    # No two workers write one space.
+    same = {latent: _same_as(run, latent) for latent in every}
+    found = {}
+    for latent, told in run.workers.each(_reduce_space, run, dict.fromkeys(same.values())):
+        found[latent] = told
+        run.reporter.advance(list(same.values()).count(latent))
+    spaces = [{"latent": latent.name, **found[same[latent]]} for latent in every]
+    write_json(encoding_folder(run) / "spaces.json", spaces)
     return ("encoding/spaces.json", *run.folder.files("encoding/spaces/*/pca.safetensors"))
 
 
@@ -496,11 +499,17 @@ def unique_path(run: Run, latent: Latent) -> Path:
 
     z_c after the last step is z_c: it has no file of its own.
     """
-    if latent.step is not None:
-        wanted = run.config.encode
-        n_run = len(run.model.plan(wanted.strength, wanted.steps).timesteps)
-        latent = replace(latent, step=None) if latent.step == n_run - 1 else latent
+    latent = _same_as(run, latent)
     return encoding_folder(run) / f"unique-{run.keys['divide']}" / f"{slug(latent)}.safetensors"
+
+
+def _same_as(run: Run, latent: Latent) -> Latent:
+    """Return the latent that holds the same numbers: z_c after the last step is z_c."""
+    if latent.layer != "z_c" or latent.step is None:
+        return latent
+    wanted = run.config.encode
+    n_run = len(run.model.plan(wanted.strength, wanted.steps).timesteps)
+    return replace(latent, step=None) if latent.step == n_run - 1 else latent
 
 
 def region_masks(run: Run) -> dict[str, NDArray[np.bool_]]:
