@@ -24,7 +24,7 @@ def retrieval(
     n - 1 others nearer than the own partner, and m candidates, the own one among them,
 
     .. math:: P(\text{top } k) = \sum_{j < k}
-              \binom{b}{j} \binom{n - 1 - b}{m - 1 - j} \Big/ \binom{n - 1}{m - 1},
+              \binom{b}{j} \binom{n - 1 - b}{m - 1 - j} \; / \; \binom{n - 1}{m - 1},
 
     the hypergeometric chance that fewer than k of these b are drawn. So there is a score a
     stimulus, and no error of drawing.
