@@ -27,7 +27,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from vox2pix.buckets import is_remote, local_copy, uploaded, zarr_store
+from vox2pix.buckets import as_path, is_remote, is_url, local_copy, uploaded, zarr_store
 from vox2pix.errors import UserError
 
 # --- files -------------------------------------------------------------------------------------
@@ -550,12 +550,13 @@ class RunFolder:
 
     def _is(self, name: str, digits: str) -> bool:
         """Tell whether an output is as it was; what lies outside, a cache, may be cleared away."""
-        path = self.path / name
-        return file_hash(path) == digits if path.is_file() else name.startswith("../")
+        path = self._output(name)
+        outside = is_url(name) or name.startswith("../")
+        return file_hash(path) == digits if path.is_file() else outside
 
     def mark_done(self, stage: str, key: str, outputs: Sequence[str] = ()) -> None:
         """Record that a stage is finished, with the checksums of the files that it wrote."""
-        hashes = {name: file_hash(self.path / name) for name in outputs}
+        hashes = {name: file_hash(self._output(name)) for name in outputs}
         write_checked_json(self._mark(stage), {"key": key, "outputs": hashes})
 
     def files(self, pattern: str) -> list[str]:
@@ -563,13 +564,17 @@ class RunFolder:
         found = (path for path in self.path.glob(pattern) if path.is_file())
         return sorted(path.relative_to(self.path).as_posix() for path in found)
 
+    def _output(self, name: str) -> Path:
+        """Return where a file that a mark vouches for lies: in the folder, or at its URL."""
+        return as_path(name, signed=True) if is_url(name) else self.path / name
+
     def _mark(self, stage: str) -> Path:
         return self.path / "stages" / f"{stage}.json"
 
 
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file, in hex digits."""
-    with path.open("rb") as file:
+    with local_copy(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

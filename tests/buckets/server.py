@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import boto3
-from moto.server import ThreadedMotoServer
-
 HOST = "127.0.0.1"
 SLOW_DOWN = (
     b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate."
@@ -143,6 +140,9 @@ class Server:
     """moto's S3 server behind a proxy."""
 
     def __init__(self):
+        import boto3  # here, so that tests without these packages are skipped, not broken
+        from moto.server import ThreadedMotoServer
+
         self._moto = ThreadedMotoServer(HOST, 0, verbose=False)
         self._moto.start()
         self.proxy = Proxy(self._moto.get_host_and_port())

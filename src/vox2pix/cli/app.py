@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from vox2pix.buckets import as_path, is_remote, is_url
 from vox2pix.errors import UserError
 
 
@@ -48,12 +47,14 @@ console = Console(highlight=False)
 
 def run_folder(place: str) -> Path:
     """Return the path of a run folder, in full; one in a bucket is asked for with credentials."""
+    from vox2pix.buckets import as_path, is_url
+
     return as_path(place, signed=True) if is_url(place) else Path(place).resolve()
 
 
 def shown(path: Path) -> str:
     """Name a path from here where it lies below, in full elsewhere."""
-    if is_remote(path):
+    if not isinstance(path, Path):  # it lies in a bucket
         return str(path)
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

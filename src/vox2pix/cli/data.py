@@ -12,7 +12,6 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from vox2pix.buckets import is_url
 from vox2pix.cli.app import app, console, data_app, fetch_app, shown, to_stderr
 from vox2pix.cli.bars import Bars
 from vox2pix.errors import UserError
@@ -195,6 +194,8 @@ def _require_acceptance(accepted: bool) -> None:
 
 def _named(place: str) -> str:
     """Name a folder or URL."""
+    from vox2pix.buckets import is_url
+
     return place if is_url(place) else shown(Path(place))
 
 

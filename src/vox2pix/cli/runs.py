@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vox2pix.buckets import is_remote, working_copy
 from vox2pix.cli.app import app, console, plot_app, quiet_libraries, shown
 from vox2pix.cli.app import run_folder as folder_of_run
 from vox2pix.cli.bars import Bars
@@ -30,6 +29,7 @@ def _opened(
     experiment: "Config", folder: Path, workers: int | None, dask: str | None, slurm: bool
 ) -> AbstractContextManager["OpenedWorkers"]:
     """Open the workers that the options name."""
+    from vox2pix.buckets import is_remote
     from vox2pix.workers import SlurmJobs, open_workers
 
     if is_remote(folder) and (dask or slurm):
@@ -130,6 +130,7 @@ def report(
 ) -> None:
     """Write one page of a run: pictures, numbers, maps, doubts. It opens without a server."""
     quiet_libraries()
+    from vox2pix.buckets import working_copy
     from vox2pix.report import write_report
 
     with ExitStack() as stack:
@@ -150,6 +151,7 @@ def explore(
 ) -> None:
     """Turn the knobs of a run and see its pictures drawn again, on a page of this machine."""
     quiet_libraries()
+    from vox2pix.buckets import working_copy
     from vox2pix.pipeline.explore import explore as open_page
 
     def announce(address: str) -> None:
@@ -165,6 +167,7 @@ def audit(
 ) -> None:
     """Ask whether a run's pictures came from the brain: each check, its verdict and figure."""
     quiet_libraries()
+    from vox2pix.buckets import working_copy
     from vox2pix.pipeline import audit as audit_again
 
     folder = folder_of_run(run_folder)
@@ -180,6 +183,7 @@ def plot_encoding(
 ) -> None:
     """Draw the figures of an encoding analysis again, from its tables."""
     quiet_libraries()
+    from vox2pix.buckets import working_copy
     from vox2pix.pipeline import draw_encoding
 
     with working_copy(folder_of_run(run_folder)) as here, Bars() as bars:

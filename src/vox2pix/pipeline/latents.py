@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vox2pix.buckets import is_remote
 from vox2pix.config import Config
 from vox2pix.diffusion.pipeline_folder import find_pipeline, hash_files
 from vox2pix.errors import UserError
@@ -122,7 +123,7 @@ def c_of(run: Run, ids: Sequence[str]) -> FloatArray:
 
 
 def feature_files(run: Run) -> list[str]:
-    """List the files of the cache that hold the run's z and c, by their names from its folder."""
+    """List the files of the cache with the run's z and c, by name from its folder or by URL."""
     wanted = run.config.model
     folders = [
         latent_folder(
@@ -131,7 +132,10 @@ def feature_files(run: Run) -> list[str]:
         conditioning_folder(run.model, run.cache),
     ]
     files = [file for folder in folders for file in sorted(folder.glob("[!.]*.safetensors"))]
-    return [Path(os.path.relpath(file, run.path)).as_posix() for file in files]
+    return [
+        str(file) if is_remote(file) else Path(os.path.relpath(file, run.path)).as_posix()
+        for file in files
+    ]
 
 
 def feature_settings(config: Config) -> Sequence[Any]:
