@@ -325,7 +325,7 @@ def test_a_disk_that_takes_no_more_is_one_sentence(tmp_path, monkeypatch, number
     def refuses(descriptor):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("vox2pix.store.os.fsync", refuses)
+    monkeypatch.setattr("vox2pix.store.files.os.fsync", refuses)
     with pytest.raises(UserError, match=rf"a\.safetensors could not be written .*{remedy}"):
         save_arrays(path, {"x": numbers(4)})
     assert path.read_bytes() == before

@@ -527,7 +527,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_from_there(
         real(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr("vox2pix.store.os.fsync", fills)
+        patch.setattr("vox2pix.store.files.os.fsync", fills)
         with pytest.raises(UserError, match=r"could not be written \(No space left on device\)"):
             run(made.config, folder)
     run(made.config, folder)

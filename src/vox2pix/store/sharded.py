@@ -1,0 +1,176 @@
+"""Arrays that are written piece by piece."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from vox2pix.buckets import zarr_store
+from vox2pix.errors import UserError
+from vox2pix.store.files import checksum, file_hash, write_text, writing
+
+
+class ShardedArray:
+    """An array of a known shape, written shard by shard along its first axis (zarr).
+
+    Parameters
+    ----------
+    folder : Path
+        Where it lies; opened if it is there and fits, made anew otherwise.
+    shape : tuple of int
+        Of the whole array.
+    dtype : dtype
+        Of its values.
+    shard_size : int
+        Rows of a shard, the unit of writing and of resuming, where the array is new.
+
+    Attributes
+    ----------
+    mended : bool
+        Whether the array's description was damaged, and is written again.
+    damaged : list of int
+        The shards that :meth:`pending` last found other than they were written.
+    """
+
+    def __init__(
+        self, folder: Path, shape: tuple[int, ...], dtype: DTypeLike, shard_size: int
+    ) -> None:
+        import zarr
+
+        self.folder, self.shape = folder, shape
+        self.damaged: list[int] = []
+        self.mended = False
+        described, seal = folder / "values" / "zarr.json", folder / "done" / "array"
+        if described.exists() and not _is_sealed(described, seal):
+            described.unlink()  # shards that are sound under the right description are kept
+            self.mended = seal.exists()  # else the process was killed before it wrote it
+        with writing(folder):
+            self._array = zarr.open_array(
+                zarr_store(folder / "values"),
+                mode="a",
+                shape=shape,
+                dtype=np.dtype(dtype),
+                chunks=(min(shard_size, shape[0]), *shape[1:]),
+            )
+        if not seal.exists() or not _is_sealed(described, seal):
+            write_text(seal, file_hash(described))
+        # What is there already was written in shards of its own size: that is the one to keep.
+        self.shard_size = self._array.chunks[0]
+        self.n_shards = -(-shape[0] // self.shard_size)
+
+    @classmethod
+    def existing(cls, folder: Path) -> Self | None:
+        """Open an array that is there; None if there is none.
+
+        Raises
+        ------
+        UserError
+            If its description is damaged.
+        """
+        import zarr
+
+        described = folder / "values" / "zarr.json"
+        if not described.exists():
+            return None
+        if not _is_sealed(described, folder / "done" / "array"):
+            raise UserError(f"{described} is damaged; run again to mend it.")
+        array = zarr.open_array(folder / "values", mode="r")
+        return cls(folder, array.shape, array.dtype, array.chunks[0])
+
+    def rows(self, shard: int) -> slice:
+        """Return the rows of a shard."""
+        return slice(shard * self.shard_size, min((shard + 1) * self.shard_size, self.shape[0]))
+
+    def pending(self, among: Iterable[int] | None = None) -> list[int]:
+        """List the shards, of all or `among` some, that are not there or not as written."""
+        shards = range(self.n_shards) if among is None else among
+        found = [shard for shard in shards if not self._sound(shard)]
+        self.damaged = [shard for shard in found if self._mark(shard).exists()]
+        return found
+
+    def write(self, shard: int, values: NDArray[Any]) -> None:
+        """Write a shard, then its mark.
+
+        Raises
+        ------
+        ValueError
+            If ``values`` have another shape than the shard.
+        """
+        rows = self.rows(shard)
+        expected = (rows.stop - rows.start, *self.shape[1:])
+        if values.shape != expected:
+            raise ValueError(f"Shard {shard} has shape {expected}, not {values.shape}.")
+        values = values.astype(self._array.dtype, copy=False)
+        with writing(self.folder):
+            self._mark(shard).unlink(missing_ok=True)
+            self._array[rows] = values
+        write_text(self._mark(shard), checksum(values))
+
+    def read(self, shard: int | None = None) -> NDArray[Any]:
+        """Return a shard, or the whole array.
+
+        Raises
+        ------
+        UserError
+            If a shard is not there or damaged.
+        """
+        shards = range(self.n_shards) if shard is None else (shard,)
+        for each in shards:
+            if not self._sound(each):
+                raise UserError(
+                    f"Shard {each} of {self.folder} is missing or damaged; run again to redo it."
+                )
+        return np.asarray(self._array[:] if shard is None else self._array[self.rows(shard)])
+
+    def take(self, rows: Sequence[int]) -> NDArray[Any]:
+        """Return some rows, reading only the shards that they are in.
+
+        Raises
+        ------
+        UserError
+            If one of these shards is not there or damaged.
+        """
+        shards = {row // self.shard_size for row in rows}
+        read = {shard: self.read(shard) for shard in sorted(shards)}
+        return np.stack([read[row // self.shard_size][row % self.shard_size] for row in rows])
+
+    def _mark(self, shard: int) -> Path:
+        return self.folder / "done" / f"{shard:05d}"
+
+    def _sound(self, shard: int) -> bool:
+        """Tell whether a shard holds what its mark says."""
+        mark = self._mark(shard)
+        if not mark.exists():
+            return False
+        try:
+            return checksum(np.asarray(self._array[self.rows(shard)])) == mark.read_text()
+        except (OSError, ValueError, RuntimeError):
+            return False
+
+
+def _is_sealed(described: Path, seal: Path) -> bool:
+    """Tell whether an array's description is the one that was written."""
+    return seal.exists() and seal.read_bytes() == file_hash(described).encode()
+
+
+def damaged_arrays(folder: Path) -> list[Path]:
+    """List the sharded arrays below a folder of which a shard is not as its mark says.
+
+    Parameters
+    ----------
+    folder : Path
+        Need not be there.
+    """
+    found = []
+    for place in sorted(path.parent for path in folder.rglob("done")):
+        try:
+            array = ShardedArray.existing(place)
+        except UserError:
+            array = None
+        if array is not None:
+            array.pending()
+        if array is None or array.damaged:
+            found.append(place)
+    return found
