@@ -177,6 +177,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch):
 
 
 def test_an_experiment_names_its_data_by_url(tmp_path):
+    pytest.importorskip("upath")
     from vox2pix.config import load_config
 
     file = tmp_path / "a.toml"
