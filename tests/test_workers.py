@@ -219,9 +219,10 @@ def test_a_slurm_job_asks_for_what_the_settings_say():
 
 
 def test_jobs_of_slurm_do_the_work(tmp_path, monkeypatch):
-    # sbatch, as far as it matters here: it takes a script, and runs it elsewhere
+    # sbatch, as far as it matters here: it keeps a copy of a script, and runs that elsewhere
+    job = tmp_path / "job"
     for name, text in {
-        "sbatch": f'setsid bash "$1" >{tmp_path}/job.log 2>&1 & echo Submitted batch job $!',
+        "sbatch": f'cp "$1" {job}; setsid bash {job} >{job}.log 2>&1 & echo Submitted batch job $!',
         "scancel": 'kill -9 -- "-$1"',
     }.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")

@@ -83,14 +83,21 @@ class DaskWorkers:
         Connected.
     told : mapping
         How, for provenance.
-    patience : float, optional
-        Seconds without any worker after which the work is given up; never if None.
+    queued : bool
+        Whether the first worker may be long in coming, as it is where jobs wait in a queue.
+    patience : float
+        Seconds without any worker after which the work is given up.
     """
 
     def __init__(
-        self, client: "Client", told: Mapping[str, Any], patience: float | None = _PATIENCE
+        self,
+        client: "Client",
+        told: Mapping[str, Any],
+        queued: bool = False,
+        patience: float = _PATIENCE,
     ) -> None:
-        self._client, self._told, self._patience = client, dict(told), patience
+        self._client, self._told = client, dict(told)
+        self._queued, self._patience = queued, patience
 
     @property
     def told(self) -> dict[str, Any]:
@@ -131,10 +138,12 @@ class DaskWorkers:
             if self._client.status not in ("running", "connecting"):
                 raise _scheduler_lost()
             if self._has_workers():
-                alone_since = None
+                alone_since, self._queued = None, False
+                continue
+            if self._queued:
                 continue
             alone_since = alone_since or time.monotonic()
-            if self._patience is not None and time.monotonic() - alone_since > self._patience:
+            if time.monotonic() - alone_since > self._patience:
                 raise UserError(
                     f"For {self._patience:.0f} seconds there was no worker left; what they "
                     "finished is kept: start workers, and run the same command again to go on."
@@ -268,8 +277,7 @@ def open_workers(
             told = {"kind": "slurm", **asdict(slurm)}
             with slurm_cluster(slurm) as cluster, distributed.Client(cluster) as client:
                 cluster.scale(jobs=slurm.jobs)
-                # Jobs may wait in the queue for hours.
-                yield DaskWorkers(client, told, patience=None)
+                yield DaskWorkers(client, told, queued=True)
         else:
             assert n is not None
             environments = worker_environments(n, _cuda_devices(), _cores())
