@@ -16,7 +16,7 @@ from vox2pix.linear import pearson_r
 from vox2pix.pipeline import Run, draw_encoding, encode, encoding, plan_encoding
 from vox2pix.pipeline import run as pipeline_run
 from vox2pix.pipeline.encoding import StoredResponses, analyses, default_layers, steps_at
-from vox2pix.pipeline.latents import c_of, z_of
+from vox2pix.pipeline.latents import z_of
 from vox2pix.store import RunFolder, ShardedArray, load_arrays
 
 STREAMS = ["early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"]
@@ -60,8 +60,7 @@ def test_z_c_after_the_last_step_is_z_c_and_is_divided_once(encoded):
     last, end = Latent("z_c", 0.7, 1), Latent("z_c", 0.7)
     wanted = encoding.analyses(run)
     assert last in wanted.moments and end in wanted.strengths
-    ids = (*run.subject.train.stimulus_ids, *run.test_ids)
-    traced = encoding._traced(run, wanted.trace, z_of(run, ids), c_of(run, ids)).arrays
+    traced = encoding._spaces(run)._traced
     np.testing.assert_array_equal(traced[last.name].read(), traced[end.name].read())
     assert encoding.unique_path(run, last) == encoding.unique_path(run, end)
     folder = encoding.unique_path(run, end).parent
@@ -76,6 +75,7 @@ def test_z_and_c_are_looked_up_once_a_stage(encoded, monkeypatch):
         monkeypatch.setattr(
             encoding, name, lambda *a, real=real, name=name: asked.append(name) or real(*a)
         )
+    run.forget()
     encoding.reduce(run)
     assert asked == ["z_of", "c_of"]
 

@@ -11,7 +11,8 @@ from vox2pix.errors import UserError
 from vox2pix.generation import ReconstructionSettings, picture_seeds, reconstruct
 from vox2pix.pipeline import explore
 from vox2pix.pipeline.explore import open_redraw
-from vox2pix.store import load_arrays
+from vox2pix.report.contents import CONFIG_MARK
+from vox2pix.store import RunFolder, load_arrays
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,7 @@ def test_where_only_the_autoencoders_picture_was_drawn_it_starts_from_z(small_ru
     text = (folder / "config.toml").read_text()
     text = re.sub(r"conditions = \[.*?\]", 'conditions = ["z-decode"]', text, flags=re.DOTALL)
     (folder / "config.toml").write_text(text)
+    RunFolder(folder).mark_done(CONFIG_MARK, "edited", ["config.toml"])
     redraw = open_redraw(folder)
     assert redraw.own.condition == "z"
     assert redraw.own.condition in redraw.conditions

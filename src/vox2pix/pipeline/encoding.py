@@ -254,10 +254,12 @@ class _Spaces:
         self._n_train = len(run.subject.train.stimulus_ids)
         self._found: dict[Latent, _Reduced] = {}
         self._traced: Mapping[str, ShardedArray] = {}
+        self._inputs: dict[str, FloatArray] = {}
         ids, plan = _ids(run), analyses(run).trace
         if plan is not None:
             settings = _trace_settings(run, plan)
-            self._traced = trace(run.model, z_of(run, ids), c_of(run, ids), ids, **settings).arrays
+            z, c = self._input("z"), self._input("c")
+            self._traced = trace(run.model, z, c, ids, **settings).arrays
 
     def reduced(self, latent: Latent) -> _Reduced:
         """Return a space, reduced where that was not done yet."""
@@ -272,8 +274,14 @@ class _Spaces:
 
     def _whole(self, latent: Latent) -> ShardedArray | FloatArray:
         if latent.layer in ("z", "c"):
-            return {"z": z_of, "c": c_of}[latent.layer](self._run, _ids(self._run))
+            return self._input(latent.layer)
         return self._traced[latent.name]
+
+    def _input(self, name: str) -> FloatArray:
+        """Return z or c of all stimuli, read once."""
+        if name not in self._inputs:
+            self._inputs[name] = {"z": z_of, "c": c_of}[name](self._run, _ids(self._run))
+        return self._inputs[name]
 
     def _reduce(self, whole: ShardedArray | FloatArray) -> _Reduced:
         scores, reduction = reduced(
