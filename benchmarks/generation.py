@@ -98,7 +98,7 @@ class PlainLoop:
 
 def on_cpu(small: bool, with_compile: bool) -> dict[str, Any]:
     """Time both ways in turn, condition by condition, and every setting beside the default."""
-    n_plain, n_ours, steps, rounds = (1, 4, 5, 1) if small else (4, 32, 50, 2)
+    n_plain, n_ours, steps, rounds = (1, 4, 5, 1) if small else (4, 32, 20, 2)
     settings = ReconstructionSettings(STRENGTH, steps, GUIDANCE, samples=1)
     ours = phantom()
     plain = PlainLoop(str(find_pipeline("phantom").path), steps)
