@@ -9,7 +9,6 @@ byte, and how many shards that were finished before a kill were written again af
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import signal
@@ -20,31 +19,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kill import SMALL, SMALLEST, digests, run_command
 from results import machine, option_parser, show
 
-NOT_RESULTS = ("provenance.json", ".lock", "report.html")  # they tell times and the machine
-EXPERIMENT = """
-name = "small"
-[data]
-source = "phantom"
-[data.phantom]
-sessions = 2
-trials_per_session = {trials}
-n_shared = {shared}
-n_early = {voxels}
-n_ventral = {voxels}
-[generate]
-samples = 2
-steps = {steps}
-[evaluate]
-per_group = 1
-[compute]
-device = "cpu"
-shard_size = 3
-batch_size = 8
-"""
-SMALL = {"trials": 90, "shared": 12, "voxels": 150, "steps": 10}
-SMALLEST = {"trials": 60, "shared": 8, "voxels": 60, "steps": 3}
 SENTENCES = ("scheduler was lost", "No Dask scheduler answers")
 ONE_THREAD = {
     **os.environ,
@@ -113,15 +90,6 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def digests(folder: Path) -> dict[str, str]:
-    """Hash every file of a run that is a result."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in NOT_RESULTS
-    }
-
-
 def finished(folder: Path) -> dict[Path, int]:
     """Return the marks of shards that are finished, and when they were written."""
     return {mark: mark.stat().st_mtime_ns for mark in folder.glob("pictures/*/done/0*")}
@@ -129,9 +97,8 @@ def finished(folder: Path) -> dict[Path, int]:
 
 def start(config: Path, folder: Path, *options: str) -> subprocess.Popen[bytes]:
     """Start a run in a process of its own."""
-    command = [sys.executable, "-m", "vox2pix.cli", "run", str(config), "--out", str(folder)]
     return subprocess.Popen(
-        [*command, *options],
+        [*run_command(config, folder), *options],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=ONE_THREAD,
@@ -227,7 +194,7 @@ def main() -> None:
     lines, different, done_before, again, n_runs = [], set[str](), 0, 0, 0
     with tempfile.TemporaryDirectory() as scratch:
         config = Path(scratch) / "small.toml"
-        config.write_text(EXPERIMENT.format(**(SMALLEST if options.small else SMALL)))
+        config.write_text(SMALLEST if options.small else SMALL)
         whole = Path(scratch) / "whole" / "small"
         began = time.monotonic()
         if start(config, whole).wait() != 0:
