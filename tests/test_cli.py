@@ -226,7 +226,11 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.Monk
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("vox2pix.phantom.simulate", interrupted)
-    result = vox2pix_run("phantom", tmp_path / "brain")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # libraries set their own
+    try:
+        result = vox2pix_run("phantom", tmp_path / "brain")
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
     assert result.exit_code == 130
     assert result.stderr == "\nStopped; run the same command again to go on.\n"
 

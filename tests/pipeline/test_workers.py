@@ -49,6 +49,7 @@ def test_a_run_on_two_workers_is_the_run_of_one_process(small_run, tmp_path):
     assert before["generate"]["key"] == told["generate"]["key"]
 
 
+@pytest.mark.slow
 def test_encoding_at_a_scheduler_is_that_of_one_process(at_a_scheduler, tmp_path):
     config = experiment(encode=ENCODE, compute=COMPUTE)
     recorder = Recorder()
