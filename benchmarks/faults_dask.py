@@ -185,11 +185,10 @@ def kill_during_run(
 def main() -> None:
     """Kill, go on, compare, print."""
     parser = option_parser(__doc__)
-    parser.add_argument("--kills", type=int, default=20, help="half of workers, half of schedulers")
+    parser.add_argument("--kills", type=int, help="half of workers, half of schedulers")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    if options.small:
-        options.kills = 2
+    options.kills = options.kills or (2 if options.small else 20)
     where, chance = machine(), random.Random(options.seed)
     lines, different, done_before, again, n_runs = [], set[str](), 0, 0, 0
     with tempfile.TemporaryDirectory() as scratch:

@@ -106,11 +106,10 @@ def furthest(folder: Path) -> str:
 def main() -> None:
     """Kill, finish, compare, print."""
     parser = option_parser(__doc__)
-    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--kills", type=int, help="30 by default, 4 of a small size")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    if options.small:
-        options.kills = 4
+    options.kills = options.kills or (4 if options.small else 30)
     where, chance = machine(), random.Random(options.seed)
     lines, different = [], set[str]()
     kills = folders = needless = units = 0

@@ -285,7 +285,7 @@ def test_a_damaged_description_is_mended_and_shards_are_kept(tmp_path, name, pla
     content = (tmp_path / name).read_bytes()
     flip(tmp_path / name, place if abs(place) < len(content) else 0)
     if name == "values/zarr.json":
-        assert damaged_arrays(tmp_path.parent) == [tmp_path]
+        assert damaged_arrays(tmp_path) == [tmp_path]
         with pytest.raises(UserError, match=r"zarr\.json is damaged"):
             ShardedArray.existing(tmp_path)
     again = ShardedArray(tmp_path, values.shape, "f4", 4)
@@ -303,7 +303,7 @@ def test_a_shard_that_was_never_written_is_pending_but_not_damaged(tmp_path):
     flip(tmp_path / "done" / "00001")
     assert array.pending() == [1, 2]
     assert array.damaged == [1]
-    assert damaged_arrays(tmp_path.parent) == [tmp_path]
+    assert damaged_arrays(tmp_path) == [tmp_path]
 
 
 def test_keys_of_rows_that_changed_on_disk_are_not_believed(tmp_path):
