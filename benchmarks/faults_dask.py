@@ -171,6 +171,8 @@ def kill_during_run(
                 if lost_scheduler:
                     break
             _, told = process.communicate()
+            # Without its scheduler a run still ends well where no stage was left to share out.
+            lost_scheduler = lost_scheduler and process.returncode != 0
             if lost_scheduler:
                 words = " ".join(told.decode().split())
                 if process.returncode != 2 or not any(s in words for s in SENTENCES):
