@@ -66,6 +66,19 @@ def test_a_stream_equals_the_whole(p, dtype):
 
 
 @pytest.mark.parametrize("p", [25, 300])
+def test_targets_fitted_in_parts_are_those_fitted_together(p):
+    X, Y, rows = _brain(p=p)
+    together = RidgeDecoder(target_block=2).fit(X, Y, rows=rows)
+    decomposition = RidgeDecoder().decompose_stream([(X, rows)], len(Y))
+    for part in (slice(0, 2), slice(2, Y.shape[1])):
+        alone = RidgeDecoder(target_block=2).fit_decomposed(decomposition, Y[:, part])
+        np.testing.assert_array_equal(alone.coef_, together.coef_[part])
+        np.testing.assert_array_equal(alone.alpha_, together.alpha_[part])
+        np.testing.assert_array_equal(alone.predict(X), together.predict(X)[:, part])
+    assert alone.n_features_in_ == p
+
+
+@pytest.mark.parametrize("p", [25, 300])
 def test_takagi2023_equals_himalaya_on_zscored_voxels(p):
     X, Y, rows = _brain(p=p, noise=6.0)
     for alphas in (None, [1e1, 1e2, 1e3, 1e4]):

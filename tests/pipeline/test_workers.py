@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from pipeline.conftest import Recorder, experiment
@@ -9,10 +10,10 @@ from pipeline.test_encoding import ENCODE
 from pipeline.test_run import digests
 from test_workers import scheduler
 from vox2pix.errors import UserError
-from vox2pix.pipeline import encode, run
+from vox2pix.pipeline import encode, run, spaces
 from vox2pix.pipeline.run import Run, _opened
 from vox2pix.store import checksum, load_arrays
-from vox2pix.workers import open_workers
+from vox2pix.workers import ThisProcess, open_workers
 
 COMPUTE = {"device": "cpu", "shard_size": 3, "batch_size": 8, "voxel_block": 50}
 
@@ -47,6 +48,47 @@ def test_a_run_on_two_workers_is_the_run_of_one_process(small_run, tmp_path):
     before = json.loads((alone.path / "provenance.json").read_text())
     assert before["generate"]["workers"]["kind"] == "this process"
     assert before["generate"]["key"] == told["generate"]["key"]
+
+
+def test_decoding_is_shared_out_by_blocks_of_features(small_run, tmp_path, monkeypatch):
+    alone, _ = small_run
+    monkeypatch.setattr(spaces, "TARGETS_AT_ONCE", 500)
+    folder = tmp_path / "small"
+
+    class Cut(ThisProcess):
+        """Dies in the middle of decoding, with a part of it damaged."""
+
+        def each(self, task, context, items):
+            for item, result in super().each(task, context, items):
+                if task.__name__ == "_decode_block" and item == ("c", (500, 1000)):
+                    (part,) = folder.glob("decoders/parts-*/c-0.*")
+                    part.write_bytes(part.read_bytes()[:-1])
+                    raise KeyboardInterrupt
+                yield item, result
+
+    with pytest.raises(KeyboardInterrupt):
+        run(experiment(), folder, workers=Cut())
+    kept = folder / "decoders"
+    before = {path.name: path.stat().st_mtime_ns for path in kept.glob("parts-*/*")}
+    after = {}
+
+    class Watched(ThisProcess):
+        """Notes when the parts were written."""
+
+        def each(self, task, context, items):
+            yield from super().each(task, context, items)
+            if task.__name__ == "_decode_block":
+                after.update({p.name: p.stat().st_mtime_ns for p in kept.glob("parts-*/*")})
+
+    made = run(experiment(), folder, workers=Watched())
+    assert {name for name in before if before[name] != after[name]} == {"c-0.safetensors"}
+    assert not list(kept.glob("parts-*"))
+    arrays, expected = (load_arrays(r.path / "decoders" / "c.safetensors") for r in (made, alone))
+    for name, values in expected.items():
+        if values.dtype.kind == "f":
+            np.testing.assert_allclose(arrays[name], values, rtol=1e-3, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(arrays[name], values)
 
 
 @pytest.mark.slow

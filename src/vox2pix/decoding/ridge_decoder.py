@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from vox2pix.linear import (
+    Decomposition,
     NormalEquations,
     check_finite,
     cv_errors,
@@ -30,7 +31,9 @@ wherever there are more trials than voxels, and at the size of NSD (25,000 trial
 1e6 leaves a handful of components.
 """
 
-_ARRAYS = ("coef", "intercept", "alpha", "error", "dropped")
+PER_TARGET = ("coef", "intercept", "alpha", "error")
+"""Those of a decoder's arrays that hold a row for each target; the rest is the same for all."""
+_ARRAYS = (*PER_TARGET, "dropped")
 
 
 class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -241,8 +244,8 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 device=self.device,
                 **self._scaling(equations),
             )
-            return self._solve(equations, targets, is_flat, errors)
-        return self._solve(equations, targets, is_flat)
+            return self._solve(self._decompose(equations), targets, is_flat, errors)
+        return self._solve(self._decompose(equations), targets, is_flat)
 
     def fit_stream(self, blocks: Iterable[tuple[ArrayLike, ArrayLike]], Y: Any) -> Self:
         """Fit on trials that come in blocks, each read once (``selection="gcv"`` only).
@@ -264,20 +267,70 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         ValueError
             If a block does not fit, a value is NaN or infinite, or there are no blocks.
         """
+        targets, is_flat = _targets(Y)
+        decomposition = self.decompose_stream(blocks, targets.shape[0])
+        return self._solve(decomposition, targets, is_flat)
+
+    def decompose_stream(
+        self, blocks: Iterable[tuple[ArrayLike, ArrayLike]], n_stimuli: int
+    ) -> Decomposition:
+        """Do what does not depend on targets, for :meth:`fit_decomposed` (``selection="gcv"``).
+
+        Parameters
+        ----------
+        blocks : iterable of (X_block, rows)
+            As :meth:`fit_stream` takes them.
+        n_stimuli : int
+            Rows that the targets will have.
+
+        Returns
+        -------
+        Decomposition
+            Of the trials; it serves any number of fits.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`fit_stream` does.
+        """
         self._check_settings()
         if self.selection == "cv" and np.size(self._grid()) > 1:
             raise ValueError(
                 'selection="cv" reads trials once a fold, a stream is read once: '
                 'use selection="gcv", or fit() with all trials in memory.'
             )
-        targets, is_flat = _targets(Y)
-        equations = NormalEquations(targets.shape[0], self.device)
+        equations = NormalEquations(n_stimuli, self.device)
         for block, rows in blocks:
             equations.add(block, rows)
         if equations.n_trials == 0:
             raise ValueError("The stream holds no trials.")
-        self.n_features_in_ = equations.n_features
-        return self._solve(equations, targets, is_flat)
+        return self._decompose(equations)
+
+    def fit_decomposed(self, decomposition: Decomposition, Y: Any) -> Self:
+        """Fit some targets on trials that are decomposed already.
+
+        With a penalty for each target, targets can be fitted in any parts: together the parts are
+        what one fit of all would be.
+
+        Parameters
+        ----------
+        decomposition : Decomposition
+            From :meth:`decompose_stream` of a decoder with the same settings.
+        Y : array_like, shape (n_stimuli, n_targets)
+            One row a stimulus.
+
+        Returns
+        -------
+        RidgeDecoder
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If a setting is unknown or a target is NaN or infinite.
+        """
+        self._check_settings()
+        return self._solve(decomposition, *_targets(Y))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Predict targets.
@@ -373,26 +426,30 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
             "kept": kept,
         }
 
+    def _decompose(self, equations: NormalEquations) -> Decomposition:
+        """Decompose, and say which voxels are of no use."""
+        scaling = self._scaling(equations)
+        dropped = np.flatnonzero(~scaling["kept"])
+        if dropped.size:
+            warnings.warn(
+                f"{dropped.size} of {equations.n_features} voxels are constant and dropped: "
+                f"columns {', '.join(map(str, dropped[:5]))}"
+                f"{' ...' if dropped.size > 5 else ''}.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return decompose(equations, intercept=self.fit_intercept, overwrite=True, **scaling)
+
     def _solve(
         self,
-        equations: NormalEquations,
+        decomposition: Decomposition,
         Y: Any,
         is_flat: bool,
         errors: NDArray[np.float64] | None = None,
     ) -> Self:
-        """Decompose, choose penalties, and store what is fitted."""
-        scaling = self._scaling(equations)
-        self.dropped_ = np.flatnonzero(~scaling["kept"])
-        if self.dropped_.size:
-            warnings.warn(
-                f"{self.dropped_.size} of {equations.n_features} voxels are constant and dropped: "
-                f"columns {', '.join(map(str, self.dropped_[:5]))}"
-                f"{' ...' if self.dropped_.size > 5 else ''}.",
-                UserWarning,
-                stacklevel=3,
-            )
+        """Choose penalties, and store what is fitted."""
         fit = fit_ridge(
-            decompose(equations, intercept=self.fit_intercept, overwrite=True, **scaling),
+            decomposition,
             Y,
             self._grid(),
             per_target=self.alpha_per_target,
@@ -400,6 +457,8 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
             errors=errors,
             target_block=self.target_block,
         )
+        self.n_features_in_ = len(decomposition.kept)
+        self.dropped_ = np.flatnonzero(~decomposition.kept)
         first = 0 if is_flat else slice(None)
         self.coef_ = fit.coef[first]
         self.intercept_ = fit.intercept[first]

@@ -14,7 +14,7 @@ from vox2pix.pipeline.latents import FloatArray, c_of, z_of
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.spaces import FeatureSpace, feature_spaces, make_decoder, units
 from vox2pix.seeds import rng_for
-from vox2pix.store import load_arrays, save_arrays
+from vox2pix.store import holds_arrays, load_arrays, save_arrays
 
 _FILE = "decoded/{}-doubts.safetensors"
 _CLUSTERS = "decoded/clusters.safetensors"
@@ -92,7 +92,7 @@ def _decode_cluster(run: Run, item: tuple[str, int]) -> None:
     """Predict the test stimuli of a cluster by a decoder that saw no picture of it."""
     name, cluster = item
     path = _parts(run) / _PART.format(name, cluster)
-    if path.exists():
+    if holds_arrays(path):
         return
     space = next(space for space in feature_spaces(run) if space.name == name)
     labels = load_arrays(run.path / _CLUSTERS)

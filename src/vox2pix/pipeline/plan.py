@@ -12,6 +12,7 @@ from vox2pix.linear.ridge import TARGET_BLOCK
 from vox2pix.pipeline.drawings import DOUBTED, planned_drawings
 from vox2pix.pipeline.page import LARGEST, N_NEAREST, THUMBNAIL
 from vox2pix.pipeline.sizes import Sizes, experiment_sizes
+from vox2pix.pipeline.spaces import TARGETS_AT_ONCE
 
 # Networks and eigendecompositions reach this share of the rate of plain matrix products.
 SHARE_OF_SGEMM = 0.4
@@ -183,7 +184,7 @@ def _fit_memory(config: Config, n: int, p: int, m: int, t: int) -> float:
     sums = 4.0 * m * p
     decomposing = sums + 24.0 * q * q
     block = 24.0 * TARGET_BLOCK * (m + q) + min(4.0 * m * t, HELD_BYTES)
-    solving = sums + 4.0 * q * (m + p) + block + 4.0 * p * t
+    solving = sums + 4.0 * q * (m + p) + block + 4.0 * p * min(t, TARGETS_AT_ONCE)
     return trials + max(decomposing, solving, 8.0 * p * t)
 
 

@@ -10,8 +10,12 @@ from vox2pix.compute import resolve_device
 from vox2pix.config import Config
 from vox2pix.decoding import RidgeDecoder
 from vox2pix.features import StoredFeatures
+from vox2pix.linear import Decomposition
+from vox2pix.linear.ridge import TARGET_BLOCK
 from vox2pix.pipeline.latents import FloatArray, stored_c, stored_z
 from vox2pix.pipeline.run import Run
+
+TARGETS_AT_ONCE = 4 * TARGET_BLOCK  # a multiple, so that the solver's own blocks stay the same
 
 
 @dataclass(frozen=True)
@@ -65,22 +69,43 @@ def make_decoder(config: Config) -> RidgeDecoder:
     )
 
 
-def fit_decoder(run: Run, space: FeatureSpace) -> RidgeDecoder:
-    """Fit the decoder of a space on single trials: a session at a time, where folds need no more.
+def target_blocks(run: Run, space: FeatureSpace) -> list[tuple[int, int]]:
+    """Return the features that are fitted together, as first and last + 1 of each block.
 
-    At 30,000 trials, 15,000 voxels and 60,000 features this stays under 12 GB
-    (``benchmarks/ridge.py --full``).
+    Penalties that are chosen feature by feature do not ask what else is fitted. One penalty for
+    all does, and folds go through the trials so often that they do it once.
+    """
+    n = space.stored(run, run.test_ids[:1]).shape[1]
+    decoder = make_decoder(run.config)
+    size = n if decoder.selection == "cv" or not decoder.alpha_per_target else TARGETS_AT_ONCE
+    return [(lo, min(lo + size, n)) for lo in range(0, n, size)]
+
+
+def fit_decoder(run: Run, space: FeatureSpace, part: tuple[int, int]) -> RidgeDecoder:
+    """Fit the decoder of some features on single trials.
+
+    Trials are read a session at a time, where folds need no more, and decomposed once for all
+    features that this process fits one after another. At 30,000 trials, 15,000 voxels and 60,000
+    features this stays under 12 GB (``benchmarks/ridge.py --full``).
     """
     train, decoder = run.subject.train, make_decoder(run.config)
-    targets = space.stored(run, train.stimulus_ids)
     if decoder.selection == "cv":
         X = units(train.betas(space.rois), run.config.protocol)
+        targets = space.stored(run, train.stimulus_ids)
         return decoder.fit(X, targets, rows=train.stimulus_rows)
-    sessions = (
-        (units(betas, run.config.protocol), train.stimulus_rows[trials.index])
-        for trials, betas in train.iter_betas(space.rois)
-    )
-    return decoder.fit_stream(sessions, targets)
+
+    def decomposed() -> tuple[Decomposition, StoredFeatures]:
+        sessions = (
+            (units(betas, run.config.protocol), train.stimulus_rows[trials.index])
+            for trials, betas in train.iter_betas(space.rois)
+        )
+        n_stimuli = len(train.stimulus_ids)
+        return decoder.decompose_stream(sessions, n_stimuli), space.stored(run, train.stimulus_ids)
+
+    decomposition, targets = run.kept("stage", ("decode", space.name), decomposed)
+    is_all = part == (0, targets.shape[1])  # then they need not be in memory together
+    some = targets if is_all else targets[:, slice(*part)]
+    return decoder.fit_decomposed(decomposition, some)
 
 
 def units(betas: FloatArray, protocol: str) -> FloatArray:

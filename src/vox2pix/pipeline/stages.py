@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.config import Config
+from vox2pix.decoding import PER_TARGET
 from vox2pix.errors import UserError
 from vox2pix.evaluation import encoder_hashes
 from vox2pix.linear import pearson_r, r2_score
@@ -27,8 +29,14 @@ from vox2pix.pipeline.reporter import Reporter
 from vox2pix.pipeline.run import Run, Stage, input_files, open_run, stage_keys
 from vox2pix.pipeline.scoring import make_encoder, score
 from vox2pix.pipeline.sheet import draw_sheet
-from vox2pix.pipeline.spaces import feature_spaces, fit_decoder, units
-from vox2pix.store import read_json, save_arrays, write_json
+from vox2pix.pipeline.spaces import (
+    FeatureSpace,
+    feature_spaces,
+    fit_decoder,
+    target_blocks,
+    units,
+)
+from vox2pix.store import holds_arrays, load_arrays, read_json, save_arrays, write_json
 
 
 def _prepare_data(run: Run) -> Sequence[str]:
@@ -63,36 +71,67 @@ def _extract_features(run: Run) -> Sequence[str]:
 
 
 def _decode(run: Run) -> Sequence[str]:
-    """Fit one decoder a feature space on single trials; predict from the test means."""
-    names = [space.name for space in feature_spaces(run)]
-    run.reporter.begin(f"Decoding {' and '.join(names)}", len(names), "decoders")
-    told = {}
-    for name, sentence in run.workers.each(_decode_space, run, names):
-        told[name] = sentence
+    """Fit decoders on single trials, a block of features each; predict from the test means."""
+    spaces = feature_spaces(run)
+    items = [(space.name, part) for space in spaces for part in target_blocks(run, space)]
+    run.reporter.begin(f"Decoding {' and '.join(s.name for s in spaces)}", len(items), "decoders")
+    for _ in run.workers.each(_decode_block, run, items):
         run.reporter.advance(1)
-    for name in names:
-        run.reporter.say(told[name])
-    return [f"{what}/{name}.safetensors" for name in names for what in ("decoded", "decoders")]
+    run.forget()
+    for space in spaces:
+        run.reporter.say(_gather(run, space, [part for name, part in items if name == space.name]))
+    for parts in _parts(run).parent.glob("parts-*"):  # those of other settings too
+        rmtree(parts)
+    return [f"{what}/{s.name}.safetensors" for s in spaces for what in ("decoded", "decoders")]
 
 
-def _decode_space(run: Run, name: str) -> str:
-    """Fit the decoder of a feature space, predict, write both, and say how well it went."""
+def _parts(run: Run) -> Path:
+    """Return where decoders of single blocks lie until all are there."""
+    return run.path / "decoders" / f"parts-{run.keys['decode']}"
+
+
+def _decode_block(run: Run, item: tuple[str, tuple[int, int]]) -> None:
+    """Fit the decoder of some features, predict them, and write both."""
+    name, part = item
+    path = _part(run, name, part)
+    if holds_arrays(path):
+        return
     space = next(space for space in feature_spaces(run) if space.name == name)
-    test, rois = run.subject.test, space.rois
-    decoder = fit_decoder(run, space)
-    keep = slice(len(run.test_ids))
-    predicted = decoder.predict(units(test.mean_betas(rois)[keep], run.config.protocol))
+    decoder = fit_decoder(run, space, part)
+    test = run.subject.test.mean_betas(space.rois)[: len(run.test_ids)]
+    predicted = decoder.predict(units(test, run.config.protocol)).astype(np.float32)
+    save_arrays(path, decoder.to_arrays() | {"predicted": predicted})
+
+
+def _part(run: Run, name: str, part: tuple[int, int]) -> Path:
+    return _parts(run) / f"{name}-{part[0]}.safetensors"
+
+
+def _gather(run: Run, space: FeatureSpace, parts: Sequence[tuple[int, int]]) -> str:
+    """Join the blocks of a feature space, score them, and say how well they went."""
     truth = space.targets(run, run.test_ids)
     y_test = truth.reshape(len(truth), -1)
-    arrays: dict[str, NDArray[Any]] = {
-        "predicted": predicted.reshape(truth.shape).astype(np.float32),
+    predicted = np.empty(y_test.shape, np.float32)
+    decoder: dict[str, NDArray[Any]] = {}
+    for part in parts:
+        arrays = load_arrays(_part(run, space.name, part))
+        predicted[:, slice(*part)] = arrays.pop("predicted")
+        for name, values in arrays.items():
+            if name not in PER_TARGET:
+                decoder[name] = values
+                continue
+            if name not in decoder:
+                decoder[name] = np.empty((y_test.shape[1], *values.shape[1:]), values.dtype)
+            decoder[name][slice(*part)] = values
+    scored: dict[str, NDArray[Any]] = {
+        "predicted": predicted.reshape(truth.shape),
         "r": pearson_r(y_test, predicted),
         "r2": r2_score(y_test, predicted),
     }
-    save_arrays(run.path / "decoded" / f"{name}.safetensors", arrays)
-    save_arrays(run.path / "decoders" / f"{name}.safetensors", decoder.to_arrays())
+    save_arrays(run.path / "decoded" / f"{space.name}.safetensors", scored)
+    save_arrays(run.path / "decoders" / f"{space.name}.safetensors", decoder)
     return (
-        f"{name} from {'+'.join(rois)}: mean r {np.nanmean(arrays['r']):.3f} over "
+        f"{space.name} from {'+'.join(space.rois)}: mean r {np.nanmean(scored['r']):.3f} over "
         f"{y_test.shape[1]:,} features of {len(truth):,} test pictures"
     )
 

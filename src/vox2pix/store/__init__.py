@@ -8,6 +8,7 @@ there. Readers check what they read.
 from vox2pix.store.files import (
     checksum,
     file_hash,
+    holds_arrays,
     load_arrays,
     read_checked_json,
     read_json,
@@ -31,6 +32,7 @@ __all__ = [
     "checksum",
     "damaged_arrays",
     "file_hash",
+    "holds_arrays",
     "load_arrays",
     "machine",
     "peak_memory",

@@ -196,6 +196,17 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     return arrays
 
 
+def holds_arrays(path: Path) -> bool:
+    """Return whether named arrays lie at a path, as they were written."""
+    if not path.exists():
+        return False
+    try:
+        load_arrays(path)
+    except UserError:
+        return False
+    return True
+
+
 def checksum(array: NDArray[Any]) -> str:
     """Return 16 hex digits of an array's type, shape and values."""
     array = np.ascontiguousarray(array)
