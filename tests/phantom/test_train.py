@@ -136,3 +136,34 @@ def test_times_cover_the_schedule_and_its_middle_most():
     shares = np.histogram(times, bins=5, range=(0, 1000))[0] / len(times)
     assert shares[2] > 1.5 * max(shares[0], shares[4])
     assert shares.min() > 0.1
+
+
+def test_things_are_the_kinds_where_they_stand(monkeypatch):
+    monkeypatch.setattr(training, "CACHED_SCENES", 30)
+    things = training._things(16)
+    kinds = list(training.KINDS)
+    for i in range(30):
+        shown = scene(i, training.TRAINING_SCENES)
+        front = shown.objects[0]
+        assert things[i, int(front.y * 16), int(front.x * 16)] == kinds.index(front.kind)
+        named = {kinds[k] for k in things[i].unique() if k < len(kinds)}
+        assert named <= {thing.kind for thing in shown.objects}
+        assert (things[i] == len(kinds)).any()
+
+
+def test_the_judge_of_latents_learns_and_its_loss_reaches_latents():
+    torch.manual_seed(0)
+    judge = training.LatentJudge(width=16, depth=1)
+    things = torch.randint(0, len(training.KINDS) + 1, (8, 4, 4))
+    codes = torch.randn(len(training.KINDS) + 1, 8)
+    latents = codes[things].permute(0, 3, 1, 2).clone().requires_grad_()
+    optimiser = torch.optim.Adam(judge.parameters(), 0.02)
+    first = training._naming_loss(judge, latents, things)
+    for _ in range(150):
+        optimiser.zero_grad()
+        loss = training._naming_loss(judge, latents, things)
+        loss.backward()
+        optimiser.step()
+    assert loss < 0.1 * first
+    assert latents.grad.abs().sum() > 0
+    assert (judge(latents).argmax(1) == things).float().mean() > 0.95

@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from vox2pix.phantom.scenes import BACKGROUNDS, COLOURS, KINDS
@@ -183,3 +184,31 @@ class Judge(nn.Module):
             {name: self.heads[name][int(logits[name][i].argmax())] for name in self.heads}
             for i in range(len(pictures))
         ]
+
+
+class LatentJudge(nn.Module):
+    """A convolutional network that names the kind of object in each cell of a latent.
+
+    It has seen the latents of rendered scenes only. The last of its classes is "no object".
+    """
+
+    def __init__(self, width: int = 96, depth: int = 3) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(LATENT_CHANNELS, width, 3, padding=1)
+        self.blocks = nn.ModuleList(_residual_block(width) for _ in range(depth))
+        self.last = nn.Conv2d(width, len(KINDS) + 1, 1)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Return the logits of each cell, shape (n, kinds + 1, height, width)."""
+        features = self.first(latents)
+        for block in self.blocks:
+            features = features + block(features)
+        logits: Tensor = self.last(functional.silu(features))
+        return logits
+
+
+def _residual_block(width: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for _ in range(2):
+        layers += [nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)]
+    return nn.Sequential(*layers)

@@ -179,9 +179,12 @@ Sampling: {sampling_steps} DDIM steps, guidance {guidance:g}, one caption a pict
 ## Training
 
 `python -m vox2pix.phantom.train --out FOLDER`: {steps}; the U-Net on the latents of
-{cached:,} scenes. Training scenes, held-out scenes and the scenes of simulated subjects are
-different sets. The weights that ship were trained on two CPU cores with interruptions, so that
-a fresh training gives their like, not their copy.
+{cached:,} scenes. Its loss is the squared error, objects weighed more than what is around them,
+and the cross-entropy of a frozen network that names the kind of object in each cell of the
+predicted latent. That network is none of those that measure here. Training scenes, held-out
+scenes and the scenes of simulated subjects are different sets. The weights that ship were trained
+on two CPU cores with interruptions and changes on the way, so that a fresh training gives their
+like, not their copy.
 
 ## Use and limits
 
@@ -194,7 +197,7 @@ Licence: MIT.
 def _steps(folder: Path) -> str:
     """Say how long each network was trained."""
     trained = read_json(folder / "training.json")
-    return ", ".join(f"{name} {steps:,} steps" for name, steps in trained.items())
+    return ", ".join(f"{name.replace('_', ' ')} {n:,} steps" for name, n in trained.items())
 
 
 def main() -> None:
