@@ -45,6 +45,18 @@ def refuse(folder, number):
     raise UserError(f"number {number} is not liked; take another.")
 
 
+def limp(folder, number):
+    """Take ten times as long in the process that asked first."""
+    try:
+        with (folder / "slow").open("x") as file:
+            file.write(str(os.getpid()))
+    except FileExistsError:
+        pass
+    is_slow = (folder / "slow").read_text() == str(os.getpid())
+    time.sleep(0.5 if is_slow else 0.05)
+    return is_slow
+
+
 def threads(folder, number):
     time.sleep(0.1)
     return os.getpid(), os.environ["OMP_NUM_THREADS"]
@@ -72,6 +84,12 @@ def test_items_are_shared_by_workers_with_a_share_of_the_cores(two, tmp_path):
     done = [result for _, result in two.each(threads, tmp_path, range(6))]
     assert len({process for process, _ in done}) == 2
     assert {n for _, n in done} == {two.told["environment"]["OMP_NUM_THREADS"]}
+
+
+def test_a_worker_slower_by_ten_leaves_most_items_to_the_other(two, tmp_path):
+    done = dict(two.each(limp, tmp_path, range(60)))
+    assert sorted(done) == list(range(60))
+    assert 1 <= sum(done.values()) <= 20  # its even share would be 30, that by speed 5
 
 
 def test_a_refusal_reaches_the_caller_as_its_sentence(two, tmp_path):
