@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +26,7 @@ Task = Callable[[Any, Any], Any]
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _IN_FLIGHT = 1000  # items that a scheduler holds at once
 _GLANCE, _PATIENCE = 1.0, 60.0  # seconds between looks at the workers; without any of them
+_FETCH = 5.0  # seconds that a small result may take to come
 _turn = threading.Lock()  # a model, and what a process keeps open, serve one item at a time
 
 
@@ -119,7 +121,7 @@ class DaskWorkers:
         try:
             start(_IN_FLIGHT)
             while running:
-                future = self._next(ended)
+                future = self._attended(partial(ended.get, timeout=_GLANCE))
                 result = self._result(future, task)
                 yield running.pop(future), result
                 start(1)
@@ -127,12 +129,12 @@ class DaskWorkers:
             if running and self._client.status == "running":
                 self._client.cancel(list(running), force=True)
 
-    def _next(self, ended: "queue.SimpleQueue[Future]") -> "Future":
-        """Wait for an item to end, as long as there is somebody to do it."""
+    def _attended(self, attempt: Callable[[], Any]) -> Any:
+        """Try until something comes, as long as there is somebody to bring it."""
         alone_since = None
         while True:
             try:
-                return ended.get(timeout=_GLANCE)
+                return attempt()
             except queue.Empty:
                 pass
             if self._client.status not in ("running", "connecting"):
@@ -163,7 +165,7 @@ class DaskWorkers:
         from distributed import KilledWorker
 
         try:
-            return future.result()
+            return self._attended(partial(_fetched, future))
         except KilledWorker as error:
             raise UserError(
                 f"The same item of {task.__name__} ended {error.allowed_failures + 1} workers, one "
@@ -174,6 +176,16 @@ class DaskWorkers:
             if future.status == "error":
                 raise
             raise _scheduler_lost() from error
+
+
+def _fetched(future: "Future") -> Any:
+    """Return the result of an item that has ended, unless its worker died with it."""
+    try:
+        return future.result(timeout=_FETCH)
+    except TimeoutError:
+        if future.status == "error":  # the item's own
+            raise
+        raise queue.Empty from None
 
 
 def _in_turn(task: Task, context: Any, item: Any) -> Any:

@@ -44,7 +44,7 @@ STEPS = {
     "encoders": 700,
     "judge": 2500,
     "latent_judge": 2000,
-    "unet": 24_000,
+    "unet": 22_500,
 }
 CACHED_SCENES = 40_000
 OBJECT_WEIGHT, EMPTY_WEIGHT = 2.0, 0.5  # of a cell in losses; objects fill a quarter of them
