@@ -178,13 +178,15 @@ Sampling: {sampling_steps} DDIM steps, guidance {guidance:g}, one caption a pict
 
 ## Training
 
-`python -m vox2pix.phantom.train --out FOLDER`: {steps}; the U-Net on the latents of
-{cached:,} scenes. Its loss is the squared error, objects weighed more than what is around them,
-and the cross-entropy of a frozen network that names the kind of object in each cell of the
-predicted latent. That network is none of those that measure here. Training scenes, held-out
-scenes and the scenes of simulated subjects are different sets. The weights that ship were trained
-on two CPU cores with interruptions and changes on the way, so that a fresh training gives their
-like, not their copy.
+`python -m vox2pix.phantom.train --out FOLDER`:
+{steps}.
+
+The U-Net learns from the latents of {cached:,} scenes. Its loss is the squared error, objects
+weighed more than what is around them, and the cross-entropy of a frozen network that names the
+kind of object in each cell of the predicted latent. That network is none of those that measure
+here. Training scenes, held-out scenes and the scenes of simulated subjects are different sets.
+The weights that ship were trained on two CPU cores with interruptions and changes on the way, so
+that a fresh training gives their like, not their copy.
 
 ## Use and limits
 
