@@ -20,9 +20,11 @@ from vox2pix.features.extract import ROWS_A_FILE
 from vox2pix.pipeline import plan, plan_encoding
 from vox2pix.pipeline.drawings import planned_drawings
 from vox2pix.pipeline.plan import SHARE_OF_SGEMM
+from vox2pix.pipeline.spaces import TARGETS_AT_ONCE
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 N_SESSIONS, N_SUBJECT, N_TEST, N_ALL = 40, 10_000, 1_000, 73_000  # as published
+FEATURES = (4 * 40 * 40, 77 * 768)  # of z and of c
 WORKERS = (1, 8, 64)
 
 
@@ -46,7 +48,7 @@ def items_of(config: Config, n_spaces: int) -> dict[str, int]:
     wanted = config.encode
     return {
         "features": blocks,
-        "decode": 2,
+        "decode": sum(math.ceil(numbers / TARGETS_AT_ONCE) for numbers in FEATURES),
         "generate": drawings * math.ceil(N_TEST / config.compute.shard_size),
         "evaluate": drawings,
         "responses": 12,
