@@ -18,7 +18,7 @@ from vox2pix.compute import resolve_device, resolve_dtype
 from vox2pix.config import Config, load_config
 from vox2pix.features.extract import ROWS_A_FILE
 from vox2pix.pipeline import plan, plan_encoding
-from vox2pix.pipeline.drawings import planned_drawings
+from vox2pix.pipeline.drawings import DOUBTED, planned_drawings
 from vox2pix.pipeline.plan import SHARE_OF_SGEMM
 from vox2pix.pipeline.spaces import TARGETS_AT_ONCE
 
@@ -44,13 +44,17 @@ def experiment(name: str, root: Path) -> Config:
 def items_of(config: Config, n_spaces: int) -> dict[str, int]:
     """Return into how many items each stage is shared out."""
     blocks = math.ceil(N_SUBJECT / ROWS_A_FILE)
-    drawings = len(planned_drawings(config, True))
+    drawings = planned_drawings(config, True)
+    doubted = sum(drawing.source in DOUBTED for drawing in drawings)
+    shards = math.ceil(N_TEST / config.compute.shard_size)
     wanted = config.encode
     return {
         "features": blocks,
         "decode": sum(math.ceil(numbers / TARGETS_AT_ONCE) for numbers in FEATURES),
-        "generate": drawings * math.ceil(N_TEST / config.compute.shard_size),
-        "evaluate": drawings,
+        "generate": (len(drawings) - doubted) * shards,
+        "audit-decoding": len(FEATURES) * config.audit.clusters,
+        "audit-drawing": doubted * shards,
+        "evaluate": len(drawings),
         "responses": 12,
         "trace": blocks * len({wanted.strength, *wanted.strengths}),
         "reduce": n_spaces,

@@ -27,7 +27,7 @@ GOAL, LIMIT = 1.7, 0.95
 FEW = 8  # items below which two workers may have unequal shares
 SIZES = {
     "small": {"trials": 60, "shared": 8, "voxels": 60, "samples": 2, "steps": 3, "shard": 2},
-    "full": {"trials": 750, "shared": 100, "voxels": 1500, "samples": 5, "steps": 20, "shard": 5},
+    "full": {"trials": 450, "shared": 60, "voxels": 1500, "samples": 2, "steps": 10, "shard": 5},
 }
 
 
