@@ -13,6 +13,8 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure
@@ -187,17 +189,19 @@ def save_figure(plot: Plot, path: Path) -> list[Path]:
     list of Path
         The PNG file and the SVG file.
     """
-    settings: dict[str, dict[str, Any]] = {
-        ".png": {"Description": plot.alt, "Software": None},
-        ".svg": {"Description": plot.alt, "Date": None, "Creator": None},
+    # A canvas of its own draws once; Figure.savefig draws twice, first to settle the layout.
+    settings: dict[str, tuple[Any, dict[str, Any]]] = {
+        ".png": (FigureCanvasAgg, {"Software": None}),
+        ".svg": (FigureCanvasSVG, {"Date": None, "Creator": None}),
     }
     paths = []
     # ids in SVG files are random without a salt
     with matplotlib.rc_context({"svg.hashsalt": "vox2pix"}):
-        for suffix, metadata in settings.items():
+        for suffix, (canvas, metadata) in settings.items():
             target = path.with_name(f"{path.name}{suffix}")
             with replacing(target) as partial:
-                plot.figure.savefig(partial, format=suffix[1:], dpi=_DPI, metadata=metadata)
+                draw = getattr(canvas(plot.figure), f"print_{suffix[1:]}")
+                draw(partial, metadata={"Description": plot.alt, **metadata})
             paths.append(target)
     return paths
 

@@ -86,7 +86,7 @@ class ShardedArray:
     def pending(self, among: Iterable[int] | None = None) -> list[int]:
         """List the shards, of all or `among` some, that are not there or not as written."""
         shards = range(self.n_shards) if among is None else among
-        found = [shard for shard in shards if not self._sound(shard)]
+        found = [shard for shard in shards if self._as_marked(shard) is None]
         self.damaged = [shard for shard in found if self._mark(shard).exists()]
         return found
 
@@ -116,13 +116,12 @@ class ShardedArray:
         UserError
             If a shard is not there or damaged.
         """
-        shards = range(self.n_shards) if shard is None else (shard,)
-        for each in shards:
-            if not self._sound(each):
-                raise UserError(
-                    f"Shard {each} of {self.folder} is missing or damaged; run again to redo it."
-                )
-        return np.asarray(self._array[:] if shard is None else self._array[self.rows(shard)])
+        if shard is not None:
+            return self._read(shard)
+        values = np.empty(self.shape, self._array.dtype)
+        for each in range(self.n_shards):
+            values[self.rows(each)] = self._read(each)
+        return values
 
     def take(self, rows: Sequence[int]) -> NDArray[Any]:
         """Return some rows, reading only the shards that they are in.
@@ -136,18 +135,28 @@ class ShardedArray:
         read = {shard: self.read(shard) for shard in sorted(shards)}
         return np.stack([read[row // self.shard_size][row % self.shard_size] for row in rows])
 
+    def _read(self, shard: int) -> NDArray[Any]:
+        """Read a shard once, and refuse it if it is not what was written."""
+        values = self._as_marked(shard)
+        if values is None:
+            raise UserError(
+                f"Shard {shard} of {self.folder} is missing or damaged; run again to redo it."
+            )
+        return values
+
     def _mark(self, shard: int) -> Path:
         return self.folder / "done" / f"{shard:05d}"
 
-    def _sound(self, shard: int) -> bool:
-        """Tell whether a shard holds what its mark says."""
+    def _as_marked(self, shard: int) -> NDArray[Any] | None:
+        """Return a shard; None if it does not hold what its mark says."""
         mark = self._mark(shard)
         if not mark.exists():
-            return False
+            return None
         try:
-            return checksum(np.asarray(self._array[self.rows(shard)])) == mark.read_text()
+            values = np.asarray(self._array[self.rows(shard)])
+            return values if checksum(values) == mark.read_text() else None
         except (OSError, ValueError, RuntimeError):
-            return False
+            return None
 
 
 def _is_sealed(described: Path, seal: Path) -> bool:
