@@ -199,6 +199,7 @@ def save_figure(plot: Plot, path: Path) -> list[Path]:
     with matplotlib.rc_context({"svg.hashsalt": "vox2pix"}):
         for suffix, (canvas, metadata) in settings.items():
             target = path.with_name(f"{path.name}{suffix}")
+            plot.figure.set_dpi(_DPI)  # SVG leaves it at 72
             with replacing(target) as partial:
                 draw = getattr(canvas(plot.figure), f"print_{suffix[1:]}")
                 draw(partial, metadata={"Description": plot.alt, **metadata})
