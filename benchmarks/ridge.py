@@ -12,8 +12,8 @@ averaged over three repeats. The plain ways see every trial's target, as they ha
 repeats. The peak is that of the process, with the data in it. ``floor`` is the time of our matrix
 products alone at the rate of NumPy's float32 products, those in float64 counted double, without
 the eigendecomposition; ``share`` is that over our time. The rate is the best that was measured
-beside the fits: a rate taken at a bad moment would flatter us. Growth exponents are slopes of log time
-over log size, each from a sweep of one size with the others fixed.
+beside the fits: a rate taken at a bad moment would flatter us. Growth exponents are slopes of log
+time over log size, each from a sweep of one size with the others fixed.
 
 The second fits 30,000 trials x 15,000 voxels x 60,000 features that are made block by block, so
 that neither trials nor targets are ever in memory as a whole, and prints the time of each stage

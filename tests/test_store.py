@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -218,6 +219,18 @@ def test_a_folder_takes_one_run_at_a_time_and_is_free_after_a_kill(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     with RunFolder(tmp_path).lock():
+        pass
+
+
+def test_a_run_folder_on_a_disk_without_file_locks_is_one_sentence(tmp_path, monkeypatch):
+    def refuse(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.raises(UserError, match=r"without file locks \(No locks available\)"),
+        RunFolder(tmp_path).lock(),
+    ):
         pass
 
 

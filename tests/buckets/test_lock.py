@@ -52,3 +52,21 @@ def test_a_request_whose_answer_was_lost_does_not_lock_its_sender_out(s3, place)
     first.acquire()
     first.beat()
     assert not first.is_lost
+
+
+def test_a_lock_renewed_since_it_was_looked_at_cannot_be_taken(place, monkeypatch):
+    first, second = BucketLock(place, "one"), BucketLock(place, "two")
+    first.acquire()
+    monkeypatch.setattr(lock, "EXPIRY_SECONDS", -1.0)
+    look = second._look
+
+    def look_and_wait():
+        found = look()
+        first.beat()
+        return found
+
+    monkeypatch.setattr(second, "_look", look_and_wait)
+    with pytest.raises(UserError, match="Another run is at work"):
+        second.acquire()
+    first.beat()
+    assert not first.is_lost

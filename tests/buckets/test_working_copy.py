@@ -1,5 +1,8 @@
 """A run folder in a bucket and its copy on this machine."""
 
+import errno
+import fcntl
+
 import pytest
 
 from buckets.server import Fault
@@ -56,7 +59,7 @@ def test_what_did_not_change_is_not_moved_again(s3, remote):
     with working_copy(remote) as here:
         write(here, b="22")
     put = [r.path.split("?")[0][-2:] for r in s3.proxy.asked("/one/", "PUT")]
-    assert put == ["ck", "/b"]  # the lock, and what changed
+    assert put == ["ck", "ck", "/b"]  # the lock, that it is still ours, and what changed
     assert not s3.proxy.asked("/one/a")
 
 
@@ -115,4 +118,79 @@ def test_a_bucket_that_fails_while_files_are_brought_here_loses_nothing(s3, remo
 def test_a_bucket_that_cannot_be_written_to_is_one_sentence(s3, remote):
     s3.proxy.faults.append(Fault("denied", method="PUT", times=9))
     with pytest.raises(UserError, match="access is denied"), working_copy(remote):
+        pass
+
+
+def break_off_while(s3, remote, change, name):
+    """Let a run change its files, and die when the first of some requests has gone through."""
+    s3.proxy.faults.append(Fault("denied", f"/one/{name}", "PUT", times=99))
+    with pytest.raises(UserError, match="access is denied"), working_copy(remote) as here:
+        change(here)
+    s3.proxy.reset()
+
+
+def test_a_push_that_broke_off_half_way_is_ended_by_the_next_run(s3, remote):
+    with working_copy(remote) as here:
+        write(here, a="1", gone="1", stages__one="1")
+
+    def change(here):
+        (here / "gone").unlink()
+        write(here, a="22", b="22", stages__one="22")
+
+    break_off_while(s3, remote, change, "stages/")
+    assert contents(remote)["a"] == "22"  # the data are there, the mark is not
+    assert contents(remote)["stages/one"] == "1"
+    left = {"a": "22", "b": "22", "stages/one": "22"}
+    with working_copy(remote) as here:
+        assert contents(here) == left
+    assert contents(remote) == left
+
+
+def test_what_another_machine_wrote_since_a_broken_push_is_kept(s3, remote, tmp_path, monkeypatch):
+    with working_copy(remote) as here:
+        write(here, a="1", b="1")
+    break_off_while(s3, remote, lambda here: write(here, a="22"), "a")
+    monkeypatch.setenv("VOX2PIX_CACHE", str(tmp_path / "another machine"))
+    with working_copy(remote) as there:
+        write(there, b="333")
+    monkeypatch.setenv("VOX2PIX_CACHE", str(tmp_path / "copies"))
+    with working_copy(remote) as here:
+        assert contents(here) == {"a": "1", "b": "333"}
+
+
+def test_a_damaged_note_of_what_was_carried_over_costs_time_and_nothing_else(remote):
+    with working_copy(remote) as here:
+        write(here, a="1")
+    (here.parents[1] / "pushed.json").write_text('{"a": [1, 2')
+    with working_copy(remote) as here:
+        assert contents(here) == {"a": "1"}
+
+
+def test_a_run_that_lost_its_lock_writes_nothing_more(s3, remote):
+    with (
+        pytest.raises(UserError, match=r"Another run took .* over"),
+        working_copy(remote) as here,
+    ):
+        write(here, a="of the first")
+        (remote / ".lock").write_text('{"run": "another"}')
+    assert contents(remote) == {}
+    assert (remote / ".lock").read_text() == '{"run": "another"}'
+    assert contents(here) == {"a": "of the first"}
+
+
+def test_the_root_of_a_bucket_is_no_run_folder(s3):
+    root = as_path(f"s3://{s3.new_bucket()}", signed=True)
+    with pytest.raises(UserError, match="s3://BUCKET/FOLDER"), working_copy(root):
+        pass
+
+
+def test_a_disk_without_file_locks_is_one_sentence(remote, monkeypatch):
+    def refuse(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.raises(UserError, match=r"without file locks .*VOX2PIX_CACHE"),
+        working_copy(remote),
+    ):
         pass

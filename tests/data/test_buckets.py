@@ -118,6 +118,15 @@ def test_no_bucket_no_access_and_no_network_are_told_apart(s3, nsd, monkeypatch)
         open_nsd("s3://elsewhere")
 
 
+@pytest.mark.parametrize("attempts", ["many", "0", "-1", "1.5"])
+def test_a_number_of_attempts_that_is_none_is_one_sentence(attempts, monkeypatch):
+    from vox2pix.buckets import as_path
+
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", attempts)
+    with pytest.raises(UserError, match=rf"AWS_MAX_ATTEMPTS is '{attempts}': give a whole number"):
+        as_path("s3://bucket/folder")
+
+
 def test_data_are_asked_for_without_credentials_unless_there_are_some(s3, nsd, monkeypatch):
     from vox2pix.buckets import as_path
 

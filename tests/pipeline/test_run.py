@@ -22,7 +22,7 @@ from vox2pix.config import Config, load_config
 from vox2pix.errors import UserError
 from vox2pix.pipeline import Run, audit, pictures, run
 from vox2pix.pipeline.latents import c_of, z_of
-from vox2pix.pipeline.run import stage_keys
+from vox2pix.pipeline.run import input_files, stage_keys
 from vox2pix.pipeline.scoring import nearest_training_ids
 from vox2pix.pipeline.spaces import make_decoder
 from vox2pix.pipeline.stages import STAGES
@@ -302,6 +302,28 @@ def test_provenance_tells_what_each_stage_was_made_of(small_run):
     assert len(told["features"]["inputs"]["unet/diffusion_pytorch_model.safetensors"]) == 64
     assert told["evaluate"]["inputs"]
     assert told["decode"]["machine"]["packages"]["torch"]
+
+
+def test_a_run_beside_the_data_it_reads_is_no_part_of_them(tmp_path):
+    config = experiment(data={"source": "folder", "path": str(tmp_path)})
+    for name in ("trials.csv", "responses.npy", "pictures/a.png"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(name)
+    made = Run(config, RunFolder(tmp_path / "runs" / "here"))
+    before = input_files(made)
+    assert [name for name, _, _ in before] == [
+        "./pictures/a.png",
+        "./responses.npy",
+        "./trials.csv",
+    ]
+    for name in ("runs/here/metrics.json", "runs/cache/features/rows", "notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    assert input_files(made) == before
+    (tmp_path / "captions.csv").write_text("added")
+    assert len(input_files(made)) == 4
 
 
 def test_missing_data_are_one_sentence(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import threading
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -40,6 +41,7 @@ class BucketLock:
     is_lost: bool = False
     _etag: str = ""
     _owner: dict[str, Any] = field(default_factory=dict)
+    _one_at_a_time: Any = field(default_factory=threading.Lock, repr=False)
 
     def acquire(self) -> None:
         """Take the lock.
@@ -78,8 +80,9 @@ class BucketLock:
 
     def beat(self) -> None:
         """Say that the owner lives; note if another has taken the lock."""
-        if not self._put(IfMatch=self._etag):
-            self.is_lost = True
+        with self._one_at_a_time:
+            if not self._put(IfMatch=self._etag):
+                self.is_lost = True
 
     def release(self) -> None:
         """Give the lock back, if it is still ours."""
@@ -89,6 +92,8 @@ class BucketLock:
 
     def _put(self, **condition: str) -> bool:
         """Write the record on a condition and tell whether it held."""
+        # Each record is another, and so is its ETag: who saw the last one cannot replace this.
+        self._owner["beat"] = self._owner.get("beat", 0) + 1
         body = json.dumps(self._owner).encode()
         try:
             with said_clearly(self.path):

@@ -82,8 +82,10 @@ def _s3_options(signed: bool | None, endpoint: str | None) -> dict[str, Any]:
     if signed is None:
         given = any(os.environ.get(name) for name in _CREDENTIALS)
         signed = given or Path("~/.aws/credentials").expanduser().is_file()
-    attempts = int(os.environ.get("AWS_MAX_ATTEMPTS", _ATTEMPTS))
-    retries = {"mode": "standard", "total_max_attempts": attempts}
+    attempts = os.environ.get("AWS_MAX_ATTEMPTS") or str(_ATTEMPTS)
+    if not attempts.isdecimal() or int(attempts) < 1:
+        raise UserError(f"AWS_MAX_ATTEMPTS is '{attempts}': give a whole number from 1 on.")
+    retries = {"mode": "standard", "total_max_attempts": int(attempts)}
     known = (os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
     return {
         "anon": not signed,
@@ -93,15 +95,13 @@ def _s3_options(signed: bool | None, endpoint: str | None) -> dict[str, Any]:
     }
 
 
-def file_versions(folder: Path, leaving_out: Path | None = None) -> dict[str, tuple[int, str]]:
+def file_versions(folder: Path) -> dict[str, tuple[int, str]]:
     """List the files below a folder: their sizes in bytes, and what changes when they do.
 
     Parameters
     ----------
     folder : Path
-        Any; nothing is listed if it is not there.
-    leaving_out : Path, optional
-        A folder whose files are not listed. Hidden files are not, either.
+        Any; nothing is listed if it is not there, and no hidden file.
 
     Returns
     -------
@@ -112,11 +112,7 @@ def file_versions(folder: Path, leaving_out: Path | None = None) -> dict[str, tu
     if is_remote(folder):
         return _objects_below(folder)
     found = [path for path in folder.rglob("[!.]*") if path.is_file()]
-    return {
-        path.relative_to(folder).as_posix(): size_and_version(path)
-        for path in found
-        if leaving_out is None or not path.is_relative_to(leaving_out)
-    }
+    return {path.relative_to(folder).as_posix(): size_and_version(path) for path in found}
 
 
 def _objects_below(folder: Any) -> dict[str, tuple[int, str]]:

@@ -14,7 +14,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +79,14 @@ class _WorkingCopy:
     """The files of a folder in a bucket, and what is known of either side."""
 
     def __init__(self, remote: Any) -> None:
-        if not str(remote).startswith("s3://"):
+        if not str(remote).startswith("s3://") or not remote.name:
             raise UserError(f"{remote}: runs lie in local folders or at s3://BUCKET/FOLDER.")
         named = hashlib.blake2b(str(remote).encode(), digest_size=8).hexdigest()
         self.remote = remote
         self.home = cache_folder() / "runs" / named
-        self.folder = self.home / remote.name
+        self.folder = self.home / "files" / remote.name
         self._pushed: dict[str, list[Any]] = {}  # name: size and ETag there, size and time here
+        self._underway: set[str] = set()  # names that a push began with and did not end
         self._one_at_a_time = threading.Lock()
 
     @contextmanager
@@ -95,11 +96,16 @@ class _WorkingCopy:
         with (self.home / "held").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise UserError(
                     f"Another run is at work in {self.remote}, on this machine; wait for it, or "
                     "name another folder."
                 ) from None
+            except OSError as error:
+                raise UserError(
+                    f"{self.home} is on a disk without file locks ({error.strerror}): name another "
+                    "folder by VOX2PIX_CACHE."
+                ) from error
             lock = BucketLock(self.remote / ".lock", self._name())
             lock.acquire()
             try:
@@ -122,44 +128,53 @@ class _WorkingCopy:
 
     def _pull(self) -> None:
         """Make the local files those of the bucket; keep what was not carried over yet."""
-        known = self.home / "pushed.json"
-        self._pushed = json.loads(known.read_text()) if known.exists() else {}
+        self._recall()
         there = file_versions(self.remote)
         here = _local_files(self.folder)
-        # Nobody else wrote since this copy did: what is newer here is work that was not lost.
-        is_ours = {name: (told[0], told[1]) for name, told in self._pushed.items()} == there
-        wanted = []
-        for name, version in there.items():
-            told = self._pushed.get(name, [])
-            unchanged = told[:2] == list(version) and tuple(told[2:]) == here.get(name)
-            if name not in here or not (unchanged or is_ours):
-                wanted.append(name)
-        if not is_ours:
+        # Nobody else wrote since this copy did: what is newer here is work that was not lost. What
+        # a push had begun with when it broke off is ours, in whichever state it is there.
+        left = {name: (told[0], told[1]) for name, told in self._pushed.items()}
+        settled = (left.keys() | there.keys()) - self._underway
+        if all(left.get(name) == there.get(name) for name in settled):
+            wanted = [name for name in there if name not in here and name in settled]
+        else:
+            wanted = [
+                name
+                for name, version in there.items()
+                if name not in here or self._pushed.get(name) != [*version, *here[name]]
+            ]
             for name in here.keys() - there.keys():
                 (self.folder / name).unlink()
+            self._underway.clear()
         _at_once(self._download, wanted)
         self._note({n: there[n] for n in wanted})
 
     def _push(self, lock: BucketLock) -> None:
         """Carry over what changed: first the data, then the marks."""
         with self._one_at_a_time:
+            if not self.folder.is_dir():
+                raise UserError(f"{self.folder} is gone; {self.remote} is as it was before.")
+            here = _local_files(self.folder)
+            gone = self._pushed.keys() - here.keys()
+            changed = [n for n in here if tuple(self._pushed.get(n, ())[2:]) != here[n]]
+            if not gone and not changed:
+                return
+            lock.beat()  # a machine that slept may have lost it since
             if lock.is_lost:
                 raise UserError(
                     f"Another run took {self.remote} over, as this one was not heard of for "
                     f"minutes; what it made since lies in {self.folder}."
                 )
-            if not self.folder.is_dir():
-                raise UserError(f"{self.folder} is gone; {self.remote} is as it was before.")
-            here = _local_files(self.folder)
-            for name in self._pushed.keys() - here.keys():
+            self._underway |= {*gone, *changed}
+            self._save()
+            for name in gone:
                 (self.remote / name).unlink(missing_ok=True)
                 del self._pushed[name]
-            changed = [n for n in here if tuple(self._pushed.get(n, ())[2:]) != here[n]]
             for marks in (False, True):
                 names = [name for name in changed if _is_mark(name) == marks]
                 _at_once(self._upload, names)
-            if changed:
-                self._save()
+            self._underway.clear()
+            self._save()
 
     def _upload(self, name: str) -> None:
         """Carry one file over; one that is gone again is not missed."""
@@ -182,9 +197,18 @@ class _WorkingCopy:
         self._pushed |= {name: [*version, *here[name]] for name, version in arrived.items()}
         self._save()
 
+    def _recall(self) -> None:
+        """Read what :meth:`_save` wrote; if that is not sound, nothing is known."""
+        known = self.home / "pushed.json"
+        with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+            told = json.loads(known.read_text())
+            self._pushed, self._underway = dict(told["pushed"]), set(told["underway"])
+
     def _save(self) -> None:
+        """Note what is there, and what is on its way: a kill at any moment loses neither."""
+        told = {"pushed": self._pushed, "underway": sorted(self._underway)}
         with write_whole(self.home / "pushed.json") as partial:
-            partial.write_text(json.dumps(self._pushed))
+            partial.write_text(json.dumps(told))
 
 
 def _upload(file: Path, path: Any) -> None:
@@ -198,13 +222,15 @@ def _local_files(folder: Path) -> dict[str, tuple[int, int]]:
     """Return size and time of change of every whole file below a folder."""
     found = {}
     for path in folder.rglob("*"):
-        if path.name.startswith(".") or ".partial" in path.name or not path.is_file():
+        name = path.relative_to(folder)
+        unfinished = any(part.startswith(".") or ".partial" in part for part in name.parts)
+        if unfinished or not path.is_file():
             continue
         try:
             stat = path.stat()
         except FileNotFoundError:
             continue
-        found[path.relative_to(folder).as_posix()] = (stat.st_size, stat.st_mtime_ns)
+        found[name.as_posix()] = (stat.st_size, stat.st_mtime_ns)
     return found
 
 

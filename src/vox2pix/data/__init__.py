@@ -1,7 +1,7 @@
 """Readers: every one returns a :class:`Subject`."""
 
 from vox2pix.data.check import CheckReport, check
-from vox2pix.data.folder import open_folder
+from vox2pix.data.folder import is_of_folder, open_folder
 from vox2pix.data.nsd import open_nsd
 from vox2pix.data.reliability import noise_ceiling
 from vox2pix.data.subject import Split, Subject
@@ -11,6 +11,7 @@ __all__ = [
     "Split",
     "Subject",
     "check",
+    "is_of_folder",
     "noise_ceiling",
     "open_folder",
     "open_nsd",

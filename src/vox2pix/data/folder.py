@@ -32,6 +32,7 @@ from vox2pix.errors import UserError
 
 _RESPONSES = (".npy", ".npz", ".h5", ".hdf5", ".zarr", ".nii.gz", ".nii")
 _PICTURES = (".png", ".jpg", ".jpeg")
+_NAMES = ("responses", "mask", "trials", "voxels", "pictures", "stimuli", "captions")
 _SPLITS = ("train", "test")
 _FLAGS = {"0": False, "false": False, "1": True, "true": True}
 
@@ -86,6 +87,18 @@ def open_folder(path: str | Path) -> Subject:
     if opened is None:
         raise AssertionError("a folder that cannot be opened has a fault")
     return opened
+
+
+def is_of_folder(name: str) -> bool:
+    """Tell whether a file below a person's own folder belongs to the data, by its name.
+
+    Parameters
+    ----------
+    name : str
+        Path relative to the folder, as POSIX writes it. Other files, such as those of a run that
+        lies in the same folder, are not read.
+    """
+    return name.partition("/")[0].partition(".")[0] in _NAMES
 
 
 def gather_folder(path: str | Path, faults: Faults) -> Subject | None:

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from vox2pix.buckets import file_versions, working_copy
 from vox2pix.config import Config, digest, load_config
-from vox2pix.data import Subject, open_folder, open_nsd
+from vox2pix.data import Subject, is_of_folder, open_folder, open_nsd
 from vox2pix.diffusion import LatentDiffusion, Tuning
 from vox2pix.errors import UserError
 from vox2pix.pipeline.reporter import Reporter, Silent
@@ -424,5 +424,6 @@ def input_files(run: Run) -> list[tuple[str, int, str]]:
     return sorted(
         (f"{name}/{file}", size, version)
         for name in below
-        for file, (size, version) in file_versions(root / name, leaving_out=run.path).items()
+        for file, (size, version) in file_versions(root / name).items()
+        if data.source != "folder" or is_of_folder(file)
     )

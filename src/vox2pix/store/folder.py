@@ -43,10 +43,15 @@ class RunFolder:
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise UserError(
                     f"Another run is at work in {self.path}; wait for it, or name another folder."
                 ) from None
+            except OSError as error:
+                raise UserError(
+                    f"{self.path} is on a disk without file locks ({error.strerror}): name a "
+                    "folder elsewhere, or have the disk mounted with them (Lustre: -o flock)."
+                ) from error
             for left in self.path.rglob(".*.partial*"):  # by a run that was killed
                 left.unlink(missing_ok=True) if left.is_file() else rmtree(left)
             yield
