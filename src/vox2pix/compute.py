@@ -1,12 +1,17 @@
 """Where work runs: the device and its number type, chosen when asked, never on import."""
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
 
 from vox2pix.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 
 def resolve_device(name: str = "auto") -> "torch.device":
@@ -54,6 +59,40 @@ def resolve_dtype(name: str) -> "torch.dtype":
     if name not in types:
         raise UserError(f"'{name}' is not a number type; use one of {', '.join(types)}.")
     return types[name]
+
+
+def ahead(made: Iterator[T], device: "torch.device") -> Iterator[T]:
+    """Yield what an iterator makes; while one is used, the next is made in a thread.
+
+    Parameters
+    ----------
+    made : iterator
+        Used by that thread alone, and no more than one item ahead.
+    device : torch.device
+        Where its work runs: on a CUDA device in a stream of its own, so that kernels of both
+        sides may run at once. What it yields must be on the CPU.
+
+    Raises
+    ------
+    Exception
+        Whatever the iterator raises, where its item would have come.
+    """
+    import torch
+
+    stream = None
+    if device.type == "cuda":
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
+
+    def make() -> list[T]:
+        with torch.cuda.stream(stream):  # of None: as it is
+            return list(islice(made, 1))
+
+    with ThreadPoolExecutor(1) as beside:
+        coming = beside.submit(make)
+        while items := coming.result():
+            coming = beside.submit(make)
+            yield items[0]
 
 
 def sgemm_rate(device: str = "cpu", size: int = 1536) -> float:

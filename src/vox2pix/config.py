@@ -327,6 +327,11 @@ class ComputeConfig(_Table):
         description="whether torch.compile makes the U-Net's steps faster, after minutes at the "
         "start; needs a C++ compiler",
     )
+    overlap: bool = Field(
+        default=False,
+        description="whether a batch is decoded beside the next one's denoising; loses time on a "
+        "CPU, whose cores are busy as it is",
+    )
     shard_size: int = Field(default=25, ge=1, description="stimuli between two resting points")
     voxel_block: int = Field(
         default=20_000, ge=1, description="voxels whose responses are in memory at once (encode)"

@@ -1,13 +1,16 @@
 """Conditions of a reconstruction, against a model whose every step can be worked out by hand."""
 
+import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from vox2pix.diffusion import LatentDiffusion
 from vox2pix.errors import UserError
 from vox2pix.generation.reconstruct import (
     CONDITIONS,
@@ -31,6 +34,7 @@ class GlassModel:
 
     picture_size = 16
     latent_shape = (3, 4, 4)
+    device = torch.device("cpu")
 
     def __init__(self) -> None:
         self.calls: list[SimpleNamespace] = []
@@ -102,10 +106,10 @@ def expected_picture(inputs, condition: str, stimulus: int, sample: int) -> np.n
 
 @pytest.mark.parametrize("condition", ["z", "c", "z+c"])
 @pytest.mark.parametrize("batch_size", [1, 5, 64])
-def test_conditions_against_the_steps_by_hand(inputs, condition, batch_size):
-    pictures = reconstruct(
-        GlassModel(), condition, inputs.z, inputs.c, inputs.seeds, SETTINGS, batch_size
-    )
+@pytest.mark.parametrize("overlap", [False, True])
+def test_conditions_against_the_steps_by_hand(inputs, condition, batch_size, overlap):
+    given = (inputs.z, inputs.c, inputs.seeds, SETTINGS, batch_size)
+    pictures = reconstruct(GlassModel(), condition, *given, overlap=overlap)
     assert pictures.shape == (4, 3, 16, 16, 3)
     assert pictures.dtype == np.float32
     for stimulus in range(4):
@@ -199,6 +203,37 @@ def test_progress_counts_pictures(inputs, condition, last):
     )
     assert calls[-1] == (last, last)
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+
+
+def test_a_batch_is_decoded_beside_the_next_ones_denoising(inputs, monkeypatch):
+    model = GlassModel()
+    denoise, decode = model.denoise, model.decode_latents
+    decodes = threading.Event()
+
+    def wait_for_the_decoding(*args, **settings):
+        assert not model.calls or decodes.wait(10), "the first batch is not being decoded"
+        return denoise(*args, **settings)
+
+    def decode_at_last(latents, batch_size):
+        if latents.shape[1:] == model.latent_shape and model.calls:
+            decodes.set()
+        return decode(latents)
+
+    monkeypatch.setattr(model, "denoise", wait_for_the_decoding)
+    monkeypatch.setattr(model, "decode_latents", decode_at_last)
+    reconstruct(model, "c", None, inputs.c, inputs.seeds, SETTINGS, batch_size=6, overlap=True)
+    assert len(model.calls) == 2
+
+
+def test_overlap_draws_the_same_bytes_of_a_real_model(inputs):
+    model = LatentDiffusion.from_pretrained("phantom", device="cpu")
+    c = model.embed_captions([("a red ball",), ("two boxes on sand",), ("a star at night",)])
+    settings = ReconstructionSettings(steps=2, samples=2)
+    one, other = (
+        reconstruct(model, "c", None, c, inputs.seeds[:3, :2], settings, 2, overlap=overlap)
+        for overlap in (False, True)
+    )
+    np.testing.assert_array_equal(one, other)
 
 
 def test_the_start_goes_through_the_autoencoder_even_at_the_same_size(rng):

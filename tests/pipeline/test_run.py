@@ -159,7 +159,7 @@ def test_nothing_is_done_twice(small_run):
 
 def test_how_it_is_computed_does_not_change_the_pictures(small_run, tmp_path):
     made, _ = small_run
-    compute = {"device": "cpu", "shard_size": 8, "batch_size": 3}
+    compute = {"device": "cpu", "shard_size": 8, "batch_size": 3, "overlap": True}
     other = run(experiment(compute=compute), tmp_path / "small")
     for name in ("metrics.json",):
         one, two = (pd.DataFrame(json.loads((r.path / name).read_text())) for r in (made, other))
@@ -224,7 +224,7 @@ def test_other_weights_are_another_run(tmp_path):
 
 @pytest.mark.parametrize(
     ("compute", "changes"),
-    [({"batch_size": 3, "shard_size": 1}, False), ({"dtype": "bfloat16"}, True)],
+    [({"batch_size": 3, "shard_size": 1, "overlap": True}, False), ({"dtype": "bfloat16"}, True)],
 )
 def test_only_precision_is_part_of_what_is_computed(tmp_path, compute, changes):
     one, other = (

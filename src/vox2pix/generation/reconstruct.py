@@ -1,6 +1,6 @@
 """Draw pictures from latents z and conditioning c: the conditions of a reconstruction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from vox2pix.compute import ahead
 from vox2pix.errors import UserError
 from vox2pix.seeds import seed_for
 
@@ -88,6 +89,7 @@ def reconstruct(
     settings: ReconstructionSettings | None = None,
     batch_size: "BatchSize" = "auto",
     progress: Progress | None = None,
+    overlap: bool = False,
 ) -> FloatArray:
     """Draw pictures from features under one condition, or each under its own.
 
@@ -126,6 +128,8 @@ def reconstruct(
         Pictures at a time; changes memory and speed, not the result.
     progress : callable, optional
         ``progress(n_done, n_pictures)`` after each batch.
+    overlap : bool
+        Decode a batch while the next one is denoised; changes speed, not the result.
 
     Returns
     -------
@@ -179,22 +183,29 @@ def reconstruct(
     pictures = np.empty((len(flat_seeds), size, size, 3), np.float32)
     if batch_size == "auto":
         batch_size = model.batch_size(settings.guidance if text is not None else 1.0)
-    for first in range(0, len(flat_seeds), batch_size):
-        rows = slice(first, first + batch_size)
-        stimuli = np.arange(first, min(first + batch_size, len(flat_seeds))) // settings.samples
-        latents = model.denoise(
-            [starts[row] for row in stimuli],
-            [texts[row] for row in stimuli],
-            flat_seeds[rows],
-            strength=settings.strength,
-            steps=settings.steps,
-            guidance=settings.guidance,
-            schedule=settings.schedule,
-            batch_size=batch_size,
-        )
+
+    def denoised() -> Iterator[tuple[slice, FloatArray]]:
+        for first in range(0, len(flat_seeds), batch_size):
+            rows = slice(first, min(first + batch_size, len(flat_seeds)))
+            stimuli = np.arange(rows.start, rows.stop) // settings.samples
+            yield (
+                rows,
+                model.denoise(
+                    [starts[row] for row in stimuli],
+                    [texts[row] for row in stimuli],
+                    flat_seeds[rows],
+                    strength=settings.strength,
+                    steps=settings.steps,
+                    guidance=settings.guidance,
+                    schedule=settings.schedule,
+                    batch_size=batch_size,
+                ),
+            )
+
+    for rows, latents in ahead(denoised(), model.device) if overlap else denoised():
         pictures[rows] = model.decode_latents(latents, batch_size="auto")
         if progress is not None:
-            progress(first + len(stimuli), len(flat_seeds))
+            progress(rows.stop, len(flat_seeds))
     return pictures.reshape(n_stimuli, settings.samples, size, size, 3)
 
 

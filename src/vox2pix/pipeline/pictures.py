@@ -80,6 +80,7 @@ def _draw_shard(run: Run, item: tuple[Drawing, int, int]) -> None:
             samples=drawing.samples,
         ),
         batch_size=run.config.compute.batch_size,
+        overlap=run.config.compute.overlap,
     )
     out.write(shard, as_bytes(pictures))
 
