@@ -27,6 +27,7 @@ from vox2pix.pipeline import encode, run
 from vox2pix.report.seal import is_sound
 from vox2pix.store import read_checked_json, read_json
 
+DISK_FULL = ("could not be written", "free space or name another folder")
 PER_KIND = 1  # files of a kind that are damaged, in a small size
 
 
@@ -160,10 +161,10 @@ def ended(config: Path, folder: Path, limit: int | None = None) -> tuple[int, st
 
 
 def full_disk(drawn: Path, config: Path, scratch: Path) -> Iterator[tuple[str, str, str, str]]:
-    """Fill the disk at several stages of a run, then free it and go on."""
+    """Fill the disk before a run and at several of its stages, then free it and go on."""
     expected = digests(drawn / "small")
     whole = sum(p.stat().st_size for p in drawn.rglob("*") if p.is_file())
-    for share in (0.05, 0.3, 0.5):
+    for share in (0.3, 0.65, 0.8, 0.9):  # at the first it is told before anything is written
         with small_disk(scratch / f"disk{share}", max(1, int(2 * whole / 2**20))) as how:
             root = scratch / f"disk{share}"
             ballast = root / "ballast"
@@ -175,7 +176,7 @@ def full_disk(drawn: Path, config: Path, scratch: Path) -> Iterator[tuple[str, s
                 how = "files limited in size"
                 status, line = ended(config, root / "small", int(share * 1e6))
             ballast.unlink(missing_ok=True)
-            refused = status == 2 and "could not be written" in line
+            refused = status == 2 and any(told in line for told in DISK_FULL)
             again, _ = ended(config, root / "small")
             same = again == 0 and digests(root / "small") == expected
             outcome = "mended" if refused and same else f"FAILED: {status}, {again}, same: {same}"

@@ -486,18 +486,20 @@ def test_every_damaged_file_is_named_and_made_again(small_run, tmp_path):
     expected = digests(tmp_path)
     key = json.loads((folder / "stages" / "generate.json").read_text())["key"]
     feature = next((tmp_path / "cache").rglob("c-*/*.safetensors"))
+    keys = next((folder / "features").glob("z-*.json"))
     told = {
         "config.toml": "config.toml is missing or damaged",
         "provenance.json": "provenance.json is missing or damaged",
         "stages/evaluate.json": "Scoring: stages/evaluate.json missing or damaged",
         "decoders/z.safetensors": "Decoding: decoders/z.safetensors missing or damaged",
+        f"features/{keys.name}": f"features/{keys.name} missing or damaged",
         "audit/copies.png": "Audit: audit/copies.png missing or damaged",
         "contact_sheet.png": "Contact sheet: contact_sheet.png missing or damaged",
         "gallery/originals/done/00000": "Gallery: gallery/originals/done/00000 missing or damaged",
         "figures/scores.svg": "Report: a part is missing or damaged",
         f"pictures/z-{key}/values/zarr.json": f"z-{key}: its description was damaged",
         f"pictures/c-{key}/done/00001": f"c-{key}: shard 1 was damaged",
-        f"../cache/{feature.relative_to(tmp_path / 'cache')}": f"{feature.name} missing or damaged",
+        f"../cache/{feature.relative_to(tmp_path / 'cache')}": f"/{feature.name}, features/",
     }
     betas = next(folder.glob("phantom-*/nsddata_betas/**/*.hdf5"))
     for path in [*(folder / name for name in told), betas]:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from vox2pix.errors import UserError
 from vox2pix.features import FeatureRows, StoredFeatures, conditioning_rows, latent_rows
 from vox2pix.features.extract import blocks, conditioning_folder, latent_folder
 from vox2pix.pipeline.run import Run
-from vox2pix.store import read_json, write_json
+from vox2pix.store import read_checked_json, write_checked_json
 
 FloatArray = NDArray[np.float32]
 
@@ -50,7 +49,7 @@ def _extract(run: Run, space: str, ids: Sequence[str], unit: str) -> None:
         for item, keys in run.workers.each(_keys, run, [(space, some) for some in blocks(unknown)]):
             rows.learn(keys)
             run.reporter.advance(len(item[1]))
-        write_json(_keys_path(run, space), rows.keys(ids))
+        write_checked_json(_keys_path(run, space), {"keys": rows.keys(ids)})
     absent = set(rows.absent(ids))
     run.reporter.begin(f"Extracting {space}", len(ids), unit)
     run.reporter.advance(len(ids) - len(absent))
@@ -91,8 +90,10 @@ def _open(run: Run, space: str) -> FeatureRows:
         )
     else:
         rows = conditioning_rows(run.model, run.subject, run.cache, batch_size=batch_size)
-    with suppress(UserError):  # what is missing or damaged is found again by reading
-        rows.learn(read_json(_keys_path(run, space)))
+    # What is missing or damaged is found again by reading.
+    told = read_checked_json(_keys_path(run, space))
+    if told is not None:
+        rows.learn(told["keys"])
     return rows
 
 
@@ -123,7 +124,10 @@ def c_of(run: Run, ids: Sequence[str]) -> FloatArray:
 
 
 def feature_files(run: Run) -> list[str]:
-    """List the files of the cache with the run's z and c, by name from its folder or by URL."""
+    """List the files with the run's z and c, by name from its folder or by URL.
+
+    Those of the cache, and those that tell which row of it is whose.
+    """
     wanted = run.config.model
     folders = [
         latent_folder(
@@ -132,6 +136,8 @@ def feature_files(run: Run) -> list[str]:
         conditioning_folder(run.model, run.cache),
     ]
     files = [file for folder in folders for file in sorted(folder.glob("[!.]*.safetensors"))]
+    spaces = ("z", "c") if run.subject.has_captions else ("z",)
+    files += [_keys_path(run, space) for space in spaces]
     return [
         str(file) if is_remote(file) else Path(os.path.relpath(file, run.path)).as_posix()
         for file in files
