@@ -9,6 +9,7 @@ byte, and how many shards that were finished before a kill were written again af
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -57,10 +58,7 @@ class Cluster:
         self.scheduler = self._start(
             "dask_scheduler", "--scheduler-file", str(self._file), "--port", "0", *local
         )
-        while not self._file.exists():
-            time.sleep(0.05)
-        told = self._file.read_text()
-        self.address = told.split('"address": "', 1)[1].split('"', 1)[0]
+        self.address = self._told_address()
         for _ in range(self.n_workers):
             self.add_worker()
         return self
@@ -68,6 +66,14 @@ class Cluster:
     def __exit__(self, *error: object) -> None:
         for process in (*self.workers, self.scheduler):
             kill(process)
+
+    def _told_address(self) -> str:
+        """Wait until the scheduler's file is there, and written to its end."""
+        while True:
+            try:
+                return str(json.loads(self._file.read_text())["address"])
+            except (FileNotFoundError, ValueError):
+                time.sleep(0.05)
 
     def add_worker(self) -> None:
         """Start a worker."""

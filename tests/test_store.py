@@ -137,6 +137,17 @@ def test_an_array_keeps_the_shards_it_was_written_in(tmp_path):
     np.testing.assert_array_equal(other.take([9, 0, 5]), values[[9, 0, 5]])
 
 
+def test_checksums_are_those_of_the_values_of_each_shard(tmp_path):
+    array = ShardedArray(tmp_path / "a", (5, 3), np.float32, 2)
+    values = numbers(5, 3)
+    for shard in (0, 2):
+        array.write(shard, values[array.rows(shard)])
+    with pytest.raises(UserError, match=r"Shard 1 of .* is missing or damaged"):
+        array.checksums()
+    array.write(1, values[2:4])
+    assert array.checksums() == [checksum(values[:2]), checksum(values[2:4]), checksum(values[4:])]
+
+
 def test_a_shard_of_the_wrong_shape_is_refused(tmp_path):
     array = ShardedArray(tmp_path, (10, 2), "f4", 4)
     with pytest.raises(ValueError, match=r"Shard 2 has shape \(2, 2\), not \(4, 2\)"):

@@ -161,6 +161,20 @@ def test_what_is_reduced_already_is_not_done_again(stored, tmp_path, monkeypatch
     assert load_arrays(path)["components"].shape == (6, 30)
 
 
+def test_what_is_reduced_already_is_opened_without_reading_the_features(
+    stored, tmp_path, monkeypatch
+):
+    array, _, train = stored
+    scores, _ = reduced(array, train, tmp_path / "out", n_components=6)
+
+    def refuse(shard=None):
+        raise AssertionError("features were read")
+
+    monkeypatch.setattr(array, "read", refuse)
+    again, _ = reduced(array, train, tmp_path / "out", n_components=6)
+    np.testing.assert_array_equal(again.read(), scores.read())
+
+
 def test_other_values_or_training_rows_are_another_reduction(stored, tmp_path):
     array, rows, train = stored
     scores, _ = reduced(array, train, tmp_path / "out", n_components=6)

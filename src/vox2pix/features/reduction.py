@@ -199,17 +199,23 @@ def reduced(
     if isinstance(rows, ShardedArray):
         shard_size = rows.shard_size
 
-    def read() -> Iterator[tuple[slice, FloatArray]]:
-        for start in range(0, n, shard_size):
-            part = slice(start, min(start + shard_size, n))
-            if isinstance(rows, ShardedArray):
-                values = rows.read(start // shard_size)
-            else:
-                values = rows[part]
-            yield part, values.reshape(len(values), n_features)
+    def values_of(shard: int) -> FloatArray:
+        if isinstance(rows, ShardedArray):
+            values = rows.read(shard)
+        else:
+            values = rows[shard * shard_size : (shard + 1) * shard_size]
+        return values.reshape(len(values), n_features)
 
+    def read() -> Iterator[tuple[slice, FloatArray]]:
+        for shard, start in enumerate(range(0, n, shard_size)):
+            yield slice(start, min(start + shard_size, n)), values_of(shard)
+
+    if isinstance(rows, ShardedArray):
+        contents = rows.checksums()
+    else:
+        contents = [checksum(values) for _, values in read()]
     settings = [shard_size, n_components, seed, checksum(train)]
-    place = folder / f"pca-{digest([settings, [checksum(values) for _, values in read()]])}"
+    place = folder / f"pca-{digest([settings, contents])}"
     reduction = None
     n_kept = n_features
     if n_features > n_components:
@@ -220,10 +226,12 @@ def reduced(
         return rows, None
     scores = ShardedArray(place / "scores", (n, n_kept), np.float32, shard_size)
     pending = set(scores.pending())
-    for shard, (_, values) in enumerate(read()):
+    for shard in range(scores.n_shards):
         if shard in pending:
+            values = values_of(shard)
             scores.write(shard, values if reduction is None else reduction.transform(values))
-        progress(len(values))
+        part = scores.rows(shard)
+        progress(part.stop - part.start)
     return scores, reduction
 
 

@@ -21,7 +21,7 @@ from vox2pix.encoding import (
 )
 from vox2pix.encoding.tables import write_table
 from vox2pix.errors import UserError
-from vox2pix.features import Latent, TracePlan, Tracing, reduced, trace
+from vox2pix.features import Latent, TracePlan, Tracing, reduced
 from vox2pix.pipeline.latents import c_of, extract_latents, feature_files, z_of
 from vox2pix.pipeline.preparation import prepare_subject
 from vox2pix.pipeline.reporter import tell_damage
@@ -191,23 +191,21 @@ def _tracing(run: Run) -> Tracing:
     assert plan is not None
     return cast(
         Tracing,
-        run.kept(
-            "stage",
-            plan,
-            lambda: Tracing(
-                run.model, z_of(run, ids), c_of(run, ids), ids, **_trace_settings(run, plan)
-            ),
-        ),
+        run.kept("stage", plan, lambda: _open_tracing(run, plan, z_of(run, ids), c_of(run, ids))),
     )
 
 
-def _trace_settings(run: Run, plan: TracePlan) -> dict[str, Any]:
-    return {
-        "folder": encoding_folder(run) / "latents",
-        "plan": plan,
-        "seed": run.config.seed,
-        "batch_size": run.config.compute.batch_size,
-    }
+def _open_tracing(run: Run, plan: TracePlan, z: FloatArray, c: FloatArray) -> Tracing:
+    return Tracing(
+        run.model,
+        z,
+        c,
+        _ids(run),
+        folder=encoding_folder(run) / "latents",
+        plan=plan,
+        seed=run.config.seed,
+        batch_size=run.config.compute.batch_size,
+    )
 
 
 def reduce(run: Run) -> Sequence[str]:
@@ -255,11 +253,10 @@ class _Spaces:
         self._found: dict[Latent, _Reduced] = {}
         self._traced: Mapping[str, ShardedArray] = {}
         self._inputs: dict[str, FloatArray] = {}
-        ids, plan = _ids(run), analyses(run).trace
+        plan = analyses(run).trace
         if plan is not None:
-            settings = _trace_settings(run, plan)
-            z, c = self._input("z"), self._input("c")
-            self._traced = trace(run.model, z, c, ids, **settings).arrays
+            # All of it is there by now; what is read of it is held against its checksum.
+            self._traced = _open_tracing(run, plan, self._input("z"), self._input("c")).arrays
 
     def reduced(self, latent: Latent) -> _Reduced:
         """Return a space, reduced where that was not done yet."""

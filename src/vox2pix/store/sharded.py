@@ -90,6 +90,19 @@ class ShardedArray:
         self.damaged = [shard for shard in found if self._mark(shard).exists()]
         return found
 
+    def checksums(self) -> list[str]:
+        """Return the checksum of every shard, as its mark tells; no values are read.
+
+        Raises
+        ------
+        UserError
+            If a shard is not there.
+        """
+        try:
+            return [self._mark(shard).read_text() for shard in range(self.n_shards)]
+        except FileNotFoundError:
+            raise self._lacking(self.pending()[0]) from None
+
     def write(self, shard: int, values: NDArray[Any]) -> None:
         """Write a shard, then its mark.
 
@@ -139,10 +152,13 @@ class ShardedArray:
         """Read a shard once, and refuse it if it is not what was written."""
         values = self._as_marked(shard)
         if values is None:
-            raise UserError(
-                f"Shard {shard} of {self.folder} is missing or damaged; run again to redo it."
-            )
+            raise self._lacking(shard)
         return values
+
+    def _lacking(self, shard: int) -> UserError:
+        return UserError(
+            f"Shard {shard} of {self.folder} is missing or damaged; run again to redo it."
+        )
 
     def _mark(self, shard: int) -> Path:
         return self.folder / "done" / f"{shard:05d}"
