@@ -113,8 +113,12 @@ def start(config: Path, folder: Path, *options: str) -> subprocess.Popen[bytes]:
 
 @dataclass
 class Outcome:
-    """What kills did to one run: lines for people, shards before each, and those written again."""
+    """What kills did to one run: lines for people, shards before each, and those written again.
 
+    ``left`` are the victims that were still alive when the run ended.
+    """
+
+    left: list[str]
     lines: list[str] = field(default_factory=list)
     marks: list[dict[Path, int]] = field(default_factory=list)
     done_before: int = 0
@@ -150,18 +154,18 @@ def kill_during_run(
     SystemExit
         If the run ends in another way than it should.
     """
-    outcome, left = Outcome(), list(victims)
+    outcome = Outcome(list(victims))
     while True:
         with Cluster(folder.parent / "dask") as cluster:
             process = start(config, folder, "--dask", cluster.address)
             lost_scheduler = False
-            while left and process.poll() is None:
-                moment = chance.uniform(0.05, 0.7) * seconds
+            while outcome.left and process.poll() is None:
+                moment = chance.uniform(0.1, 1.1) * seconds
                 try:
                     process.wait(moment)
                     break
                 except subprocess.TimeoutExpired:
-                    victim = left.pop(0)
+                    victim = outcome.left.pop(0)
                 outcome.marks.append(finished(folder))
                 if victim == "worker":
                     kill(cluster.workers.pop(chance.randrange(len(cluster.workers))))
@@ -218,6 +222,7 @@ def main() -> None:
             found = digests(folder)
             different |= {n for n in expected | found if expected.get(n) != found.get(n)}
             lines += outcome.lines
+            kills = outcome.left + kills
             done_before, again = done_before + outcome.done_before, again + outcome.written_again
     n_kills = sum("killed" in line for line in lines)
     told = "DIFFERENT: " + ", ".join(sorted(different)[:5]) if different else "the same results"

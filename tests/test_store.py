@@ -177,10 +177,41 @@ def test_the_keys_of_a_damaged_file_are_missing_until_it_is_written_again(tmp_pa
     damaged = bytearray(path.read_bytes())
     damaged[-1] ^= 1
     path.write_bytes(damaged)
+    with pytest.raises(UserError, match=r"damaged \(its values are not those that were written\)"):
+        KeyedRows(tmp_path).load(["c", "b"])
     again = KeyedRows(tmp_path)
-    assert again.missing(["a", "b", "c"]) == ["a", "b"]
+    assert again.missing(["c"], check=True) == [] and path.exists()  # others are not looked at
+    assert again.missing(["a", "b", "c"], check=True) == ["a", "b"]
+    assert not path.exists()
     again.add(["a", "b"], numbers(2, 50))
     np.testing.assert_array_equal(KeyedRows(tmp_path).load(["b"])[0], numbers(2, 50)[1])
+
+
+def test_rows_of_a_damaged_file_are_found_in_another_that_has_them(tmp_path):
+    rows = KeyedRows(tmp_path)
+    values = numbers(3, 4)
+    rows.add(["a", "b"], values[:2])
+    rows.add(["b", "c"], values[1:])
+    used = rows.files(["b"])[0]
+    used.write_bytes(used.read_bytes()[:-1] + b"?")
+    again = KeyedRows(tmp_path)
+    assert len(again.missing(["a", "b", "c"], check=True)) == 1
+    np.testing.assert_array_equal(again.load(["b"])[0], values[1])
+
+
+def test_opening_reads_headers_and_no_values(tmp_path, monkeypatch):
+    KeyedRows(tmp_path).add(["a", "b"], numbers(2, 5000))
+    monkeypatch.setattr("vox2pix.store.keyed.load_arrays", None)
+    again = KeyedRows(tmp_path)
+    assert again.missing(["b", "c"]) == ["c"]
+    [path] = tmp_path.iterdir()
+    assert again.files(["a", "b", "c"]) == [path]
+
+
+@pytest.mark.parametrize("content", [b"", b"\x05", b"\xff" * 8 + b"{}", b"\x02" + bytes(7) + b"[]"])
+def test_a_file_without_a_header_is_passed_over(tmp_path, content):
+    (tmp_path / "0123456789abcdef.safetensors").write_bytes(content)
+    assert KeyedRows(tmp_path).missing(["a"]) == ["a"]
 
 
 def test_what_another_process_is_writing_is_left_alone(tmp_path):
@@ -250,8 +281,11 @@ def test_what_a_killed_run_left_half_written_is_cleared_away(tmp_path):
     left = tmp_path / "decoders" / ".c.123.partial.safetensors"
     left.touch()
     (tmp_path / ".phantom.partial").mkdir()
+    of_zarr = tmp_path / "pictures" / "values" / "c" / "0.12ab.partial"
+    of_zarr.parent.mkdir(parents=True)
+    of_zarr.touch()
     with RunFolder(tmp_path).lock():
-        assert not left.exists()
+        assert not left.exists() and not of_zarr.exists()
         assert not (tmp_path / ".phantom.partial").exists()
 
 

@@ -195,6 +195,21 @@ def test_a_result_that_dies_with_the_last_worker_is_not_waited_for(tmp_path, mon
             list(DaskWorkers(client, {}, patience=0.5).each(square, tmp_path, [2]))
 
 
+def test_a_connection_that_ends_while_it_is_asked_about_is_one_sentence(tmp_path, monkeypatch):
+    with scheduler(tmp_path, 1) as (address, _), Client(address) as client:
+        client.wait_for_workers(1)
+
+        def asked_too_late(**_):
+            client.status = "closed"
+            return {"type": "Scheduler"}  # what a closed client knows
+
+        monkeypatch.setattr(client, "scheduler_info", asked_too_late)
+        monkeypatch.setattr("vox2pix.workers._GLANCE", 0.01)
+        with pytest.raises(UserError, match="scheduler was lost"):
+            list(DaskWorkers(client, {}).each(note_then_wait, tmp_path, range(5)))
+        client.status = "running"
+
+
 def test_a_scheduler_that_is_not_there_is_one_sentence():
     with (
         pytest.raises(UserError, match=r"No Dask scheduler answers at 'nonsense://here'"),

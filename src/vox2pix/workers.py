@@ -154,9 +154,10 @@ class DaskWorkers:
     def _has_workers(self) -> bool:
         """Ask the scheduler; while it does not answer, the connection decides."""
         try:
-            return bool(self._client.scheduler_info(n_workers=1)["workers"])
+            told = self._client.scheduler_info(n_workers=1)
         except OSError:
             return True
+        return bool(told.get("workers", True))  # nothing is told by a client that was just closed
 
     def _result(self, future: "Future", task: Task) -> Any:
         """Return what a task gave, or say why there is nothing."""

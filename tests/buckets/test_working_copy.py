@@ -2,6 +2,8 @@
 
 import errno
 import fcntl
+import sys
+import time
 
 import pytest
 
@@ -79,8 +81,33 @@ def test_marks_are_put_after_the_data_that_they_vouch_for(s3, remote):
             here, pictures__done__00000="mark", stages__data="mark", zz="data", pictures__c="data"
         )
     put = [r.path.split("/one/")[1] for r in s3.proxy.asked("/one/", "PUT")]
-    marks = [put.index(name) for name in ("pictures/done/00000", "stages/data")]
-    assert min(marks) > max(put.index(name) for name in ("zz", "pictures/c"))
+    shard, stage = put.index("pictures/done/00000"), put.index("stages/data")
+    assert stage > shard > max(put.index(name) for name in ("zz", "pictures/c"))
+
+
+def test_the_lock_is_renewed_while_files_come_and_go(s3, remote, tmp_path, monkeypatch):
+    module = sys.modules["vox2pix.buckets.working_copy"]
+    with working_copy(remote) as here:
+        write(here, a="1")
+    monkeypatch.setenv("VOX2PIX_CACHE", str(tmp_path / "another machine"))
+    monkeypatch.setattr(module, "BEAT_SECONDS", 0.05)
+    upload, copy_to, beats = module._upload, module.copy_to, []
+
+    def count(slow):
+        def counted(*given):
+            before = len(s3.proxy.asked(".lock", "PUT"))
+            time.sleep(1)
+            beats.append(len(s3.proxy.asked(".lock", "PUT")) - before)
+            return slow(*given)
+
+        return counted
+
+    monkeypatch.setattr(module, "copy_to", count(copy_to))
+    monkeypatch.setattr(module, "_upload", count(upload))
+    with working_copy(remote) as here:
+        write(here, b="2")
+    assert len(beats) == 2 and min(beats) > 1
+    assert contents(remote) == {"a": "1", "b": "2"}
 
 
 def test_an_error_in_the_run_still_brings_its_files_over_and_frees_the_lock(remote):

@@ -1,7 +1,10 @@
+import shutil
+from pathlib import Path
+
 import pytest
 
 from vox2pix.config import Config
-from vox2pix.pipeline import run
+from vox2pix.pipeline import Run, run
 
 
 def experiment(**tables) -> Config:
@@ -24,6 +27,13 @@ def experiment(**tables) -> Config:
     }
     merged = {k: small.get(k, {}) | v if isinstance(v, dict) else v for k, v in tables.items()}
     return Config.model_validate(small | merged)
+
+
+def copied(made: Run, root: Path) -> Path:
+    """Copy a run and the features beside it."""
+    shutil.copytree(made.path, root / "small")
+    shutil.copytree(made.path.parent / "cache", root / "cache")
+    return root / "small"
 
 
 class Recorder:

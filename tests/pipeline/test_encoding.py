@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
 
-from pipeline.conftest import Recorder, experiment
+from pipeline.conftest import Recorder, copied, experiment
 from pipeline.test_run import digests
 from vox2pix.config import load_config
 from vox2pix.errors import UserError
@@ -60,8 +60,9 @@ def test_z_c_after_the_last_step_is_z_c_and_is_divided_once(encoded):
     last, end = Latent("z_c", 0.7, 1), Latent("z_c", 0.7)
     wanted = encoding.analyses(run)
     assert last in wanted.moments and end in wanted.strengths
-    traced = encoding._spaces(run)._traced
-    np.testing.assert_array_equal(traced[last.name].read(), traced[end.name].read())
+    spaces = encoding._spaces(run)
+    np.testing.assert_array_equal(spaces.split(last)[0], spaces.split(end)[0])
+    np.testing.assert_array_equal(spaces.split(last)[1], spaces.split(end)[1])
     assert encoding.unique_path(run, last) == encoding.unique_path(run, end)
     folder = encoding.unique_path(run, end).parent
     assert {p.stem for p in folder.glob("*.csv")} == {"z_c@0.4", "z_c@0.7", "z_c@0.7-step0"}
@@ -149,9 +150,7 @@ def test_the_report_says_that_nothing_was_drawn(encoded):
 
 def test_what_is_done_is_kept_and_what_changed_is_done_again(encoded, tmp_path):
     run, _ = encoded
-    path = tmp_path / "small"
-    shutil.copytree(run.path, path)
-    shutil.copytree(run.path.parent / "cache", tmp_path / "cache")
+    path = copied(run, tmp_path)
     before = digests(path)
     again = Recorder()
     encode(experiment(encode=ENCODE), path, again)
@@ -161,6 +160,33 @@ def test_what_is_done_is_kept_and_what_changed_is_done_again(encoded, tmp_path):
     encode(experiment(encode=ENCODE | {"q": 0.2}), path, other)
     redone = [line.split(":")[0] for line in other.lines if "done again" in line]
     assert redone == ["Tables and maps", "Figures", "Report"]
+
+
+def test_latents_that_are_gone_are_denoised_again(encoded, tmp_path):
+    run, _ = encoded
+    path = copied(run, tmp_path)
+    before = digests(path)
+    mark = next((path / "encoding/latents").glob("*/z_c@0.7/done/00000"))
+    mark.unlink()
+    shutil.rmtree(mark.parents[2] / "z_c@0.4")
+    recorder = Recorder()
+    encode(experiment(encode=ENCODE), path, recorder)
+    [told] = [line for line in recorder.lines if line.startswith("Denoising: ")]
+    assert "z_c@0.4/done/00000" in told and told.endswith("missing or damaged, done again")
+    assert digests(path) == before
+
+
+def test_what_other_settings_left_may_be_damaged(encoded, tmp_path):
+    path = copied(encoded[0], tmp_path)
+    current = encoding.trace_folder(encoded[0]).name
+    old = shutil.copytree(
+        path / "encoding/latents" / current, path / "encoding/latents/trace-of-old"
+    )
+    chunk = next(p for p in (old / "z_c@0.7/values/c").rglob("*") if p.is_file())
+    chunk.write_bytes(b"damaged")
+    recorder = Recorder()
+    encode(experiment(encode=ENCODE), path, recorder)
+    assert "Denoising: done before, kept" in recorder.lines
 
 
 def test_an_analysis_that_was_stopped_goes_on_to_the_same_bytes(encoded, tmp_path):
@@ -243,9 +269,7 @@ def test_noise_is_not_discovered(tmp_path):
 
 def test_a_permutation_null_is_stricter_than_the_gaussian_one(encoded, tmp_path):
     run, _ = encoded
-    path = tmp_path / "small"
-    shutil.copytree(run.path, path)
-    shutil.copytree(run.path.parent / "cache", tmp_path / "cache")
+    path = copied(run, tmp_path)
     wanted = ENCODE | {"null": "permutation", "permutations": 100}
     other = encode(experiment(encode=wanted), path)
     p = results(other)["p"].astype(float)
@@ -317,9 +341,7 @@ def test_without_captions_z_alone_is_left(encoded):
 
 def test_what_other_settings_left_is_not_shown(encoded, tmp_path):
     run, _ = encoded
-    path = tmp_path / "small"
-    shutil.copytree(run.path, path)
-    shutil.copytree(run.path.parent / "cache", tmp_path / "cache")
+    path = copied(run, tmp_path)
     less = ENCODE | {"strengths": [], "moments": [], "latents": ["z"], "layers": []}
     encode(experiment(encode=less), path)
     folder = path / "encoding"

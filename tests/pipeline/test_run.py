@@ -17,7 +17,7 @@ from PIL import Image
 from sklearn.linear_model import Ridge
 
 import vox2pix
-from pipeline.conftest import Recorder, experiment
+from pipeline.conftest import Recorder, copied, experiment
 from vox2pix.config import Config, load_config
 from vox2pix.errors import UserError
 from vox2pix.pipeline import Run, audit, pictures, run
@@ -471,13 +471,6 @@ def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     path.write_bytes(content)
-
-
-def copied(made: Run, root: Path) -> Path:
-    """Copy a run and the features beside it."""
-    shutil.copytree(made.path, root / "small")
-    shutil.copytree(made.path.parent / "cache", root / "cache")
-    return root / "small"
 
 
 def test_every_damaged_file_is_named_and_made_again(small_run, tmp_path):

@@ -109,12 +109,14 @@ class _WorkingCopy:
             lock = BucketLock(self.remote / ".lock", self._name())
             lock.acquire()
             try:
-                self._pull()
-                try:
-                    with _every(BEAT_SECONDS, lock.beat), _every(PUSH_SECONDS, self._push, lock):
-                        yield
-                finally:
-                    self._push(lock)
+                # Bringing many files here, and the last ones over, may take longer than a lock.
+                with _every(BEAT_SECONDS, lock.beat):
+                    self._pull()
+                    try:
+                        with _every(PUSH_SECONDS, self._push, lock):
+                            yield
+                    finally:
+                        self._push(lock)
             finally:
                 lock.release()
 
@@ -150,7 +152,7 @@ class _WorkingCopy:
         self._note({n: there[n] for n in wanted})
 
     def _push(self, lock: BucketLock) -> None:
-        """Carry over what changed: first the data, then the marks."""
+        """Carry over what changed: data, then marks of shards, then marks of stages."""
         with self._one_at_a_time:
             if not self.folder.is_dir():
                 raise UserError(f"{self.folder} is gone; {self.remote} is as it was before.")
@@ -170,9 +172,8 @@ class _WorkingCopy:
             for name in gone:
                 (self.remote / name).unlink(missing_ok=True)
                 del self._pushed[name]
-            for marks in (False, True):
-                names = [name for name in changed if _is_mark(name) == marks]
-                _at_once(self._upload, names)
+            for rank in range(3):
+                _at_once(self._upload, [name for name in changed if _rank(name) == rank])
             self._underway.clear()
             self._save()
 
@@ -234,9 +235,9 @@ def _local_files(folder: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _is_mark(name: str) -> bool:
-    """Tell whether a file vouches for others."""
-    return name.startswith("stages/") or "/done/" in name
+def _rank(name: str) -> int:
+    """Order files so that what vouches for others comes after them: a shard's mark, a stage's."""
+    return 2 if name.startswith("stages/") else int("/done/" in name)
 
 
 def _at_once(work: Callable[[str], None], names: Iterable[str]) -> None:

@@ -61,10 +61,18 @@ class FeatureRows:
         """Take keys that were found before."""
         self._keys |= keys
 
-    def absent(self, stimulus_ids: Sequence[str]) -> list[str]:
-        """List one stimulus, the first, for each content that has no row."""
+    def absent(self, stimulus_ids: Sequence[str], check: bool = False) -> list[str]:
+        """List one stimulus, the first, for each content that has no row.
+
+        Parameters
+        ----------
+        stimulus_ids : sequence of str
+            What is looked for.
+        check : bool
+            Read the rows too: those that are damaged count as absent.
+        """
         keys = self.keys(stimulus_ids)
-        missing = set(self._rows.missing(list(keys.values())))
+        missing = set(self._rows.missing(list(keys.values()), check))
         first = {key: i for i, key in reversed(keys.items()) if key in missing}
         return [i for i, key in keys.items() if first.get(key) == i]
 
@@ -73,6 +81,10 @@ class FeatureRows:
         keys = list(self.keys(stimulus_ids).values())
         if self._rows.missing(keys):
             self._rows.add(keys, self._compute(stimulus_ids, self._read(stimulus_ids)))
+
+    def files(self, stimulus_ids: Sequence[str]) -> list[Path]:
+        """List the files that hold the rows of stimuli."""
+        return self._rows.files(list(self.keys(stimulus_ids).values()))
 
     def stored(self, stimulus_ids: Sequence[str]) -> StoredFeatures:
         """Return the rows of stimuli as they lie there; absent ones are computed first."""

@@ -223,6 +223,8 @@ class Tracing:
 
     Attributes
     ----------
+    folder : Path
+        Where the arrays of this trace lie, each under its latent's name.
     arrays : dict of str to ShardedArray
         As of :class:`Trace`.
 
@@ -262,7 +264,7 @@ class Tracing:
         # Modules of one size share a matrix, of hundreds of megabytes; it is drawn when needed.
         matrix = cache(lambda n_features: random_projection(n_features, max_features, seed))
         sizes = {module: prod(shape) for module, shape in shapes.items()}
-        self._plan, self._home = plan, home
+        self._plan, self.folder = plan, home
         self._projections = {
             m: partial(matrix, size) for m, size in sizes.items() if size > max_features
         }
@@ -304,7 +306,7 @@ class Tracing:
 
     def distortions(self) -> dict[str, Distortion]:
         """Return what projections do to distances, measured where it is not known yet."""
-        return _distortions(self._source, self._plan, self._projections, self._home)
+        return _distortions(self._source, self._plan, self._projections, self.folder)
 
 
 def trace_bytes(

@@ -14,7 +14,7 @@ from vox2pix.evaluation.audit.figures import audit_figure
 from vox2pix.linear import pearson_r
 from vox2pix.pipeline.doubts import test_clusters
 from vox2pix.pipeline.drawings import Drawing, fullest_condition
-from vox2pix.pipeline.latents import FloatArray
+from vox2pix.pipeline.latents import FloatArray, picture_size
 from vox2pix.pipeline.pictures import as_floats, c_donors, drawings_of, stored_pictures
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.scoring import RETRIEVAL, make_encoder
@@ -111,7 +111,7 @@ def _originals(run: Run) -> Iterator[FloatArray]:
     step = run.config.compute.shard_size
     for start in range(0, len(run.test_ids), step):
         ids = run.test_ids[start : start + step]
-        yield run.subject.pictures(ids, size=run.model.picture_size)
+        yield run.subject.pictures(ids, size=picture_size(run))
 
 
 def _looked_at(blocks: Iterator[FloatArray], encoder: Encoder) -> tuple[FloatArray, FloatArray]:
@@ -146,7 +146,7 @@ def _swap_similarities(
     if "swapped" not in drawings:
         return None
     stored, edges = stored_pictures(run, drawings["swapped"]), network("edges")
-    donors, size = c_donors(run), run.model.picture_size
+    donors, size = c_donors(run), picture_size(run)
     found: dict[str, list[NDArray[np.float64]]] = {}
     for shard in range(stored.n_shards):
         rows = np.arange(len(donors))[stored.rows(shard)]

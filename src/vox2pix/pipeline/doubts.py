@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,6 @@ def decode_doubts(run: Run) -> Sequence[str]:
             held_out[parts["rows"]] = parts["predicted"].reshape(-1, *shape)
         save_arrays(run.path / _FILE.format(space.name), arrays)
         written.append(_FILE.format(space.name))
-    rmtree(_parts(run))
     return written
 
 

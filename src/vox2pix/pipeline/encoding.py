@@ -28,7 +28,7 @@ from vox2pix.pipeline.reporter import tell_damage
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.spaces import solver_device
 from vox2pix.seeds import seed_for
-from vox2pix.store import ShardedArray, save_arrays, write_json
+from vox2pix.store import ShardedArray, read_json, save_arrays, write_json
 
 FloatArray = NDArray[np.float32]
 _TEST_PICTURES_A_BLOCK, _FEWEST_BLOCKS = 10, 12
@@ -177,7 +177,20 @@ def denoise(run: Run) -> Sequence[str]:
     for one, _ in run.workers.each(_denoise_shard, run, pending):
         run.reporter.advance(tracing.n_rows(*one))
     write_json(encoding_folder(run) / "projections.json", told)
-    return ("encoding/projections.json", *run.folder.files("encoding/latents/*/distortions/*"))
+    write_json(encoding_folder(run) / "trace.json", {"folder": tracing.folder.name})
+    own = f"encoding/latents/{tracing.folder.name}"
+    marks = [f"{own}/{name}/done/*" for name in tracing.arrays]
+    return (
+        "encoding/projections.json",
+        "encoding/trace.json",
+        *(name for part in (f"{own}/distortions/*", *marks) for name in run.folder.files(part)),
+    )
+
+
+def trace_folder(run: Run) -> Path:
+    """Return where the latents of the denoising lie, one array below its name each."""
+    told = read_json(encoding_folder(run) / "trace.json")
+    return encoding_folder(run) / "latents" / str(told["folder"])
 
 
 def _denoise_shard(run: Run, item: tuple[float, int]) -> None:
@@ -189,23 +202,20 @@ def _tracing(run: Run) -> Tracing:
     """Open the trace of all stimuli, once for all its shards."""
     plan, ids = analyses(run).trace, _ids(run)
     assert plan is not None
-    return cast(
-        Tracing,
-        run.kept("stage", plan, lambda: _open_tracing(run, plan, z_of(run, ids), c_of(run, ids))),
-    )
 
+    def open_() -> Tracing:
+        return Tracing(
+            run.model,
+            z_of(run, ids),
+            c_of(run, ids),
+            ids,
+            folder=encoding_folder(run) / "latents",
+            plan=plan,
+            seed=run.config.seed,
+            batch_size=run.config.compute.batch_size,
+        )
 
-def _open_tracing(run: Run, plan: TracePlan, z: FloatArray, c: FloatArray) -> Tracing:
-    return Tracing(
-        run.model,
-        z,
-        c,
-        _ids(run),
-        folder=encoding_folder(run) / "latents",
-        plan=plan,
-        seed=run.config.seed,
-        batch_size=run.config.compute.batch_size,
-    )
+    return cast(Tracing, run.kept("stage", plan, open_))
 
 
 def reduce(run: Run) -> Sequence[str]:
@@ -222,7 +232,19 @@ def reduce(run: Run) -> Sequence[str]:
         run.reporter.advance(list(same.values()).count(latent))
     spaces = [{"latent": latent.name, **found[same[latent]]} for latent in every]
     write_json(encoding_folder(run) / "spaces.json", spaces)
-    return ("encoding/spaces.json", *run.folder.files("encoding/spaces/*/pca.safetensors"))
+    files = [
+        name
+        for scores in scores_of_spaces(run)
+        for part in (f"{scores.rpartition('/')[0]}/pca.safetensors", f"{scores}/done/*")
+        for name in run.folder.files(part)
+    ]
+    return ("encoding/spaces.json", *dict.fromkeys(files))
+
+
+def scores_of_spaces(run: Run) -> list[str]:
+    """Name the folders with the scores of the feature spaces, relative to the run's, each once."""
+    spaces = read_json(encoding_folder(run) / "spaces.json")
+    return list(dict.fromkeys(str(space["scores"]) for space in spaces))
 
 
 def _reduce_space(run: Run, latent: Latent) -> dict[str, Any]:
@@ -232,6 +254,7 @@ def _reduce_space(run: Run, latent: Latent) -> dict[str, Any]:
         "n_features": space.n_features,
         "n_components": space.scores.shape[1],
         "explained_variance": space.explained_variance,
+        "scores": space.scores.folder.relative_to(run.path).as_posix(),
     }
 
 
@@ -251,12 +274,7 @@ class _Spaces:
         self._run = run
         self._n_train = len(run.subject.train.stimulus_ids)
         self._found: dict[Latent, _Reduced] = {}
-        self._traced: Mapping[str, ShardedArray] = {}
         self._inputs: dict[str, FloatArray] = {}
-        plan = analyses(run).trace
-        if plan is not None:
-            # All of it is there by now; what is read of it is held against its checksum.
-            self._traced = _open_tracing(run, plan, self._input("z"), self._input("c")).arrays
 
     def reduced(self, latent: Latent) -> _Reduced:
         """Return a space, reduced where that was not done yet."""
@@ -272,7 +290,11 @@ class _Spaces:
     def _whole(self, latent: Latent) -> ShardedArray | FloatArray:
         if latent.layer in ("z", "c"):
             return self._input(latent.layer)
-        return self._traced[latent.name]
+        folder = trace_folder(self._run) / latent.name
+        traced = ShardedArray.existing(folder)
+        if traced is None:
+            raise UserError(f"{folder} is missing; run again to redo it.")
+        return traced
 
     def _input(self, name: str) -> FloatArray:
         """Return z or c of all stimuli, read once."""

@@ -41,12 +41,24 @@ def _draw(run: Run) -> Sequence[str]:
     return ("encoding/figures.json", *run.folder.files("encoding/figures/*"))
 
 
-def _arrays_are_sound(run: Run, folder: str) -> bool:
-    """Tell whether the arrays below ``encoding/`` are as they were written; name those not."""
-    damaged = damaged_arrays(encoding.encoding_folder(run) / folder)
+def _are_sound(run: Run, folders: Sequence[Path]) -> bool:
+    """Tell whether the arrays below some folders are as they were written; name those not."""
+    damaged = [path for folder in folders for path in damaged_arrays(folder)]
     for path in damaged:
         run.reporter.say(f"{path.relative_to(run.path)} is damaged")
     return not damaged
+
+
+def _trace_is_sound(run: Run) -> bool:
+    if encoding.analyses(run).trace is None:
+        return True
+    return _are_sound(run, [encoding.trace_folder(run)])
+
+
+def _spaces_are_sound(run: Run) -> bool:
+    # A space that was not reduced is the trace's own array.
+    own = [f for f in encoding.scores_of_spaces(run) if f.startswith("encoding/spaces/")]
+    return _are_sound(run, [run.path / folder for folder in own])
 
 
 ENCODING_STAGES = (
@@ -64,14 +76,14 @@ ENCODING_STAGES = (
         "Denoising",
         encoding.denoise,
         lambda c: _encode_settings(c, _DENOISING),
-        is_sound=lambda run: _arrays_are_sound(run, "latents"),
+        is_sound=_trace_is_sound,
     ),
     Stage(
         "reduce",
         "Feature spaces",
         encoding.reduce,
         lambda c: [c.encode.n_components],
-        is_sound=lambda run: _arrays_are_sound(run, "spaces"),
+        is_sound=_spaces_are_sound,
     ),
     Stage("encode", "Encoding models", encoding.encode, lambda c: _encode_settings(c, _MODELS)),
     Stage("divide", "Unique variance", encoding.divide, lambda c: [c.encode.resamples]),

@@ -13,11 +13,12 @@ from vox2pix.config import Config
 from vox2pix.diffusion.pipeline_folder import find_pipeline, hash_files
 from vox2pix.errors import UserError
 from vox2pix.features import FeatureRows, StoredFeatures, conditioning_rows, latent_rows
-from vox2pix.features.extract import blocks, conditioning_folder, latent_folder
+from vox2pix.features.extract import blocks
 from vox2pix.pipeline.run import Run
-from vox2pix.store import read_checked_json, write_checked_json
+from vox2pix.store import read_checked_json, read_json, write_checked_json
 
 FloatArray = NDArray[np.float32]
+MODEL_FILE = "model.json"
 
 
 def extract_latents(run: Run) -> None:
@@ -50,7 +51,7 @@ def _extract(run: Run, space: str, ids: Sequence[str], unit: str) -> None:
             rows.learn(keys)
             run.reporter.advance(len(item[1]))
         write_checked_json(_keys_path(run, space), {"keys": rows.keys(ids)})
-    absent = set(rows.absent(ids))
+    absent = set(rows.absent(ids, check=True))
     run.reporter.begin(f"Extracting {space}", len(ids), unit)
     run.reporter.advance(len(ids) - len(absent))
     # A block holds the same stimuli wherever and whenever it is computed.
@@ -72,8 +73,9 @@ def _compute(run: Run, item: tuple[str, tuple[str, ...]]) -> None:
 
 
 def feature_rows(run: Run, space: str) -> FeatureRows:
-    """Return z or c of the run's stimuli, opened once."""
-    return run.kept(space, _keys_path(run, space), lambda: _open(run, space))
+    """Return z or c of the run's stimuli, opened once, and again once their keys are known."""
+    path = _keys_path(run, space)
+    return run.kept(space, (path, path.exists()), lambda: _open(run, space))
 
 
 def _open(run: Run, space: str) -> FeatureRows:
@@ -128,15 +130,9 @@ def feature_files(run: Run) -> list[str]:
 
     Those of the cache, and those that tell which row of it is whose.
     """
-    wanted = run.config.model
-    folders = [
-        latent_folder(
-            run.model, run.cache, wanted.z_picture_size, wanted.z_posterior, run.config.seed
-        ),
-        conditioning_folder(run.model, run.cache),
-    ]
-    files = [file for folder in folders for file in sorted(folder.glob("[!.]*.safetensors"))]
+    ids = (*run.subject.train.stimulus_ids, *run.test_ids)
     spaces = ("z", "c") if run.subject.has_captions else ("z",)
+    files = [file for space in spaces for file in feature_rows(run, space).files(ids)]
     files += [_keys_path(run, space) for space in spaces]
     return [
         str(file) if is_remote(file) else Path(os.path.relpath(file, run.path)).as_posix()
@@ -147,6 +143,11 @@ def feature_files(run: Run) -> list[str]:
 def feature_settings(config: Config) -> Sequence[Any]:
     """Pick the settings that change z and c."""
     return [config.model, config.compute.dtype, config.seed]
+
+
+def picture_size(run: Run) -> int:
+    """Return the side of the model's pictures in pixels, as the features stage noted it."""
+    return int(read_json(run.path / MODEL_FILE)["picture_size"])
 
 
 def model_hashes(run: Run) -> dict[str, str]:

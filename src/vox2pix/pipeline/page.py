@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.evaluation.identification import single_unit_rows
-from vox2pix.pipeline.latents import FloatArray
+from vox2pix.pipeline.latents import FloatArray, picture_size
 from vox2pix.pipeline.pictures import as_bytes
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.spaces import feature_spaces
@@ -20,7 +20,7 @@ N_NEAREST = 3
 def keep_gallery(run: Run) -> Sequence[str]:
     """Keep what the report shows of the test stimuli, so that it needs neither data nor model."""
     subject = run.subject
-    size = min(run.model.picture_size, LARGEST)
+    size = min(picture_size(run), LARGEST)
     run.reporter.begin("Keeping the gallery", len(run.test_ids), "pictures")
     save_gallery(
         run.path / "gallery",
@@ -41,7 +41,7 @@ def _nearest(run: Run) -> Nearest:
     nearest = np.argsort(-r, axis=1, kind="stable")[:, :N_NEAREST]
     ids = [[train_ids[row] for row in rows] for rows in nearest]
     used = sorted({stimulus_id for row in ids for stimulus_id in row})
-    size = min(run.model.picture_size, THUMBNAIL)
+    size = min(picture_size(run), THUMBNAIL)
     pictures = dict(zip(used, as_bytes(run.subject.pictures(used, size=size)), strict=True))
     return Nearest(
         ids,

@@ -9,7 +9,7 @@ from vox2pix.config import Config
 from vox2pix.generation import ReconstructionSettings, picture_seeds, reconstruct
 from vox2pix.pipeline.doubts import doubtful_features
 from vox2pix.pipeline.drawings import DOUBTED, Drawing, derangement, planned_drawings
-from vox2pix.pipeline.latents import FloatArray, c_of, z_of
+from vox2pix.pipeline.latents import FloatArray, c_of, picture_size, z_of
 from vox2pix.pipeline.reporter import tell_damage
 from vox2pix.pipeline.run import Run
 from vox2pix.store import ShardedArray, load_arrays
@@ -19,7 +19,7 @@ def stored_pictures(run: Run, drawing: Drawing) -> ShardedArray:
     """Return what a drawing has drawn: (n_test, samples, size, size, 3), 8 bit."""
     # The autoencoder's picture has the size that z was taken at.
     coarse = run.config.model.z_picture_size if drawing.condition == "z-decode" else None
-    size = coarse or run.model.picture_size
+    size = coarse or picture_size(run)
     shape = (len(run.test_ids), drawing.samples, size, size, 3)
     stage = "audit-drawing" if drawing.source in DOUBTED else "generate"
     folder = run.path / "pictures" / f"{drawing.name}-{run.keys[stage]}"

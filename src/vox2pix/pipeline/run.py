@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 from uuid import uuid4
 
@@ -170,6 +171,8 @@ class Stage:
         Describes the files that it reads from outside the run.
     is_sound : callable, optional
         Tells whether what it wrote piece by piece is all there.
+    leftovers : str, optional
+        Pattern of folders, relative to the run's, that are of no use once it is done.
     """
 
     name: str
@@ -178,6 +181,7 @@ class Stage:
     settings: Callable[[Config], Sequence[Any]]
     inputs: Callable[[Run], Any] = lambda run: None
     is_sound: Callable[[Run], bool] = lambda run: True
+    leftovers: str | None = None
 
 
 def stage_keys(stages: Sequence[Stage], run: Run) -> dict[str, str]:
@@ -311,6 +315,7 @@ def _carry_out(stage: Stage, run: Run) -> None:
     same = run.folder.key(stage.name) == key
     if same and not damaged and stage.is_sound(run):
         run.reporter.say(f"{stage.title}: done before, kept")
+        _clear(stage, run)
         return
     if damaged and (same or run.folder.key(stage.name) is None):
         named = ", ".join(damaged[:_NAMED]) + (", ..." if len(damaged) > _NAMED else "")
@@ -334,6 +339,13 @@ def _carry_out(stage: Stage, run: Run) -> None:
     }
     _write_provenance(run, _provenance(run) | {stage.name: made})
     run.folder.mark_done(stage.name, key, outputs)
+    _clear(stage, run)
+
+
+def _clear(stage: Stage, run: Run) -> None:
+    """Remove what a stage wrote on its way, now that its mark vouches for the whole."""
+    for folder in run.path.glob(stage.leftovers) if stage.leftovers else ():
+        rmtree(folder)
 
 
 _NAMED = 3  # damaged files that a line names
@@ -417,6 +429,7 @@ def input_files(run: Run) -> list[tuple[str, int, str]]:
             f"nsddata_betas/ppdata/{subject}/{data.space}/{data.betas}",
             f"nsddata/ppdata/{subject}",
             f"nsddata/freesurfer/{subject}/label",
+            f"nsddata/freesurfer/{data.space}/label",
             "nsddata/experiments/nsd",
             "nsddata_stimuli/stimuli/nsd",
         ],

@@ -25,7 +25,7 @@ from vox2pix.evaluation import (
 )
 from vox2pix.evaluation.audit import nearest_training
 from vox2pix.pipeline.drawings import Drawing
-from vox2pix.pipeline.latents import FloatArray
+from vox2pix.pipeline.latents import FloatArray, picture_size
 from vox2pix.pipeline.pictures import drawings_of, stored_pictures
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.spaces import feature_spaces
@@ -110,8 +110,8 @@ def _protocol(run: Run) -> Protocol:
 def _collection_named(run: Run, name: str) -> tuple[PictureCollection, int]:
     """Return the pictures of a condition and their size: a drawing, or the nearest training."""
     if name == RETRIEVAL:
-        nearest = _pictures(run, nearest_training_ids(run), run.model.picture_size)
-        return _collection(run, RETRIEVAL, nearest), run.model.picture_size
+        nearest = _pictures(run, nearest_training_ids(run), picture_size(run))
+        return _collection(run, RETRIEVAL, nearest), picture_size(run)
     drawing = next(d for d in _scored(run) if d.name == name)
     stored = stored_pictures(run, drawing)
     # Chance holds each original against pictures some rows further on.

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from vox2pix.pipeline.latents import picture_size
 from vox2pix.pipeline.pictures import as_floats, drawings_of, stored_pictures
 from vox2pix.pipeline.run import Run
 from vox2pix.report import choose_rows, contact_sheet, save_sheet
@@ -49,7 +50,7 @@ def sheet_of(run: Run, per_group: int) -> Image.Image:
     )
     chosen = list(rows.indices)
     ids = [run.test_ids[i] for i in chosen]
-    columns = {"seen": run.subject.pictures(ids, size=run.model.picture_size)}
+    columns = {"seen": run.subject.pictures(ids, size=picture_size(run))}
     for name in shown:
         columns[name] = as_floats(stored_pictures(run, drawings[name]).take(chosen)[:, 0])
     captions = [told[0] for told in run.subject.captions(ids)] if run.subject.has_captions else None

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from vox2pix.pipeline.audit import audit_run
 from vox2pix.pipeline.doubts import decode_doubts
 from vox2pix.pipeline.drawings import DOUBTED, Drawing
 from vox2pix.pipeline.latents import (
+    MODEL_FILE,
     extract_latents,
     feature_files,
     feature_settings,
@@ -65,9 +65,9 @@ def _check_experiment(run: Run) -> None:
 def _extract_features(run: Run) -> Sequence[str]:
     """Compute z and c of every stimulus into the shared cache; name the model in the run."""
     extract_latents(run)
-    write_json(run.path / "model.json", run.model.identity)
+    write_json(run.path / MODEL_FILE, run.model.identity)
     make_encoder(run)  # weights that are missing show now, not after hours of drawing
-    return ("model.json", *feature_files(run))
+    return (MODEL_FILE, *feature_files(run))
 
 
 def _decode(run: Run) -> Sequence[str]:
@@ -80,8 +80,6 @@ def _decode(run: Run) -> Sequence[str]:
     run.forget()
     for space in spaces:
         run.reporter.say(_gather(run, space, [part for name, part in items if name == space.name]))
-    for parts in _parts(run).parent.glob("parts-*"):  # those of other settings too
-        rmtree(parts)
     return [f"{what}/{s.name}.safetensors" for s in spaces for what in ("decoded", "decoders")]
 
 
@@ -98,9 +96,9 @@ def _decode_block(run: Run, item: tuple[str, tuple[int, int]]) -> None:
         return
     space = next(space for space in feature_spaces(run) if space.name == name)
     decoder = fit_decoder(run, space, part)
-    test = run.subject.test.mean_betas(space.rois)[: len(run.test_ids)]
-    predicted = decoder.predict(units(test, run.config.protocol)).astype(np.float32)
-    save_arrays(path, decoder.to_arrays() | {"predicted": predicted})
+    test = run.kept("test", space.rois, lambda: run.subject.test.mean_betas(space.rois))
+    predicted = decoder.predict(units(test[: len(run.test_ids)], run.config.protocol))
+    save_arrays(path, decoder.to_arrays() | {"predicted": predicted.astype(np.float32)})
 
 
 def _part(run: Run, name: str, part: tuple[int, int]) -> Path:
@@ -178,7 +176,13 @@ def _are_drawn(run: Run, drawings: Sequence[Drawing]) -> bool:
 STAGES = (
     Stage("data", "Data", _prepare_data, _data_settings, input_files, phantom_is_sound),
     Stage("features", "Features", _extract_features, feature_settings, model_hashes),
-    Stage("decode", "Decoding", _decode, lambda c: [c.decode, c.protocol]),
+    Stage(
+        "decode",
+        "Decoding",
+        _decode,
+        lambda c: [c.decode, c.protocol],
+        leftovers="decoders/parts-*",
+    ),
     Stage(
         "generate",
         "Drawing",
@@ -186,7 +190,13 @@ STAGES = (
         lambda c: [c.generate, c.seed],
         is_sound=lambda run: _are_drawn(run, _conditions(run)),
     ),
-    Stage("audit-decoding", "Decoding for the audit", decode_doubts, lambda c: [c.audit]),
+    Stage(
+        "audit-decoding",
+        "Decoding for the audit",
+        decode_doubts,
+        lambda c: [c.audit],
+        leftovers="decoded/parts-*",
+    ),
     Stage(
         "audit-drawing",
         "Drawing for the audit",

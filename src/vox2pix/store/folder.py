@@ -52,7 +52,7 @@ class RunFolder:
                     f"{self.path} is on a disk without file locks ({error.strerror}): name a "
                     "folder elsewhere, or have the disk mounted with them (Lustre: -o flock)."
                 ) from error
-            for left in self.path.rglob(".*.partial*"):  # by a run that was killed
+            for left in self.path.rglob("*.partial*"):  # by a run that was killed; zarr's, too
                 left.unlink(missing_ok=True) if left.is_file() else rmtree(left)
             yield
 

@@ -3,22 +3,30 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
+from io import SEEK_END
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2pix.buckets import local_copy
+from vox2pix.buckets import open_binary
 from vox2pix.errors import UserError
 from vox2pix.store.files import checksum, load_arrays, replacing
+
+_LONGEST_HEADER = 2**27
+"""Bytes: safetensors itself takes no longer ones."""
 
 
 class KeyedRows:
     """Rows of numbers, each under a key that names its content; shared by runs and subjects.
 
     A batch of rows is one safetensors file. Nothing is ever changed, so that any number of
-    processes may add at once; the worst they can do is to compute a row twice.
+    processes may add at once; the worst they can do is to compute a row twice. Opening reads the
+    files' headers alone, for a folder may hold the rows of many subjects; values are held against
+    their checksum when they are read.
 
     Parameters
     ----------
@@ -29,14 +37,32 @@ class KeyedRows:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._places: dict[str, tuple[Path, int]] = {}
+        self._checksums: dict[Path, str] = {}
+        self._sound: set[Path] = set()
+        self._damaged: set[Path] = set()
         self._seen: set[Path] = set()
         self._look()
 
-    def missing(self, keys: Sequence[str]) -> list[str]:
-        """List the keys without a row, each once, in the order given."""
+    def missing(self, keys: Sequence[str], check: bool = False) -> list[str]:
+        """List the keys without a row, each once, in the order given.
+
+        Parameters
+        ----------
+        keys : sequence of str
+            What is looked for.
+        check : bool
+            Read the rows too: a file whose values are not as written is removed, its rows are
+            missing.
+        """
         if any(key not in self._places for key in keys):
             self._look()  # others may have added what was not there
+        while check and (damaged := next(filterfalse(self._is_sound, self.files(keys)), None)):
+            self._give_up(damaged)
         return [key for key in dict.fromkeys(keys) if key not in self._places]
+
+    def files(self, keys: Sequence[str]) -> list[Path]:
+        """List the files that hold the rows of ``keys``, each once."""
+        return sorted({self._places[key][0] for key in keys if key in self._places})
 
     def add(self, keys: Sequence[str], rows: NDArray[Any]) -> None:
         """Write rows.
@@ -55,6 +81,8 @@ class KeyedRows:
         told = json.dumps({"keys": list(keys), "checksum": checksum(rows)})
         with replacing(path) as partial:
             save_file({"rows": np.ascontiguousarray(rows)}, partial, metadata={"told": told})
+        self._damaged.discard(path)
+        self._sound.discard(path)
         self._index(path)
 
     def load(self, keys: Sequence[str]) -> NDArray[Any]:
@@ -63,7 +91,7 @@ class KeyedRows:
         Raises
         ------
         UserError
-            If a key has no row.
+            If a key has no row, or its file is damaged.
         """
         absent = self.missing(keys)
         if absent:
@@ -74,7 +102,7 @@ class KeyedRows:
             wanted.setdefault(path, []).append((position, row))
         out: NDArray[Any] | None = None
         for path, pairs in wanted.items():
-            rows = load_arrays(path)["rows"]
+            rows = self._read(path)
             if out is None:
                 out = np.empty((len(keys), *rows.shape[1:]), rows.dtype)
             positions, places = zip(*pairs, strict=True)
@@ -90,22 +118,60 @@ class KeyedRows:
             self._index(path)
 
     def _index(self, path: Path) -> None:
-        """Learn the keys of a file; one that is damaged is passed over, and computed again."""
-        from safetensors import SafetensorError, safe_open
-
+        """Learn the keys of a file; one whose header is damaged is passed over."""
         self._seen.add(path)
         try:
-            with safe_open(local_copy(path), framework="numpy") as file:
-                told, rows = json.loads(file.metadata()["told"]), file.get_tensor("rows")
-                keys = told["keys"]
-                sound = checksum(rows) == told["checksum"] and self._name(keys) == path.stem
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            told = json.loads(_metadata(path)["told"])
+            keys, self._checksums[path] = told["keys"], told["checksum"]
+            sound = self._name(keys) == path.stem
+        except (OSError, KeyError, TypeError, ValueError):
             sound = False
         if not sound:
             return
         for row, key in enumerate(keys):
             self._places[key] = (path, row)
 
+    def _read(self, path: Path) -> NDArray[Any]:
+        """Read the rows of a file; the first time, hold them against their checksum."""
+        rows = load_arrays(path)["rows"]
+        if path not in self._sound:
+            if checksum(rows) != self._checksums[path]:
+                raise UserError(
+                    f"{path} is damaged (its values are not those that were written); run again."
+                )
+            self._sound.add(path)
+        return rows
+
+    def _is_sound(self, path: Path) -> bool:
+        try:
+            return path in self._sound or len(self._read(path)) > 0
+        except UserError:
+            return False
+
+    def _give_up(self, path: Path) -> None:
+        """Remove a damaged file, and look where else its rows lie."""
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        self._damaged.add(path)
+        self._places, self._seen = {}, set(self._damaged)
+        self._look()
+
     @staticmethod
     def _name(keys: Sequence[str]) -> str:
         return hashlib.blake2b("".join(keys).encode(), digest_size=8).hexdigest()
+
+
+def _metadata(path: Path) -> Any:
+    """Read what stands in the header of a safetensors file of one tensor, and check its length.
+
+    The file is the header's length (8 bytes), the header (a JSON object), and the values.
+    """
+    with open_binary(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > _LONGEST_HEADER:
+            raise ValueError(f"{path} has a header of {length} bytes")
+        header = json.loads(file.read(length))
+        _, end = header["rows"]["data_offsets"]
+        if file.seek(0, SEEK_END) != 8 + length + end:
+            raise ValueError(f"{path} is cut off")
+    return header["__metadata__"]
