@@ -158,6 +158,17 @@ def test_faults_of_files_that_do_not_need_each_other(nsd):
     assert report.name == ""
 
 
+def test_a_split_that_the_table_of_stimuli_contradicts(nsd):
+    tree = nsd()
+    design = tree.root / "nsddata/experiments/nsd/nsd_expdesign.mat"
+    mat = {k: v for k, v in loadmat(design).items() if not k.startswith("__")}
+    savemat(design, {**mat, "sharedix": mat["sharedix"] + 1})
+    report = check(tree.root)
+    assert len(report.faults) == 1
+    assert "sharedix or shared1000 is off by one" in report.faults[0]
+    assert report.sessions == (1, 2)
+
+
 @pytest.mark.parametrize(
     ("pictures", "fault"),
     [

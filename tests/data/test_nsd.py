@@ -528,6 +528,36 @@ def test_indices_off_by_one(nsd):
         open_nsd(tree.root)
 
 
+def test_shared_stimuli_off_by_one(nsd):
+    tree = nsd()
+    info = tree.root / "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
+    shared = set(tree.design.shared - 1)
+    change_design(tree.root, sharedix=lambda shared: shared + 1)
+    with pytest.raises(
+        UserError,
+        match=r"nsd_\w+\.\w+ shares stimulus \d+ \(counted from 0\) among all subjects, "
+        r".*nsd_\w+\.\w+ does not \(\d+ such stimuli\): sharedix or shared1000 is off by one",
+    ) as error:
+        open_nsd(tree.root)
+    assert f"{info} shares stimulus {min(shared)} " in str(error.value)
+    # without the table, or its column, there is nothing to hold the design against
+    table = pd.read_csv(info, index_col=0)
+    table.drop(columns="shared1000").to_csv(info)
+    open_nsd(tree.root)
+    info.unlink()
+    open_nsd(tree.root)
+    # the table may be at fault, or another's
+    change_design(tree.root, sharedix=lambda shared: shared - 1)
+    table.assign(shared1000=table["shared1000"].astype(int)).to_csv(info)
+    open_nsd(tree.root)
+    table.assign(shared1000=table["nsdId"] == max(shared) + 1).to_csv(info)
+    with pytest.raises(UserError, match=rf"nsd_expdesign\.mat shares stimulus {min(shared)} "):
+        open_nsd(tree.root)
+    table.assign(nsdId="seven").to_csv(info)
+    with pytest.raises(UserError, match=r"merged\.csv has no readable columns nsdId, shared1000"):
+        open_nsd(tree.root)
+
+
 @pytest.mark.parametrize("name", ["masterordering", "subjectim", "sharedix"])
 @pytest.mark.parametrize(
     "value",

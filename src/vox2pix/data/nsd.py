@@ -15,6 +15,7 @@ from vox2pix.data.nsd_layout import (
     HEMISPHERES,
     NsdLayout,
     read_design,
+    require_shared,
     trial_table,
 )
 from vox2pix.data.nsd_stimuli import NsdStimuli
@@ -137,6 +138,8 @@ def gather_nsd(
     with faults.gathered():
         affine = _affine(layout)
     if design is not None:
+        with faults.gathered():
+            require_shared(layout, design)
         with faults.gathered():
             trials = trial_table(layout, design, good, n_trials)
     if voxels is None or trials is None:

@@ -229,6 +229,52 @@ def _whole_numbers(name: str, mat: Mapping[str, Any], path: Path) -> NDArray[np.
     return values.astype(np.int64)
 
 
+def require_shared(layout: NsdLayout, design: Design) -> None:
+    """Hold the design's shared stimuli against those of the table of stimuli.
+
+    ``shared1000`` marks in the table what ``sharedix`` lists in the design: were one of them off
+    by one, other stimuli would be the test set, and nothing would look wrong.
+
+    Parameters
+    ----------
+    layout : NsdLayout
+        Whose.
+    design : Design
+        As :func:`read_design` returns it.
+
+    Raises
+    ------
+    UserError
+        If the two name different stimuli, or the table cannot be read; nothing if there is no
+        table, or it has no such column.
+    """
+    path = layout.stimulus_info
+    if not is_there(path):
+        return
+    columns = ("nsdId", "shared1000")
+    try:
+        table = pd.read_csv(local_copy(path), usecols=lambda name: name in columns)
+        if set(columns) - set(table):
+            return
+        marked = table["nsdId"][table["shared1000"].astype(str).str.lower().isin(["true", "1"])]
+        told = marked.astype(int).to_numpy()
+    except (ValueError, OSError, OverflowError) as error:
+        raise UserError(
+            f"{path} has no readable columns {', '.join(columns)} ({one_line(error)}): replace "
+            "the file."
+        ) from error
+    differing = np.setxor1d(told, design.shared)
+    if differing.size:
+        where, other = layout.design, path
+        if differing[0] in told:
+            where, other = other, where
+        raise UserError(
+            f"{where} shares stimulus {differing[0]} (counted from 0) among all subjects, {other} "
+            f"does not ({len(differing)} such stimuli): sharedix or shared1000 is off by one or "
+            "the files belong to different data; download both again."
+        )
+
+
 def _require_index(name: str, index: NDArray[np.int64], path: Path, limit: int = 0) -> None:
     """Raise if a 1-based index holds numbers below 1 or, where known, above the limit."""
     bad = index[(index < 1) | ((index > limit) if limit else False)]
