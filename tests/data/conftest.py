@@ -45,7 +45,7 @@ def _write_design(root: Path, rng: np.random.Generator, n_sessions: int) -> Simp
     return SimpleNamespace(order=order.ravel(), subjectim=subjectim, shared=shared)
 
 
-def _write_stimuli(root: Path, rng: np.random.Generator) -> np.ndarray:
+def _write_stimuli(root: Path, rng: np.random.Generator, shared: np.ndarray) -> np.ndarray:
     pictures = rng.integers(0, 256, (N_PICTURES, 20, 20, 3), dtype=np.uint8)
     folder = root / "nsddata_stimuli/stimuli/nsd"
     (folder / "annotations").mkdir(parents=True, exist_ok=True)
@@ -59,6 +59,7 @@ def _write_stimuli(root: Path, rng: np.random.Generator) -> np.ndarray:
             "cropBox": "(0, 0, 0, 0)",
             "nsdId": ids,
             "flagged": False,
+            "shared1000": np.isin(ids + 1, shared),
         }
     )
     info.sample(frac=1, random_state=0).to_csv(
@@ -116,7 +117,7 @@ def write_nsd(
     """Write the tree and return what was put into it."""
     rng = np.random.default_rng(seed)
     design = _write_design(root, rng, n_sessions)
-    pictures = _write_stimuli(root, rng)
+    pictures = _write_stimuli(root, rng, design.shared)
     _write_responses(root, design, subject, n_sessions)
     name = f"subj{subject:02d}"
     betas = rng.normal(0, 600, (n_sessions, N_TRIALS, *SHAPE)).astype(np.int16)  # X, Y, Z

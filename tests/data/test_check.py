@@ -158,6 +158,56 @@ def test_faults_of_files_that_do_not_need_each_other(nsd):
     assert report.name == ""
 
 
+def test_a_split_that_the_table_of_stimuli_contradicts(nsd):
+    tree = nsd()
+    design = tree.root / "nsddata/experiments/nsd/nsd_expdesign.mat"
+    mat = {k: v for k, v in loadmat(design).items() if not k.startswith("__")}
+    savemat(design, {**mat, "sharedix": mat["sharedix"] + 1})
+    report = check(tree.root)
+    assert len(report.faults) == 1
+    assert "sharedix or shared1000 is off by one" in report.faults[0]
+    assert report.sessions == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "fault"),
+    [
+        (np.float32(1), "has pictures of shape (): save an array (n, height, width)"),
+        (np.zeros(3), "has pictures of shape (3,)"),
+        (np.zeros((3, 0, 4, 3), np.uint8), "picture 0 has shape (0, 4, 3)"),
+        (np.zeros((3, 4, 4), "U2"), "picture 0 is <U2: save pictures as uint8"),
+        (np.zeros((3, 4, 4), [("a", "f4")]), "save pictures as uint8"),
+    ],
+)
+@pytest.mark.parametrize("form", ["npy", "npz"])
+def test_arrays_that_are_no_pictures(folder, pictures, fault, form):
+    path = folder(np.random.default_rng(0).normal(size=(3, 4)), ["0", "1", "2"])
+    shutil.rmtree(path / "pictures")
+    if form == "npy":
+        np.save(path / "stimuli.npy", pictures)
+    else:
+        np.savez(path / "stimuli.npz", pictures=pictures, stimulus_id=["0", "1", "2"])
+    report = check(path)
+    assert any(f"stimuli.{form}" in one and fault in one for one in report.faults), report.faults
+    assert report.n_pictures == 0
+
+
+def test_a_single_id_is_no_list(folder):
+    path = folder(np.random.default_rng(0).normal(size=(2, 4)), ["0", "1"])
+    shutil.rmtree(path / "pictures")
+    np.savez(path / "stimuli.npz", pictures=np.zeros((2, 4, 4)), stimulus_id="0")
+    assert "holds 2 pictures and 1 different stimulus_id" in check(path).faults[0]
+
+
+def test_responses_beyond_float32(folder):
+    betas = np.random.default_rng(0).normal(size=(2, 3))
+    betas[1, 2] = 1e39
+    report = check(folder(betas, ["a", "b"]))
+    (fault,) = report.faults
+    assert "holds 1 NaN or infinite responses (the first in trial 2 of session 1, voxel 3" in fault
+    assert "float32 ends at 3.4e38" in fault
+
+
 def test_nothing_can_be_opened(tmp_path):
     report = check(tmp_path / "nowhere")
     assert not report.ok

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 from scipy.io import loadmat, savemat
+from scipy.sparse import csc_array
 
-from vox2pix.data import open_nsd
+from vox2pix.data import check, open_nsd
 from vox2pix.errors import UserError
 
 BETAS = "betas_fithrf_GLMdenoise_RR"
@@ -432,6 +433,30 @@ def test_nan_and_infinite_responses(nsd, value):
     subject.train.betas(others)  # the bad voxel is not asked for
 
 
+def test_responses_beyond_float32(nsd):
+    tree = nsd()
+    rewrite_hdf5(tree.folder / "betas_session02.hdf5", lambda b: np.full(b.shape, 1e39))
+    with pytest.raises(UserError, match=r"02\.hdf5 holds \d+ NaN or infinite .*float32 ends at"):
+        open_nsd(tree.root).train.betas()
+
+
+@pytest.mark.parametrize("dtype", ["S4", complex, bool, [("a", "f4")]])
+def test_betas_that_are_no_numbers(nsd, dtype):
+    tree = nsd()
+    rewrite_hdf5(tree.folder / "betas_session01.hdf5", lambda b: np.zeros(b.shape, dtype))
+    with pytest.raises(UserError, match=r"01\.hdf5 holds values of type .*, not numbers"):
+        open_nsd(tree.root)
+
+
+def test_images_that_are_no_numbers(nsd):
+    tree = nsd(volume="nifti")
+    path = tree.folder / "betas_session01.nii.gz"
+    colours = np.zeros(tree.mask.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.save(nib.Nifti1Image(colours, np.eye(4)), path)
+    with pytest.raises(UserError, match=r"01\.nii\.gz holds values of type .*, not numbers"):
+        open_nsd(tree.root)
+
+
 def test_float_volumes_are_percent_already(nsd):
     tree = nsd()
     before = open_nsd(tree.root).train.betas()
@@ -503,6 +528,59 @@ def test_indices_off_by_one(nsd):
         open_nsd(tree.root)
 
 
+def test_shared_stimuli_off_by_one(nsd):
+    tree = nsd()
+    info = tree.root / "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
+    shared = set(tree.design.shared - 1)
+    change_design(tree.root, sharedix=lambda shared: shared + 1)
+    with pytest.raises(
+        UserError,
+        match=r"nsd_\w+\.\w+ shares stimulus \d+ \(counted from 0\) among all subjects, "
+        r".*nsd_\w+\.\w+ does not \(\d+ such stimuli\): sharedix or shared1000 is off by one",
+    ) as error:
+        open_nsd(tree.root)
+    assert f"{info} shares stimulus {min(shared)} " in str(error.value)
+    # without the table, or its column, there is nothing to hold the design against
+    table = pd.read_csv(info, index_col=0)
+    table.drop(columns="shared1000").to_csv(info)
+    open_nsd(tree.root)
+    info.unlink()
+    open_nsd(tree.root)
+    # the table may be at fault, or another's
+    change_design(tree.root, sharedix=lambda shared: shared - 1)
+    table.assign(shared1000=table["shared1000"].astype(int)).to_csv(info)
+    open_nsd(tree.root)
+    table.assign(shared1000=table["nsdId"] == max(shared) + 1).to_csv(info)
+    with pytest.raises(UserError, match=rf"nsd_expdesign\.mat shares stimulus {min(shared)} "):
+        open_nsd(tree.root)
+    table.assign(nsdId="seven").to_csv(info)
+    with pytest.raises(UserError, match=r"merged\.csv has no readable columns nsdId, shared1000"):
+        open_nsd(tree.root)
+
+
+@pytest.mark.parametrize("name", ["masterordering", "subjectim", "sharedix"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "text",
+        {"a": 1},
+        np.array([{"a": 1}, "b"], object),
+        np.array([1.5, 2]),
+        np.array([np.nan, 1]),
+        np.array([np.inf, 1]),
+        np.array([1j, 1]),
+        np.ones((2, 2, 2)),
+        csc_array(np.eye(3)),
+    ],
+    ids=["text", "struct", "cell", "half", "NaN", "infinite", "complex", "cube", "sparse"],
+)
+def test_designs_that_hold_no_whole_numbers(nsd, name, value):
+    tree = nsd()
+    change_design(tree.root, **{name: lambda _: value})
+    with pytest.raises(UserError, match=rf"mat: {name} is no matrix of whole numbers: replace"):
+        open_nsd(tree.root)
+
+
 def test_stimuli_beyond_the_pictures(nsd):
     tree = nsd()
     change_design(tree.root, subjectim=lambda images: images + 20)
@@ -552,6 +630,17 @@ def test_damaged_design(nsd):
     path.unlink()
     with pytest.raises(UserError, match=r"nsd_expdesign\.mat does not exist"):
         open_nsd(tree.root)
+
+
+@pytest.mark.parametrize("brick", [7, np.zeros(40, np.uint8), h5py.Empty("u1"), "text"])
+def test_bricks_that_hold_no_pictures(nsd, brick):
+    tree = nsd()
+    with h5py.File(tree.root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5", "w") as file:
+        file["imgBrick"] = brick
+    sentence = r"nsd_stimuli\.hdf5 (has shape|has no array|holds values)"
+    with pytest.raises(UserError, match=sentence):
+        open_nsd(tree.root)
+    assert not check(tree.root).ok
 
 
 def test_missing_pictures_and_captions(nsd):

@@ -176,6 +176,17 @@ def test_pairs_by_id_whatever_the_order_and_the_zeros(tmp_path: Path) -> None:
     assert found.by == "by id"
 
 
+def test_ids_that_differ_in_leading_zeros_only_are_not_merged(tmp_path: Path) -> None:
+    plain = [f"{i}.png" for i in range(1, 7)]
+    seen = save_files(tmp_path / "seen", plain, arrays(6))
+    mine = save_files(tmp_path / "mine", ["01.png", *plain], arrays(7))
+    for sides in ((seen, mine), (mine, seen)):
+        with pytest.raises(UserError, match=r"mine: the ids 0?1 and 0?1 differ in leading zeros"):
+            pair(*map(open_pictures, sides))
+    # both sides tell them apart
+    assert pair(open_pictures(mine), open_pictures(mine)).reconstruction_rows == tuple(range(7))
+
+
 def test_pairs_in_order_where_one_side_has_no_ids(tmp_path: Path) -> None:
     names = [f"image{i}.png" for i in (1, 2, 10)]
     seen = open_pictures(save_files(tmp_path / "seen", names, arrays(3)))

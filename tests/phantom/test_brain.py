@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from vox2pix.errors import UserError
 from vox2pix.phantom import brain
 from vox2pix.phantom.early import VISUAL_AREAS
 from vox2pix.phantom.higher import scene_content
@@ -84,6 +85,21 @@ def test_surface_streams_are_where_they_belong(surface):
     assert middle["early"][1] < -75 and abs(middle["early"][0]) < 25
     assert middle["ventral"][2] < -5 and -70 < middle["ventral"][1] < -40
     assert middle["lateral"][0] < -40 and middle["parietal"][2] > 35
+
+
+@pytest.mark.parametrize(("n_early", "n_ventral"), [(12_000, 12_000), (30_000, 20), (20, 20_000)])
+def test_streams_that_do_not_fit_on_the_surface(n_early, n_ventral):
+    with pytest.raises(UserError, match=rf"early {n_early} and .* of fsaverage5, which has 10242"):
+        brain.surface_layout(brain.stream_counts(n_early, n_ventral))
+
+
+def test_a_hemisphere_can_be_full():
+    counts = dict.fromkeys(brain.STREAMS, 2) | {"early": 2 * 10_242 - 12}
+    stream = brain.surface_layout(counts).stream
+    for name, label in brain.STREAMS.items():
+        assert (stream == label).sum() == counts[name]
+    with pytest.raises(UserError, match="take 10243 of a hemisphere"):
+        brain.surface_layout(counts | {"early": 2 * 10_242 - 11})
 
 
 def test_surface_noise_spreads_over_the_mesh(surface):

@@ -175,10 +175,11 @@ def test_responses_have_runs_and_memory(root):
     for trial, row in enumerate(rows):
         image = row["10KID"]
         assert int(row["ISOLD"]) == (image in last)
-        expected = "NaN" if image not in last else trial - last[image] - 1
-        assert row["MEMORYRECENT"] == "NaN" or float(row["MEMORYRECENT"]) == expected
-        if image in first:
-            assert float(row["MEMORYFIRST"]) == trial - first[image] - 1
+        for name, earlier in (("MEMORYRECENT", last), ("MEMORYFIRST", first)):
+            if image in earlier:
+                assert float(row[name]) == trial - earlier[image] - 1
+            else:
+                assert row[name] == "NaN"
         today = image in last and last[image] // TRIALS == trial // TRIALS
         assert int(row["ISOLDCURRENT"]) == today
         said_old = row["BUTTON"] == "2"

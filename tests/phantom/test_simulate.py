@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -130,6 +131,7 @@ def test_an_existing_folder_is_left_alone(tmp_path):
         ({"space": []}, "space is empty and is not known"),
         ({"n_shared": 20}, "20 shared images are not possible with 20 images a subject"),
         ({"n_shared": 0}, "give n_shared between 1 and 19"),
+        ({"space": "both", "n_early": 30_000}, "which has 10242: ask for fewer, or for space func"),
         ({"images": "album"}, "images were given without captions"),
         ({"captions": "a.csv"}, "captions were given without images"),
     ],
@@ -180,6 +182,15 @@ def test_faults_of_captions_are_named(tmp_path, album):
     table.write_text("stimulus_id,caption\n0001,a dog\n")
     with pytest.raises(UserError, match=r"captions\.csv has no caption of \d{4}\.png"):
         simulate(out, images=folder, captions=table, **SMALL)
+    table.write_text("stimulus_id,caption\n0000,a dog\n0001\n0002,a cat\n")
+    with pytest.raises(UserError, match=r"captions\.csv, line 3: the row ends before its caption"):
+        simulate(out, images=folder, captions=table, **SMALL)
+    table.write_text("caption,stimulus_id\na dog,0000\na cat\n")
+    with pytest.raises(UserError, match=r"captions\.csv, line 3: .* before its stimulus_id: comp"):
+        simulate(out, images=folder, captions=table, **SMALL)
+    table.write_text("stimulus_id,caption\n0000," + 200_000 * "a dog")
+    with pytest.raises(UserError, match=r"captions\.csv is no caption file"):
+        simulate(out, images=folder, captions=table, **SMALL)
     lines = [f"{k:04d},the of" for k in range(30)]
     table.write_text("\n".join(["stimulus_id,caption", *lines]))
     with pytest.raises(UserError, match="no word to be tuned to"):
@@ -200,6 +211,28 @@ def test_an_unreadable_picture_is_named(tmp_path, album):
     with pytest.raises(UserError, match=r"\d{4}\.png is no readable picture"):
         simulate(tmp_path / "out", images=folder, captions=table, **SMALL)
     assert not (tmp_path / "out").exists()
+
+
+def test_pictures_that_would_be_clipped_or_are_too_large_are_refused(tmp_path, album, monkeypatch):
+    folder, table, _ = album
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 20 * 30 // 3)
+    with pytest.raises(UserError, match=r"\d{4}\.png is no readable picture \(Image size \(600"):
+        simulate(tmp_path / "out", images=folder, captions=table, **SMALL)
+    monkeypatch.undo()
+    for path in folder.glob("*.png"):
+        Image.fromarray(np.full((20, 30), 1000, np.uint16)).save(path)
+    with pytest.raises(UserError, match=r"\d{4}\.png has more than 8 bits a channel \(mode I;16\)"):
+        simulate(tmp_path / "out", images=folder, captions=table, **SMALL)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / ".taken.partial").write_text("x")
+    for out in (tmp_path / "file/out", tmp_path / "file/deeper/out", tmp_path / "taken",
+                tmp_path / ("n" * 300), Path("/proc/x/y")):  # fmt: skip
+        with pytest.raises(UserError, match=r"(out|taken|n|/proc/x/y) cannot be made \(.+\): name"):
+            simulate(out, **SMALL)
 
 
 def test_resize_keeps_plain_colour_and_averages():

@@ -213,9 +213,10 @@ class FolderBetas:
         """
         rows = np.flatnonzero(self.sessions == session)
         span = slice(int(rows[0]), int(rows[-1]) + 1)
-        values = self.responses.read(span, voxels)[rows - rows[0]]
+        with np.errstate(over="ignore"):
+            values = self.responses.read(span, voxels)[rows - rows[0]].astype(np.float32)
         require_finite(values, self.responses.path, session)
-        return values.astype(np.float32)
+        return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,8 +248,8 @@ class FolderStimuli:
         if source is None or source.suffix != ".npy":
             _ = self._files  # raises if two files share an id
             return
-        with _open_array(source) as array:
-            n_pictures = len(array)
+        with _open_array(source, "pictures") as array:
+            n_pictures = _n_pictures(array, source)
         for stimulus_id in stimulus_ids:
             if not stimulus_id.isdecimal() or int(stimulus_id) >= n_pictures:
                 raise UserError(
@@ -285,7 +286,7 @@ class FolderStimuli:
                 yield read_picture(local_copy(self._files[stimulus_id]))
             return
         with _open_array(source, "pictures") as array:
-            rows = self._rows(source, len(array))
+            rows = self._rows(source, _n_pictures(array, source))
             for stimulus_id in stimulus_ids:
                 row = rows.get(stimulus_id)
                 if row is None:
@@ -352,10 +353,11 @@ class FolderStimuli:
         """Row of each stimulus in ``stimuli.npz``."""
         path = self.folder / "stimuli.npz"
         with _open_array(path, "stimulus_id") as ids, _open_array(path, "pictures") as pictures:
-            names = [str(i) for i in np.asarray(ids)]
-            if len(set(names)) != len(pictures) or len(names) != len(pictures):
+            names = [str(i) for i in np.asarray(ids).ravel()]
+            n_pictures = _n_pictures(pictures, path)
+            if len(set(names)) != n_pictures or len(names) != n_pictures:
                 raise UserError(
-                    f"{path} holds {len(pictures)} pictures and {len(set(names))} different "
+                    f"{path} holds {n_pictures} pictures and {len(set(names))} different "
                     "stimulus_id: give each picture an id of its own."
                 )
         return {name: i for i, name in enumerate(names)}
@@ -370,6 +372,16 @@ class FolderStimuli:
             if caption:
                 gathered.setdefault(stimulus_id, []).append(caption)
         return {stimulus_id: tuple(texts) for stimulus_id, texts in gathered.items()}
+
+
+def _n_pictures(array: Any, source: Path) -> int:
+    """Return how many pictures an array holds."""
+    if len(array.shape) < 3:
+        raise UserError(
+            f"{source} has pictures of shape {tuple(array.shape)}: save an array (n, height, "
+            "width) or (n, height, width, 3)."
+        )
+    return int(array.shape[0])
 
 
 def _read_trials(folder: Path, faults: Faults) -> pd.DataFrame:
@@ -610,9 +622,6 @@ class _NpzArray:
             held = archive.getinfo(f"{name}.npy").file_size
         if prod(self.shape) * self.dtype.itemsize > held:
             raise ValueError(f"{held} bytes cannot hold an array of shape {self.shape}")
-
-    def __len__(self) -> int:
-        return int(self.shape[0])
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
         return np.asarray(self._whole[rows])

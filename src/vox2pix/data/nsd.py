@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from vox2pix.buckets import as_path
 from vox2pix.data.faults import Faults
-from vox2pix.data.nsd_layout import HEMISPHERES, NsdLayout, read_design, trial_table
+from vox2pix.data.nsd_layout import (
+    HEMISPHERES,
+    NsdLayout,
+    read_design,
+    require_shared,
+    trial_table,
+)
 from vox2pix.data.nsd_stimuli import NsdStimuli
 from vox2pix.data.rois import find_atlases, roi_mask, union_parts
 from vox2pix.data.subject import Subject
@@ -133,6 +139,8 @@ def gather_nsd(
         affine = _affine(layout)
     if design is not None:
         with faults.gathered():
+            require_shared(layout, design)
+        with faults.gathered():
             trials = trial_table(layout, design, good, n_trials)
     if voxels is None or trials is None:
         return None
@@ -196,8 +204,9 @@ class NsdBetas:
 
 def _percent(raw: NDArray[Any], path: Path, session: int) -> NDArray[np.float32]:
     """Return percent signal change, finite."""
-    require_finite(raw, path, session)
-    values = raw.astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = raw.astype(np.float32)
+    require_finite(values, path, session)
     if raw.dtype.kind in "iu":
         values /= _INTEGER_SCALE
     return values

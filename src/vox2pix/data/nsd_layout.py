@@ -1,9 +1,10 @@
 """Where the Natural Scenes Dataset keeps its files, and what its experiment design says."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -187,8 +188,8 @@ def read_design(layout: NsdLayout) -> Design:
     Raises
     ------
     UserError
-        If the file is missing or damaged, lacks a variable or the subject, or holds a number that
-        cannot be an index counted from 1.
+        If the file is missing or damaged, lacks a variable or the subject, or holds what cannot be
+        an index counted from 1.
     """
     path = layout.design
     if not path.is_file():
@@ -203,9 +204,9 @@ def read_design(layout: NsdLayout) -> Design:
     missing = [name for name in ("masterordering", "subjectim", "sharedix") if name not in mat]
     if missing:
         raise UserError(f"{path} has no variable {', '.join(missing)}: replace the file.")
-    order = mat["masterordering"].astype(np.int64).ravel()
-    images = np.atleast_2d(mat["subjectim"]).astype(np.int64)
-    shared = mat["sharedix"].astype(np.int64).ravel()
+    order = _whole_numbers("masterordering", mat, path).ravel()
+    images = np.atleast_2d(_whole_numbers("subjectim", mat, path))
+    shared = _whole_numbers("sharedix", mat, path).ravel()
     if not 1 <= layout.subject <= len(images):
         raise UserError(f"{path} has subjects 1 to {len(images)}; there is no {layout.name}.")
     own = images[layout.subject - 1]
@@ -213,6 +214,65 @@ def read_design(layout: NsdLayout) -> Design:
     _require_index("subjectim", own, path)
     _require_index("sharedix", shared, path)
     return Design(own[order - 1] - 1, shared - 1)
+
+
+def _whole_numbers(name: str, mat: Mapping[str, Any], path: Path) -> NDArray[np.int64]:
+    """Return a variable of a MATLAB file as whole numbers."""
+    values = np.asarray(mat[name])
+    # comparing with 2^53 is false for NaN too, and beyond it floats skip whole numbers
+    if (
+        values.dtype.kind not in "iuf"
+        or values.ndim > 2
+        or not ((values == np.floor(values)) & (np.abs(values) < 2**53)).all()
+    ):
+        raise UserError(f"{path}: {name} is no matrix of whole numbers: replace the file.")
+    return values.astype(np.int64)
+
+
+def require_shared(layout: NsdLayout, design: Design) -> None:
+    """Hold the design's shared stimuli against those of the table of stimuli.
+
+    ``shared1000`` marks in the table what ``sharedix`` lists in the design: were one of them off
+    by one, other stimuli would be the test set, and nothing would look wrong.
+
+    Parameters
+    ----------
+    layout : NsdLayout
+        Whose.
+    design : Design
+        As :func:`read_design` returns it.
+
+    Raises
+    ------
+    UserError
+        If the two name different stimuli, or the table cannot be read; nothing if there is no
+        table, or it has no such column.
+    """
+    path = layout.stimulus_info
+    if not is_there(path):
+        return
+    columns = ("nsdId", "shared1000")
+    try:
+        table = pd.read_csv(local_copy(path), usecols=lambda name: name in columns)
+        if set(columns) - set(table):
+            return
+        marked = table["nsdId"][table["shared1000"].astype(str).str.lower().isin(["true", "1"])]
+        told = marked.astype(int).to_numpy()
+    except (ValueError, OSError, OverflowError) as error:
+        raise UserError(
+            f"{path} has no readable columns {', '.join(columns)} ({one_line(error)}): replace "
+            "the file."
+        ) from error
+    differing = np.setxor1d(told, design.shared)
+    if differing.size:
+        where, other = layout.design, path
+        if differing[0] in told:
+            where, other = other, where
+        raise UserError(
+            f"{where} shares stimulus {differing[0]} (counted from 0) among all subjects, {other} "
+            f"does not ({len(differing)} such stimuli): sharedix or shared1000 is off by one or "
+            "the files belong to different data; download both again."
+        )
 
 
 def _require_index(name: str, index: NDArray[np.int64], path: Path, limit: int = 0) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class NsdStimuli:
         path = self.layout.pictures
         if not path.is_file():
             return
-        n_pictures = hdf5_shape(path, "imgBrick")[0]
+        n_pictures = _n_pictures(hdf5_shape(path, "imgBrick"), path)
         beyond = [i for i in self.stimulus_ids if int(i) >= n_pictures]
         if beyond:
             raise UserError(
@@ -69,11 +70,12 @@ class NsdStimuli:
         """
         path = self.layout.pictures
         with open_hdf5(path, "imgBrick") as bricks:
+            n_pictures = _n_pictures(bricks.shape, path)
             for stimulus_id in stimulus_ids:
-                if not stimulus_id.isdecimal() or int(stimulus_id) >= len(bricks):
+                if not stimulus_id.isdecimal() or int(stimulus_id) >= n_pictures:
                     raise UserError(
                         f"{path} has no picture of stimulus {stimulus_id!r}: "
-                        f"ids go from 0 to {len(bricks) - 1}."
+                        f"ids go from 0 to {n_pictures - 1}."
                     )
                 yield as_rgb(bricks[int(stimulus_id)], f"{path}, picture {stimulus_id}")
 
@@ -141,6 +143,15 @@ class NsdStimuli:
             ) from error
         own = np.isin(table["nsdId"], [int(i) for i in self.stimulus_ids])
         return table[own]
+
+
+def _n_pictures(shape: tuple[int, ...], path: Path) -> int:
+    """Return how many pictures an array of this shape holds."""
+    if len(shape) < 3:
+        raise UserError(
+            f"{path} has shape {shape}, not (n_pictures, height, width, 3): replace the file."
+        )
+    return shape[0]
 
 
 def _read_annotations(path: Any) -> list[tuple[int, str]]:

@@ -62,12 +62,16 @@ def as_rgb(array: NDArray[Any], source: str) -> NDArray[Any]:
     """
     if array.ndim == 2:
         array = array[..., None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3):
+    if array.ndim != 3 or array.shape[2] not in (1, 3) or 0 in array.shape:
         raise UserError(
             f"{source} has shape {array.shape}: pictures are (height, width) or (height, width, 3)."
         )
     if array.dtype == np.bool_:
         array = array.astype(np.float32)
+    if array.dtype.kind not in "iuf":
+        raise UserError(
+            f"{source} is {array.dtype}: save pictures as uint8 (0 to 255) or as float in [0, 1]."
+        )
     if array.dtype != np.uint8:
         if array.dtype.kind != "f" or not (array.min() >= 0 and array.max() <= 1):
             raise UserError(

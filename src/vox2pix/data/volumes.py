@@ -28,7 +28,7 @@ _TIGHTEST = 1032
 
 
 def hdf5_shape(path: Path, dataset: str) -> tuple[int, ...]:
-    """Return the shape of an array in an HDF5 file without reading it.
+    """Return the shape of an array of numbers in an HDF5 file without reading it.
 
     Parameters
     ----------
@@ -40,9 +40,10 @@ def hdf5_shape(path: Path, dataset: str) -> tuple[int, ...]:
     Raises
     ------
     UserError
-        If the file is missing or truncated, or has no such array.
+        If the file is missing or truncated, or has no such array, or one of something else.
     """
     with open_hdf5(path, dataset) as array:
+        _require_numbers(path, array.dtype)
         return tuple(array.shape)
 
 
@@ -68,7 +69,7 @@ def open_hdf5(path: Path, dataset: str) -> Iterator[h5py.Dataset]:
         source = open_binary(path) if is_remote(path) else nullcontext(path)
         with source as opened, h5py.File(opened, "r") as file:
             array = file.get(dataset)
-            if not isinstance(array, h5py.Dataset):
+            if not isinstance(array, h5py.Dataset) or array.shape is None:
                 raise UserError(
                     f"{path} has no array {dataset!r} (it holds: {', '.join(file) or 'nothing'}): "
                     "replace the file."
@@ -283,8 +284,15 @@ def _header(path: Path) -> Any:
     return header
 
 
+def _require_numbers(path: Path, dtype: np.dtype[Any]) -> None:
+    """Raise if an array holds text, records, colours or complex numbers."""
+    if dtype.kind not in "iuf":
+        raise UserError(f"{path} holds values of type {dtype}, not numbers: replace the file.")
+
+
 def _require_whole(path: Path, header: Any, offset: int) -> None:
-    """Raise if a file is too short for what its header promises."""
+    """Raise if a file holds no numbers or is too short for what its header promises."""
+    _require_numbers(path, header.get_data_dtype())
     needed = offset + _data_bytes(header)
     if needed > path.stat().st_size * (_TIGHTEST if _is_packed(path) else 1):
         packed = "packed " if _is_packed(path) else ""
@@ -366,7 +374,7 @@ def require_finite(betas: NDArray[Any], path: Path, session: int) -> None:
     Parameters
     ----------
     betas : ndarray, shape (n_trials, n_voxels)
-        One session.
+        One session, as it will be used: float64 beyond float32 is infinite only once cast.
     path : Path
         Where it was read, for the sentence.
     session : int
@@ -387,6 +395,6 @@ def require_finite(betas: NDArray[Any], path: Path, session: int) -> None:
     if len(trial):
         raise UserError(
             f"{path} holds {len(trial)} NaN or infinite responses (the first in trial "
-            f"{trial[0] + 1} of session {session}, voxel {voxel[0] + 1} of those asked for): "
-            "mend the file, or leave out the session or the voxels."
+            f"{trial[0] + 1} of session {session}, voxel {voxel[0] + 1} of those asked for; "
+            "float32 ends at 3.4e38): mend the file, or leave out the session or the voxels."
         )

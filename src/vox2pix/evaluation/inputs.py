@@ -140,7 +140,8 @@ def pair(truth: PictureCollection, reconstructions: PictureCollection) -> Pairs:
     Raises
     ------
     UserError
-        If a picture has no partner, or there are fewer than two stimuli.
+        If a picture has no partner, two ids of a side differ in leading zeros only, or there are
+        fewer than two stimuli.
     """
     if truth.n_samples > 1:
         raise UserError(
@@ -150,7 +151,8 @@ def pair(truth: PictureCollection, reconstructions: PictureCollection) -> Pairs:
     for canonical in (str, _without_zeros):
         here = [canonical(name) for name in truth.ids]
         there = {canonical(name): row for row, name in enumerate(reconstructions.ids)}
-        if set(here) == set(there):
+        distinct = len(set(here)) == len(here) and len(there) == len(reconstructions.ids)
+        if distinct and set(here) == set(there):
             rows = tuple(there[name] for name in here)
             found = Pairs(truth.ids, tuple(range(len(here))), rows, "by id")
             break
@@ -184,7 +186,15 @@ def _pair_in_order(truth: PictureCollection, reconstructions: PictureCollection)
                 f"{other.source} ({named}); give both sides the same ids, or name several samples "
                 "a stimulus with --samples '{id}_{sample}.png'"
             )
-    raise UserError(f"{truth.source} and {reconstructions.source} write the same ids differently")
+    alike: dict[tuple[Path, str], list[str]] = {}
+    for side in (truth, reconstructions):
+        for name in side.ids:
+            alike.setdefault((side.source, _without_zeros(name)), []).append(name)
+    (source, _), names = next(item for item in alike.items() if len(item[1]) > 1)
+    raise UserError(
+        f"{source}: the ids {' and '.join(names)} differ in leading zeros only, and "
+        "which of them is meant cannot be told; remove or rename all but one"
+    )
 
 
 def _open_files(folder: Path, samples: str | None) -> PictureCollection:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse, spatial
 
+from vox2pix.errors import UserError
 from vox2pix.phantom import early, higher
 from vox2pix.phantom.early import EarlyTuning, ReceptiveFields
 from vox2pix.phantom.higher import Content, HigherTuning
@@ -327,6 +328,28 @@ def volume_layout(counts: Mapping[str, int], rng: np.random.Generator) -> Layout
     )
 
 
+def require_vertices(counts: Mapping[str, int]) -> None:
+    """Raise if the streams do not fit on fsaverage5.
+
+    Parameters
+    ----------
+    counts : mapping of str to int
+        Vertices of each stream, both hemispheres.
+
+    Raises
+    ------
+    UserError
+        If a hemisphere has fewer vertices than the streams take of it.
+    """
+    taken = sum(-(-count // 2) for count in counts.values())
+    if taken > FSAVERAGE5_VERTICES:
+        raise UserError(
+            f"early {counts['early']} and ventral {counts['ventral']} vertices, with the smaller "
+            f"streams, take {taken} of a hemisphere of fsaverage5, which has "
+            f"{FSAVERAGE5_VERTICES}: ask for fewer, or for space func1pt8mm."
+        )
+
+
 def surface_layout(counts: Mapping[str, int]) -> Layout:
     """Lay the streams out on fsaverage5: each takes the free vertices nearest to its course.
 
@@ -340,7 +363,13 @@ def surface_layout(counts: Mapping[str, int]) -> Layout:
     Returns
     -------
     Layout
+
+    Raises
+    ------
+    UserError
+        If a hemisphere has fewer vertices than the streams take of it.
     """
+    require_vertices(counts)
     from nilearn.datasets import fetch_surf_fsaverage
     from nilearn.surface import load_surf_mesh
 

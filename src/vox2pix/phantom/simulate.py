@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -99,8 +100,8 @@ def simulate(
     Raises
     ------
     UserError
-        If ``out`` exists, a number or a space is not possible, or pictures and captions do not
-        fit the experiment.
+        If ``out`` exists or cannot be made, a number or a space is not possible, or pictures and
+        captions do not fit the experiment.
     """
     out = Path(out)
     spaces = _checked_spaces(space)
@@ -126,11 +127,13 @@ def simulate(
             f"{given} were given without {lacking}: a person's own pictures need both "
             "(higher voxels respond to the words of the captions)."
         )
-    if out.exists() or out.is_symlink():
+    if os.path.lexists(out):
         raise UserError(f"{out} exists: name a folder that does not, or remove it first.")
     tell = progress or _silent
-    from vox2pix.phantom import nsd_tree
+    from vox2pix.phantom import brain, nsd_tree
 
+    if "fsaverage5" in spaces:
+        brain.require_vertices(brain.stream_counts(n_early, n_ventral))
     design = nsd_tree.draw_design(
         subjects, sessions, trials_per_session, repeats, shared, rng_for(seed, "design")
     )
@@ -139,11 +142,8 @@ def simulate(
     else:
         stimuli = _own_pictures(Path(images), Path(captions), design, seed)
 
-    partial = out.parent / f".{out.name}.partial"
-    if partial.exists():
-        shutil.rmtree(partial)
+    partial = _empty_folder(out.parent / f".{out.name}.partial", out)
     try:
-        partial.mkdir(parents=True)
         _write_experiment(partial, design, stimuli, seed, picture_size, tell)
         for subject in range(1, subjects + 1):
             _write_subject(
@@ -162,6 +162,19 @@ def scene_seed(seed: int) -> int:
 
 
 # --- the experiment ----------------------------------------------------------------------------
+
+
+def _empty_folder(partial: Path, out: Path) -> Path:
+    """Make the folder that becomes ``out``, without what a killed run left in it."""
+    try:
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(
+            f"{out} cannot be made ({error.strerror}): name a folder elsewhere."
+        ) from error
+    return partial
 
 
 def _write_experiment(
@@ -414,11 +427,18 @@ def _read_captions(path: Path) -> dict[str, list[str]]:
                 captions.setdefault(str(note["image_id"]), []).append(str(note["caption"]))
         else:
             with path.open(encoding="utf-8-sig", newline="") as file:
-                for row in csv.DictReader(file):
+                rows = csv.DictReader(file)
+                for row in rows:
+                    if row["stimulus_id"] is None or row["caption"] is None:
+                        raise UserError(
+                            f"{path}, line {rows.line_num}: the row ends before its "
+                            f"{'caption' if row['caption'] is None else 'stimulus_id'}: "
+                            "complete or remove it."
+                        )
                     captions.setdefault(row["stimulus_id"], []).append(row["caption"])
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read ({error}): captions names a text file.") from error
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, csv.Error, json.JSONDecodeError) as error:
         raise UserError(
             f"{path} is no caption file: write a CSV with columns stimulus_id and caption, or "
             "COCO's JSON with a list of annotations that have image_id and caption."
@@ -433,9 +453,16 @@ def _read_picture(path: Path, size: int) -> "NDArray[np.uint8]":
 
     try:
         with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise UserError(
+                    f"{path} has more than 8 bits a channel (mode {image.mode}): save it as 8-bit "
+                    "RGB."
+                )
             upright = ImageOps.exif_transpose(image).convert("RGB")
-    except OSError as error:
-        raise UserError(f"{path} is no readable picture: replace or remove it.") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(
+            f"{path} is no readable picture ({error}): replace or remove it."
+        ) from error
     side = min(upright.size)
     left, top = (upright.width - side) // 2, (upright.height - side) // 2
     middle = upright.crop((left, top, left + side, top + side))
