@@ -19,8 +19,9 @@ from sklearn.linear_model import Ridge
 import vox2pix
 from pipeline.conftest import Recorder, copied, experiment
 from vox2pix.config import Config, load_config
+from vox2pix.data import Split
 from vox2pix.errors import UserError
-from vox2pix.pipeline import Run, audit, pictures, run
+from vox2pix.pipeline import Run, audit, pictures, run, stages
 from vox2pix.pipeline.latents import c_of, z_of
 from vox2pix.pipeline.run import input_files, stage_keys
 from vox2pix.pipeline.scoring import nearest_training_ids
@@ -106,6 +107,24 @@ def test_the_mean_over_the_scores_of_pictures_is_the_metric(small_run):
             continue  # retrieval by features: no picture was drawn
         key = (record["condition"], record["metric"], record["direction"] or "")
         assert record["value"] == pytest.approx(means[key], abs=1e-9)
+
+
+def test_test_responses_are_averaged_once_for_all_blocks_of_features(
+    small_run, tmp_path, monkeypatch
+):
+    made, _ = small_run
+    again = Run(made.config, RunFolder(copied(made, tmp_path)), keys=dict(made.keys))
+    averaged, mean_betas = [], Split.mean_betas
+    monkeypatch.setattr(
+        Split, "mean_betas", lambda self, rois: averaged.append(rois) or mean_betas(self, rois)
+    )
+    for part in ((0, 100), (100, 300)):
+        stages._decode_block(again, ("z", part))
+    assert averaged == [("early",)]
+    first, second = (load_arrays(stages._part(again, "z", part)) for part in ((0, 100), (100, 300)))
+    both = np.hstack([first["predicted"], second["predicted"]])
+    whole = load_arrays(made.path / "decoded/z.safetensors")["predicted"].reshape(len(both), -1)
+    np.testing.assert_allclose(both, whole[:, :300], rtol=1e-3, atol=1e-4)
 
 
 def test_the_decoder_predicts_what_scikit_learn_predicts(small_run):

@@ -196,7 +196,7 @@ def _plan_decoding(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -
         flops += _fit_flops(n, p, m, t)
         memory = max(memory, _fit_memory(config, n, p, m, t))
         written += 4.0 * p * t + 4.0 * sizes.n_test * t
-    reading = len(targets) * sizes.beta_bytes
+    reading = 2 * len(targets) * sizes.beta_bytes  # trials of training, then of test pictures
     return StagePlan(
         "decode",
         " and ".join(f"{t:,} numbers of {name}" for name, t in targets.items()),
