@@ -58,6 +58,18 @@ def test_paths_are_relative_to_the_file(tmp_path):
             "generate.steps = 3 at generate.strength = 0.1 leaves no step",
         ),
         (
+            'name = "x"\n[data]\nsource = "phantom"\n[generate]\nsteps = 1000\n',
+            "'generate.steps' is 1000, but: Input should be less than or equal to 999",
+        ),
+        (
+            'name = "x"\n[data]\nsource = "phantom"\n[encode]\nsteps = 1000\n',
+            "'encode.steps' is 1000, but: Input should be less than or equal to 999",
+        ),
+        (
+            'name = "x"\n[data]\nsource = "phantom"\n[encode]\nlatents = []\n',
+            "'encode.latents' is [], but: Tuple should have at least 1 item",
+        ),
+        (
             'name = "x"\n[data]\nsource = "phantom"\n[decode]\nalphas = [0.0]\n',
             "'decode.alphas.0' is 0.0, but: Input should be greater than 0",
         ),

@@ -157,7 +157,7 @@ class GenerateConfig(_Table):
     strength: float = Field(
         default=0.8, gt=0, le=1, description="how far the start is noised, as a share of the steps"
     )
-    steps: int = Field(default=50, ge=1, le=1000, description="length of the sampler's schedule")
+    steps: int = Field(default=50, ge=1, le=999, description="length of the sampler's schedule")
     guidance: float = Field(
         default=5.0, ge=1, description="classifier-free guidance scale; 1 is no guidance"
     )
@@ -225,7 +225,7 @@ class EncodeConfig(_Table):
         ),
         description="regions whose voxels are modelled; all for the whole brain",
     )
-    latents: tuple[Literal["z", "c", "z_c"], ...] = Field(
+    latents: Annotated[tuple[Literal["z", "c", "z_c"], ...], Field(min_length=1)] = Field(
         default=("z", "c", "z_c"), description="latents that are compared, each alone"
     )
     strength: Share = Field(
@@ -247,7 +247,7 @@ class EncodeConfig(_Table):
     layer_moments: tuple[Share, ...] = Field(
         default=(0.1, 0.4, 0.7, 1.0), description="moments of denoising at which layers are taken"
     )
-    steps: int = Field(default=50, ge=1, le=1000, description="length of the sampler's schedule")
+    steps: int = Field(default=50, ge=1, le=999, description="length of the sampler's schedule")
     guidance: float = Field(default=5.0, ge=1, description="classifier-free guidance scale")
     n_components: int = Field(
         default=6400, ge=1, description="dimensions that larger feature spaces are reduced to"
