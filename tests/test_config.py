@@ -6,7 +6,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vox2pix.config import Config, digest, load_config
+from vox2pix.config import Config, digest, load_config, without_place
 from vox2pix.errors import UserError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -52,6 +52,8 @@ def test_folders_of_models_are_relative_to_the_file(tmp_path, monkeypatch, name,
     assert found.model.name == str(tmp_path / "models/sd")
     layer = encoder.partition("clip")[2]
     assert found.evaluate.encoder == str(tmp_path / "models/clip") + layer
+    assert without_place(found.model.name) == "sd"
+    assert without_place(found.evaluate.encoder) == f"clip{layer}"
     again = tomli_w.dumps(found.model_dump(mode="json", exclude_none=True))
     assert load_config(write(tmp_path / "models", again)) == found
 
@@ -66,6 +68,7 @@ def test_other_names_of_models_stay_names(tmp_path, monkeypatch, name, encoder):
     monkeypatch.chdir(tmp_path / "cwd")
     found = load_config(write(tmp_path, MODELS.format(name, encoder)))
     assert (found.model.name, found.evaluate.encoder) == (name, encoder)
+    assert (without_place(name), without_place(encoder)) == (name, encoder)
 
 
 def test_a_folder_that_cannot_be_one_is_named(tmp_path):

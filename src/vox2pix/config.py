@@ -446,6 +446,17 @@ def digest(settings: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+def without_place(name: str) -> str:
+    """Return a model's name without where its folder lies, so that it is the same anywhere.
+
+    Parameters
+    ----------
+    name : str
+        Of a model or an encoder; only an absolute path is shortened, to its last part.
+    """
+    return Path(name).name if Path(name).is_absolute() else name
+
+
 def _with_absolute_path(config: Config, path: Path) -> Config:
     """Take paths from the file's folder: of the data, and of models that lie in folders."""
     data, model, evaluate = config.data, config.model, config.evaluate

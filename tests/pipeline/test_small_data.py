@@ -1,6 +1,7 @@
 """Experiments with hardly any pictures end well, or in one sentence before the work."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from PIL import Image
 from pipeline.conftest import experiment
 from vox2pix.config import Config
 from vox2pix.errors import UserError
+from vox2pix.evaluation.transformers_models import find_folder
 from vox2pix.pipeline import doubts, run
 
 N_TEST = 2
@@ -67,6 +69,15 @@ def test_two_test_pictures_are_drawn_scored_and_audited_as_far_as_they_go(small,
     assert checks["effective rank"]["verdict"] is None
     assert "2 test pictures are too few" in checks["effective rank"]["sentence"]
     assert checks["diversity"]["verdict"]
+
+
+def test_a_metric_is_named_by_its_encoders_folder_and_not_by_where_that_lies(small, tmp_path):
+    encoder = shutil.copytree(find_folder("phantom"), tmp_path / "clip")
+    config = small(12, evaluate={"encoder": str(encoder)}, audit={"enabled": False})
+    made = run(config, tmp_path / "small")
+    records = json.loads((made.path / "metrics.json").read_text())
+    assert "two-way clip" in {record["metric"] for record in records}
+    assert str(tmp_path) not in json.dumps(records)
 
 
 def test_a_held_out_cluster_leaves_fewer_pictures_than_folds(small, tmp_path, monkeypatch):
