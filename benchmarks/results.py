@@ -21,10 +21,11 @@ from vox2pix.store import machine as describe_machine
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
-def option_parser(documentation: str | None) -> argparse.ArgumentParser:
+def option_parser(documentation: str | None, has_small: bool = True) -> argparse.ArgumentParser:
     """Return a parser with the options that all benchmarks share."""
     parser = argparse.ArgumentParser(description=(documentation or "").split("\n", 1)[0])
-    parser.add_argument("--small", action="store_true", help="a size for smoke tests")
+    if has_small:
+        parser.add_argument("--small", action="store_true", help="a size for smoke tests")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     parser.add_argument("--write", action="store_true", help="put the figures into docs/")
     return parser
@@ -49,7 +50,8 @@ def show(
     Parameters
     ----------
     figures : dict
-        What ``--json`` prints; under ``machine`` what :func:`machine` returned.
+        What ``--json`` prints; under ``machine`` what :func:`machine` returned, or what a run
+        noted of where it was made.
     text : str
         A table for people, at most 100 characters wide.
     options : Namespace
@@ -90,7 +92,8 @@ def _in_markdown(figures: dict[str, Any], text: str) -> str:
     # The tree that was measured: a commit is named only where nothing stands uncommitted.
     revision = (told["git_revision"] or "unknown").split("-")[0][:9]
     date = datetime.now(UTC).date().isoformat()
+    load = f", load {told['load']} before" if "load" in told else ""
     return (
         f"`{command}`\n\n```text\n{text.strip()}\n```\n\n"
-        f"{date}, {where}, load {told['load']} before; after revision {revision}."
+        f"{date}, {where}{load}; after revision {revision}."
     )

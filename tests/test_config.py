@@ -6,7 +6,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vox2pix.config import Config, digest, load_config
+from vox2pix.config import Config, digest, load_config, without_place
 from vox2pix.errors import UserError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -27,6 +27,54 @@ def test_paths_are_relative_to_the_file(tmp_path):
     text = 'name = "x"\n[data]\nsource = "nsd"\npath = "../nsd"\n'
     (tmp_path / "deep").mkdir()
     assert load_config(write(tmp_path / "deep", text)).data.path == tmp_path / "nsd"
+
+
+MODELS = (
+    'name = "x"\n[data]\nsource = "phantom"\n[model]\nname = "{}"\n[evaluate]\nencoder = "{}"\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder"),
+    [
+        ("../models/sd", "../models/clip"),
+        ("{}/models/sd", "../models/clip:hidden_states.6@224"),
+        ("~/models/sd", "~/models/clip@224"),
+    ],
+)
+def test_folders_of_models_are_relative_to_the_file(tmp_path, monkeypatch, name, encoder):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder in ("models/sd", "models/clip", "deep"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "models")
+    text = MODELS.format(name.format(tmp_path), encoder)
+    found = load_config(write(tmp_path / "deep", text))
+    assert found.model.name == str(tmp_path / "models/sd")
+    layer = encoder.partition("clip")[2]
+    assert found.evaluate.encoder == str(tmp_path / "models/clip") + layer
+    assert without_place(found.model.name) == "sd"
+    assert without_place(found.evaluate.encoder) == f"clip{layer}"
+    again = tomli_w.dumps(found.model_dump(mode="json", exclude_none=True))
+    assert load_config(write(tmp_path / "models", again)) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder"),
+    [("phantom", "pixels"), ("owner/model", "alexnet:features.4@224"), ("nowhere", ":x")],
+)
+def test_other_names_of_models_stay_names(tmp_path, monkeypatch, name, encoder):
+    (tmp_path / "phantom").mkdir()
+    (tmp_path / "cwd/owner/model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "cwd")
+    found = load_config(write(tmp_path, MODELS.format(name, encoder)))
+    assert (found.model.name, found.evaluate.encoder) == (name, encoder)
+    assert (without_place(name), without_place(encoder)) == (name, encoder)
+
+
+def test_a_folder_that_cannot_be_one_is_named(tmp_path):
+    text = MODELS.format("~nobody-of-that-name/sd", "phantom")
+    with pytest.raises(UserError, match=r"experiment\.toml: model\.name cannot be a path"):
+        load_config(write(tmp_path, text))
 
 
 @pytest.mark.parametrize(
@@ -56,6 +104,18 @@ def test_paths_are_relative_to_the_file(tmp_path):
         (
             'name = "x"\n[data]\nsource = "phantom"\n[generate]\nsteps = 3\nstrength = 0.1\n',
             "generate.steps = 3 at generate.strength = 0.1 leaves no step",
+        ),
+        (
+            'name = "x"\n[data]\nsource = "phantom"\n[generate]\nsteps = 1000\n',
+            "'generate.steps' is 1000, but: Input should be less than or equal to 999",
+        ),
+        (
+            'name = "x"\n[data]\nsource = "phantom"\n[encode]\nsteps = 1000\n',
+            "'encode.steps' is 1000, but: Input should be less than or equal to 999",
+        ),
+        (
+            'name = "x"\n[data]\nsource = "phantom"\n[encode]\nlatents = []\n',
+            "'encode.latents' is [], but: Tuple should have at least 1 item",
         ),
         (
             'name = "x"\n[data]\nsource = "phantom"\n[decode]\nalphas = [0.0]\n',

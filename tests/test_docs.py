@@ -1,5 +1,6 @@
 """The documentation is held against the code: commands, settings, links, the worked example."""
 
+import json
 import re
 import shlex
 import sys
@@ -12,7 +13,7 @@ import typer
 
 from vox2pix.cli import app
 from vox2pix.config import Config, load_config
-from vox2pix.evaluation import PROTOCOLS, WEIGHTS
+from vox2pix.evaluation import PROTOCOLS, WEIGHTS, MetricRecord
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -174,6 +175,40 @@ def test_the_worked_example_makes_sound_data(tmp_path, monkeypatch):
     assert names["predicted"].shape == (12, 8 * 8 * 3)
     (tmp_path / "my-data.toml").write_text(blocks(DOCS / "own-data.md", "toml")[0])
     assert load_config(tmp_path / "my-data.toml").data.path == tmp_path / "my-data"
+
+
+def test_the_numbers_of_a_run_are_read_as_the_quickstart_says(tmp_path, monkeypatch, capsys):
+    records = [
+        MetricRecord(
+            subject="phantom",
+            condition=condition,
+            metric=metric,
+            direction=direction,
+            protocol="default",
+            samples=f"{joined} of {n}",
+            value=n / 10 + (joined == "best"),
+            ci_low=0,
+            ci_high=2,
+            chance=0.5,
+            n_stimuli=100,
+        ).model_dump()
+        for condition, n in (("z-decode", 1), ("z", 2), ("c", 2), ("z+c", 2))
+        for joined in (("mean", "best") if n > 1 else ("mean",))
+        for metric, directions in (
+            ("pixcorr", (None,)),
+            ("two-way phantom", ("original", "reconstruction")),
+        )
+        for direction in directions
+    ]
+    path = tmp_path / "runs/demo/metrics.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(records))
+    monkeypatch.chdir(tmp_path)
+    (shown,) = blocks(DOCS / "quickstart.md", "python")
+    exec(shown, {})
+    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    assert rows["z-decode"] == ["0.1"] * 3
+    assert rows["z"] == rows["c"] == rows["z+c"] == ["0.2"] * 3
 
 
 def test_the_citation_names_this_version():

@@ -7,6 +7,7 @@ What changes the result (``data``, ``model``, ``decode``, ``generate``, ``evalua
 import difflib
 import hashlib
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +26,7 @@ from vox2pix.buckets import as_path, is_url
 from vox2pix.errors import UserError
 
 Condition = Literal["z-decode", "z", "c", "z+c"]
+_SHIPPED = ("phantom", "pixels", "edges")  # models and encoders that no folder can be taken for
 _TAKAGI2023: dict[str, dict[str, Any]] = {
     "model": {"z_posterior": "sample"},
     "decode": {"alphas": (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0), "selection": "cv"},
@@ -110,7 +112,8 @@ class ModelConfig(_Table):
 
     name: str = Field(
         default="phantom",
-        description="phantom, a diffusers pipeline folder, or a Hugging Face name",
+        description="phantom, a diffusers pipeline folder, relative to the experiment file, or a "
+        "Hugging Face name",
     )
     revision: str | None = Field(
         default=None, description="branch, tag or commit, for a Hugging Face name"
@@ -157,7 +160,7 @@ class GenerateConfig(_Table):
     strength: float = Field(
         default=0.8, gt=0, le=1, description="how far the start is noised, as a share of the steps"
     )
-    steps: int = Field(default=50, ge=1, le=1000, description="length of the sampler's schedule")
+    steps: int = Field(default=50, ge=1, le=999, description="length of the sampler's schedule")
     guidance: float = Field(
         default=5.0, ge=1, description="classifier-free guidance scale; 1 is no guidance"
     )
@@ -184,7 +187,8 @@ class EvaluateConfig(_Table):
 
     encoder: str = Field(
         default="phantom",
-        description="phantom, pixels, a folder with a CLIP model, or its Hugging Face name",
+        description="phantom, pixels, a folder with a CLIP model, relative to the experiment "
+        "file, or its Hugging Face name",
     )
     resamples: int = Field(default=2000, ge=100, description="draws of the bootstrap")
     per_group: int = Field(default=3, ge=1, description="best, median and worst rows on the sheet")
@@ -225,7 +229,7 @@ class EncodeConfig(_Table):
         ),
         description="regions whose voxels are modelled; all for the whole brain",
     )
-    latents: tuple[Literal["z", "c", "z_c"], ...] = Field(
+    latents: Annotated[tuple[Literal["z", "c", "z_c"], ...], Field(min_length=1)] = Field(
         default=("z", "c", "z_c"), description="latents that are compared, each alone"
     )
     strength: Share = Field(
@@ -247,7 +251,7 @@ class EncodeConfig(_Table):
     layer_moments: tuple[Share, ...] = Field(
         default=(0.1, 0.4, 0.7, 1.0), description="moments of denoising at which layers are taken"
     )
-    steps: int = Field(default=50, ge=1, le=1000, description="length of the sampler's schedule")
+    steps: int = Field(default=50, ge=1, le=999, description="length of the sampler's schedule")
     guidance: float = Field(default=5.0, ge=1, description="classifier-free guidance scale")
     n_components: int = Field(
         default=6400, ge=1, description="dimensions that larger feature spaces are reduced to"
@@ -422,11 +426,10 @@ def load_config(path: str | Path) -> Config:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not valid TOML: {error}.") from None
     try:
-        return _with_absolute_path(Config.model_validate(raw), path)
+        config = Config.model_validate(raw)
     except ValidationError as error:
         raise UserError(_explain(path, error)) from None
-    except (ValueError, OSError, RuntimeError) as error:  # no such home, a zero byte in it
-        raise UserError(f"{path}: data.path cannot be a path ({error}).") from None
+    return _with_absolute_path(config, path)
 
 
 def digest(settings: Any) -> str:
@@ -443,12 +446,49 @@ def digest(settings: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+def without_place(name: str) -> str:
+    """Return a model's name without where its folder lies, so that it is the same anywhere.
+
+    Parameters
+    ----------
+    name : str
+        Of a model or an encoder; only an absolute path is shortened, to its last part.
+    """
+    return Path(name).name if Path(name).is_absolute() else name
+
+
 def _with_absolute_path(config: Config, path: Path) -> Config:
-    given = config.data.path
-    if not isinstance(given, Path):
-        return config
-    data = config.data.model_copy(update={"path": (path.parent / given.expanduser()).resolve()})
-    return config.model_copy(update={"data": data})
+    """Take paths from the file's folder: of the data, and of models that lie in folders."""
+    data, model, evaluate = config.data, config.model, config.evaluate
+    if isinstance(data.path, Path):
+        root = _from_folder_of(path, "data.path", str(data.path))
+        data = data.model_copy(update={"path": root})
+    name = _with_absolute_folder(path, "model.name", model.name)
+    encoder = _with_absolute_folder(path, "evaluate.encoder", evaluate.encoder)
+    return config.model_copy(
+        update={
+            "data": data,
+            "model": model.model_copy(update={"name": name}),
+            "evaluate": evaluate.model_copy(update={"encoder": encoder}),
+        }
+    )
+
+
+def _with_absolute_folder(path: Path, key: str, name: str) -> str:
+    """Return the name of a model as it is, or, where it is a folder's, as an absolute path."""
+    for model in (name, re.split("[:@]", name)[0]):  # an encoder's layer and size may follow
+        if model and model not in _SHIPPED:
+            folder = _from_folder_of(path, key, model)
+            if folder.is_dir():
+                return f"{folder}{name.removeprefix(model)}"
+    return name
+
+
+def _from_folder_of(path: Path, key: str, given: str) -> Path:
+    try:
+        return (path.parent / Path(given).expanduser()).resolve()
+    except (ValueError, OSError, RuntimeError) as error:  # no such home, a zero byte in it
+        raise UserError(f"{path}: {key} cannot be a path ({error}).") from None
 
 
 def _explain(path: Path, error: ValidationError) -> str:

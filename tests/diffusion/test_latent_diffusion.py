@@ -330,6 +330,10 @@ def nan_at(row: int, *shape: int) -> np.ndarray:
         (lambda m: m.denoise(None, None, [[1]]), "seeds must be a row of integers"),
         (lambda m: m.denoise(None, None, [1], steps=0), "steps 0 is outside 1 to 1000"),
         (lambda m: m.denoise(None, None, [1], steps=1001), "steps 1001 is outside 1 to 1000"),
+        (
+            lambda m: m.denoise(None, None, [1], steps=1000),
+            "steps 1000 asks for timestep 1000, and the last trained one is 999",
+        ),
         (lambda m: m.denoise(None, None, [1], batch_size=0), "batch_size 0 is less than 1"),
         (lambda m: m.latent_shape_at(17), "picture side 17 is no multiple of 2"),
     ],

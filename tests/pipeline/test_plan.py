@@ -1,8 +1,11 @@
+import shutil
+
 import pytest
 
 from pipeline.conftest import experiment
 from vox2pix.config import Config
 from vox2pix.errors import UserError
+from vox2pix.phantom import simulate
 from vox2pix.pipeline import plan
 from vox2pix.pipeline.plan import StagePlan
 from vox2pix.pipeline.stages import STAGES
@@ -86,6 +89,58 @@ def test_the_total_adds_up(empty_tree):
     features = next(s for s in made.stages if s.name == "features")
     n = 8996 + 1000  # pictures that 37 of 40 sessions show, three showings each
     assert features.write_bytes == pytest.approx(n * 4 * (6400 + 77 * 768), rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def sound_tree(tmp_path_factory):
+    """A small tree in NSD's layout that can be read, of two sessions."""
+    root = tmp_path_factory.mktemp("sound") / "nsd"
+    sizes = {"sessions": 2, "trials_per_session": 30, "n_shared": 4}
+    return simulate(root, **sizes, n_early=30, n_ventral=30)
+
+
+@pytest.mark.parametrize(
+    ("tables", "sentence"),
+    [
+        ({"decode": {"z": ["erly"]}}, "there is no ROI 'erly'; did you mean early"),
+        ({"data": {"sessions": 60}}, "no file of session 3, which data.sessions asks for"),
+        ({"data": {"sessions": [2, 7]}}, "no file of session 7, which data.sessions asks for"),
+        ({"data": {"space": "func1mm"}}, "no space 'func1mm'; there is: func1pt8mm"),
+    ],
+)
+def test_what_a_tree_does_not_have_is_said_not_planned(sound_tree, tables, sentence):
+    data = {"source": "nsd", "path": str(sound_tree)} | tables.get("data", {})
+    with pytest.raises(UserError, match=sentence):
+        plan(nsd(sound_tree, **(tables | {"data": data})), sound_tree / "run", flops_a_second=1e12)
+
+
+def test_a_tree_that_contradicts_itself_is_said_not_planned(sound_tree, tmp_path):
+    tree = shutil.copytree(sound_tree, tmp_path / "nsd")
+    (responses,) = tree.rglob("responses.tsv")
+    responses.write_text("".join(responses.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(UserError, match="lists 29 trials of session 2"):
+        plan(nsd(tree), tree / "run", flops_a_second=1e12)
+
+
+@pytest.mark.parametrize("file", ["betas_session02", "streams", "nsd_expdesign", "nsd_stimuli"])
+def test_a_file_that_cannot_be_read_is_no_reason_not_to_plan(sound_tree, tmp_path, file):
+    tree = shutil.copytree(sound_tree, tmp_path / "nsd")
+    (damaged,) = (path for path in tree.rglob(f"{file}.*") if path.suffix != ".ctab")
+    damaged.write_bytes(b"")
+    made = plan(nsd(tree), tree / "run", flops_a_second=1e12)
+    assert f"2 session files; they cannot be read: {damaged}" in made.facts[0]
+    assert not any("no size is known" in fact for fact in made.facts)
+    with pytest.raises(UserError, match="there is no ROI 'erly'; did you mean early"):
+        plan(nsd(tree, decode={"z": ["erly"]}), tree / "run", flops_a_second=1e12)
+
+
+def test_what_is_only_guessed_of_empty_files_is_said(empty_tree):
+    wanted = nsd(empty_tree, decode={"z": ["erly", "early"], "c": ["V1v"]})
+    made = plan(wanted, empty_tree / "run", flops_a_second=1e12)
+    assert "no size is known of erly, V1v: 4,000 voxels are taken for each" in made.facts[2]
+    many = nsd(empty_tree, data={"source": "nsd", "path": str(empty_tree), "sessions": 60})
+    with pytest.raises(UserError, match=r"no file of session 38.* the last one is 37"):
+        plan(many, empty_tree / "run", flops_a_second=1e12)
 
 
 def test_no_data_is_said_not_planned(tmp_path):

@@ -468,4 +468,10 @@ class LatentDiffusion(ModelSizes):
             raise ValueError(f"steps {steps} is outside 1 to {n_train}")
         sampler = DDIMScheduler.from_config(self._scheduler_config)
         sampler.set_timesteps(steps)
+        last = int(sampler.timesteps.max())
+        if last >= n_train:  # diffusers counts from an offset of 1, past the noise levels' end
+            raise ValueError(
+                f"steps {steps} asks for timestep {last}, and the last trained one is "
+                f"{n_train - 1}; take fewer steps"
+            )
         return sampler

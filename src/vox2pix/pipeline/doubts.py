@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.decoding import RidgeDecoder
+from vox2pix.errors import UserError
 from vox2pix.evaluation.audit import clusters
 from vox2pix.pipeline.latents import FloatArray, c_of, z_of
 from vox2pix.pipeline.run import Run
@@ -19,14 +20,28 @@ _FILE = "decoded/{}-doubts.safetensors"
 _CLUSTERS = "decoded/clusters.safetensors"
 _PART = "{}-{}.safetensors"
 _TRIALS_AT_ONCE = 1024
+_FEWEST = 3  # training pictures of a decoder: one held out leaves two, which have a difference
 
 
 def decode_doubts(run: Run) -> Sequence[str]:
-    """Predict features where nothing, or less, should be predictable."""
+    """Predict features where nothing, or less, should be predictable.
+
+    Raises
+    ------
+    UserError
+        If hardly a training picture is left without one of the clusters.
+    """
     if not run.config.audit.enabled:
         return ()
     n_train, n_clusters = len(run.subject.train.stimulus_ids), run.config.audit.clusters
     labels = _cluster_labels(run)
+    n_left = min(np.count_nonzero(labels[:n_train] != k) for k in np.unique(labels[n_train:]))
+    if n_left < _FEWEST:
+        raise UserError(
+            f"audit.clusters = {n_clusters}: without one of the clusters {n_left} training "
+            f"pictures are left, and a decoder needs {_FEWEST}; take another number of clusters, "
+            "or audit.enabled = false. What is drawn is kept."
+        )
     save_arrays(run.path / _CLUSTERS, {"train": labels[:n_train], "test": labels[n_train:]})
     spaces = feature_spaces(run)
     run.reporter.begin("Decoding for the audit", len(spaces) * n_clusters, "fits")
@@ -110,6 +125,8 @@ def _decode_cluster(run: Run, item: tuple[str, int]) -> None:
         kept = np.flatnonzero(labels["train"][train.stimulus_rows] != cluster)
         decoder = make_decoder(run.config)
         if decoder.selection == "cv":
+            n_left = len(np.unique(train.stimulus_rows[kept]))
+            decoder.set_params(n_folds=min(decoder.n_folds, n_left))
             decoder.fit(betas[kept], targets, rows=train.stimulus_rows[kept])
         else:  # without a second copy of the trials
             some = np.array_split(kept, -(-len(kept) // _TRIALS_AT_ONCE))

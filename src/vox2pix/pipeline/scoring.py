@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vox2pix.config import without_place
 from vox2pix.evaluation import (
     PROTOCOLS,
     Encoder,
@@ -99,7 +100,7 @@ def _protocol(run: Run) -> Protocol:
         metrics=(
             Metric("pixcorr", "pixcorr"),
             Metric("ssim", "ssim"),
-            Metric(f"two-way {encoder}", "two-way", encoder),
+            Metric(f"two-way {without_place(encoder)}", "two-way", encoder),
         ),
         direction=named.direction,
         averaging=named.averaging,

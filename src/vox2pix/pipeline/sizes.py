@@ -1,12 +1,14 @@
 """How large an experiment is: by its files, or by what is published."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vox2pix.config import Config
 from vox2pix.data import open_folder, open_nsd
+from vox2pix.data.nsd_layout import HEMISPHERES, NsdLayout, read_design
+from vox2pix.data.rois import Atlas, find_atlases, roi_mask, union_parts
+from vox2pix.data.volumes import hdf5_shape, image_shape, is_there
 from vox2pix.errors import UserError
 
 # NSD as published (Allen et al. 2022), for planning before its files can be read: trials a
@@ -64,7 +66,7 @@ def experiment_sizes(config: Config, path: Path, rois: Regions) -> Sizes:
     Raises
     ------
     UserError
-        If there are no data to size.
+        If there are no data to size, or the experiment asks for what is not among them.
     """
     data = config.data
     if data.source == "phantom":
@@ -77,7 +79,13 @@ def experiment_sizes(config: Config, path: Path, rois: Regions) -> Sizes:
         try:
             subject = open_nsd(root, data.subject, data.sessions, names, data.space, data.betas)
         except UserError as fault:
-            return _published_sizes(config, root, rois, fault)
+            layout = NsdLayout(root, data.subject, data.space, data.betas)
+            sessions = _sessions_asked_for(layout, data.sessions, fault)
+            atlases = _atlases(layout)
+            _require_known(names, atlases)
+            if _can_be_read(layout, sessions, names, atlases):
+                raise
+            return _published_sizes(config, len(sessions), rois, fault)
     n_test = len(subject.test.stimulus_ids[: data.max_test_stimuli])
     n_trials = len(subject.trials)
     n_voxels = {
@@ -121,16 +129,67 @@ def _phantom_sizes(config: Config, rois: Regions) -> Sizes:
     )
 
 
-def _published_sizes(config: Config, root: Path, rois: Regions, fault: UserError) -> Sizes:
-    """Size NSD from the session files that exist, whatever is in them."""
-    data = config.data
-    folder = root / f"nsddata_betas/ppdata/subj{data.subject:02d}/{data.space}/{data.betas}"
-    sessions = {re.search(r"session(\d+)", path.name) for path in folder.glob("*betas_session*")}
-    found = len({match[1] for match in sessions if match})
-    if not found:
+def _sessions_asked_for(
+    layout: NsdLayout, sessions: int | Sequence[int] | None, fault: UserError
+) -> Sequence[int]:
+    """Return the sessions of an experiment of which there is a file, whatever is in it."""
+    present = layout.sessions_present()
+    if not present:
         raise fault
-    wanted = data.sessions
-    n_sessions = min(found, wanted) if isinstance(wanted, int) else len(wanted or range(found))
+    if sessions is None:
+        return present
+    wanted = range(1, sessions + 1) if isinstance(sessions, int) else sessions
+    missing = [session for session in wanted if session not in present]
+    if missing:
+        raise UserError(
+            f"{layout.betas_folder} has no file of session {missing[0]}, which data.sessions asks "
+            f"for: the last one is {present[-1]}; add the file or leave the session out."
+        )
+    return wanted
+
+
+def _atlases(layout: NsdLayout) -> dict[str, Atlas]:
+    extension, hemispheres = (".mgz", HEMISPHERES) if layout.is_surface else (".nii.gz", ())
+    return find_atlases(layout.rois, extension, layout.label_folders, hemispheres)
+
+
+def _require_known(names: Sequence[str], atlases: dict[str, Atlas]) -> None:
+    """Raise if the tree names its regions, and one that is asked for is not among them."""
+    known = {"all", *atlases}
+    for atlas in atlases.values():
+        known |= {*atlas.labels, *(f"{atlas.name}:{label}" for label in atlas.labels)}
+    if any(atlas.labels for atlas in atlases.values()):
+        for name in union_parts(names):
+            if name not in known:
+                roi_mask(name, atlases, {})  # raises, with the nearest names
+
+
+def _can_be_read(
+    layout: NsdLayout, sessions: Sequence[int], names: Sequence[str], atlases: dict[str, Atlas]
+) -> bool:
+    """Tell whether the files that an experiment opens are there and hold what they should."""
+    responses = [file for session in sessions for file in layout.session(session)]
+    images = [file for atlas in atlases.values() for file in atlas.files]
+    images += [file for file in layout.ncsnr if is_there(file)]
+    if "all" in names and not layout.is_surface:
+        images.append(layout.brain_mask)
+    try:
+        for file in (*responses, *images):
+            if file.suffix == ".hdf5":
+                hdf5_shape(file, "betas")
+            else:
+                image_shape(file)
+        if is_there(layout.pictures):
+            hdf5_shape(layout.pictures, "imgBrick")
+        read_design(layout)
+    except UserError:
+        return False
+    return bool(atlases) or set(names) == {"all"}
+
+
+def _published_sizes(config: Config, n_sessions: int, rois: Regions, fault: UserError) -> Sizes:
+    """Size NSD by what is published of so many sessions."""
+    data = config.data
     # A picture is missed when all its showings fall into the sessions that are not there.
     seen = 1 - max(0.0, 1 - n_sessions / _NSD_SESSIONS) ** _NSD_REPEATS
     n_test_all = round(_NSD_SHARED * seen)
@@ -152,8 +211,20 @@ def _published_sizes(config: Config, root: Path, rois: Regions, fault: UserError
         (
             f"NSD's published sizes for {n_sessions} session files; they cannot be read: {fault}",
             "about " + _size_sentence(n_train_trials, n_train, n_test),
+            *_guesses([name for group in rois.values() for name in group]),
         ),
     )
+
+
+def _guesses(names: Sequence[str]) -> list[str]:
+    """Say of which regions the size is a guess; their names cannot be checked either."""
+    guessed = [name for name in dict.fromkeys(names) if name not in _NSD_VOXELS]
+    if not guessed:
+        return []
+    return [
+        f"no size is known of {', '.join(guessed)}: {_NSD_OTHER_VOXELS:,} voxels are taken for "
+        "each; check the names"
+    ]
 
 
 def _size_sentence(n_train_trials: int, n_train: int, n_test: int) -> str:

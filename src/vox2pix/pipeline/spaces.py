@@ -56,10 +56,11 @@ def solver_device(config: Config) -> str | None:
 
 def make_decoder(config: Config) -> RidgeDecoder:
     """Return the decoder that an experiment names, not fitted."""
-    device = solver_device(config)
+    device, decode = solver_device(config), config.decode
     if config.protocol == "takagi2023":
-        return RidgeDecoder.takagi2023(config.decode.alphas).set_params(device=device)
-    decode = config.decode
+        return RidgeDecoder.takagi2023(decode.alphas).set_params(
+            alpha_per_target=decode.alpha_per_target, device=device
+        )
     chosen: dict[str, Any] = {} if decode.alphas is None else {"alphas": decode.alphas}
     return RidgeDecoder(
         selection=decode.selection,

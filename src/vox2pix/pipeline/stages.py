@@ -33,6 +33,7 @@ from vox2pix.pipeline.spaces import (
     FeatureSpace,
     feature_spaces,
     fit_decoder,
+    make_decoder,
     target_blocks,
     units,
 )
@@ -53,6 +54,21 @@ def _check_experiment(run: Run) -> None:
     if len(run.test_ids) < 2:
         raise UserError(
             f"{run.subject.name} has {len(run.test_ids)} test pictures; scoring needs 2 or more."
+        )
+    train, decoder = run.subject.train, make_decoder(run.config)
+    n_train = len(train.stimulus_ids)
+    if n_train < 2:
+        raise UserError(
+            f"{run.subject.name} has {n_train} training pictures, and a decoder needs 2 or more; "
+            "mark fewer of its trials as test."
+        )
+    alphas = run.config.decode.alphas
+    chooses_by_folds = decoder.selection == "cv" and (alphas is None or len(alphas) > 1)
+    n, unit = (n_train, "pictures") if decoder.grouped else (train.n_trials, "trials")
+    if chooses_by_folds and n < decoder.n_folds:
+        raise UserError(
+            f"{run.subject.name} has {n} training {unit} for {decoder.n_folds} folds; give it "
+            'more, or choose penalties by decode.selection = "gcv" under protocol = "default".'
         )
     if not any(d.source == "decoded" for d in drawings_of(run)):
         wanted = ", ".join(run.config.generate.conditions) or "none"

@@ -96,14 +96,16 @@ def collapse(true_features: ArrayLike, predicted_features: ArrayLike, name: str 
     Raises
     ------
     UnanswerableError
-        If the true features do not vary.
+        If the true features do not vary, or there are fewer than three test stimuli.
     """
     true, predicted = np.asarray(true_features), np.asarray(predicted_features)
-    if true.ndim != 2 or true.shape != predicted.shape or len(true) < 3:
+    if true.ndim != 2 or true.shape != predicted.shape:
         raise ValueError(
-            "True and predicted features need one shape (n, d) with three or more stimuli, not "
-            f"{true.shape} and {predicted.shape}."
+            f"True and predicted features need one shape (n, d), not {true.shape} and "
+            f"{predicted.shape}."
         )
+    if len(true) < 3:  # two rows less their mean have one direction, whatever they are
+        raise UnanswerableError(f"{len(true)} test pictures are too few to span directions")
     if not (np.isfinite(true).all() and np.isfinite(predicted).all()):
         raise ValueError("Features must be finite; some are NaN or infinite.")
     spectra = {"true": singular_values(true), "predicted": singular_values(predicted)}
