@@ -48,7 +48,7 @@ def experiment(size: dict[str, int]) -> Config:
             },
             "generate": {"samples": size["samples"], "steps": size["steps"]},
             "evaluate": {"per_group": 1},
-            "encode": {"rois": ["early", "ventral"], "steps": size["steps"], "resamples": 200},
+            "encode": {"rois": ["early", "ventral"], "steps": 5, "resamples": 200},
             "compute": {
                 "device": "cpu",
                 "batch_size": 16,
