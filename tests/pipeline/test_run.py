@@ -21,6 +21,7 @@ from pipeline.conftest import Recorder, copied, experiment
 from vox2pix.config import Config, load_config
 from vox2pix.data import Split
 from vox2pix.errors import UserError
+from vox2pix.evaluation.transformers_models import find_folder
 from vox2pix.pipeline import Run, audit, pictures, run, stages
 from vox2pix.pipeline.latents import c_of, z_of
 from vox2pix.pipeline.run import input_files, stage_keys
@@ -239,6 +240,18 @@ def test_other_weights_are_another_run(tmp_path):
         "features", "decode", "generate", "audit-decoding", "audit-drawing", "evaluate", "audit",
         "sheet", "gallery", "report",
     }  # fmt: skip
+
+
+def test_where_models_lie_is_no_part_of_a_run(tmp_path):
+    shipped = Path(vox2pix.__file__).parent / "phantom"
+    keys = []
+    for place in ("here", "there"):
+        model, encoder = tmp_path / place / "model", tmp_path / place / "clip"
+        shutil.copytree(shipped / "model", model)
+        shutil.copytree(find_folder("phantom"), encoder)
+        tables = {"model": {"name": str(model)}, "evaluate": {"encoder": str(encoder)}}
+        keys.append(stage_keys(STAGES, Run(experiment(**tables), RunFolder(tmp_path))))
+    assert keys[0] == keys[1]
 
 
 @pytest.mark.parametrize(

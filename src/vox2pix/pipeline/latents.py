@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.buckets import is_remote
-from vox2pix.config import Config
+from vox2pix.config import Config, without_place
 from vox2pix.diffusion.pipeline_folder import find_pipeline, hash_files
 from vox2pix.errors import UserError
 from vox2pix.features import FeatureRows, StoredFeatures, conditioning_rows, latent_rows
@@ -141,8 +141,9 @@ def feature_files(run: Run) -> list[str]:
 
 
 def feature_settings(config: Config) -> Sequence[Any]:
-    """Pick the settings that change z and c."""
-    return [config.model, config.compute.dtype, config.seed]
+    """Pick the settings that change z and c: not where the model lies, whose files are hashed."""
+    model = config.model.model_copy(update={"name": without_place(config.model.name)})
+    return [model, config.compute.dtype, config.seed]
 
 
 def picture_size(run: Run) -> int:

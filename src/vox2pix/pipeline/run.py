@@ -20,7 +20,7 @@ import tomli_w
 from pydantic import BaseModel
 
 from vox2pix.buckets import file_versions, working_copy
-from vox2pix.config import Config, digest, load_config
+from vox2pix.config import Config, digest, load_config, without_place
 from vox2pix.data import Subject, is_of_folder, open_folder, open_nsd
 from vox2pix.diffusion import LatentDiffusion, Tuning
 from vox2pix.errors import UserError
@@ -283,9 +283,11 @@ def _keep_config(run: Run, own: Sequence[str], beside: str) -> None:
 
 
 def _what(config: Config, key: str) -> Any:
-    """Return what of a setting changes results: not where data lie, nor how fast they are read."""
+    """Return what of a setting changes results: not where files lie, nor how fast they are read."""
     if key == "data":
         return config.data.model_dump(exclude={"path"})
+    if key == "model":
+        return config.model.model_copy(update={"name": without_place(config.model.name)})
     return config.compute.dtype if key == "compute" else getattr(config, key)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2pix.config import Config
+from vox2pix.config import Config, without_place
 from vox2pix.decoding import PER_TARGET
 from vox2pix.errors import UserError
 from vox2pix.evaluation import encoder_hashes
@@ -181,6 +181,11 @@ def _data_settings(config: Config) -> Sequence[Any]:
     return [what, config.decode.z, config.decode.c]
 
 
+def _evaluate_settings(config: Config) -> Sequence[Any]:
+    encoder = without_place(config.evaluate.encoder)  # its files are hashed
+    return [config.evaluate.model_copy(update={"encoder": encoder})]
+
+
 def _encoder_hashes(run: Run) -> dict[str, str]:
     return encoder_hashes(run.config.evaluate.encoder)
 
@@ -220,7 +225,7 @@ STAGES = (
         lambda c: [],
         is_sound=lambda run: _are_drawn(run, _doubted(run)),
     ),
-    Stage("evaluate", "Scoring", score, lambda c: [c.evaluate], _encoder_hashes),
+    Stage("evaluate", "Scoring", score, _evaluate_settings, _encoder_hashes),
     Stage("audit", "Audit", audit_run, lambda c: []),
     Stage("sheet", "Contact sheet", draw_sheet, lambda c: [c.name]),
     Stage("gallery", "Gallery", keep_gallery, lambda c: []),
