@@ -361,6 +361,15 @@ def _cuda_devices() -> list[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
+_QUIET = {
+    # Dask looks at itself a hundred times a second, for a dashboard that nobody sees here, and
+    # what runs in this process waits for it.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+}
+
+
 @contextmanager
 def _local_cluster(environments: Sequence[Mapping[str, str]]) -> Iterator["SpecCluster"]:
     """Start worker processes on this machine; one that dies is started again."""
@@ -382,7 +391,7 @@ def _local_cluster(environments: Sequence[Mapping[str, str]]) -> Iterator["SpecC
     pre_spawn = {name: environments[0][name] for name in THREAD_SETTINGS}
     try:
         with (
-            dask.config.set({"distributed.nanny.pre-spawn-environ": pre_spawn}),
+            dask.config.set({"distributed.nanny.pre-spawn-environ": pre_spawn, **_QUIET}),
             SpecCluster(workers=spec, scheduler=scheduler, **silence) as cluster,
         ):
             yield cluster
