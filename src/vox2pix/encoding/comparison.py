@@ -92,7 +92,7 @@ def compare(
         a, b = (
             _resampled_r(weights, y, _standard(x, part)) for x in (predictions_a, predictions_b)
         )
-        bounds[:, part] = np.nanquantile(a - b, _tails(level), axis=0)
+        bounds[:, part] = _quantiles(a - b, level)
         means.add(part, a - b)
     table = [
         {
@@ -251,6 +251,15 @@ def _prepared(
     return (draws / n_stimuli).astype(np.float32), np.array(list(rois.values()), bool).reshape(
         len(rois), n_voxels
     )
+
+
+def _quantiles(draws: NDArray[Any], level: float) -> NDArray[Any]:
+    """Return the bounds of each column of draws; undefined ones, which are slow, are left out."""
+    bounds = np.asarray(np.quantile(draws, _tails(level), axis=0))
+    undefined = np.isnan(draws).any(axis=0)
+    if undefined.any():
+        bounds[:, undefined] = np.nanquantile(draws[:, undefined], _tails(level), axis=0)
+    return bounds
 
 
 def _tails(level: float) -> tuple[float, float]:
