@@ -20,7 +20,7 @@ ENCODING = (
     "figures/unique_by_strength.png",
     "figures/unique_by_step.png",
     "figures/layers_by_step.png",
-    "figures/flat_best_layer_step7.png",
+    "figures/flat_best_layer_step3.png",
 )
 """What the page on encoding shows of ``runs/demo-encoding/encoding``."""
 
