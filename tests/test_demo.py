@@ -90,7 +90,7 @@ def test_a_demo_that_shows_all_it_must(tmp_path, capsys):
         ({"z+c": (0.47, 0.87)}, {}, []),  # lower, and within the intervals
         ({"shuffled": (0.05, 0.53)}, {}, ["shuffled: identification at chance (0.5)"]),
         ({"shuffled": (0.05, 0.47)}, {}, ["shuffled: identification at chance (0.5)"]),
-        ({}, {"generate": (251.0, 2.5)}, ["all stages under 300 s"]),
+        ({}, {"generate": (251.0, 2.5)}, ["stages of the reconstruction under 300 s"]),
         ({}, {"generate": (150.0, 4.0)}, ["peak memory under 4 GB"]),
     ],
 )

@@ -307,7 +307,7 @@ class ComputeConfig(_Table):
 
     Only ``dtype`` is part of what a run computes: half precision draws slightly other pictures,
     in [0, 1] less than 0.02 away on average and 0.2 anywhere. The other settings move it by less
-    than 1e-4 on average and 0.02 anywhere: by rounding, and where that turns one of the coarse
+    than 1e-4 on average and 0.01 anywhere: by rounding, and where that turns one of the coarse
     picture's 8-bit values. ``benchmarks/generation.py`` prints how far each does.
     """
 
