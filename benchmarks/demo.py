@@ -110,7 +110,9 @@ def requirements(found: Figures, seconds: float, memory_gb: float) -> Iterator[R
         str(shuffled),
         shuffled.ci_low <= shuffled.chance <= shuffled.ci_high,
     )
-    yield Requirement(f"stages of the reconstruction under {SECONDS} s", f"{seconds:.1f} s", seconds < SECONDS)
+    yield Requirement(
+        f"stages of the reconstruction under {SECONDS} s", f"{seconds:.1f} s", seconds < SECONDS
+    )
     yield Requirement(
         f"peak memory under {MEMORY_GB} GB", f"{memory_gb:.2f} GB", memory_gb < MEMORY_GB
     )
