@@ -35,7 +35,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from results import machine, option_parser, show
 from vox2pix.compute import sgemm_rate
 from vox2pix.diffusion import LatentDiffusion, Tuning
-from vox2pix.diffusion.cost import configurations, model_cost
+from vox2pix.diffusion.cost import model_cost
+from vox2pix.diffusion.outline import configurations
 from vox2pix.diffusion.pipeline_folder import find_pipeline
 from vox2pix.generation import ReconstructionSettings, picture_seeds, reconstruct
 from vox2pix.phantom.scenes import captions, render, scene

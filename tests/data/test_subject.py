@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vox2pix.data import open_folder
+from vox2pix.data import mean_betas_of, open_folder
 from vox2pix.errors import UserError
 
 
@@ -24,6 +24,20 @@ def test_rows_stay_in_trial_order_where_sessions_alternate(subject):
     np.testing.assert_allclose(subject.train.mean_betas()[:, 0], [(0 + 12 + 20) / 3, 8])
     assert subject.train.stimulus_ids == ("b", "c")
     assert subject.train.repeats.tolist() == [3, 1]
+
+
+def test_means_of_several_splits_read_each_session_once(subject, monkeypatch):
+    read, source = [], type(subject.betas_source)
+    read_session = source.read_session
+    monkeypatch.setattr(
+        source, "read_session", lambda self, n, v: read.append(n) or read_session(self, n, v)
+    )
+    train, test = mean_betas_of([subject.train, subject.test], np.array([1, 0, 1, 1], bool))
+    assert read == [1, 2]
+    np.testing.assert_array_equal(train, subject.train.mean_betas()[:, [0, 2, 3]])
+    np.testing.assert_array_equal(test, subject.test.mean_betas()[:, [0, 2, 3]])
+    with pytest.raises(UserError, match="no trials in this split"):
+        mean_betas_of([subject.train, subject.select(np.zeros(6, bool))])
 
 
 def test_select_leaves_a_stimulus_out(subject):

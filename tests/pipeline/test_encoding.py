@@ -68,6 +68,16 @@ def test_z_c_after_the_last_step_is_z_c_and_is_divided_once(encoded):
     assert {p.stem for p in folder.glob("*.csv")} == {"z_c@0.4", "z_c@0.7", "z_c@0.7-step0"}
 
 
+def test_what_is_encoded_again_asks_for_no_weights(encoded, tmp_path, monkeypatch):
+    run, _ = encoded
+    monkeypatch.setattr(Run, "model", property(lambda self: pytest.fail("a model was loaded")))
+    wanted = ENCODE | {"n_components": 40, "alphas": [1.0, 1e3]}
+    again = encode(experiment(encode=wanted), copied(run, tmp_path), recorder := Recorder())
+    assert "Denoising: done before, kept" in recorder.lines
+    assert "Feature spaces: settings or files changed, done again" in recorder.lines
+    assert not results(again).equals(results(run))
+
+
 def test_z_and_c_are_looked_up_once_a_stage(encoded, monkeypatch):
     run, _ = encoded
     asked = []
@@ -292,12 +302,10 @@ def test_a_plan_counts_the_passes_and_writes_nothing(tmp_path):
 
 
 def test_the_shipped_experiments_name_layers_of_their_models():
-    from vox2pix.diffusion.cost import activation_shapes_of
+    from vox2pix.diffusion.outline import ModelOutline
 
     config = load_config("configs/nsd-encoding.toml")
-    shapes = activation_shapes_of(
-        config.model.name, None, lambda names: config.encode.layers, (4, 40, 40)
-    )
+    shapes = ModelOutline(config.model.name).activation_shapes(config.encode.layers, (4, 40, 40))
     assert shapes["mid_block"] == (1280, 5, 5)
     assert shapes["up_blocks.3"] == (320, 40, 40)
 

@@ -110,6 +110,16 @@ def test_the_mean_over_the_scores_of_pictures_is_the_metric(small_run):
         assert record["value"] == pytest.approx(means[key], abs=1e-9)
 
 
+def test_what_is_decoded_again_asks_for_no_weights(small_run, tmp_path, monkeypatch):
+    made, _ = small_run
+    again = Run(made.config, RunFolder(copied(made, tmp_path)), keys=dict(made.keys))
+    monkeypatch.setattr(Run, "model", property(lambda self: pytest.fail("a model was loaded")))
+    stages._decode(again)
+    for name in ("z", "c"):
+        file = f"decoded/{name}.safetensors"
+        assert (again.path / file).read_bytes() == (made.path / file).read_bytes()
+
+
 def test_test_responses_are_averaged_once_for_all_blocks_of_features(
     small_run, tmp_path, monkeypatch
 ):

@@ -393,9 +393,40 @@ class Split:
         UserError
             As :meth:`iter_betas`.
         """
-        n_voxels = int(self.subject.voxel_mask(roi).sum())
-        sums = np.zeros((len(self.stimulus_ids), n_voxels), np.float32)
-        for trials, betas in self.iter_betas(roi):
-            add_rows(sums, self.stimulus_rows[trials.index], betas)
-        sums /= self.repeats[:, None].astype(np.float32)
-        return sums
+        return mean_betas_of([self], roi)[0]
+
+
+def mean_betas_of(splits: Sequence[Split], roi: Roi = "all") -> list[NDArray[np.float32]]:
+    """Return responses averaged over repeats in several splits; each session is read once.
+
+    Parameters
+    ----------
+    splits : sequence of Split
+        Of one subject.
+    roi : str, sequence of str, or ndarray of bool
+        As in :meth:`Subject.voxel_mask`.
+
+    Returns
+    -------
+    list of ndarray of float32, shape (n_stimuli, n_voxels)
+        As :meth:`Split.mean_betas` of each.
+
+    Raises
+    ------
+    UserError
+        As :meth:`Split.iter_betas`.
+    """
+    for split in splits:
+        split.require_trials()
+    every = Split(splits[0].subject, np.unique(np.concatenate([split.rows for split in splits])))
+    n_voxels = int(every.subject.voxel_mask(roi).sum())
+    sums = [np.zeros((len(split.stimulus_ids), n_voxels), np.float32) for split in splits]
+    for trials, betas in every.iter_betas(roi):
+        rows = every.rows[trials.index]
+        for split, total in zip(splits, sums, strict=True):
+            own = np.isin(rows, split.rows, assume_unique=True)
+            stimuli = split.stimulus_rows[np.searchsorted(split.rows, rows[own])]
+            add_rows(total, stimuli, betas[own])
+    for split, total in zip(splits, sums, strict=True):
+        total /= split.repeats[:, None].astype(np.float32)
+    return sums

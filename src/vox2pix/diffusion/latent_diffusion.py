@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler
 from numpy.typing import ArrayLike
 
 from vox2pix.compute import resolve_device, resolve_dtype
@@ -29,6 +28,7 @@ from vox2pix.diffusion.pipeline_folder import (
     load_components,
 )
 from vox2pix.diffusion.probe import Probe, check_modules
+from vox2pix.diffusion.sampling import make_sampler, sampler_config
 from vox2pix.diffusion.schedule import DenoisingPlan, Schedule, plan_denoising
 from vox2pix.diffusion.sizes import ModelSizes
 
@@ -114,9 +114,7 @@ class LatentDiffusion(ModelSizes):
         tuning = tuning or Tuning()
         super().__init__(Networks(vae, unet, text_encoder, tokenizer, device, dtype, tuning))
         self._batches = Batches(device)
-        self._scheduler_config = DDIMScheduler.from_config(
-            {**scheduler_config, "clip_sample": False, "steps_offset": 1}
-        ).config
+        self._sampler_config = sampler_config(scheduler_config)
         self.identity = {
             **identity,
             "latent_scale": self.latent_scale,
@@ -231,7 +229,7 @@ class LatentDiffusion(ModelSizes):
     @property
     def prediction_type(self) -> str:
         """What the U-Net predicts: ``"epsilon"`` or ``"v_prediction"``."""
-        return str(self._scheduler_config["prediction_type"])
+        return str(self._sampler_config["prediction_type"])
 
     def batch_size(self, guidance: float = 5.0) -> int:
         """Choose how many pictures of the native size are best denoised at once.
@@ -371,7 +369,8 @@ class LatentDiffusion(ModelSizes):
         schedule : {"diffusers", "takagi2023"}
             See :func:`vox2pix.diffusion.schedule.plan_denoising`.
         """
-        return plan_denoising(self._sampler(steps).timesteps.tolist(), strength, schedule)
+        timesteps = make_sampler(self._sampler_config, steps).timesteps.tolist()
+        return plan_denoising(timesteps, strength, schedule)
 
     def denoise(
         self,
@@ -451,7 +450,7 @@ class LatentDiffusion(ModelSizes):
         shape = self.latent_shape if start is None else start.shape[1:]
         from_noise = self.plan(None, steps, schedule)
         way = Way(
-            sampler=lambda: self._sampler(steps),
+            sampler=lambda: make_sampler(self._sampler_config, steps),
             from_latents=from_noise if start is None else self.plan(strength, steps, schedule),
             from_noise=from_noise,
             guidance=guidance,
@@ -460,18 +459,3 @@ class LatentDiffusion(ModelSizes):
         rows = Start(row_seeds, shape, start, started, text, told)
         watchers = Watchers(callback, probe)
         return denoise(self._networks, self._batches, rows, way, watchers, batch_size)
-
-    def _sampler(self, steps: int) -> Any:
-        """Return a fresh DDIM sampler with its timesteps set."""
-        n_train = int(self._scheduler_config["num_train_timesteps"])
-        if not 1 <= steps <= n_train:
-            raise ValueError(f"steps {steps} is outside 1 to {n_train}")
-        sampler = DDIMScheduler.from_config(self._scheduler_config)
-        sampler.set_timesteps(steps)
-        last = int(sampler.timesteps.max())
-        if last >= n_train:  # diffusers counts from an offset of 1, past the noise levels' end
-            raise ValueError(
-                f"steps {steps} asks for timestep {last}, and the last trained one is "
-                f"{n_train - 1}; take fewer steps"
-            )
-        return sampler

@@ -135,7 +135,6 @@ def load_components(folder: PipelineFolder, dtype: torch.dtype) -> Components:
 
     _check_index(folder.path)
     _check_files(folder.path)
-    scheduler_config = _read_json(folder.path / _SCHEDULER)
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder.path / "tokenizer", local_files_only=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -148,8 +147,42 @@ def load_components(folder: PipelineFolder, dtype: torch.dtype) -> Components:
         # transformers would otherwise take the precision that the file is stored in
         text_encoder=_load_weights(CLIPTextModel, folder.path / "text_encoder", dtype=dtype),
         tokenizer=tokenizer,
-        scheduler_config=scheduler_config,
+        scheduler_config=scheduler_config(folder.path),
     )
+
+
+def network_config(folder: Path, part: str) -> dict[str, Any]:
+    """Return the configuration of a network: arguments of its class.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        A pipeline folder.
+    part : {"vae", "unet", "text_encoder"}
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read.
+    """
+    config = _read_json(folder / part / "config.json")
+    return {key: value for key, value in config.items() if not key.startswith("_")}
+
+
+def scheduler_config(folder: Path) -> dict[str, Any]:
+    """Return the configuration of a pipeline's scheduler.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        A pipeline folder.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read.
+    """
+    return _read_json(folder / _SCHEDULER)
 
 
 def hash_files(folder: Path) -> dict[str, str]:

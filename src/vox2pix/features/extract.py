@@ -3,14 +3,13 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.config import digest
 from vox2pix.data import Subject
-from vox2pix.diffusion import LatentDiffusion
 from vox2pix.diffusion.batches import BatchSize
 from vox2pix.features.stored import StoredFeatures
 from vox2pix.seeds import seed_for
@@ -18,6 +17,36 @@ from vox2pix.store import KeyedRows
 
 FloatArray = NDArray[np.float32]
 ROWS_A_FILE = 250
+
+
+class FeatureModel(Protocol):
+    """What of a :class:`~vox2pix.diffusion.LatentDiffusion` is asked for z and c.
+
+    Attributes
+    ----------
+    identity, dtype, picture_size, encode_pictures, embed_captions
+        As there.
+    """
+
+    identity: dict[str, Any]
+
+    @property
+    def dtype(self) -> Any:
+        """Precision of the networks."""
+
+    @property
+    def picture_size(self) -> int:
+        """Side of its pictures in pixels."""
+
+    def encode_pictures(
+        self, pictures: FloatArray, seeds: Sequence[int] | None, batch_size: BatchSize
+    ) -> FloatArray:
+        """Return z of pictures."""
+
+    def embed_captions(
+        self, captions: Sequence[Sequence[str]], batch_size: BatchSize
+    ) -> FloatArray:
+        """Return c of pictures."""
 
 
 class FeatureRows:
@@ -105,7 +134,7 @@ def blocks(stimulus_ids: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 def latent_rows(
-    model: LatentDiffusion,
+    model: FeatureModel,
     subject: Subject,
     cache: Path,
     *,
@@ -122,7 +151,7 @@ def latent_rows(
 
     Parameters
     ----------
-    model : LatentDiffusion
+    model : FeatureModel
         Whose latents.
     subject : Subject
         Who has the pictures.
@@ -155,7 +184,7 @@ def latent_rows(
 
 
 def conditioning_rows(
-    model: LatentDiffusion, subject: Subject, cache: Path, *, batch_size: BatchSize = "auto"
+    model: FeatureModel, subject: Subject, cache: Path, *, batch_size: BatchSize = "auto"
 ) -> FeatureRows:
     """Return c of a subject's stimuli, averaged over their captions.
 
@@ -177,7 +206,7 @@ def conditioning_rows(
 
 
 def latent_folder(
-    model: LatentDiffusion, cache: Path, picture_size: int | None, posterior: str, seed: int
+    model: FeatureModel, cache: Path, picture_size: int | None, posterior: str, seed: int
 ) -> Path:
     """Return where in the cache :func:`latent_rows` keeps its rows; parameters as there."""
     settings = {
@@ -191,7 +220,7 @@ def latent_folder(
     return cache / f"z-{digest(settings)}"
 
 
-def conditioning_folder(model: LatentDiffusion, cache: Path) -> Path:
+def conditioning_folder(model: FeatureModel, cache: Path) -> Path:
     """Return where in the cache :func:`conditioning_rows` keeps its rows."""
     return cache / f"c-{digest({'c': model.identity, 'dtype': str(model.dtype)})}"
 

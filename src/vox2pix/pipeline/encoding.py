@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
+from vox2pix.config import Config
+from vox2pix.data import mean_betas_of
 from vox2pix.encoding import (
     EncodingModel,
     encoding_scores,
@@ -77,13 +79,17 @@ def analyses(run: Run) -> Analyses:
         The experiment. Without captions there is no c, and nothing can be denoised with it: z
         alone is left.
     """
+    return cast(Analyses, run.kept("analyses", "all", lambda: _analyses(run)))
+
+
+def _analyses(run: Run) -> Analyses:
     wanted = run.config.encode
     if not run.subject.has_captions:
         return Analyses((Latent("z"),), (), (), (), None)
-    n_run = len(run.model.plan(wanted.strength, wanted.steps).timesteps)
+    n_run = _n_run(run)
     moments = steps_at(wanted.moments, n_run)
     layer_moments = steps_at(wanted.layer_moments, n_run)
-    modules = default_layers(run.model.module_names) if wanted.layers is None else wanted.layers
+    modules = layers_of(run.config, run.outline.module_names)
     final = Latent("z_c", wanted.strength)
     denoises = "z_c" in wanted.latents or bool(wanted.strengths or moments or modules)
     return Analyses(
@@ -103,6 +109,24 @@ def analyses(run: Run) -> Analyses:
         if denoises
         else None,
     )
+
+
+def _n_run(run: Run) -> int:
+    """Count the steps of the denoising whose way is followed."""
+    return len(run.outline.plan(run.config.encode.strength, run.config.encode.steps).timesteps)
+
+
+def layers_of(config: Config, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the modules of the U-Net that an experiment asks for.
+
+    Parameters
+    ----------
+    config : Config
+        The experiment.
+    names : sequence of str
+        Of all modules.
+    """
+    return default_layers(names) if config.encode.layers is None else config.encode.layers
 
 
 def default_layers(names: Sequence[str]) -> tuple[str, ...]:
@@ -151,7 +175,8 @@ def prepare(run: Run) -> Sequence[str]:
             )
     plan = analyses(run).trace
     if plan is not None:
-        run.model.activation_shapes(plan.modules)  # names that the model lacks show now
+        # Names that the model lacks show now.
+        run.outline.activation_shapes(plan.modules, run.outline.latent_shape)
     if not run.subject.has_captions:
         run.reporter.say("No captions: c and all that is denoised with it are left out.")
     return outputs
@@ -389,12 +414,15 @@ def _average_shard(run: Run, shard: int) -> None:
     """Average the responses of some voxels, unless that is done."""
     stored = stored_responses(run)
     train, test = stored["train"], stored["test"]
+    if not train.pending([shard]) and not test.pending([shard]):
+        return
     voxels = np.zeros(train.shape[0], bool)
     voxels[train.rows(shard)] = True
+    shown, drawn = mean_betas_of([run.subject.train, run.subject.test], voxels)
     if train.pending([shard]):
-        train.write(shard, run.subject.train.mean_betas(voxels).T)
+        train.write(shard, shown.T)
     if test.pending([shard]):
-        test.write(shard, run.subject.test.mean_betas(voxels)[: test.shape[1]].T)
+        test.write(shard, drawn[: test.shape[1]].T)
 
 
 def _length(rows: slice) -> int:
@@ -534,9 +562,7 @@ def _same_as(run: Run, latent: Latent) -> Latent:
     """Return the latent that holds the same numbers: z_c after the last step is z_c."""
     if latent.layer != "z_c" or latent.step is None:
         return latent
-    wanted = run.config.encode
-    n_run = len(run.model.plan(wanted.strength, wanted.steps).timesteps)
-    return replace(latent, step=None) if latent.step == n_run - 1 else latent
+    return replace(latent, step=None) if latent.step == _n_run(run) - 1 else latent
 
 
 def region_masks(run: Run) -> dict[str, NDArray[np.bool_]]:

@@ -3,12 +3,13 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.buckets import is_remote
+from vox2pix.compute import resolve_dtype
 from vox2pix.config import Config, without_place
 from vox2pix.diffusion.pipeline_folder import find_pipeline, hash_files
 from vox2pix.errors import UserError
@@ -16,6 +17,9 @@ from vox2pix.features import FeatureRows, StoredFeatures, conditioning_rows, lat
 from vox2pix.features.extract import blocks
 from vox2pix.pipeline.run import Run
 from vox2pix.store import read_checked_json, read_json, write_checked_json
+
+if TYPE_CHECKING:
+    import torch
 
 FloatArray = NDArray[np.float32]
 MODEL_FILE = "model.json"
@@ -50,7 +54,8 @@ def _extract(run: Run, space: str, ids: Sequence[str], unit: str) -> None:
         for item, keys in run.workers.each(_keys, run, [(space, some) for some in blocks(unknown)]):
             rows.learn(keys)
             run.reporter.advance(len(item[1]))
-        write_checked_json(_keys_path(run, space), {"keys": rows.keys(ids)})
+        told = {"model": run.model.identity, "keys": rows.keys(ids)}
+        write_checked_json(_keys_path(run, space), told)
     absent = set(rows.absent(ids, check=True))
     run.reporter.begin(f"Extracting {space}", len(ids), unit)
     run.reporter.advance(len(ids) - len(absent))
@@ -78,11 +83,47 @@ def feature_rows(run: Run, space: str) -> FeatureRows:
     return run.kept(space, (path, path.exists()), lambda: _open(run, space))
 
 
+class KnownModel:
+    """The model of a run whose features are there: it is loaded if one has to be computed again.
+
+    Parameters
+    ----------
+    run : Run
+        The experiment.
+    identity : dict
+        Of the model that the features are of.
+    """
+
+    def __init__(self, run: Run, identity: dict[str, Any]) -> None:
+        self._run, self.identity = run, identity
+
+    @property
+    def dtype(self) -> "torch.dtype":
+        """Precision of the networks."""
+        return resolve_dtype(self._run.config.compute.dtype)
+
+    @property
+    def picture_size(self) -> int:
+        """Side of its pictures in pixels."""
+        return int(self.identity["picture_size"])
+
+    def encode_pictures(self, *of: Any, **how: Any) -> FloatArray:
+        """Return z of pictures."""
+        return self._run.model.encode_pictures(*of, **how)
+
+    def embed_captions(self, *of: Any, **how: Any) -> FloatArray:
+        """Return c of pictures."""
+        return self._run.model.embed_captions(*of, **how)
+
+
 def _open(run: Run, space: str) -> FeatureRows:
+    # What is missing or damaged is found again by reading.
+    told = read_checked_json(_keys_path(run, space))
+    model = run.model if told is None else KnownModel(run, told["model"])
     wanted, batch_size = run.config.model, run.config.compute.batch_size
     if space == "z":
         rows = latent_rows(
-            run.model,
+            model,
             run.subject,
             run.cache,
             picture_size=wanted.z_picture_size,
@@ -91,9 +132,7 @@ def _open(run: Run, space: str) -> FeatureRows:
             batch_size=batch_size,
         )
     else:
-        rows = conditioning_rows(run.model, run.subject, run.cache, batch_size=batch_size)
-    # What is missing or damaged is found again by reading.
-    told = read_checked_json(_keys_path(run, space))
+        rows = conditioning_rows(model, run.subject, run.cache, batch_size=batch_size)
     if told is not None:
         rows.learn(told["keys"])
     return rows

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from vox2pix.compute import sgemm_rate
 from vox2pix.config import Config
-from vox2pix.diffusion.cost import ModelCost, activation_shapes_of, model_cost
+from vox2pix.diffusion.cost import ModelCost, model_cost
+from vox2pix.diffusion.outline import ModelOutline
 from vox2pix.features import TracePlan, trace_bytes
 from vox2pix.features.trace import MAX_FEATURES
-from vox2pix.pipeline.encoding import default_layers, steps_at
+from vox2pix.pipeline.encoding import layers_of, steps_at
 from vox2pix.pipeline.plan import (
     READ_BYTES_A_SECOND,
     SHARE_OF_SGEMM,
@@ -41,20 +42,14 @@ def plan_encoding(config: Config, path: Path, flops_a_second: float | None = Non
     sizes = experiment_sizes(config, path, {"voxels": config.encode.rois})
     measured = flops_a_second or sgemm_rate(config.compute.device)
     rate = SHARE_OF_SGEMM * measured
-    shapes = activation_shapes_of(
-        config.model.name,
-        config.model.revision,
-        lambda names: (
-            default_layers(names) if config.encode.layers is None else config.encode.layers
-        ),
-        cost.z_shape,
-    )
+    outline = ModelOutline(config.model.name, config.model.revision)
+    shapes = outline.activation_shapes(layers_of(config, outline.module_names), cost.z_shape)
     widths = _widths(config, cost, sizes, shapes)
     stages = (
         plan_data(config, sizes, rate),
         _plan_averaging(config, sizes),
         plan_features(config, cost, sizes, rate),
-        _plan_trace(config, cost, sizes, shapes, rate),
+        _plan_trace(config, cost, sizes, shapes, outline, rate),
         _plan_reduction(config, sizes, widths, rate),
         _plan_models(config, sizes, widths, rate),
         _plan_shares(config, cost, sizes, rate),
@@ -97,12 +92,13 @@ def _plan_trace(
     cost: ModelCost,
     sizes: Sizes,
     shapes: dict[str, tuple[int, ...]],
+    outline: ModelOutline,
     rate: float,
 ) -> StagePlan:
     wanted, n = config.encode, sizes.n_train + sizes.n_test
     if not sizes.has_captions:
         return StagePlan("trace", "no captions, nothing to denoise with", 0, 0, 0, 0)
-    n_run = int(wanted.steps * wanted.strength)
+    n_run = len(outline.plan(wanted.strength, wanted.steps).timesteps)
     plan = TracePlan(
         strengths=(wanted.strength, *wanted.strengths),
         strength=wanted.strength,

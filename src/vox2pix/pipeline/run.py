@@ -23,6 +23,7 @@ from vox2pix.buckets import file_versions, working_copy
 from vox2pix.config import Config, digest, load_config, without_place
 from vox2pix.data import Subject, is_of_folder, open_folder, open_nsd
 from vox2pix.diffusion import LatentDiffusion, Tuning
+from vox2pix.diffusion.outline import ModelOutline
 from vox2pix.errors import UserError
 from vox2pix.pipeline.reporter import Reporter, Silent
 from vox2pix.report.contents import CONFIG_MARK, kept_config
@@ -122,6 +123,11 @@ class Run:
             dtype=compute.dtype,
             tuning=Tuning(compute.channels_last, compute.attention, compute.compile),
         )
+
+    @cached_property
+    def outline(self) -> ModelOutline:
+        """What the diffusion model's configuration tells."""
+        return ModelOutline(self.config.model.name, self.config.model.revision)
 
     @cached_property
     def test_ids(self) -> tuple[str, ...]:

@@ -1,0 +1,58 @@
+import json
+import shutil
+
+import pytest
+
+from vox2pix.diffusion import LatentDiffusion
+from vox2pix.diffusion.outline import ModelOutline
+from vox2pix.diffusion.pipeline_folder import find_pipeline
+from vox2pix.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return shutil.copytree(find_pipeline("phantom").path, tmp_path / "model")
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+def test_the_outline_tells_what_the_loaded_model_tells(folder, spacing):
+    edit(folder / "scheduler/scheduler_config.json", timestep_spacing=spacing)
+    outline, model = (
+        ModelOutline(str(folder)),
+        LatentDiffusion.from_pretrained(folder, device="cpu"),
+    )
+    assert outline.module_names == model.module_names
+    assert outline.latent_shape == model.latent_shape
+    modules = ("mid_block", "up_blocks.0")
+    expected = model.activation_shapes(modules, (8, 4, 4))
+    assert outline.activation_shapes(modules, (8, 4, 4)) == expected
+    # trailing spacing has one timestep more than asked for at 61 steps
+    for strength, steps in ((0.8, 50), (0.3, 61), (1.0, 7), (None, 10)):
+        assert outline.plan(strength, steps) == model.plan(strength, steps)
+
+
+def test_stable_diffusion_is_outlined_before_its_weights_are_there():
+    outline = ModelOutline("CompVis/stable-diffusion-v1-4")
+    plan = outline.plan(0.8, 50)
+    assert (plan.noise_timestep, len(plan.timesteps)) == (781, 40)
+    assert "down_blocks.3" in outline.module_names
+    with pytest.raises(UserError, match=r"no module .up_blocks\.4.; did you mean up_blocks"):
+        outline.activation_shapes(["up_blocks.4"], outline.latent_shape)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "named"),
+    [
+        ("unet/config.json", "{", "config.json"),
+        ("scheduler/scheduler_config.json", "[]", "scheduler_config.json"),
+        ("unet/config.json", '{"block_out_channels": "wide"}', "makes no U-Net"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_named(folder, file, content, named):
+    (folder / file).write_text(content)
+    with pytest.raises(UserError, match=named):
+        ModelOutline(str(folder))
