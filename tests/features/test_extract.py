@@ -119,7 +119,9 @@ def test_a_content_is_read_once_and_known_ones_are_not_read(model, subject, tmp_
 def test_rows_that_another_process_added_are_found(model, subject, tmp_path):
     mine, other = (latent_rows(model, subject, tmp_path / "cache") for _ in range(2))
     assert mine.absent(IDS) == ["a", "b", "c", "d"]  # e shows what a shows
+    assert mine.files(IDS) == []
     other.compute(mine.absent(IDS))
+    assert mine.files(IDS) == other.files(IDS) != []  # what a stage vouches for
     assert mine.absent(IDS) == []
 
 

@@ -54,14 +54,14 @@ class KeyedRows:
             Read the rows too: a file whose values are not as written is removed, its rows are
             missing.
         """
-        if any(key not in self._places for key in keys):
-            self._look()  # others may have added what was not there
+        self._look_for(keys)
         while check and (damaged := next(filterfalse(self._is_sound, self.files(keys)), None)):
             self._give_up(damaged)
         return [key for key in dict.fromkeys(keys) if key not in self._places]
 
     def files(self, keys: Sequence[str]) -> list[Path]:
         """List the files that hold the rows of ``keys``, each once."""
+        self._look_for(keys)
         return sorted({self._places[key][0] for key in keys if key in self._places})
 
     def add(self, keys: Sequence[str], rows: NDArray[Any]) -> None:
@@ -110,6 +110,11 @@ class KeyedRows:
         if out is None:
             raise ValueError("No keys were given.")
         return out
+
+    def _look_for(self, keys: Sequence[str]) -> None:
+        """Look at new files if a key is not known: others may have added it."""
+        if any(key not in self._places for key in keys):
+            self._look()
 
     def _look(self) -> None:
         """Learn what lies in files that were not looked at yet."""
