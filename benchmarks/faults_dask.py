@@ -20,6 +20,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from distributed import Client
 from kill import SMALL, SMALLEST, digests, run_command
 from results import machine, option_parser, show
 
@@ -61,6 +62,8 @@ class Cluster:
         self.address = self._told_address()
         for _ in range(self.n_workers):
             self.add_worker()
+        with Client(self.address, timeout=60) as client:
+            client.wait_for_workers(self.n_workers)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -78,7 +81,8 @@ class Cluster:
     def add_worker(self) -> None:
         """Start a worker."""
         options = ("--nthreads", "1", "--no-nanny", "--host", "127.0.0.1", "--no-dashboard")
-        self.workers.append(self._start("dask_worker", self.address, *options))
+        imported = ("--preload", "vox2pix.pipeline")  # so that kills fall upon work
+        self.workers.append(self._start("dask_worker", self.address, *options, *imported))
 
     def _start(self, name: str, *options: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -131,6 +135,15 @@ class Outcome:
             self.written_again += sum(at_end.get(mark) != at for mark, at in before.items())
 
 
+def undisturbed(config: Path, folder: Path) -> float:
+    """Return the seconds that a run with two workers takes."""
+    with Cluster(folder.parent / "dask") as cluster:
+        began = time.monotonic()
+        if start(config, folder, "--dask", cluster.address).wait() != 0:
+            sys.exit("The undisturbed run with workers failed.")
+        return time.monotonic() - began
+
+
 def kill_during_run(
     config: Path, folder: Path, victims: list[str], seconds: float, chance: random.Random
 ) -> Outcome:
@@ -145,7 +158,7 @@ def kill_during_run(
     victims : list of str
         ``worker`` or ``scheduler``, one after another, each killed at a random moment.
     seconds : float
-        How long an undisturbed run takes.
+        How long a run with two workers takes that is left alone.
     chance : Random
         Of the moments.
 
@@ -160,7 +173,7 @@ def kill_during_run(
             process = start(config, folder, "--dask", cluster.address)
             lost_scheduler = False
             while outcome.left and process.poll() is None:
-                moment = chance.uniform(0.1, 1.1) * seconds
+                moment = chance.uniform(0.2, 1.0) * seconds
                 try:
                     process.wait(moment)
                     break
@@ -207,11 +220,11 @@ def main() -> None:
         config = Path(scratch) / "small.toml"
         config.write_text(SMALLEST if options.small else SMALL)
         whole = Path(scratch) / "whole" / "small"
-        began = time.monotonic()
         if start(config, whole).wait() != 0:
             sys.exit("The undisturbed run failed.")
-        seconds, expected = time.monotonic() - began, digests(whole)
-        lines.append(f"undisturbed, in one process: {seconds:.1f} s, {len(expected)} files")
+        expected = digests(whole)
+        seconds = undisturbed(config, Path(scratch) / "run0" / "small")
+        lines.append(f"undisturbed, with two workers: {seconds:.1f} s, {len(expected)} files")
         print(lines[-1], flush=True)
         kills = [("worker", "scheduler")[number % 2] for number in range(options.kills)]
         while kills:
