@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distributed import Client
+
 from kill import SMALL, SMALLEST, digests, run_command
 from results import machine, option_parser, show
 

@@ -2,8 +2,8 @@
 
 Both are single-threaded processes on this machine, and take a reconstruction and an encoding
 analysis of the same simulated subject from the start. A stage whose work is shared out in items is
-bound by one core a worker; the other stages stay in the process that was started. Starting workers,
-with what they import, is timed apart.
+bound by one core a worker; the other stages stay in the process that was started. Starting workers
+is timed apart; so is a small experiment that goes through them first, for what they import.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import shutil
 import statistics
 import tempfile
 import time
-from importlib import import_module
 from pathlib import Path
 
 from results import machine, option_parser, show
@@ -27,7 +26,7 @@ GOAL, LIMIT = 1.7, 0.95
 FEW = 8  # items below which two workers may have unequal shares
 SIZES = {
     "small": {"trials": 60, "shared": 8, "voxels": 60, "samples": 2, "steps": 3, "shard": 2},
-    "full": {"trials": 450, "shared": 60, "voxels": 1500, "samples": 2, "steps": 10, "shard": 5},
+    "full": {"trials": 450, "shared": 60, "voxels": 3000, "samples": 1, "steps": 10, "shard": 4},
 }
 
 
@@ -79,14 +78,17 @@ class Items:
 
 
 def timed(config: Config, folder: Path, n: int) -> tuple[float, dict[str, tuple[float, int]]]:
-    """Return the seconds to start n workers, and the seconds and items of each stage."""
+    """Return the seconds until n workers are at work, and the seconds and items of each stage."""
     began = time.monotonic()
     with open_workers(n) as workers:
-        list(workers.each(import_module, "vox2pix.pipeline", [None] * 8 * n))
-        started = time.monotonic() - began
         counting = Items(workers)
-        run(config, folder, workers=counting)
-        encode(config, folder, workers=counting)
+        for wanted, where in (
+            (experiment(SIZES["small"]), folder.parent / "first"),
+            (config, folder),
+        ):
+            started = time.monotonic() - began
+            run(wanted, where, workers=counting)
+            encode(wanted, where, workers=counting)
     told = read_json(folder / "provenance.json")
     return started, {name: (t["seconds"], t["workers"]["items"]) for name, t in told.items()}
 
@@ -124,7 +126,7 @@ def main() -> None:
             together = sum(s["one"] for s in some) / sum(s["two"] for s in some)
             least = min(s["ratio"] for s in some)
             lines.append(f"{title}: {together:.2f} together, {least:.2f} the least; goal {goal}")
-    lines.append(f"starting workers: one {started[1]:.1f} s, two {started[2]:.1f} s, not counted")
+    lines.append(f"before, not counted: one {started[1]:.1f} s, two {started[2]:.1f} s")
     figures = {"stages": stages, "start": started, "machine": where}
     show(figures, "\n".join(lines), options, "workers")
 
