@@ -52,7 +52,7 @@ def items_of(config: Config, n_spaces: int) -> dict[str, int]:
         "features": blocks,
         "decode": sum(math.ceil(numbers / TARGETS_AT_ONCE) for numbers in FEATURES),
         "generate": (len(drawings) - doubted) * shards,
-        "audit-decoding": len(FEATURES) * config.audit.clusters,
+        "audit-decoding": len(FEATURES) * (config.audit.clusters + 1),  # and null brains
         "audit-drawing": doubted * shards,
         "evaluate": len(drawings),
         "responses": 12,

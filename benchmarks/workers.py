@@ -25,8 +25,8 @@ from vox2pix.workers import open_workers
 GOAL, LIMIT = 1.7, 0.95
 FEW = 8  # items below which two workers may have unequal shares
 SIZES = {
-    "small": {"trials": 60, "shared": 8, "voxels": 60, "samples": 2, "steps": 3, "shard": 2},
-    "full": {"trials": 450, "shared": 60, "voxels": 3000, "samples": 1, "steps": 10, "shard": 4},
+    "small": {"sessions": 2, "trials": 60, "shared": 8, "voxels": 60, "steps": 3, "shard": 2},
+    "full": {"sessions": 4, "trials": 750, "shared": 100, "voxels": 6000, "steps": 5, "shard": 5},
 }
 
 
@@ -38,14 +38,14 @@ def experiment(size: dict[str, int]) -> Config:
             "data": {
                 "source": "phantom",
                 "phantom": {
-                    "sessions": 2,
+                    "sessions": size["sessions"],
                     "trials_per_session": size["trials"],
                     "n_shared": size["shared"],
                     "n_early": size["voxels"],
                     "n_ventral": size["voxels"],
                 },
             },
-            "generate": {"samples": size["samples"], "steps": size["steps"]},
+            "generate": {"samples": 1, "steps": size["steps"]},
             "evaluate": {"per_group": 1},
             "encode": {"rois": ["early", "ventral"], "steps": 5, "resamples": 200},
             "compute": {

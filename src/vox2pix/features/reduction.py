@@ -20,6 +20,7 @@ Blocks = Callable[[], Iterable[NDArray[Any]]]
 # Up to here a float64 Gram matrix (1.2 GB) and its eigenvectors fit beside the rest.
 _LARGEST_GRAM = 12_000
 _HELD_BYTES = 2**30
+_DIRECTIONS_AT_ONCE = 512  # all of them at once would be a second array of their size
 _OVERSAMPLING = 10
 _POWER_ITERATIONS = 4
 
@@ -135,7 +136,9 @@ def fit_pca(
         squares, vectors = _leading(gram, n_kept)
         directions = np.zeros((len(squares), n_features))
         for rows, block in _placed(centred()):
-            directions += vectors[rows].T @ block
+            for first in range(0, len(squares), _DIRECTIONS_AT_ONCE):
+                some = slice(first, first + _DIRECTIONS_AT_ONCE)
+                directions[some] += vectors[rows, some].T @ block
         directions /= np.sqrt(squares)[:, None]
     squares, directions = squares[:n_kept], directions[:n_kept]
     directions *= np.where(directions.max(axis=1) >= -directions.min(axis=1), 1, -1)[:, None]
@@ -249,9 +252,9 @@ def _fitted(
         def blocks() -> Iterator[FloatArray]:
             return (values[train[part]] for part, values in read())
 
-        fitted = fit_pca(blocks, int(train.sum()), n_features, n_components, seed)
-        arrays = {**vars(fitted), "total_variance": np.array([fitted.total_variance])}
-        save_arrays(path, arrays)
+        fitted = vars(fit_pca(blocks, int(train.sum()), n_features, n_components, seed))
+        save_arrays(path, fitted | {"total_variance": np.array([fitted["total_variance"]])})
+        del fitted  # beside what is read it would be a second copy
     stored = load_arrays(path)
     total = float(stored.pop("total_variance")[0])
     return Reduction(**stored, total_variance=total)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vox2pix.data import mean_betas_of
 from vox2pix.decoding import RidgeDecoder
 from vox2pix.errors import UserError
 from vox2pix.evaluation.audit import clusters
@@ -19,6 +20,7 @@ from vox2pix.store import holds_arrays, load_arrays, save_arrays
 _FILE = "decoded/{}-doubts.safetensors"
 _CLUSTERS = "decoded/clusters.safetensors"
 _PART = "{}-{}.safetensors"
+_NULL_BRAINS = "null"
 _TRIALS_AT_ONCE = 1024
 _FEWEST = 3  # training pictures of a decoder: one held out leaves two, which have a difference
 
@@ -44,18 +46,20 @@ def decode_doubts(run: Run) -> Sequence[str]:
         )
     save_arrays(run.path / _CLUSTERS, {"train": labels[:n_train], "test": labels[n_train:]})
     spaces = feature_spaces(run)
-    run.reporter.begin("Decoding for the audit", len(spaces) * n_clusters, "fits")
-    items = [(space.name, cluster) for space in spaces for cluster in range(n_clusters)]
-    for _ in run.workers.each(_decode_cluster, run, items):
+    parts = (_NULL_BRAINS, *range(n_clusters))
+    items = [(space.name, part) for space in spaces for part in parts]
+    run.reporter.begin("Decoding for the audit", len(items), "parts")
+    for _ in run.workers.each(_decode_part, run, items):
         run.reporter.advance(1)
     written = [_CLUSTERS]
     for space in spaces:
-        arrays = _from_null_brains(run, space)
         shape = space.stored(run, run.test_ids[:1]).row_shape
+        null = load_arrays(_parts(run) / _PART.format(space.name, _NULL_BRAINS))
+        arrays = {name: predicted.reshape(-1, *shape) for name, predicted in null.items()}
         arrays["held_out"] = held_out = np.empty((len(run.test_ids), *shape), np.float32)
         for cluster in range(n_clusters):
-            parts = load_arrays(_parts(run) / _PART.format(space.name, cluster))
-            held_out[parts["rows"]] = parts["predicted"].reshape(-1, *shape)
+            part = load_arrays(_parts(run) / _PART.format(space.name, cluster))
+            held_out[part["rows"]] = part["predicted"].reshape(-1, *shape)
         save_arrays(run.path / _FILE.format(space.name), arrays)
         written.append(_FILE.format(space.name))
     return written
@@ -79,41 +83,44 @@ def _cluster_labels(run: Run) -> NDArray[np.intp]:
     return clusters(rows, min(run.config.audit.clusters, len(ids)), run.config.seed)
 
 
-def _from_null_brains(run: Run, space: FeatureSpace) -> dict[str, NDArray[Any]]:
-    """Predict from the mean training response, and from noise with each voxel's mean and SD."""
-    train, test = run.subject.train, run.subject.test
-    decoder = RidgeDecoder.from_arrays(
-        load_arrays(run.path / "decoders" / f"{space.name}.safetensors")
-    )
-    mean = units(train.mean_betas(space.rois), run.config.protocol).mean(axis=0)
-    measured = units(test.mean_betas(space.rois), run.config.protocol)[: len(run.test_ids)]
-    noise = rng_for(run.config.seed, "noise brain", space.name).standard_normal(measured.shape)
-    noise = measured.mean(axis=0) + measured.std(axis=0) * noise.astype(np.float32)
-    shape = space.stored(run, run.test_ids[:1]).row_shape
-    return {
-        name: decoder.predict(responses).reshape(-1, *shape).astype(np.float32)
-        for name, responses in (("mean", mean[None]), ("noise", noise))
-    }
-
-
 def _parts(run: Run) -> Path:
-    """Return where predictions of single clusters lie until all are there."""
+    """Return where predictions of clusters and of null brains lie until all are there."""
     return run.path / "decoded" / f"parts-{run.keys['audit-decoding']}"
 
 
-def _decode_cluster(run: Run, item: tuple[str, int]) -> None:
-    """Predict the test stimuli of a cluster by a decoder that saw no picture of it."""
-    name, cluster = item
-    path = _parts(run) / _PART.format(name, cluster)
+def _decode_part(run: Run, item: tuple[str, int | str]) -> None:
+    """Predict from null brains, or the test stimuli of a cluster, unless that is done."""
+    name, part = item
+    path = _parts(run) / _PART.format(name, part)
     if holds_arrays(path):
         return
     space = next(space for space in feature_spaces(run) if space.name == name)
+    found = _held_out(run, space, part) if isinstance(part, int) else _from_null_brains(run, space)
+    save_arrays(path, found)
+
+
+def _from_null_brains(run: Run, space: FeatureSpace) -> dict[str, NDArray[Any]]:
+    """Predict from the mean training response, and from noise with each voxel's mean and SD."""
+    decoder = RidgeDecoder.from_arrays(
+        load_arrays(run.path / "decoders" / f"{space.name}.safetensors")
+    )
+    both = mean_betas_of([run.subject.train, run.subject.test], space.rois)
+    train, test = (units(betas, run.config.protocol) for betas in both)
+    mean, measured = train.mean(axis=0), test[: len(run.test_ids)]
+    noise = rng_for(run.config.seed, "noise brain", space.name).standard_normal(measured.shape)
+    noise = measured.mean(axis=0) + measured.std(axis=0) * noise.astype(np.float32)
+    brains = {"mean": mean[None], "noise": noise}
+    return {name: decoder.predict(brain).astype(np.float32) for name, brain in brains.items()}
+
+
+def _held_out(run: Run, space: FeatureSpace, cluster: int) -> dict[str, NDArray[Any]]:
+    """Predict the test stimuli of a cluster by a decoder that saw no picture of it."""
     labels = load_arrays(run.path / _CLUSTERS)
     train, test = run.subject.train, run.subject.test
     rows = np.flatnonzero(labels["test"] == cluster)
     betas, responses, targets = run.kept(
         "stage",
-        name,
+        space.name,
         lambda: (
             units(train.betas(space.rois), run.config.protocol),
             units(test.mean_betas(space.rois), run.config.protocol),
@@ -132,4 +139,4 @@ def _decode_cluster(run: Run, item: tuple[str, int]) -> None:
             some = np.array_split(kept, -(-len(kept) // _TRIALS_AT_ONCE))
             decoder.fit_stream(((betas[k], train.stimulus_rows[k]) for k in some), targets)
         predicted = decoder.predict(responses[rows]).astype(np.float32)
-    save_arrays(path, {"rows": rows, "predicted": predicted})
+    return {"rows": rows, "predicted": predicted}

@@ -50,7 +50,7 @@ def plan_encoding(config: Config, path: Path, flops_a_second: float | None = Non
         _plan_averaging(config, sizes),
         plan_features(config, cost, sizes, rate),
         _plan_trace(config, cost, sizes, shapes, outline, rate),
-        _plan_reduction(config, sizes, widths, rate),
+        _plan_reduction(config, cost, sizes, widths, rate),
         _plan_models(config, sizes, widths, rate),
         _plan_shares(config, cost, sizes, rate),
     )
@@ -121,15 +121,21 @@ def _plan_trace(
     )
 
 
-def _plan_reduction(config: Config, sizes: Sizes, widths: dict[str, int], rate: float) -> StagePlan:
+def _plan_reduction(
+    config: Config, cost: ModelCost, sizes: Sizes, widths: dict[str, int], rate: float
+) -> StagePlan:
     n, k = sizes.n_train, config.encode.n_components
+    beside_z = [prod(cost.z_shape)] * _n_pairs(config, sizes)
     flops = memory = written = 0.0
-    for p in widths.values():
+    inputs = 4.0 * (n + sizes.n_test) * sum(widths.get(name, 0) for name in ("z", "c"))
+    for p in (*widths.values(), *beside_z):
         if p <= k:
             continue
-        side, kept = min(n, p), min(n - 1, k)
+        side, kept = min(n, p), min(n - 1, k, p)
         flops += 2 * (2.0 * n * p * side + 9.0 * side**3) + 2.0 * (n + sizes.n_test) * p * kept
-        memory = max(memory, 8.0 * (2 * side**2 + 2 * p * 250) + 4.0 * p * kept + 2**30)
+        # The eigenvectors; then directions in double and in single precision.
+        found = max(8.0 * 3 * side**2 + 2**30, 8.0 * n * kept + 12.0 * p * kept)
+        memory = max(memory, found + 8.0 * 2 * p * 250 + inputs)
         written += 4.0 * ((n + sizes.n_test) * kept + p * kept)
     return StagePlan(
         "reduce", f"spaces of more than {k:,} features", written, written, memory, flops / rate
@@ -160,7 +166,7 @@ def _plan_models(config: Config, sizes: Sizes, widths: dict[str, int], rate: flo
 
 def _plan_shares(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
     n, n_test, n_voxels = sizes.n_train, sizes.n_test, sizes.n_voxels["voxels"]
-    n_pairs = (len(config.encode.strengths) + len(config.encode.moments)) * sizes.has_captions
+    n_pairs = _n_pairs(config, sizes)
     p = 2 * min(prod(cost.z_shape), config.encode.n_components)
     flops = n_pairs * _JOINT_MODELS * _fit_flops(n, p, n_voxels, n_test, 15)
     read = 4.0 * n * n_voxels * n_pairs * _JOINT_MODELS
@@ -172,6 +178,11 @@ def _plan_shares(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> 
         _fit_memory(config, sizes, p) + 3 * 4.0 * n_test * n_voxels,
         flops / rate + read / READ_BYTES_A_SECOND,
     )
+
+
+def _n_pairs(config: Config, sizes: Sizes) -> int:
+    """Count the z_c that share a model with z."""
+    return (len(config.encode.strengths) + len(config.encode.moments)) * sizes.has_captions
 
 
 def _fit_memory(config: Config, sizes: Sizes, p: int) -> float:
