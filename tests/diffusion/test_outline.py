@@ -21,6 +21,7 @@ def edit(path, **changes):
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 def test_the_outline_tells_what_the_loaded_model_tells(folder, spacing):
     edit(folder / "scheduler/scheduler_config.json", timestep_spacing=spacing)
+    edit(folder / "unet/config.json", optimization_step=7)  # what training tools leave there
     outline, model = (
         ModelOutline(str(folder)),
         LatentDiffusion.from_pretrained(folder, device="cpu"),
@@ -36,7 +37,7 @@ def test_the_outline_tells_what_the_loaded_model_tells(folder, spacing):
 
 
 def test_stable_diffusion_is_outlined_before_its_weights_are_there():
-    outline = ModelOutline("CompVis/stable-diffusion-v1-4")
+    outline = ModelOutline("CompVis/stable-diffusion-v1-4", local_files_only=True)
     plan = outline.plan(0.8, 50)
     assert (plan.noise_timestep, len(plan.timesteps)) == (781, 40)
     assert "down_blocks.3" in outline.module_names
@@ -55,4 +56,23 @@ def test_stable_diffusion_is_outlined_before_its_weights_are_there():
 def test_a_configuration_that_cannot_be_used_is_named(folder, file, content, named):
     (folder / file).write_text(content)
     with pytest.raises(UserError, match=named):
+        ModelOutline(str(folder))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sample_size": [64, 48]},
+        {"cross_attention_dim": [96, 96]},
+        {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 16,
+        },
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_model_of_another_kind_is_refused(folder, change):
+    edit(folder / "unet/config.json", **change)
+    with pytest.raises(UserError, match="inputs beside latents and text, or no square"):
         ModelOutline(str(folder))

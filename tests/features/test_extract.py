@@ -125,6 +125,22 @@ def test_rows_that_another_process_added_are_found(model, subject, tmp_path):
     assert mine.absent(IDS) == []
 
 
+def test_a_file_that_another_process_made_again_is_found(model, subject, tmp_path):
+    def rows():
+        return latent_rows(model, subject, tmp_path / "cache")
+
+    rows().compute(IDS[:4])
+    [path] = rows().files(IDS)
+    whole = path.read_bytes()
+    for damaged in (whole[:-9], whole[:40], whole[:-9] + bytes(9)):  # headers or values
+        path.write_bytes(damaged)
+        mine = rows()
+        assert mine.absent(IDS, check=True) == ["a", "b", "c", "d"]
+        rows().compute(IDS[:4])
+        assert mine.files(IDS) == [path]
+        assert path.read_bytes() == whole
+
+
 def test_a_stimulus_without_caption_is_named(model, subject, tmp_path):
     with pytest.raises(UserError, match="zebra"):
         conditioning_rows(model, subject, tmp_path / "cache").load(("zebra",))

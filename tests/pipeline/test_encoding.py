@@ -10,6 +10,7 @@ from sklearn.linear_model import Ridge
 from pipeline.conftest import Recorder, copied, experiment
 from pipeline.test_run import digests
 from vox2pix.config import load_config
+from vox2pix.diffusion.pipeline_folder import find_pipeline
 from vox2pix.errors import UserError
 from vox2pix.features import Latent
 from vox2pix.linear import pearson_r
@@ -17,7 +18,13 @@ from vox2pix.pipeline import Run, draw_encoding, encode, encoding, plan_encoding
 from vox2pix.pipeline import run as pipeline_run
 from vox2pix.pipeline.encoding import StoredResponses, analyses, default_layers, steps_at
 from vox2pix.pipeline.latents import z_of
-from vox2pix.store import RunFolder, ShardedArray, load_arrays
+from vox2pix.store import (
+    RunFolder,
+    ShardedArray,
+    load_arrays,
+    read_checked_json,
+    write_checked_json,
+)
 
 STREAMS = ["early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"]
 ENCODE = {
@@ -76,6 +83,32 @@ def test_what_is_encoded_again_asks_for_no_weights(encoded, tmp_path, monkeypatc
     assert "Denoising: done before, kept" in recorder.lines
     assert "Feature spaces: settings or files changed, done again" in recorder.lines
     assert not results(again).equals(results(run))
+
+
+def test_keys_of_features_without_their_model_are_used(encoded, tmp_path):
+    run, _ = encoded
+    path = copied(run, tmp_path)
+    for keys in path.glob("features/*.json"):  # as an earlier version wrote them
+        told = read_checked_json(keys)
+        write_checked_json(keys, {"keys": told["keys"]})
+    for mark in path.glob("stages/encoding-*.json"):
+        mark.unlink()
+    again = encode(experiment(encode=ENCODE | {"n_components": 40}), path)
+    assert list(results(again)["latent"].unique()) == list(results(run)["latent"].unique())
+
+
+@pytest.mark.parametrize("what", ["weights", "device"])
+def test_what_cannot_compute_is_refused_before_responses_are_read(tmp_path, what):
+    folder = shutil.copytree(find_pipeline("phantom").path, tmp_path / "model")
+    tables = {"model": {"name": str(folder)}}
+    if what == "weights":
+        (folder / "vae/diffusion_pytorch_model.safetensors").write_bytes(b"")
+    else:
+        tables["compute"] = {"device": "cuda:9"}
+    recorder = Recorder()
+    with pytest.raises(UserError, match=r"cannot read|cuda:9"):
+        encode(experiment(encode=ENCODE, **tables), tmp_path / "runs" / "small", recorder)
+    assert "Averaging responses" not in recorder.begun
 
 
 def test_z_and_c_are_looked_up_once_a_stage(encoded, monkeypatch):
@@ -305,7 +338,8 @@ def test_the_shipped_experiments_name_layers_of_their_models():
     from vox2pix.diffusion.outline import ModelOutline
 
     config = load_config("configs/nsd-encoding.toml")
-    shapes = ModelOutline(config.model.name).activation_shapes(config.encode.layers, (4, 40, 40))
+    outline = ModelOutline(config.model.name, local_files_only=True)
+    shapes = outline.activation_shapes(config.encode.layers, (4, 40, 40))
     assert shapes["mid_block"] == (1280, 5, 5)
     assert shapes["up_blocks.3"] == (320, 40, 40)
 

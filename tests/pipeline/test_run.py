@@ -20,6 +20,7 @@ import vox2pix
 from pipeline.conftest import Recorder, copied, experiment
 from vox2pix.config import Config, load_config
 from vox2pix.data import Split
+from vox2pix.decoding import RidgeDecoder
 from vox2pix.errors import UserError
 from vox2pix.evaluation.transformers_models import find_folder
 from vox2pix.pipeline import Run, audit, pictures, run, stages
@@ -118,6 +119,15 @@ def test_what_is_decoded_again_asks_for_no_weights(small_run, tmp_path, monkeypa
     for name in ("z", "c"):
         file = f"decoded/{name}.safetensors"
         assert (again.path / file).read_bytes() == (made.path / file).read_bytes()
+
+
+def test_features_that_are_lost_are_computed_again(small_run, tmp_path):
+    made, _ = small_run
+    again = Run(made.config, RunFolder(copied(made, tmp_path)), keys=dict(made.keys))
+    for lost in (tmp_path / "cache").rglob("*.safetensors"):
+        lost.unlink()
+    for of in (z_of, c_of):
+        np.testing.assert_allclose(of(again, made.test_ids), of(made, made.test_ids), atol=1e-5)
 
 
 def test_test_responses_are_averaged_once_for_all_blocks_of_features(
@@ -445,7 +455,12 @@ def test_a_held_out_cluster_is_decoded_without_its_pictures(small_run):
 def test_the_mean_brain_decodes_to_one_prediction_and_noise_to_many(small_run):
     made, _ = small_run
     doubts = load_arrays(made.path / "decoded" / "c-doubts.safetensors")
-    assert doubts["mean"].shape[0] == 1
+    decoder = RidgeDecoder.from_arrays(load_arrays(made.path / "decoders" / "c.safetensors"))
+    mean = made.subject.train.mean_betas("ventral").mean(axis=0)
+    np.testing.assert_allclose(
+        doubts["mean"].reshape(1, -1), decoder.predict(mean[None]), atol=1e-5
+    )
+    assert len(doubts["noise"]) == len(made.test_ids)
     assert doubts["noise"].std(axis=0).max() > 0
     decoded = load_arrays(made.path / "decoded" / "c.safetensors")["predicted"]
     assert not np.allclose(doubts["held_out"], decoded)

@@ -68,8 +68,8 @@ def model_cost(
     """
     configs = configurations(name_or_path, revision)
     with torch.device("meta"):
-        unet = UNet2DConditionModel(**configs["unet"])
-        vae = AutoencoderKL(**configs["vae"])
+        unet = UNet2DConditionModel.from_config(configs["unet"])
+        vae = AutoencoderKL.from_config(configs["vae"])
         text = CLIPTextModel(CLIPTextConfig(**configs["text_encoder"]))
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     side = unet.config.sample_size

@@ -198,25 +198,40 @@ def _compiled(unet: Any) -> Any:
     return torch.compile(unet)
 
 
+_REMEDY = "; use the components of one Stable Diffusion 1.x or 2.x text-to-image model"
+
+
+def check_kind(unet: Any) -> None:
+    """Refuse a U-Net that needs other inputs than square latents and text.
+
+    Raises
+    ------
+    UserError
+        As for SDXL.
+    """
+    config = unet.config
+    sizes = (config.sample_size, config.cross_attention_dim)
+    if config.addition_embed_type is not None or not all(isinstance(n, int) for n in sizes):
+        raise UserError(f"the U-Net needs inputs beside latents and text, or no square{_REMEDY}")
+
+
 def _check_fit(vae: Any, unet: Any, text_encoder: Any, tokenizer: Any) -> None:
     """Refuse components of different models, and kinds of model that need other inputs."""
-    remedy = "; use the components of one Stable Diffusion 1.x or 2.x text-to-image model"
     channels, inputs = vae.config.latent_channels, unet.config.in_channels
     if channels != inputs:
         raise UserError(
             f"the U-Net takes {inputs} channels and the autoencoder's latents have {channels}, as "
-            f"in models for depth or inpainting{remedy}"
+            f"in models for depth or inpainting{_REMEDY}"
         )
     width, expected = text_encoder.config.hidden_size, unet.config.cross_attention_dim
     if width != expected:
         raise UserError(
             f"the U-Net attends to text of width {expected} and the text encoder's is "
-            f"{width}{remedy}"
+            f"{width}{_REMEDY}"
         )
-    if unet.config.addition_embed_type is not None or not isinstance(unet.config.sample_size, int):
-        raise UserError(f"the U-Net needs inputs beside latents and text, or no square{remedy}")
+    check_kind(unet)
     if len(tokenizer) > text_encoder.config.vocab_size:
         raise UserError(
             f"the tokenizer knows {len(tokenizer)} tokens and the text encoder "
-            f"{text_encoder.config.vocab_size}{remedy}"
+            f"{text_encoder.config.vocab_size}{_REMEDY}"
         )

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from diffusers import UNet2DConditionModel
 
+from vox2pix.diffusion.networks import check_kind
 from vox2pix.diffusion.pipeline_folder import find_pipeline, network_config, scheduler_config
 from vox2pix.diffusion.probe import activation_shapes, module_names
 from vox2pix.diffusion.sampling import make_sampler, sampler_config
@@ -67,27 +68,31 @@ class ModelOutline:
     Parameters
     ----------
     name_or_path, revision
-        As for :meth:`vox2pix.diffusion.LatentDiffusion.from_pretrained`. Nothing is downloaded:
-        for a model that is not on this machine, the published configuration of its family.
+        As for :meth:`vox2pix.diffusion.LatentDiffusion.from_pretrained`.
+    local_files_only : bool
+        Ask no hub: for a model that is not on this machine, take the published configuration of
+        its family.
 
     Raises
     ------
     UserError
-        If the model is neither on this machine nor of a known family, or a configuration cannot
-        be read.
+        If the model cannot be had, its configuration cannot be read, or it is of another kind.
     """
 
-    def __init__(self, name_or_path: str, revision: str | None = None) -> None:
-        configs = configurations(name_or_path, revision)
+    def __init__(
+        self, name_or_path: str, revision: str | None = None, local_files_only: bool = False
+    ) -> None:
+        configs = configurations(name_or_path, revision, local_files_only)
         try:
             with torch.device("meta"):
-                self._unet = UNet2DConditionModel(**configs["unet"])
+                self._unet = UNet2DConditionModel.from_config(configs["unet"])
             self._sampler_config = sampler_config(configs["scheduler"])
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(
                 f"the configuration of the model {name_or_path!r} makes no U-Net with a sampler "
                 f"({error}); fetch or save the pipeline again"
             ) from error
+        check_kind(self._unet)
         self._n_text = int(self._unet.config.cross_attention_dim)
 
     @property
@@ -121,12 +126,14 @@ class ModelOutline:
         return plan_denoising(timesteps, strength, schedule)
 
 
-def configurations(name_or_path: str, revision: str | None = None) -> dict[str, dict[str, Any]]:
+def configurations(
+    name_or_path: str, revision: str | None = None, local_files_only: bool = True
+) -> dict[str, dict[str, Any]]:
     """Return the configurations of a model's parts: its own, or its family's.
 
     Parameters
     ----------
-    name_or_path, revision
+    name_or_path, revision, local_files_only
         As for :class:`ModelOutline`.
 
     Returns
@@ -140,8 +147,10 @@ def configurations(name_or_path: str, revision: str | None = None) -> dict[str, 
         As :class:`ModelOutline`.
     """
     try:
-        folder = find_pipeline(name_or_path, revision, local_files_only=True).path
+        folder = find_pipeline(name_or_path, revision, local_files_only).path
     except UserError:
+        if not local_files_only:
+            raise
         for family, configs in _PUBLISHED.items():
             if f"/{family}" in name_or_path:
                 return configs

@@ -135,6 +135,7 @@ def load_components(folder: PipelineFolder, dtype: torch.dtype) -> Components:
 
     _check_index(folder.path)
     _check_files(folder.path)
+    sampled = scheduler_config(folder.path)  # before what takes long
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder.path / "tokenizer", local_files_only=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -147,7 +148,7 @@ def load_components(folder: PipelineFolder, dtype: torch.dtype) -> Components:
         # transformers would otherwise take the precision that the file is stored in
         text_encoder=_load_weights(CLIPTextModel, folder.path / "text_encoder", dtype=dtype),
         tokenizer=tokenizer,
-        scheduler_config=scheduler_config(folder.path),
+        scheduler_config=sampled,
     )
 
 

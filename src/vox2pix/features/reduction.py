@@ -134,6 +134,7 @@ def fit_pca(
     else:
         gram = _gram_of_rows(centred, n_rows, n_features)
         squares, vectors = _leading(gram, n_kept)
+        del gram
         directions = np.zeros((len(squares), n_features))
         for rows, block in _placed(centred()):
             for first in range(0, len(squares), _DIRECTIONS_AT_ONCE):

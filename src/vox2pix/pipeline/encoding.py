@@ -24,7 +24,7 @@ from vox2pix.encoding import (
 from vox2pix.encoding.tables import write_table
 from vox2pix.errors import UserError
 from vox2pix.features import Latent, TracePlan, Tracing, reduced
-from vox2pix.pipeline.latents import c_of, extract_latents, feature_files, z_of
+from vox2pix.pipeline.latents import c_of, check_model, extract_latents, feature_files, z_of
 from vox2pix.pipeline.preparation import prepare_subject
 from vox2pix.pipeline.reporter import tell_damage
 from vox2pix.pipeline.run import Run
@@ -173,6 +173,7 @@ def prepare(run: Run) -> Sequence[str]:
             raise UserError(
                 f"The region '{roi}' of {run.subject.name} has no voxels; leave it out."
             )
+    check_model(run)
     plan = analyses(run).trace
     if plan is not None:
         # Names that the model lacks show now.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.buckets import is_remote
-from vox2pix.compute import resolve_dtype
+from vox2pix.compute import resolve_device, resolve_dtype
 from vox2pix.config import Config, without_place
 from vox2pix.diffusion.pipeline_folder import find_pipeline, hash_files
 from vox2pix.errors import UserError
@@ -43,6 +43,19 @@ def extract_latents(run: Run) -> None:
     _extract(run, "z", ids, "pictures")
     if run.subject.has_captions:
         _extract(run, "c", ids, "captions")
+
+
+def check_model(run: Run) -> None:
+    """Load the model if features are still to be found, so that what is wrong with it shows now.
+
+    Raises
+    ------
+    UserError
+        If it cannot be loaded, or computed with where the experiment says.
+    """
+    resolve_device(run.config.compute.device)
+    if not _keys_path(run, "z").exists():
+        run.model  # noqa: B018
 
 
 def _extract(run: Run, space: str, ids: Sequence[str], unit: str) -> None:
@@ -118,8 +131,8 @@ class KnownModel:
 
 def _open(run: Run, space: str) -> FeatureRows:
     # What is missing or damaged is found again by reading.
-    told = read_checked_json(_keys_path(run, space))
-    model = run.model if told is None else KnownModel(run, told["model"])
+    told = read_checked_json(_keys_path(run, space)) or {}
+    model = KnownModel(run, told["model"]) if "model" in told else run.model
     wanted, batch_size = run.config.model, run.config.compute.batch_size
     if space == "z":
         rows = latent_rows(
@@ -133,8 +146,7 @@ def _open(run: Run, space: str) -> FeatureRows:
         )
     else:
         rows = conditioning_rows(model, run.subject, run.cache, batch_size=batch_size)
-    if told is not None:
-        rows.learn(told["keys"])
+    rows.learn(told.get("keys", {}))
     return rows
 
 

@@ -42,7 +42,7 @@ def plan_encoding(config: Config, path: Path, flops_a_second: float | None = Non
     sizes = experiment_sizes(config, path, {"voxels": config.encode.rois})
     measured = flops_a_second or sgemm_rate(config.compute.device)
     rate = SHARE_OF_SGEMM * measured
-    outline = ModelOutline(config.model.name, config.model.revision)
+    outline = ModelOutline(config.model.name, config.model.revision, local_files_only=True)
     shapes = outline.activation_shapes(layers_of(config, outline.module_names), cost.z_shape)
     widths = _widths(config, cost, sizes, shapes)
     stages = (
@@ -125,17 +125,20 @@ def _plan_reduction(
     config: Config, cost: ModelCost, sizes: Sizes, widths: dict[str, int], rate: float
 ) -> StagePlan:
     n, k = sizes.n_train, config.encode.n_components
-    beside_z = [prod(cost.z_shape)] * _n_pairs(config, sizes)
+    beside_z, z = _beside_z(config, sizes), prod(cost.z_shape)
+    own = widths | ({"z": z} if beside_z else {})
+    if "z_c" in own:
+        beside_z -= {(config.encode.strength, 1)}
     flops = memory = written = 0.0
-    inputs = 4.0 * (n + sizes.n_test) * sum(widths.get(name, 0) for name in ("z", "c"))
-    for p in (*widths.values(), *beside_z):
+    inputs = 4.0 * (n + sizes.n_test) * sum(own.get(name, 0) for name in ("z", "c"))
+    for p in (*own.values(), *[z] * len(beside_z)):
         if p <= k:
             continue
-        side, kept = min(n, p), min(n - 1, k, p)
+        side, kept = min(n, p), min(n - 1, k)
         flops += 2 * (2.0 * n * p * side + 9.0 * side**3) + 2.0 * (n + sizes.n_test) * p * kept
         # The eigenvectors; then directions in double and in single precision.
         found = max(8.0 * 3 * side**2 + 2**30, 8.0 * n * kept + 12.0 * p * kept)
-        memory = max(memory, found + 8.0 * 2 * p * 250 + inputs)
+        memory = max(memory, found + 8.0 * (512 + 2 * 250) * p + inputs)
         written += 4.0 * ((n + sizes.n_test) * kept + p * kept)
     return StagePlan(
         "reduce", f"spaces of more than {k:,} features", written, written, memory, flops / rate
@@ -166,7 +169,7 @@ def _plan_models(config: Config, sizes: Sizes, widths: dict[str, int], rate: flo
 
 def _plan_shares(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
     n, n_test, n_voxels = sizes.n_train, sizes.n_test, sizes.n_voxels["voxels"]
-    n_pairs = _n_pairs(config, sizes)
+    n_pairs = len(_beside_z(config, sizes))
     p = 2 * min(prod(cost.z_shape), config.encode.n_components)
     flops = n_pairs * _JOINT_MODELS * _fit_flops(n, p, n_voxels, n_test, 15)
     read = 4.0 * n * n_voxels * n_pairs * _JOINT_MODELS
@@ -180,9 +183,13 @@ def _plan_shares(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> 
     )
 
 
-def _n_pairs(config: Config, sizes: Sizes) -> int:
-    """Count the z_c that share a model with z."""
-    return (len(config.encode.strengths) + len(config.encode.moments)) * sizes.has_captions
+def _beside_z(config: Config, sizes: Sizes) -> set[tuple[float, float]]:
+    """Name the z_c that share a model with z, each once: by strength and moment."""
+    if not sizes.has_captions:
+        return set()
+    wanted = config.encode
+    along = {(wanted.strength, moment) for moment in wanted.moments}
+    return along | {(strength, 1) for strength in wanted.strengths}
 
 
 def _fit_memory(config: Config, sizes: Sizes, p: int) -> float:

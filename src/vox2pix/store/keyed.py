@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from io import SEEK_END
 from itertools import filterfalse
 from pathlib import Path
@@ -117,14 +116,13 @@ class KeyedRows:
             self._look()
 
     def _look(self) -> None:
-        """Learn what lies in files that were not looked at yet."""
+        """Learn what lies in files that were not looked at yet, or were damaged then."""
         found = self.folder.glob("[!.]*.safetensors")  # hidden ones are being written
-        for path in sorted(set(found) - self._seen):
+        for path in sorted(set(found) - self._seen - self._damaged):
             self._index(path)
 
     def _index(self, path: Path) -> None:
         """Learn the keys of a file; one whose header is damaged is passed over."""
-        self._seen.add(path)
         try:
             told = json.loads(_metadata(path)["told"])
             keys, self._checksums[path] = told["keys"], told["checksum"]
@@ -133,6 +131,7 @@ class KeyedRows:
             sound = False
         if not sound:
             return
+        self._seen.add(path)
         for row, key in enumerate(keys):
             self._places[key] = (path, row)
 
@@ -155,10 +154,11 @@ class KeyedRows:
 
     def _give_up(self, path: Path) -> None:
         """Remove a damaged file, and look where else its rows lie."""
-        with suppress(OSError):
+        try:
             path.unlink(missing_ok=True)
-        self._damaged.add(path)
-        self._places, self._seen = {}, set(self._damaged)
+        except OSError:
+            self._damaged.add(path)  # it stays
+        self._places, self._seen = {}, set()
         self._look()
 
     @staticmethod
