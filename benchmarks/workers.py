@@ -4,6 +4,9 @@ Both are single-threaded processes on this machine, and take a reconstruction an
 analysis of the same simulated subject from the start. A stage whose work is shared out in items is
 bound by one core a worker; the other stages stay in the process that was started. Starting workers
 is timed apart; so is a small experiment that goes through them first, for what they import.
+
+Two cores share memory: two processes that do nothing but LAPACK's eigendecompositions, without Dask
+and without vox2pix, tell what the machine itself leaves of a second core.
 """
 
 from __future__ import annotations
@@ -14,7 +17,12 @@ import shutil
 import statistics
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.linalg
 
 from results import machine, option_parser, show
 from vox2pix.config import Config
@@ -91,6 +99,33 @@ def timed(config: Config, folder: Path, n: int) -> tuple[float, dict[str, tuple[
     return started, {name: (t["seconds"], t["workers"]["items"]) for name, t in told.items()}
 
 
+def decompositions(start: Any, end: Any) -> None:
+    """Decompose a matrix as large as a decoder's some times, from the start to the end."""
+    matrix = np.cov(np.random.default_rng(0).standard_normal((2000, 2000)))
+    start.wait()
+    for _ in range(4):
+        scipy.linalg.eigh(matrix)
+    end.wait()
+
+
+def second_core() -> float:
+    """Return how many times as many decompositions two processes do as one, without Dask."""
+    seconds = []
+    context = get_context("spawn")
+    for n in (1, 2):
+        start, end = context.Barrier(n + 1), context.Barrier(n + 1)
+        processes = [context.Process(target=decompositions, args=(start, end)) for _ in range(n)]
+        for process in processes:
+            process.start()
+        start.wait()
+        began = time.monotonic()
+        end.wait()
+        seconds.append(time.monotonic() - began)
+        for process in processes:
+            process.join()
+    return 2 * seconds[0] / seconds[1]
+
+
 def main() -> None:
     """Time, compare, print."""
     parser = option_parser(__doc__)
@@ -100,6 +135,8 @@ def main() -> None:
     repeats = 1 if options.small else options.repeats
     where, config = machine(), experiment(size)
     os.environ["OMP_NUM_THREADS"] = "1"  # of workers
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    plain = second_core()
     found: dict[int, list] = {1: [], 2: []}
     for _ in range(repeats):
         for n in found:
@@ -124,8 +161,9 @@ def main() -> None:
             together = sum(s["one"] for s in some) / sum(s["two"] for s in some)
             least = min(s["ratio"] for s in some)
             lines.append(f"{title}: {together:.2f} together, {least:.2f} the least; goal {goal}")
+    lines.append(f"two plain processes that decompose matrices: {plain:.2f} times one")
     lines.append(f"before, not counted: one {started[1]:.1f} s, two {started[2]:.1f} s")
-    figures = {"stages": stages, "start": started, "machine": where}
+    figures = {"stages": stages, "plain": plain, "start": started, "machine": where}
     show(figures, "\n".join(lines), options, "workers")
 
 

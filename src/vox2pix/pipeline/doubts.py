@@ -46,8 +46,11 @@ def decode_doubts(run: Run) -> Sequence[str]:
         )
     save_arrays(run.path / _CLUSTERS, {"train": labels[:n_train], "test": labels[n_train:]})
     spaces = feature_spaces(run)
-    parts = (_NULL_BRAINS, *range(n_clusters))
-    items = [(space.name, part) for space in spaces for part in parts]
+    # Long ones first, so that no worker is left alone with one at the end: c is wider than z.
+    items: list[tuple[str, int | str]] = [
+        (space.name, cluster) for space in reversed(spaces) for cluster in range(n_clusters)
+    ]
+    items += [(space.name, _NULL_BRAINS) for space in spaces]
     run.reporter.begin("Decoding for the audit", len(items), "parts")
     for _ in run.workers.each(_decode_part, run, items):
         run.reporter.advance(1)
