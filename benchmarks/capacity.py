@@ -59,7 +59,7 @@ def items_of(config: Config, n_spaces: int) -> dict[str, int]:
         "trace": blocks * len({wanted.strength, *wanted.strengths}),
         "reduce": n_spaces,
         "encode": n_spaces,
-        "divide": len(wanted.strengths) + len(wanted.moments),
+        "divide": len(wanted.strengths) + sum(moment < 1 for moment in wanted.moments),
     }
 
 
