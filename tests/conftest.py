@@ -15,6 +15,16 @@ def miyawaki_dir() -> Path:
     return folder
 
 
+@pytest.fixture(params=["cpu", "cuda"])
+def torch_device(request) -> str:
+    """Name where torch computes: on every machine the CPU, and a CUDA device where there is one."""
+    import torch
+
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device on this machine")
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
 def _s3_server():
     pytest.importorskip("moto", reason="the S3 server of the tests is not installed")

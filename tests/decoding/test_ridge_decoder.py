@@ -275,12 +275,12 @@ def test_real_responses_of_v1_identify_held_out_patterns(miyawaki_dir):
     [{}, {"average_repeats": False}, {"alpha_per_target": False}, {"selection": "cv"}],
     ids=str,
 )
-def test_torch_computes_what_numpy_computes(p, dtype, settings):
+def test_torch_computes_what_numpy_computes(p, dtype, settings, torch_device):
     X, Y, rows = _brain(p=p, dtype=dtype)
     X[:, 4] = 1
     with pytest.warns(UserWarning, match="constant"):
         host = RidgeDecoder(**settings).fit(X, Y, rows=rows)
-        device = RidgeDecoder(**settings, device="cpu").fit(X, Y, rows=rows)
+        device = RidgeDecoder(**settings, device=torch_device).fit(X, Y, rows=rows)
     tolerance = 1e-9 if dtype == np.float64 else 2e-4
     np.testing.assert_array_equal(device.alpha_, host.alpha_)
     np.testing.assert_allclose(device.error_, host.error_, rtol=tolerance)
@@ -291,9 +291,9 @@ def test_torch_computes_what_numpy_computes(p, dtype, settings):
     np.testing.assert_array_equal(device.to_arrays()["settings"], host.to_arrays()["settings"])
 
 
-def test_without_repeats_torch_computes_what_numpy_computes():
+def test_without_repeats_torch_computes_what_numpy_computes(torch_device):
     X, Y, _ = _brain(n_repeats=1, p=20)
-    host, device = (RidgeDecoder(device=d).fit(X, Y) for d in (None, "cpu"))
+    host, device = (RidgeDecoder(device=d).fit(X, Y) for d in (None, torch_device))
     np.testing.assert_allclose(device.coef_, host.coef_, rtol=1e-8, atol=1e-12)
 
 

@@ -253,12 +253,12 @@ def test_a_pickled_model_predicts_the_same_and_a_streamed_one_says_it_cannot():
 @pytest.mark.parametrize("p", [20, 300])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("settings", [{}, {"selection": "cv"}, {"alpha_per_voxel": False}], ids=str)
-def test_torch_computes_what_numpy_computes(p, dtype, settings):
+def test_torch_computes_what_numpy_computes(p, dtype, settings, torch_device):
     X, Y, X_test, _ = _brain(p=p)
     X, X_test = X.astype(dtype), X_test.astype(dtype)
     repeats = np.arange(len(X)) % 3 + 1
     host = EncodingModel(**settings).fit(X, Y, repeats)
-    device = EncodingModel(**settings, device="cpu", voxel_block=3).fit(X, Y, repeats)
+    device = EncodingModel(**settings, device=torch_device, voxel_block=3).fit(X, Y, repeats)
     tolerance = 1e-9 if dtype == np.float64 else 1e-3
     np.testing.assert_allclose(device.alpha_, host.alpha_, rtol=1e-9)
     expected = host.predict(X_test)
