@@ -361,12 +361,15 @@ def _cuda_devices() -> list[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
-_QUIET = {
+_DASK = {
     # Dask looks at itself a hundred times a second, for a dashboard that nobody sees here, and
     # what runs in this process waits for it.
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "5s",
+    # A worker that holds a second item while it does the first keeps it from one that is idle.
+    # Without one it waits some milliseconds for each; items take seconds.
+    "distributed.scheduler.worker-saturation": 1.0,
 }
 
 
@@ -391,7 +394,7 @@ def _local_cluster(environments: Sequence[Mapping[str, str]]) -> Iterator["SpecC
     pre_spawn = {name: environments[0][name] for name in THREAD_SETTINGS}
     try:
         with (
-            dask.config.set({"distributed.nanny.pre-spawn-environ": pre_spawn, **_QUIET}),
+            dask.config.set({"distributed.nanny.pre-spawn-environ": pre_spawn, **_DASK}),
             SpecCluster(workers=spec, scheduler=scheduler, **silence) as cluster,
         ):
             yield cluster
@@ -415,6 +418,8 @@ def slurm_cluster(slurm: SlurmJobs) -> Any:
     UserError
         If dask-jobqueue is not installed, or there is no such network interface.
     """
+    import dask
+
     try:
         from dask_jobqueue import SLURMCluster
     except ImportError:
@@ -423,20 +428,21 @@ def slurm_cluster(slurm: SlurmJobs) -> Any:
         ) from None
     threads = [f"export {name}={slurm.cores}" for name in THREAD_SETTINGS]
     try:
-        return SLURMCluster(
-            cores=1,  # threads of Dask: one item at a time; the cores are for each item
-            job_cpu=slurm.cores,
-            processes=1,
-            memory=slurm.memory,
-            walltime=slurm.walltime,
-            queue=slurm.queue,
-            account=slurm.account,
-            job_extra_directives=list(slurm.extra),
-            job_script_prologue=[*threads, *slurm.prologue],
-            job_name="vox2pix",
-            interface=slurm.interface,
-            silence_logs="critical",
-            scheduler_options={"dashboard_address": ":0"},
-        )
+        with dask.config.set(_DASK):
+            return SLURMCluster(
+                cores=1,  # threads of Dask: one item at a time; the cores are for each item
+                job_cpu=slurm.cores,
+                processes=1,
+                memory=slurm.memory,
+                walltime=slurm.walltime,
+                queue=slurm.queue,
+                account=slurm.account,
+                job_extra_directives=list(slurm.extra),
+                job_script_prologue=[*threads, *slurm.prologue],
+                job_name="vox2pix",
+                interface=slurm.interface,
+                silence_logs="critical",
+                scheduler_options={"dashboard_address": ":0"},
+            )
     except ValueError as error:
         raise UserError(f"compute.slurm cannot be carried out: {error}") from error
