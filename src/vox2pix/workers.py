@@ -418,9 +418,8 @@ def slurm_cluster(slurm: SlurmJobs) -> Any:
     UserError
         If dask-jobqueue is not installed, or there is no such network interface.
     """
-    import dask
-
     try:
+        import dask
         from dask_jobqueue import SLURMCluster
     except ImportError:
         raise UserError(
