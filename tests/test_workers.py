@@ -93,6 +93,10 @@ def test_a_worker_slower_by_ten_leaves_most_items_to_the_other(two, tmp_path):
     assert 1 <= sum(done.values()) <= 20  # its even share would be 30, that by speed 5
 
 
+def test_no_worker_is_given_a_second_item_ahead(two):
+    assert two._client.cluster.scheduler.WORKER_SATURATION == 1
+
+
 def test_a_refusal_reaches_the_caller_as_its_sentence(two, tmp_path):
     with pytest.raises(UserError, match=r"^number 3 is not liked; take another\.$"):
         list(two.each(refuse, tmp_path, [3]))
@@ -255,6 +259,7 @@ def test_a_slurm_job_asks_for_what_the_settings_say():
     with slurm_cluster(JOBS) as cluster:
         script = cluster.job_script()
         address = cluster.scheduler_address
+        assert cluster.scheduler.WORKER_SATURATION == 1  # as for workers of this machine
     lines = [line.strip() for line in script.splitlines() if line.strip()]
     directives = {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
     assert directives == {

@@ -121,7 +121,13 @@ class ModelOutline:
     def plan(
         self, strength: float | None, steps: int, schedule: Schedule = "diffusers"
     ) -> DenoisingPlan:
-        """As :meth:`vox2pix.diffusion.LatentDiffusion.plan`."""
+        """As :meth:`vox2pix.diffusion.LatentDiffusion.plan`.
+
+        Raises
+        ------
+        ValueError
+            For steps or a strength outside their range.
+        """
         timesteps = make_sampler(self._sampler_config, steps).timesteps.tolist()
         return plan_denoising(timesteps, strength, schedule)
 

@@ -41,12 +41,12 @@ class FeatureModel(Protocol):
     def encode_pictures(
         self, pictures: FloatArray, seeds: Sequence[int] | None, batch_size: BatchSize
     ) -> FloatArray:
-        """Return z of pictures."""
+        """Return z (n, channels, height, width) of pictures (n, height, width, 3) in [0, 1]."""
 
     def embed_captions(
         self, captions: Sequence[Sequence[str]], batch_size: BatchSize
     ) -> FloatArray:
-        """Return c of pictures."""
+        """Return c (n, n_tokens, width), a mean over each picture's captions."""
 
 
 class FeatureRows:

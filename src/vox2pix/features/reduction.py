@@ -20,7 +20,7 @@ Blocks = Callable[[], Iterable[NDArray[Any]]]
 # Up to here a float64 Gram matrix (1.2 GB) and its eigenvectors fit beside the rest.
 _LARGEST_GRAM = 12_000
 _HELD_BYTES = 2**30
-_DIRECTIONS_AT_ONCE = 512  # all of them at once would be a second array of their size
+DIRECTIONS_AT_ONCE = 512  # all of them at once would be a second array of their size
 _OVERSAMPLING = 10
 _POWER_ITERATIONS = 4
 
@@ -137,8 +137,8 @@ def fit_pca(
         del gram
         directions = np.zeros((len(squares), n_features))
         for rows, block in _placed(centred()):
-            for first in range(0, len(squares), _DIRECTIONS_AT_ONCE):
-                some = slice(first, first + _DIRECTIONS_AT_ONCE)
+            for first in range(0, len(squares), DIRECTIONS_AT_ONCE):
+                some = slice(first, first + DIRECTIONS_AT_ONCE)
                 directions[some] += vectors[rows, some].T @ block
         directions /= np.sqrt(squares)[:, None]
     squares, directions = squares[:n_kept], directions[:n_kept]

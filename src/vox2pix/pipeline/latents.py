@@ -121,11 +121,11 @@ class KnownModel:
         return int(self.identity["picture_size"])
 
     def encode_pictures(self, *of: Any, **how: Any) -> FloatArray:
-        """Return z of pictures."""
+        """As :meth:`vox2pix.diffusion.LatentDiffusion.encode_pictures`."""
         return self._run.model.encode_pictures(*of, **how)
 
     def embed_captions(self, *of: Any, **how: Any) -> FloatArray:
-        """Return c of pictures."""
+        """As :meth:`vox2pix.diffusion.LatentDiffusion.embed_captions`."""
         return self._run.model.embed_captions(*of, **how)
 
 

@@ -8,6 +8,8 @@ from vox2pix.config import Config
 from vox2pix.diffusion.cost import ModelCost, model_cost
 from vox2pix.diffusion.outline import ModelOutline
 from vox2pix.features import TracePlan, trace_bytes
+from vox2pix.features.extract import ROWS_A_FILE
+from vox2pix.features.reduction import DIRECTIONS_AT_ONCE
 from vox2pix.features.trace import MAX_FEATURES
 from vox2pix.pipeline.encoding import layers_of, steps_at
 from vox2pix.pipeline.plan import (
@@ -138,7 +140,7 @@ def _plan_reduction(
         flops += 2 * (2.0 * n * p * side + 9.0 * side**3) + 2.0 * (n + sizes.n_test) * p * kept
         # The eigenvectors; then directions in double and in single precision.
         found = max(8.0 * 3 * side**2 + 2**30, 8.0 * n * kept + 12.0 * p * kept)
-        memory = max(memory, found + 8.0 * (512 + 2 * 250) * p + inputs)
+        memory = max(memory, found + 8.0 * (DIRECTIONS_AT_ONCE + 2 * ROWS_A_FILE) * p + inputs)
         written += 4.0 * ((n + sizes.n_test) * kept + p * kept)
     return StagePlan(
         "reduce", f"spaces of more than {k:,} features", written, written, memory, flops / rate
