@@ -155,7 +155,7 @@ def check(
             str(path), layout, "", "", (), nothing, nothing, {}, "unknown", 0, 0, 0, (),
             faults.sentences,
         )  # fmt: skip
-    notes: list[str] = []
+    notes: list[str] = list(opened.notes)
     responses = _read_responses(opened, faults, notes, progress)
     n_pictures = _count_pictures(opened, faults, notes, progress)
     captions = _count_captions(opened, faults, notes)

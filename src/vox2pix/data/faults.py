@@ -1,4 +1,4 @@
-"""Faults of a data set, gathered so that a check can name them all at once."""
+"""Faults and notes of a data set, gathered so that a check can name them all at once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,10 @@ from vox2pix.errors import UserError
 
 
 class Faults:
-    """The faults found while data are opened or read, one sentence each.
+    """The faults found while data are opened or read, and the notes, one sentence each.
+
+    A fault is wrong and refused. A note says what was coerced, cut, dropped, defaulted or chosen,
+    with its count, and the work goes on.
 
     Opening and checking share one path through the code: both gather, then the one raises the
     first sentence and the other lists every one.
@@ -15,6 +18,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._sentences: list[str] = []
+        self._notes: list[str] = []
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -24,6 +28,15 @@ class Faults:
     def add(self, sentence: str) -> None:
         """Note a fault."""
         self._sentences.append(sentence)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The notes in the order found, each once."""
+        return tuple(dict.fromkeys(self._notes))
+
+    def note(self, sentence: str) -> None:
+        """Add what a person should know, though nothing is wrong."""
+        self._notes.append(sentence)
 
     @contextmanager
     def gathered(self) -> Iterator[None]:

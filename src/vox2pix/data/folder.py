@@ -147,6 +147,7 @@ def gather_folder(path: str | Path, faults: Faults) -> Subject | None:
         stimuli,
         None if responses.mask is None else responses.mask.shape,
         None if responses.mask is None else image_affine(responses.path),
+        faults.notes,
     )
 
 

@@ -148,7 +148,9 @@ def gather_nsd(
     with faults.gathered():
         stimuli.require_known()
     source = NsdBetas(layout, _indices(voxels, layout))
-    return Subject(layout.name, trials, voxels, space, source, stimuli, shape, affine)
+    return Subject(
+        layout.name, trials, voxels, space, source, stimuli, shape, affine, faults.notes
+    )
 
 
 @dataclass(frozen=True, eq=False)

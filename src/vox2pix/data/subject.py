@@ -88,6 +88,8 @@ class Subject:
         Of the volume (X, Y, Z), or the vertices of the left and the right hemisphere.
     affine : ndarray or None
         (4, 4), voxel indices to millimetres; None on a surface.
+    notes : tuple of str
+        What the reader coerced, dropped, defaulted or chose, a sentence each, with its count.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Subject:
     stimulus_source: StimulusSource
     shape: tuple[int, ...] | None = None
     affine: NDArray[np.float64] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def rois(self) -> tuple[str, ...]:
