@@ -204,6 +204,18 @@ def test_workers_that_cannot_be_had_are_refused_before_the_work(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("command", ["run", "plan", "encode"])
+def test_a_run_folder_in_a_bucket_is_refused(command: str, tmp_path: Path) -> None:
+    config = tmp_path / "small.toml"
+    config.write_text('name = "small"\ndata.source = "phantom"\n')
+    result = vox2pix_run(command, config, "--out", "s3://lab/runs/small")
+    assert sentence(result).startswith("A run folder must be on a local or shared disk")
+    for reads in (["report"], ["audit"], ["plot", "encoding"], ["explore"]):
+        assert "s3://lab/runs/small is a URL" in sentence(
+            vox2pix_run(*reads, "s3://lab/runs/small")
+        )
+
+
 def test_wrong_usage() -> None:
     result = vox2pix_run("phantom")
     assert result.exit_code == 2

@@ -76,7 +76,7 @@ def test_a_file_that_changed_in_the_bucket_is_read_anew(s3, nsd):
 
     bucket = s3.new_bucket()
     s3.client.put_object(Bucket=bucket, Key="a.csv", Body=b"one")
-    path = as_path(f"s3://{bucket}/a.csv", signed=True)
+    path = as_path(f"s3://{bucket}/a.csv")
     assert local_copy(path).read_bytes() == b"one"
     s3.client.put_object(Bucket=bucket, Key="a.csv", Body=b"two")
     assert local_copy(path).read_bytes() == b"two"
@@ -134,7 +134,6 @@ def test_data_are_asked_for_without_credentials_unless_there_are_some(s3, nsd, m
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("HOME", "/nowhere")
     assert as_path("s3://open-data").storage_options["anon"]
-    assert not as_path("s3://ours", signed=True).storage_options["anon"]
 
 
 @pytest.mark.parametrize("form", ["npy", "npz", "h5", "zarr", "zarr-group"])

@@ -1,5 +1,7 @@
 """Files by URL: paths in buckets, and copies of what is read from them on this machine.
 
+Nothing is written to a bucket.
+
 Whatever has methods of :class:`pathlib.Path` may stand where a path is asked for. Local paths stay
 as they are and cost nothing; fsspec and its like are imported when the first URL is opened.
 """
@@ -13,7 +15,6 @@ from vox2pix.buckets.paths import (
     said_clearly,
     size_and_version,
 )
-from vox2pix.buckets.working_copy import uploaded, working_copy
 
 __all__ = [
     "as_path",
@@ -25,7 +26,5 @@ __all__ = [
     "open_binary",
     "said_clearly",
     "size_and_version",
-    "uploaded",
-    "working_copy",
     "zarr_store",
 ]

@@ -57,31 +57,11 @@ def local_copy(path: Path) -> Path:
     copy = _place(path, size, version, "files") / path.name
     if copy.is_file() and copy.stat().st_size == size:
         return copy
-    copy_to(path, size, copy)
-    return copy
-
-
-def copy_to(path: Path, size: int, copy: Path) -> None:
-    """Copy a remote file to this machine, where it appears whole.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    size : int
-        Its bytes.
-    copy : Path
-        Where it shall appear.
-
-    Raises
-    ------
-    UserError
-        If it cannot be reached, or the disk has no room for the copy.
-    """
-    with write_whole(copy) as partial, partial.open("wb") as file:
+    with _write_whole(copy) as partial, partial.open("wb") as file:
         step = _MOST_AT_ONCE * BLOCK_BYTES
         for start in range(0, size, step):
             file.write(_fetch(path, start, min(start + step, size)))
+    return copy
 
 
 def open_binary(path: Path) -> BinaryIO:
@@ -212,7 +192,7 @@ class BlockFile(RawIOBase):
         for number in range(first, stop):
             start = (number - first) * BLOCK_BYTES
             block = data[start : start + BLOCK_BYTES]
-            with write_whole(self._folder / f"{number:07d}") as partial:
+            with _write_whole(self._folder / f"{number:07d}") as partial:
                 partial.write_bytes(block)
             self._hold(number, block)
         self._fetched = stop - 1
@@ -254,7 +234,7 @@ def _fetch(path: Path, start: int, stop: int) -> bytes:
 
 
 @contextmanager
-def write_whole(copy: Path) -> Iterator[Path]:
+def _write_whole(copy: Path) -> Iterator[Path]:
     """Give a name to write to; on success the file takes its place, whole.
 
     Parameters

@@ -31,17 +31,14 @@ def is_remote(path: Path) -> bool:
     return not isinstance(path, Path)
 
 
-def as_path(place: str | Path, *, signed: bool | None = None, endpoint: str | None = None) -> Path:
+def as_path(place: str | Path, *, endpoint: str | None = None) -> Path:
     """Return the path that a person named, on this machine or by URL.
 
     Parameters
     ----------
     place : str or Path
-        A local path, ``s3://bucket/key``, or another URL that fsspec opens.
-    signed : bool, optional
-        Whether requests to S3 carry credentials, wherever the AWS libraries find them. By default
-        they do if the environment or ``~/.aws/credentials`` has some; a bucket that is written
-        to is always asked with credentials.
+        A local path, ``s3://bucket/key``, or another URL that fsspec opens. Requests to S3 carry
+        credentials if the environment or ``~/.aws/credentials`` has some.
     endpoint : str, optional
         URL of an S3 server; ``AWS_ENDPOINT_URL``, or Amazon's, by default.
 
@@ -62,7 +59,7 @@ def as_path(place: str | Path, *, signed: bool | None = None, endpoint: str | No
         return Path(place)
     if text.startswith("file://"):
         return Path(unquote(urlsplit(text).path))
-    options = _s3_options(signed, endpoint) if text.startswith("s3://") else {}
+    options = _s3_options(endpoint) if text.startswith("s3://") else {}
     try:
         if text.startswith("s3://"):
             import s3fs  # noqa: F401 - named here if it is not installed
@@ -77,11 +74,10 @@ def as_path(place: str | Path, *, signed: bool | None = None, endpoint: str | No
         raise UserError(f"{text} cannot be opened: {error}.") from None
 
 
-def _s3_options(signed: bool | None, endpoint: str | None) -> dict[str, Any]:
-    """Return how S3 is asked: credentials, patience, and no memory of listings where we write."""
-    if signed is None:
-        given = any(os.environ.get(name) for name in _CREDENTIALS)
-        signed = given or Path("~/.aws/credentials").expanduser().is_file()
+def _s3_options(endpoint: str | None) -> dict[str, Any]:
+    """Return how S3 is asked: with which credentials, and how patiently."""
+    given = any(os.environ.get(name) for name in _CREDENTIALS)
+    signed = given or Path("~/.aws/credentials").expanduser().is_file()
     attempts = os.environ.get("AWS_MAX_ATTEMPTS") or str(_ATTEMPTS)
     if not attempts.isdecimal() or int(attempts) < 1:
         raise UserError(f"AWS_MAX_ATTEMPTS is '{attempts}': give a whole number from 1 on.")

@@ -54,11 +54,6 @@ class RemotePath(ProxyUPath):
         with said_clearly(self):
             return super().open(mode, *args, **options)
 
-    def unlink(self, missing_ok: bool = False) -> None:
-        """Remove the file."""
-        with said_clearly(self):
-            super().unlink(missing_ok)
-
     def _kind(self) -> str | None:
         """Return file, directory, or none."""
         try:

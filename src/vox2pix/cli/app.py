@@ -45,17 +45,20 @@ app.add_typer(plot_app, name="plot")
 console = Console(highlight=False)
 
 
-def run_folder(place: str) -> Path:
-    """Return the path of a run folder, in full; one in a bucket is asked for with credentials."""
-    from vox2pix.buckets import as_path, is_url
+def local_folder(place: str) -> Path:
+    """Return the path of a folder that is written to, in full; a URL is refused."""
+    from vox2pix.buckets import is_url
 
-    return as_path(place, signed=True) if is_url(place) else Path(place).resolve()
+    if is_url(place):
+        raise UserError(
+            f"A run folder must be on a local or shared disk, and {place} is a URL; name a folder. "
+            "Data may be read from a URL (data.path)."
+        )
+    return Path(place).resolve()
 
 
 def shown(path: Path) -> str:
     """Name a path from here where it lies below, in full elsewhere."""
-    if not isinstance(path, Path):  # it lies in a bucket
-        return str(path)
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 

@@ -1,16 +1,14 @@
 """The commands that make a run, and those that look at one."""
 
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vox2pix.cli.app import app, console, plot_app, quiet_libraries, shown
-from vox2pix.cli.app import run_folder as folder_of_run
+from vox2pix.cli.app import app, console, local_folder, plot_app, quiet_libraries, shown
 from vox2pix.cli.bars import Bars
 from vox2pix.cli.tables import print_encoding, print_findings, print_metrics, print_plan
-from vox2pix.errors import UserError
 
 if TYPE_CHECKING:
     from vox2pix.config import Config
@@ -26,17 +24,11 @@ Slurm = Annotated[
 
 
 def _opened(
-    experiment: "Config", folder: Path, workers: int | None, dask: str | None, slurm: bool
+    experiment: "Config", workers: int | None, dask: str | None, slurm: bool
 ) -> AbstractContextManager["OpenedWorkers"]:
     """Open the workers that the options name."""
-    from vox2pix.buckets import is_remote
     from vox2pix.workers import SlurmJobs, open_workers
 
-    if is_remote(folder) and (dask or slurm):
-        raise UserError(
-            f"{folder} is worked on in a copy on this machine, which workers elsewhere do not "
-            "see; use --workers, or --out with a folder on a shared disk."
-        )
     jobs = SlurmJobs(**experiment.compute.slurm.model_dump()) if slurm else None
     return open_workers(workers, dask, jobs)
 
@@ -45,7 +37,7 @@ def _opened(
 def run(
     config: Annotated[Path, typer.Argument(help="The experiment file (TOML).")],
     out: Annotated[
-        str | None, typer.Option(help="The run folder, or its URL.", show_default="runs/NAME")
+        str | None, typer.Option(help="The run folder.", show_default="runs/NAME")
     ] = None,
     workers: Workers = None,
     dask: Dask = None,
@@ -55,12 +47,12 @@ def run(
     from vox2pix.config import load_config
 
     experiment = load_config(config)
-    folder = folder_of_run(out or f"runs/{experiment.name}")
+    folder = local_folder(out or f"runs/{experiment.name}")
     console.print(f"[bold]{experiment.name}[/bold]: {config} into {shown(folder)}")
     quiet_libraries()
     from vox2pix.pipeline import run as carry_out
 
-    with _opened(experiment, folder, workers, dask, slurm) as opened, Bars() as bars:
+    with _opened(experiment, workers, dask, slurm) as opened, Bars() as bars:
         done = carry_out(experiment, folder, bars, opened)
     print_metrics(done.path)
     console.print(f"\nThe report:             [bold]{shown(folder / 'report.html')}[/bold]")
@@ -72,14 +64,14 @@ def run(
 def plan(
     config: Annotated[Path, typer.Argument(help="The experiment file (TOML).")],
     out: Annotated[
-        str | None, typer.Option(help="The run folder, or its URL.", show_default="runs/NAME")
+        str | None, typer.Option(help="The run folder.", show_default="runs/NAME")
     ] = None,
 ) -> None:
     """Say what a run would read, compute and write: time, memory, disk. Computes nothing."""
     from vox2pix.config import load_config
 
     experiment = load_config(config)
-    folder = folder_of_run(out or f"runs/{experiment.name}")
+    folder = local_folder(out or f"runs/{experiment.name}")
     quiet_libraries()
     from vox2pix.pipeline import plan as draw_up
 
@@ -90,7 +82,7 @@ def plan(
 def encode(
     config: Annotated[Path, typer.Argument(help="The experiment file (TOML).")],
     out: Annotated[
-        str | None, typer.Option(help="The run folder, or its URL.", show_default="runs/NAME")
+        str | None, typer.Option(help="The run folder.", show_default="runs/NAME")
     ] = None,
     workers: Workers = None,
     dask: Dask = None,
@@ -103,7 +95,7 @@ def encode(
     from vox2pix.config import load_config
 
     experiment = load_config(config)
-    folder = folder_of_run(out or f"runs/{experiment.name}")
+    folder = local_folder(out or f"runs/{experiment.name}")
     quiet_libraries()
     if only_plan:
         from vox2pix.pipeline import plan_encoding
@@ -113,7 +105,7 @@ def encode(
     console.print(f"[bold]{experiment.name}[/bold]: {config} into {shown(folder)}")
     from vox2pix.pipeline import encode as carry_out
 
-    with _opened(experiment, folder, workers, dask, slurm) as opened, Bars() as bars:
+    with _opened(experiment, workers, dask, slurm) as opened, Bars() as bars:
         done = carry_out(experiment, folder, bars, opened)
     print_encoding(done.path / "encoding")
 
@@ -130,12 +122,9 @@ def report(
 ) -> None:
     """Write one page of a run: pictures, numbers, maps, doubts. It opens without a server."""
     quiet_libraries()
-    from vox2pix.buckets import working_copy
     from vox2pix.report import write_report
 
-    with ExitStack() as stack:
-        folders = [stack.enter_context(working_copy(folder_of_run(place))) for place in run_folders]
-        path = write_report(folders, out)
+    path = write_report([local_folder(place) for place in run_folders], out)
     console.print(f"The report: [bold]{shown(path.resolve())}[/bold]")
 
 
@@ -151,14 +140,12 @@ def explore(
 ) -> None:
     """Turn the knobs of a run and see its pictures drawn again, on a page of this machine."""
     quiet_libraries()
-    from vox2pix.buckets import working_copy
     from vox2pix.pipeline.explore import explore as open_page
 
     def announce(address: str) -> None:
         console.print(f"The page: [bold]{address}[/bold]  (Ctrl-C ends it)", soft_wrap=True)
 
-    with working_copy(folder_of_run(run_folder)) as here:
-        open_page(here, port, not no_browser, announce)
+    open_page(local_folder(run_folder), port, not no_browser, announce)
 
 
 @app.command()
@@ -167,12 +154,11 @@ def audit(
 ) -> None:
     """Ask whether a run's pictures came from the brain: each check, its verdict and figure."""
     quiet_libraries()
-    from vox2pix.buckets import working_copy
     from vox2pix.pipeline import audit as audit_again
 
-    folder = folder_of_run(run_folder)
-    with working_copy(folder) as here, Bars() as bars:
-        findings = audit_again(here, bars, folder)
+    folder = local_folder(run_folder)
+    with Bars() as bars:
+        findings = audit_again(folder, bars)
     print_findings(findings)
     console.print(f"\nFigures: [bold]{shown(folder / 'audit')}[/bold]")
 
@@ -183,9 +169,8 @@ def plot_encoding(
 ) -> None:
     """Draw the figures of an encoding analysis again, from its tables."""
     quiet_libraries()
-    from vox2pix.buckets import working_copy
     from vox2pix.pipeline import draw_encoding
 
-    with working_copy(folder_of_run(run_folder)) as here, Bars() as bars:
-        figures = draw_encoding(here, bars)
+    with Bars() as bars:
+        figures = draw_encoding(local_folder(run_folder), bars)
     console.print(f"{len(figures)} figures: [bold]{shown(figures[0].parent.resolve())}[/bold]")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2pix.buckets import is_remote
 from vox2pix.compute import resolve_device, resolve_dtype
 from vox2pix.config import Config, without_place
 from vox2pix.diffusion.pipeline_folder import find_pipeline, hash_files
@@ -177,7 +176,7 @@ def c_of(run: Run, ids: Sequence[str]) -> FloatArray:
 
 
 def feature_files(run: Run) -> list[str]:
-    """List the files with the run's z and c, by name from its folder or by URL.
+    """List the files with the run's z and c, by name from its folder.
 
     Those of the cache, and those that tell which row of it is whose.
     """
@@ -185,10 +184,7 @@ def feature_files(run: Run) -> list[str]:
     spaces = ("z", "c") if run.subject.has_captions else ("z",)
     files = [file for space in spaces for file in feature_rows(run, space).files(ids)]
     files += [_keys_path(run, space) for space in spaces]
-    return [
-        str(file) if is_remote(file) else Path(os.path.relpath(file, run.path)).as_posix()
-        for file in files
-    ]
+    return [Path(os.path.relpath(file, run.path)).as_posix() for file in files]
 
 
 def feature_settings(config: Config) -> Sequence[Any]:

@@ -19,7 +19,7 @@ from uuid import uuid4
 import tomli_w
 from pydantic import BaseModel
 
-from vox2pix.buckets import file_versions, working_copy
+from vox2pix.buckets import file_versions
 from vox2pix.config import Config, digest, load_config, without_place
 from vox2pix.data import Subject, is_of_folder, open_folder, open_nsd
 from vox2pix.diffusion import LatentDiffusion, Tuning
@@ -58,8 +58,6 @@ class Run:
         Who is told.
     rois : tuple of str, optional
         Regions whose voxels are opened; those that are decoded from if absent.
-    home : Path, optional
-        Where the folder lies, if that is the copy of one in a bucket.
     keys, inputs : dict
         The key of each stage and the files it reads, found once when the run starts: hashing
         weights takes a while, and files that are added later must not move a run in progress.
@@ -73,7 +71,6 @@ class Run:
     folder: RunFolder
     reporter: Reporter = field(default_factory=Silent)
     rois: tuple[str, ...] | None = None
-    home: Path | None = None
     keys: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
     workers: Workers = field(default_factory=ThisProcess)
@@ -84,7 +81,7 @@ class Run:
         """Name what it takes to open the run on a worker."""
         keys = tuple(self.keys.items())
         known = version("vox2pix")
-        return _opened, (self.config, self.path, self.rois, self.home, keys, self.command, known)
+        return _opened, (self.config, self.path, self.rois, keys, self.command, known)
 
     def kept(self, slot: str, name: Any, make: Callable[[], Any]) -> Any:
         """Return what is open in a slot under a name; what had another name makes way for it."""
@@ -105,7 +102,7 @@ class Run:
     @property
     def cache(self) -> Path:
         """The features that the runs beside this one share."""
-        return (self.home or self.path).parent / "cache" / "features"
+        return self.path.parent / "cache" / "features"
 
     @cached_property
     def subject(self) -> Subject:
@@ -140,7 +137,6 @@ def _opened(
     config: Config,
     path: Path,
     rois: tuple[str, ...] | None,
-    home: Path | None,
     keys: tuple[tuple[str, str], ...],
     command: str,
     known: str,
@@ -156,7 +152,7 @@ def _opened(
             f"The worker on {platform.node()} does not see {path}; workers need the run folder "
             "under the same path, on a disk that is shared."
         )
-    return Run(config, RunFolder(path), rois=rois, home=home, keys=dict(keys), command=command)
+    return Run(config, RunFolder(path), rois=rois, keys=dict(keys), command=command)
 
 
 @dataclass(frozen=True)
@@ -232,8 +228,7 @@ def carry_out(
     config : Config
         The experiment.
     path : Path
-        The run folder, here or in a bucket. What it holds already under the same settings is
-        kept.
+        The run folder. What it holds already under the same settings is kept.
     reporter : Reporter, optional
         Who is told.
     own : sequence of str
@@ -252,15 +247,14 @@ def carry_out(
         If input is wrong, another run is at work in the folder, what other stages there depend
         on differs, or the disk is full.
     """
-    with working_copy(path) as here:
-        run = Run(config, RunFolder(here), reporter or Silent(), rois, path)
-        run.workers = workers or run.workers
-        with run.folder.lock(), writing(here):
-            _keep_config(run, own, beside)
-            run.keys |= stage_keys(stages, run)
-            _mend_provenance(run)
-            for stage in stages:
-                _carry_out(stage, run)
+    run = Run(config, RunFolder(path), reporter or Silent(), rois)
+    run.workers = workers or run.workers
+    with run.folder.lock(), writing(path):
+        _keep_config(run, own, beside)
+        run.keys |= stage_keys(stages, run)
+        _mend_provenance(run)
+        for stage in stages:
+            _carry_out(stage, run)
     return run
 
 
@@ -297,7 +291,7 @@ def _what(config: Config, key: str) -> Any:
     return config.compute.dtype if key == "compute" else getattr(config, key)
 
 
-def open_run(path: Path, reporter: Reporter | None = None, home: Path | None = None) -> Run:
+def open_run(path: Path, reporter: Reporter | None = None) -> Run:
     """Open a run folder as it was last run.
 
     Parameters
@@ -306,15 +300,13 @@ def open_run(path: Path, reporter: Reporter | None = None, home: Path | None = N
         The run folder.
     reporter : Reporter, optional
         Who is told.
-    home : Path, optional
-        Where the folder lies, if ``path`` is the copy of one in a bucket.
 
     Raises
     ------
     UserError
         If the folder is no run, or its experiment is not as it was written.
     """
-    return Run(kept_config(path), RunFolder(path), reporter or Silent(), home=home)
+    return Run(kept_config(path), RunFolder(path), reporter or Silent())
 
 
 def _carry_out(stage: Stage, run: Run) -> None:

@@ -233,9 +233,7 @@ STAGES = (
 )
 
 
-def audit_again(
-    path: Path, reporter: Reporter | None = None, home: Path | None = None
-) -> list[dict[str, Any]]:
+def audit_again(path: Path, reporter: Reporter | None = None) -> list[dict[str, Any]]:
     """Audit a run that was drawn and scored.
 
     Parameters
@@ -244,8 +242,6 @@ def audit_again(
         The run folder.
     reporter : Reporter, optional
         Who is told how the work goes; nobody if absent.
-    home : Path, optional
-        Where the folder lies, if ``path`` is the copy of one in a bucket.
 
     Returns
     -------
@@ -257,7 +253,7 @@ def audit_again(
     UserError
         If the folder is no run, it was not scored, or its experiment has no audit.
     """
-    run = open_run(path, reporter, home)
+    run = open_run(path, reporter)
     if not run.config.audit.enabled:
         raise UserError(
             f"{path} was run with audit.enabled = false, so that nothing was drawn for an audit; "

@@ -15,7 +15,6 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2pix.buckets import is_remote, local_copy, uploaded
 from vox2pix.errors import UserError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -72,18 +71,13 @@ def replacing(path: Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        A hidden name in the same folder, with the same suffix; elsewhere on this machine, if the
-        file shall appear in a bucket.
+        A hidden name in the same folder, with the same suffix.
 
     Raises
     ------
     UserError
         If the disk is full or may not be written to.
     """
-    if is_remote(path):
-        with uploaded(path) as partial:
-            yield partial
-        return
     partial = path.with_name(f".{path.stem}.{uuid4().hex}.partial{path.suffix}")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,7 +175,7 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(local_copy(path), framework="numpy") as file:
+        with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             expected = (file.metadata() or {}).get(_OF_ALL)
     except FileNotFoundError:
@@ -217,5 +211,5 @@ def checksum(array: NDArray[Any]) -> str:
 
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file, in hex digits."""
-    with local_copy(path).open("rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 
-from vox2pix.buckets import as_path, is_url
 from vox2pix.errors import UserError
 from vox2pix.store.files import file_hash, read_checked_json, write_checked_json
 
@@ -81,23 +80,19 @@ class RunFolder:
 
     def _is(self, name: str, digits: str) -> bool:
         """Tell whether an output is as it was; what lies outside, a cache, may be cleared away."""
-        path = self._output(name)
-        outside = is_url(name) or name.startswith("../")
+        path = self.path / name
+        outside = name.startswith("../")
         return file_hash(path) == digits if path.is_file() else outside
 
     def mark_done(self, stage: str, key: str, outputs: Sequence[str] = ()) -> None:
         """Record that a stage is finished, with the checksums of the files that it wrote."""
-        hashes = {name: file_hash(self._output(name)) for name in outputs}
+        hashes = {name: file_hash(self.path / name) for name in outputs}
         write_checked_json(self._mark(stage), {"key": key, "outputs": hashes})
 
     def files(self, pattern: str) -> list[str]:
         """List the files that match a pattern such as ``gallery/**/*``, by their names here."""
         found = (path for path in self.path.glob(pattern) if path.is_file())
         return sorted(path.relative_to(self.path).as_posix() for path in found)
-
-    def _output(self, name: str) -> Path:
-        """Return where a file that a mark vouches for lies: in the folder, or at its URL."""
-        return as_path(name, signed=True) if is_url(name) else self.path / name
 
     def _mark(self, stage: str) -> Path:
         return self.path / "stages" / f"{stage}.json"

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2pix.buckets import open_binary
 from vox2pix.errors import UserError
 from vox2pix.store.files import checksum, load_arrays, replacing
 
@@ -171,7 +170,7 @@ def _metadata(path: Path) -> Any:
 
     The file is the header's length (8 bytes), the header (a JSON object), and the values.
     """
-    with open_binary(path) as file:
+    with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > _LONGEST_HEADER:
             raise ValueError(f"{path} has a header of {length} bytes")

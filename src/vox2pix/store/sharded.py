@@ -7,7 +7,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from vox2pix.buckets import zarr_store
 from vox2pix.errors import UserError
 from vox2pix.store.files import checksum, file_hash, write_text, writing
 
@@ -48,7 +47,7 @@ class ShardedArray:
             self.mended = seal.exists()  # else the process was killed before it wrote it
         with writing(folder):
             self._array = zarr.open_array(
-                zarr_store(folder / "values"),
+                folder / "values",
                 mode="a",
                 shape=shape,
                 dtype=np.dtype(dtype),
