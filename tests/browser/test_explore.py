@@ -4,12 +4,14 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from base64 import b64decode
 from io import BytesIO
 from pathlib import Path
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import numpy as np
@@ -131,10 +133,11 @@ def test_it_asks_nobody_else_and_complains_of_nothing(page, address):
     open_page(page, address)
     page.emulate_media(color_scheme="dark")
     page.wait_for_timeout(300)
+    server = root(address)
     elsewhere = [
         url
         for url in page.requests
-        if not url.startswith((address, address.replace("http", "ws"), "data:"))
+        if not url.startswith((server, server.replace("http", "ws"), "data:"))
     ]
     assert elsewhere == []
     assert page.complaints == []
@@ -154,13 +157,90 @@ def test_it_asks_nobody_else_and_complains_of_nothing(page, address):
 )
 def test_no_file_can_be_read_through_it(page, address, path):
     open_page(page, address)
-    with pytest.raises(HTTPError) as refused:
-        urlopen(address + path, timeout=20)
-    assert refused.value.code == 404
+    assert ask(root(address) + path, token_of(address))[0] == 404
 
 
 def test_it_answers_to_no_other_name(page, address):
     open_page(page, address)
-    with pytest.raises(HTTPError) as refused:
-        urlopen(Request(address, headers={"Host": "elsewhere.example"}), timeout=20)
-    assert refused.value.code == 400
+    assert ask(address, headers={"Host": "elsewhere.example"})[0] == 400
+
+
+def token_of(address: str) -> str:
+    return urlsplit(address).query.removeprefix("token=")
+
+
+def root(address: str) -> str:
+    return "http://" + urlsplit(address).netloc
+
+
+def ask(url: str, token: str = "", headers: dict[str, str] | None = None) -> tuple[int, str, dict]:
+    """Return the status, the text and the headers of an answer."""
+    port = urlsplit(url).port
+    cookie = {"Cookie": f"vox2pix-{port}={token}"} if token else {}
+    try:
+        with urlopen(Request(url, headers={**cookie, **(headers or {})}), timeout=20) as answer:
+            return answer.status, answer.read().decode("utf-8", "replace"), dict(answer.headers)
+    except HTTPError as refused:
+        return refused.code, refused.read().decode("utf-8", "replace"), dict(refused.headers)
+
+
+def loaded_paths(page, address: str) -> list[str]:
+    """Return every path that the page asks the server for."""
+    found = {urlsplit(url).path for url in page.requests if urlsplit(url).netloc in address}
+    return sorted(found)
+
+
+def test_without_the_token_nothing_is_answered(page, address):
+    open_page(page, address)
+    paths = loaded_paths(page, address)
+    assert any("socket" in path or "_nicegui_ws" in path for path in paths)
+    assert any(path.endswith(".js") for path in paths)
+    wrong = token_of(address)[:-1] + "!"
+    for path in (*paths, "/", "/?token=", f"/?token={wrong}", "/openapi.json", "/docs"):
+        for token in ("", wrong):
+            status, text, _ = ask(root(address) + path, token)
+            assert status == 403, path
+            assert text.strip() == (
+                "Open the address that vox2pix explore printed, with its token."
+            )
+
+
+def test_a_page_of_another_origin_is_refused_even_with_the_cookie(page, address):
+    open_page(page, address)
+    for origin in ("http://127.0.0.1:1", "http://elsewhere.example", "null"):
+        assert ask(root(address), token_of(address), {"Origin": origin})[0] == 403
+    assert ask(root(address), token_of(address), {"Origin": root(address)})[0] == 200
+
+
+def test_the_token_is_in_no_referrer_and_in_a_cookie_that_scripts_cannot_read(page, address):
+    status, text, headers = ask(address)
+    assert status == 200
+    assert token_of(address) not in text
+    assert headers["referrer-policy"] == "no-referrer"
+    assert {"HttpOnly", "SameSite=Strict"} <= set(headers["set-cookie"].split("; "))
+    open_page(page, address)
+    assert token_of(address) not in page.evaluate("document.cookie")
+
+
+def handshake(address: str, cookie: str = "", origin: str | None = None) -> str:
+    """Return the first line that answers a request for a WebSocket."""
+    at = urlsplit(address)
+    lines = [
+        "GET /_nicegui_ws/socket.io/?EIO=4&transport=websocket HTTP/1.1", f"Host: {at.netloc}",
+        "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ]  # fmt: skip
+    lines += [f"Cookie: vox2pix-{at.port}={cookie}"] if cookie else []
+    lines += [f"Origin: {origin}"] if origin else []
+    with socket.create_connection((at.hostname, at.port), timeout=20) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        return connection.makefile("rb").readline().decode().strip()
+
+
+def test_a_websocket_needs_the_token_and_this_origin_too(page, address):
+    open_page(page, address)
+    token, here = token_of(address), root(address)
+    assert "101" in handshake(address, token, here)
+    assert "403" in handshake(address)
+    assert "403" in handshake(address, token[:-1] + "!", here)
+    assert "403" in handshake(address, token, "http://127.0.0.1:1")

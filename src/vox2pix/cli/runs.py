@@ -143,7 +143,7 @@ def explore(
     from vox2pix.pipeline.explore import explore as open_page
 
     def announce(address: str) -> None:
-        console.print(f"The page: [bold]{address}[/bold]  (Ctrl-C ends it)", soft_wrap=True)
+        console.print(f"The page: [bold]{address}[/bold] (Ctrl-C ends it)", soft_wrap=True)
 
     open_page(local_folder(run_folder), port, not no_browser, announce)
 

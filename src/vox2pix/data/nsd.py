@@ -148,9 +148,7 @@ def gather_nsd(
     with faults.gathered():
         stimuli.require_known()
     source = NsdBetas(layout, _indices(voxels, layout))
-    return Subject(
-        layout.name, trials, voxels, space, source, stimuli, shape, affine, faults.notes
-    )
+    return Subject(layout.name, trials, voxels, space, source, stimuli, shape, affine, faults.notes)
 
 
 @dataclass(frozen=True, eq=False)

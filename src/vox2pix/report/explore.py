@@ -1,10 +1,12 @@
 """The page of ``vox2pix explore``: knobs on the left, pictures on the right.
 
-It is served to this machine only, by NiceGUI, which brings along all that a page loads. It holds
-what ``Redraw`` gives and nothing else: no file of the machine has an address.
+It is served to this machine only, by NiceGUI, which brings along all that a page loads, and only
+to whoever has the token of its address. It holds what ``Redraw`` gives and nothing else: no file of
+the machine has an address.
 """
 
 import asyncio
+import secrets
 import socket
 from base64 import b64encode
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from PIL import Image
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from vox2pix.errors import UserError
+from vox2pix.report.access import TokenRequired, private_link, show_in_browser
 from vox2pix.report.redraw import Knobs, Picture, Redraw
 from vox2pix.report.wording import CONDITIONS
 
@@ -42,7 +45,7 @@ def serve(
     open_browser : bool
         Show the page in the person's browser.
     announce : callable
-        Told the address.
+        Receives the address, with the token that every request needs.
 
     Raises
     ------
@@ -50,20 +53,32 @@ def serve(
         If the port is taken.
     """
     port = _free_port(port)
-    # A page elsewhere cannot reach this one under a name of its own.
+    token = secrets.token_urlsafe(32)
+    origins = tuple(f"http://{host}:{port}" for host in (_HOST, "localhost"))
+    app.add_middleware(TokenRequired, token=token, origins=origins, cookie=f"vox2pix-{port}")
+    # A page elsewhere cannot reach this one under a name of its own. Added last, asked first.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[_HOST, "localhost"])
-    announce(f"http://{_HOST}:{port}")
+    address = f"{origins[0]}/?token={token}"
+    announce(address)
     ui.page("/")(lambda: _Page(redraw).build())
+    with private_link(address) as page:
+        if open_browser:
+            show_in_browser(page, address)
+        _serve(port, redraw.title)
+
+
+def _serve(port: int, title: str) -> None:
+    """Serve until Ctrl-C."""
     try:
         ui.run(
             host=_HOST,
             port=port,
-            title=f"vox2pix explore · {redraw.title}",
+            title=f"vox2pix explore · {title}",
             dark=None,
             language="en-US",
             favicon="🧠",
             reload=False,
-            show=open_browser,
+            show=False,  # it would start the browser with the token in its command line
             show_welcome_message=False,
             tailwind=False,
             timeout_graceful_shutdown=1,
