@@ -163,7 +163,7 @@ def nsd_slice(n_stimuli: int, n_features: int, n_voxels: int, n_test: int) -> di
     alphas = alphas_for(X)
     voxels = SimulatedVoxels(X, n_voxels)
     began = time.perf_counter()
-    predictions = EncodingModel(alphas).fit_then_predict(X, voxels, X_test)
+    predictions = EncodingModel(alphas).fit_then_predict(X, voxels, X_test, relative=True)
     ended = time.perf_counter()
     began_voxels = voxels.reads[0][0]  # the decomposition comes before the first of them
     once = began_voxels - began

@@ -224,7 +224,7 @@ def test_a_saved_decoder_predicts_the_same(tmp_path, flat):
         np.testing.assert_array_equal(copy.alpha_, decoder.alpha_)
         np.testing.assert_array_equal(copy.dropped_, [4])
         assert copy.get_params()["n_folds"] == 3 and not copy.average_repeats
-    with pytest.raises(ValueError, match="lacks coef, intercept, alpha, error, dropped, settings"):
+    with pytest.raises(ValueError, match="lacks coef, mean, alpha, error, offset, dropped"):
         RidgeDecoder.from_arrays({})
 
 

@@ -307,7 +307,8 @@ def test_the_released_protocol_draws_all_pictures_from_one_noise(tmp_path, monke
     decoder = load_arrays(made.path / "decoders" / "z.safetensors")
     mean = 300 * made.subject.train.betas("early").mean(0)  # raw integers, as released
     # without an intercept the mean brain predicts nothing, whatever the targets' mean
-    np.testing.assert_allclose(mean @ decoder["coef"].T + decoder["intercept"], 0, atol=1e-3)
+    predicted = (mean - decoder["offset"]) @ decoder["coef"].T + decoder["mean"]
+    np.testing.assert_allclose(predicted, 0, atol=1e-3)
     records = json.loads((made.path / "metrics.json").read_text())
     assert {r["protocol"] for r in records} == {"takagi2023"}
     # identification compares correlations that were averaged over the samples, as the paper did

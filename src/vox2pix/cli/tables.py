@@ -138,7 +138,7 @@ def print_encoding(folder: Path) -> None:
         [
             [
                 roi,
-                row["n_voxels"],
+                _scored_voxels(row),
                 *(_r_cell(cells[roi, latent]) for latent in latents),
                 _two_digits(row["ceiling"]) if row["ceiling"] else "-",
             ]
@@ -153,6 +153,12 @@ def print_encoding(folder: Path) -> None:
     console.print(f"\nThe report: [bold]{shown(folder.parent / 'report.html')}[/bold]")
     console.print(f"Figures:    [bold]{shown(folder / 'figures')}[/bold]")
     console.print(f"Tables:     [bold]{shown(folder / 'results.csv.gz')}[/bold]")
+
+
+def _scored_voxels(row: dict[str, str]) -> str:
+    """Return the voxels of a region, and how many of them have an r where not all have."""
+    n, scored = int(row["n_voxels"]), int(row["n_scored"])
+    return f"{n}" if scored == n else f"{scored} of {n}"
 
 
 def _r_cell(row: dict[str, str]) -> str:

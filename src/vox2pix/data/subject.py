@@ -424,7 +424,13 @@ def mean_betas_of(splits: Sequence[Split], roi: Roi = "all") -> list[NDArray[np.
     every = Split(splits[0].subject, np.unique(np.concatenate([split.rows for split in splits])))
     n_voxels = int(every.subject.voxel_mask(roi).sum())
     sums = [np.zeros((len(split.stimulus_ids), n_voxels), np.float32) for split in splits]
+    baseline = np.zeros(n_voxels, np.float32)
+    is_first = True
     for trials, betas in every.iter_betas(roi):
+        # Sums are taken of differences from one trial: a large baseline costs them no digits.
+        if is_first:
+            baseline, is_first = betas[0].copy(), False
+        betas = betas - baseline
         rows = every.rows[trials.index]
         for split, total in zip(splits, sums, strict=True):
             own = np.isin(rows, split.rows, assume_unique=True)
@@ -432,4 +438,5 @@ def mean_betas_of(splits: Sequence[Split], roi: Roi = "all") -> list[NDArray[np.
             add_rows(total, stimuli, betas[own])
     for split, total in zip(splits, sums, strict=True):
         total /= split.repeats[:, None].astype(np.float32)
+        total += baseline
     return sums

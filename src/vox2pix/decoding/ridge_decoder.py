@@ -31,9 +31,9 @@ wherever there are more trials than voxels, and at the size of NSD (25,000 trial
 1e6 leaves a handful of components.
 """
 
-PER_TARGET = ("coef", "intercept", "alpha", "error")
+PER_TARGET = ("coef", "mean", "alpha", "error")
 """Those of a decoder's arrays that hold a row for each target; the rest is the same for all."""
-_ARRAYS = (*PER_TARGET, "dropped")
+_ARRAYS = (*PER_TARGET, "offset", "dropped")
 
 
 class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -80,8 +80,13 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
     ----------
     coef_ : ndarray, shape (n_targets, n_features) or (n_features,)
         Weights of the voxels as they are given to :meth:`predict` (not z-scored).
-    intercept_ : ndarray, shape (n_targets,) or float
-        Offset, such that the prediction is ``X @ coef_.T + intercept_``.
+    offset_ : ndarray of float64, shape (n_features,)
+        What is subtracted from the voxels: their training means, if they are centred at all.
+    mean_ : ndarray of float64, shape (n_targets,) or float
+        Training mean of each target (0 without an intercept). The prediction is
+        ``(X - offset_) @ coef_.T + mean_``: the baseline of a voxel costs no digits.
+    intercept_ : ndarray of float64, shape (n_targets,) or float
+        The same as one number for each target, ``X @ coef_.T + intercept_``.
     alpha_ : ndarray, shape (n_targets,) or float
         Penalty chosen.
     error_ : ndarray, shape (n_targets,) or float
@@ -357,7 +362,16 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
             ),
         )
         check_finite("X", responses)
-        return np.asarray(responses @ self.coef_.T + self.intercept_)
+        # Subtracted in float64 and rounded once.
+        centred = np.subtract(responses, self.offset_, out=np.empty_like(responses))
+        predictions = centred @ self.coef_.T
+        return np.asarray(predictions + np.asarray(self.mean_).astype(predictions.dtype))
+
+    @property
+    def intercept_(self) -> Any:
+        """What is added to ``X @ coef_.T``, shape (n_targets,); computed when asked."""
+        check_is_fitted(self)
+        return self.mean_ - self.coef_ @ self.offset_
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the fitted decoder as plain arrays, for ``np.savez`` or safetensors.
@@ -461,7 +475,8 @@ class RidgeDecoder(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.dropped_ = np.flatnonzero(~decomposition.kept)
         first = 0 if is_flat else slice(None)
         self.coef_ = fit.coef[first]
-        self.intercept_ = fit.intercept[first]
+        self.mean_ = fit.mean[first]
+        self.offset_ = fit.offset
         self.alpha_ = fit.alpha[first]
         self.error_ = fit.error[first]
         return self

@@ -89,6 +89,8 @@ def split_half_ceiling(
     reliability = np.empty(betas.shape[1])
     for lo in range(0, betas.shape[1], block):
         values = np.asarray(betas[:, lo : lo + block], np.float64)
+        # Less the first trial, so that a voxel that never varies is zero to the last bit.
+        values = values - values[0]
         reliability[lo : lo + block] = np.mean(
             [pearson_r(first @ values, second @ values) for first, second in splits], axis=0
         )

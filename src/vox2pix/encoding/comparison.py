@@ -132,8 +132,9 @@ def roi_means(
     Returns
     -------
     DataFrame
-        A row a region and latent: ``roi``, ``latent``, ``n_voxels`` (of the region), ``value``
-        (mean r of the voxels that have one), ``low``, ``high``.
+        A row a region and latent: ``roi``, ``latent``, ``n_voxels`` (of the region), ``n_scored``
+        (those of them that have an r: response and prediction vary), ``value`` (mean r of these),
+        ``low``, ``high``.
 
     Raises
     ------
@@ -155,6 +156,7 @@ def roi_means(
                 "roi": name,
                 "latent": latent,
                 "n_voxels": int(inside.sum()),
+                "n_scored": int((inside & known).sum()),
                 "value": _mean(r, inside & known),
                 "low": low,
                 "high": high,
@@ -187,8 +189,9 @@ def unique_means(
     Returns
     -------
     DataFrame
-        A row a region and feature space: ``roi``, ``latent``, ``value`` (mean over voxels, share
-        of variance), ``low``, ``high``.
+        A row a region and feature space: ``roi``, ``latent``, ``n_voxels`` (of the region),
+        ``n_scored`` (those whose response varies), ``value`` (mean over these, share of
+        variance; NaN where there is none), ``low``, ``high``.
 
     Raises
     ------
@@ -200,13 +203,18 @@ def unique_means(
         weights, members = _prepared(gains, rois, n_resamples, level, seed)
         for name, inside in zip(rois, members, strict=True):
             # Voxels that do not vary have no share.
-            of_stimuli = np.nanmean(gains[:, inside], axis=1, dtype=np.float64)
+            scored = inside & np.isfinite(gains).all(axis=0)
+            of_stimuli = np.full(len(gains), np.nan)
+            if scored.any():
+                of_stimuli = gains[:, scored].mean(axis=1, dtype=np.float64)
             draws = len(gains) * (weights @ of_stimuli)
             low, high = np.quantile(draws, _tails(level))
             rows.append(
                 {
                     "roi": name,
                     "latent": latent,
+                    "n_voxels": int(inside.sum()),
+                    "n_scored": int(scored.sum()),
                     "value": float(of_stimuli.sum()),
                     "low": float(low),
                     "high": float(high),

@@ -46,7 +46,8 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         215-223), in which a stimulus is left out with all its repeats, or cross-validation over
         folds of whole stimuli (of whole ``groups``), the exact and slower choice.
     alpha_per_voxel : bool
-        A penalty for each voxel, or one for all (least mean error).
+        A penalty for each voxel, or one for all: that of the least error, relative to a voxel's
+        variance, on average over the voxels.
     standardize : bool
         Whether features are divided by their standard deviation over the training stimuli. By
         default they are only centred, so that the large components of a latent count as such.
@@ -68,14 +69,20 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Mean squared error estimated for it.
     mean_ : ndarray of float64, shape (n_voxels,)
         Weighted mean response.
+    scale_ : ndarray of float64, shape (n_voxels,)
+        What responses are divided by before anything is squared: a power of two, 1 unless they
+        are very small or very large.
     coordinates_ : ndarray, shape (rank, n_voxels)
-        Responses in the eigenbasis, in the precision of X; absent after :meth:`fit_then_predict`.
+        Responses, in units of ``scale_``, in the eigenbasis, in the precision of X; absent after
+        :meth:`fit_then_predict`.
     n_features_in_ : int
         Number of features.
 
     Notes
     -----
     The eigendecomposition is done in float64, products with responses in the precision of X.
+    Responses are centred in float64 before, and their means added in float64 after, so that
+    scores do not depend on a voxel's baseline or scale.
 
     Examples
     --------
@@ -154,6 +161,8 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         X_test: ArrayLike,
         sample_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
+        *,
+        relative: bool = False,
     ) -> NDArray[Any]:
         """Fit, and predict new stimuli, without keeping what has the size of Y.
 
@@ -165,16 +174,22 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
             As in :meth:`fit`.
         X_test : array_like, shape (n_test, n_features)
             Features of the new stimuli.
+        relative : bool
+            Whether to return predictions less ``mean_``, in the precision of X (less memory).
 
         Returns
         -------
         ndarray, shape (n_test, n_voxels) or (n_test,)
+            float64, or with ``relative`` in the precision of X.
         """
         predictions: NDArray[Any] | None = None
         for part, predicted in self.iter_predictions(X, Y, X_test, sample_weight, groups):
             if predictions is None:
-                predictions = np.empty((len(predicted), len(self.mean_)), predicted.dtype)
+                dtype = predicted.dtype if relative else np.dtype(np.float64)
+                predictions = np.empty((len(predicted), len(self.mean_)), dtype)
             predictions[:, part] = predicted
+            if not relative:
+                predictions[:, part] += self.mean_[part]
         assert predictions is not None
         return predictions[:, 0] if self._is_flat else predictions
 
@@ -193,6 +208,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         part : slice
             Which voxels; what is fitted for them (``alpha_``, ``error_``, ``mean_``) stands.
         predictions : ndarray, shape (n_test, n_voxels of the block)
+            Less ``mean_[part]``, in the precision of X.
         """
         responses, errors = self._start(X, Y, sample_weight, groups)
         if hasattr(self, "coordinates_"):
@@ -211,7 +227,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray, shape (n_stimuli, n_voxels) or (n_stimuli,)
+        ndarray of float64, shape (n_stimuli, n_voxels) or (n_stimuli,)
 
         Raises
         ------
@@ -220,9 +236,10 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self, "coordinates_")
         scores = self._space.scores(self._checked(X, reset=False))
-        predictions = np.empty((len(scores), len(self.mean_)), self.coordinates_.dtype)
+        predictions = np.empty((len(scores), len(self.mean_)))
         for part in _blocks(len(self.mean_), self.voxel_block):
-            predictions[:, part] = self._predict(scores, self.coordinates_[:, part], part)
+            relative = self._predict(scores, self.coordinates_[:, part], part)
+            np.add(relative, self.mean_[part], out=predictions[:, part])
         return predictions[:, 0] if self._is_flat else predictions
 
     @property
@@ -233,6 +250,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         g = arrays.like(self.coordinates_, space.decomposition.F)
         weights = space.decomposition.weights(g, self.alpha_ / space.weight)
         weights /= space.scale
+        weights *= self.scale_[:, None]
         return weights[0] if self._is_flat else weights
 
     @property
@@ -241,9 +259,10 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return self.predict(np.zeros((1, self.n_features_in_)))[0]
 
     def _predict(self, scores: Any, g: Any, part: slice) -> NDArray[Any]:
-        """Predict a block of voxels from the coordinates of stimuli and of voxels."""
+        """Predict a block of voxels, less their means, from coordinates of stimuli and voxels."""
         predictions = arrays.on_host(self._space.predict(scores, g, self.alpha_[part]))
-        predictions += self.mean_[part].astype(predictions.dtype)
+        if (self.scale_[part] != 1).any():
+            predictions *= self.scale_[part].astype(predictions.dtype)
         return predictions
 
     def _checked(self, X: ArrayLike, *, reset: bool) -> NDArray[Any]:
@@ -293,7 +312,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
             given = self.alphas
             self.alphas_ = check_alphas(list(given) if isinstance(given, Iterable) else given)
         n_voxels = responses.shape[1]
-        self.alpha_, self.error_, self.mean_ = np.empty((3, n_voxels))
+        self.alpha_, self.error_, self.mean_, self.scale_ = np.empty((4, n_voxels))
         errors = None
         if self.selection == "cv":
             folds = [
@@ -309,8 +328,22 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 ]
             )
         if errors is not None and not self.alpha_per_voxel:
-            errors = np.broadcast_to(errors.mean(axis=1, keepdims=True), errors.shape)
+            errors = self._shared_errors(errors, responses, weights)
         return responses, errors
+
+    def _shared_errors(
+        self, errors: NDArray[np.float64], responses: Any, weights: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Leave the errors of the penalty that is best for all, each in units of its variance."""
+        share = weights / weights.sum()
+        relative = np.zeros(len(errors))
+        for part, values in _read(responses, self.voxel_block):
+            centred = values - np.einsum("i,ij->j", share, values)
+            variance = np.einsum("i,ij,ij->j", share, centred, centred)
+            varied = np.ptp(values, axis=0) > 0
+            relative += (errors[:, part][:, varied] / variance[varied]).sum(axis=1)
+        best = np.arange(len(errors)) == np.argmin(relative)
+        return np.where(best[:, None], errors, np.inf)
 
     def _cv_errors(
         self,
@@ -328,10 +361,11 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
             share = weights[test] / weights[test].sum() / len(folds)
             for part, values in _read(responses, self.voxel_block):
                 projection = space.decomposition.project(values)
-                truth = arrays.like(values[test] - projection.mean, scores)
+                truth = arrays.like(projection.truth(values[test]), scores)
                 for i, alpha in enumerate(self.alphas_):
                     residual = truth - space.predict(scores, projection.g, alpha)
-                    errors[i, part] += share @ arrays.on_host(arrays.squares(residual))
+                    squares = share @ arrays.on_host(arrays.squares(residual))
+                    errors[i, part] += squares * projection.scale**2
         return errors
 
     def _solve(
@@ -347,7 +381,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):
             best = np.argmin(of_block, axis=0)
             self.alpha_[part] = self.alphas_[best]
             self.error_[part] = np.take_along_axis(of_block, best[None], axis=0)[0]
-            self.mean_[part] = projection.mean
+            self.mean_[part], self.scale_[part] = projection.mean, projection.scale
             yield part, projection.g
 
 

@@ -30,7 +30,9 @@ class EncodingScores:
     n_stimuli: int
 
 
-def encoding_scores(Y_test: Any, predictions: Any) -> EncodingScores:
+def encoding_scores(
+    Y_test: Any, predictions: Any, origin: NDArray[np.float64] | None = None
+) -> EncodingScores:
     """Score predictions of test stimuli.
 
     Parameters
@@ -39,11 +41,14 @@ def encoding_scores(Y_test: Any, predictions: Any) -> EncodingScores:
         Responses, averaged over repeats; anything that is sliced by columns.
     predictions : array, shape (n_stimuli, n_voxels)
         From :meth:`EncodingModel.predict`.
+    origin : ndarray, shape (n_voxels,), optional
+        What predictions are relative to: ``model.mean_`` for those of
+        :meth:`EncodingModel.fit_then_predict` with ``relative=True``.
 
     Returns
     -------
     EncodingScores
+        They do not depend on the baseline or the scale of a voxel's responses.
     """
-    return EncodingScores(
-        pearson_r(Y_test, predictions), r2_score(Y_test, predictions), len(predictions)
-    )
+    r2 = r2_score(Y_test, predictions, origin=origin)
+    return EncodingScores(pearson_r(Y_test, predictions), r2, len(predictions))

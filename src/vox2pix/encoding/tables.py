@@ -114,8 +114,9 @@ def roi_summary(table: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
     DataFrame
         A row a region, latent, layer and step, in the order of their first rows: ``roi``,
         ``latent``, ``layer``, ``step``, ``mean_r``, ``median_r``, ``significant`` (share of
-        voxels, 0 to 1), ``n_voxels``, ``r_normalised``. Voxels without a region are left out;
-        voxels whose r is NaN count as not significant and not in mean and median. Of a region
+        voxels, 0 to 1), ``n_voxels``, ``n_scored``, ``r_normalised``. Voxels without a region are
+        left out; voxels whose r is NaN count as not significant, and not in mean, median and
+        ``n_scored``. Of a region
         ``r_normalised`` is the mean r over the mean of the largest r that noise allows
         (:func:`mean_ceiling_r`): the mean of ratios would follow the voxels of least signal.
     """
@@ -127,6 +128,7 @@ def roi_summary(table: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
         median_r=("r", "median"),
         significant=("significant", "mean"),
         n_voxels=("voxel", "size"),
+        n_scored=("r", "count"),
         r_normalised=("ceiling", mean_ceiling_r),
     ).reset_index()
     return summary.assign(r_normalised=normalised(summary["mean_r"], summary["r_normalised"]))

@@ -129,8 +129,10 @@ def unique_variance(
         )
         fitted = EncodingModel() if model is None else clone(model)
         for part, predicted in fitted.iter_predictions(X_train, Y_train, X_test, weights, groups):
-            truth = np.asarray(Y_test[:, part])
-            scores, left = r2_score(truth, predicted), _lost(truth, predicted)
+            truth = np.asarray(Y_test[:, part], np.float64)
+            mean = fitted.mean_[part]
+            scores = r2_score(truth, predicted, origin=mean)
+            left = _lost(truth, predicted + mean)
             for subset in subsets:
                 better = fitted.error_[part] < least[subset][part]
                 np.copyto(least[subset][part], fitted.error_[part], where=better)
@@ -149,11 +151,12 @@ def unique_variance(
     )
 
 
-def _lost(truth: NDArray[Any], predictions: NDArray[Any]) -> NDArray[Any]:
+def _lost(truth: NDArray[np.float64], predictions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the share of a voxel's variance that each stimulus leaves unexplained, of 1 - R2."""
     total = np.square(truth - truth.mean(axis=0)).sum(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(total > 0, np.square(truth - predictions) / total, np.nan)
+    varied = (np.ptp(truth, axis=0) > 0) & (total > 0)
+    lost = np.square(truth - predictions) / np.where(varied, total, np.nan)
+    return np.minimum(lost, np.finfo(np.float32).max / 2)  # as it is stored
 
 
 def _scaled(

@@ -144,9 +144,9 @@ def cv_errors(
             part = slice(lo, lo + target_block)
             values = np.asarray(Y[:, part])
             projection = decomposition.project(values)
-            truth = arrays.like(values[stimuli] - projection.mean, coordinates)
+            truth = arrays.like(projection.truth(values[stimuli]), coordinates)
             for i, alpha in enumerate(grid):
                 residual = truth - coordinates @ decomposition.shrunk(projection.g, alpha)
                 squared = arrays.on_host(arrays.squares(residual))
-                errors[i, part] += weight @ squared / len(folds)
+                errors[i, part] += weight @ squared * projection.scale**2 / len(folds)
     return errors

@@ -29,11 +29,15 @@ from vox2pix.linear.normal_equations import NormalEquations, sum_by_stimulus
 _FEATURE_BLOCK = 2048
 # Changes no error by more than its own size, relative to the targets' variance.
 _JITTER = 1e-10
+# Standard deviations beyond these are brought near 1, or their squares would leave float32.
+_SMALLEST, _LARGEST = 1e-5, 1e5
 
 
 @dataclass(frozen=True)
 class Projection:
     """Targets seen through a decomposition.
+
+    All but ``mean`` are in units of ``scale``: a power of two, so that nothing is rounded.
 
     Attributes
     ----------
@@ -48,6 +52,8 @@ class Projection:
         Sum of squares of Y~.
     mean : ndarray of float64, shape (n_targets,)
         Mean of the targets over trials (zero without an intercept).
+    scale : ndarray of float64, shape (n_targets,)
+        What the targets are divided by; 1 unless they are very small or very large.
     """
 
     g: Any
@@ -55,6 +61,11 @@ class Projection:
     outside: NDArray[np.float64]
     total: NDArray[np.float64]
     mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    def truth(self, Y: NDArray[Any]) -> NDArray[np.float64]:
+        """Return rows of the targets, centred and in units of ``scale``."""
+        return (Y - self.mean) / self.scale
 
 
 @dataclass(frozen=True)
@@ -129,8 +140,7 @@ class Decomposition:
             mean = np.einsum("i,ij->j", self.counts / self.n_trials, given)
         elif self.intercept:
             mean = given.mean(axis=0, dtype=np.float64)
-        # Subtracted in float64 and rounded once, without a copy in float64.
-        centred = np.subtract(given, mean, out=np.empty(given.shape, self.dtype))
+        centred, scale = _centred(given, mean, self.dtype)
         if is_weighted:
             centred *= np.sqrt(self.counts).astype(self.dtype)[:, None]
         total = arrays.column_squares(centred)
@@ -141,11 +151,12 @@ class Decomposition:
             outside = np.zeros_like(total)
             if not full:
                 outside = np.maximum(total - arrays.column_squares(g), 0)
-            return Projection(g, weighted[:0], outside, total, mean)
+            return Projection(g, weighted[:0], outside, total, mean, scale)
         if self.triangle is None:
-            return Projection(g, weighted, np.zeros_like(total), total, mean)
+            return Projection(g, weighted, np.zeros_like(total), total, mean, scale)
         between = arrays.solve_transposed(self.triangle, g)
-        return Projection(g, between, total - arrays.column_squares(between), total, mean)
+        outside = total - arrays.column_squares(between)
+        return Projection(g, between, outside, total, mean, scale)
 
     def shrunk(self, g: Any, alpha: ArrayLike) -> Any:
         """Ridge weights on the right singular vectors, (rank, n_targets): the weights are V of it.
@@ -196,6 +207,32 @@ class Decomposition:
         """Yield centred, scaled training trials a block of kept features at a time."""
         assert self._trials is not None
         yield from _scaled_blocks(self._trials, self.offset, self.scale, self.kept, self.dtype)
+
+
+def _centred(
+    values: NDArray[Any], mean: NDArray[np.float64], dtype: np.dtype[Any]
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return columns less their means, in a precision, and by what they were divided.
+
+    Columns that are constant to the rounding of their mean become exactly zero.
+    """
+    n = max(len(values), 1)
+    # Subtracted in float64 and rounded once, without a copy in float64.
+    with np.errstate(over="ignore"):
+        centred = np.subtract(values, mean, out=np.empty(values.shape, dtype))
+        spread = np.sqrt(arrays.column_squares(centred) / n)
+    scale = np.ones(len(mean))
+    rounding = n * np.finfo(np.float64).eps * np.abs(mean)
+    is_usual = (spread >= np.maximum(_SMALLEST, rounding)) & (spread <= _LARGEST)
+    extreme = np.flatnonzero(~is_usual)
+    if not extreme.size:
+        return centred, scale
+    exact = values[:, extreme].astype(np.float64) - mean[extreme]
+    largest = np.abs(exact).max(axis=0, initial=0)
+    constant = largest <= rounding[extreme]
+    scale[extreme] = np.exp2(np.round(np.log2(np.where(constant, 1, largest))))
+    centred[:, extreme] = np.where(constant, 0, exact / scale[extreme])
+    return centred, scale
 
 
 def _scaled_blocks(

@@ -84,7 +84,7 @@ def gcv_errors(
     if not decomposition.repeats:
         # A sum of positive terms: it loses nothing in the precision of the targets.
         rss = projection.outside + _products(e**2, g * g)
-        return np.asarray(rss / n / left_between[:, None] ** 2)
+        return np.asarray(rss / n / left_between[:, None] ** 2 * projection.scale**2)
     squares = arrays.squares(g)
     reached = arrays.on_host(squares.sum(0))
     rss = np.maximum(projection.total - reached, 0) + _products(e**2, squares)
@@ -96,7 +96,7 @@ def gcv_errors(
         error = between / n / left_between[i] ** 2
         if not average_repeats:
             error += np.maximum(rss[i, columns] - between, 0) / n / left_within[i] ** 2
-        return error
+        return np.asarray(error * projection.scale[columns] ** 2)
 
     if not search:
         return np.stack([at(i, slice(None)) for i in range(len(alphas))])

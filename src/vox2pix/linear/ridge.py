@@ -24,8 +24,11 @@ class RidgeFit:
     ----------
     coef : ndarray, shape (n_targets, n_features)
         Weights for X as it was given; 0 for features that were not used.
-    intercept : ndarray, shape (n_targets,)
-        What is added, so that the prediction is ``X @ coef.T + intercept``.
+    mean : ndarray of float64, shape (n_targets,)
+        Mean of each target over trials; zero without an intercept.
+    offset : ndarray of float64, shape (n_features,)
+        What is subtracted from X. The prediction is ``(X - offset) @ coef.T + mean``: a large
+        baseline of a feature is gone before anything is rounded.
     alpha : ndarray of float64, shape (n_targets,)
         Penalty of each target.
     error : ndarray of float64, shape (n_targets,)
@@ -33,9 +36,15 @@ class RidgeFit:
     """
 
     coef: NDArray[Any]
-    intercept: NDArray[Any]
+    mean: NDArray[np.float64]
+    offset: NDArray[np.float64]
     alpha: NDArray[np.float64]
     error: NDArray[np.float64]
+
+    @property
+    def intercept(self) -> NDArray[np.float64]:
+        """What is added to ``X @ coef.T``, shape (n_targets,)."""
+        return np.asarray(self.mean - self.coef @ self.offset)
 
 
 def _target_blocks(Y: Any, block: int) -> Iterator[tuple[slice, NDArray[Any]]]:
@@ -105,7 +114,7 @@ def fit_ridge(
         errors = np.broadcast_to(errors.mean(axis=1, keepdims=True), errors.shape)
     dtype = decomposition.dtype
     coef = np.empty((n_targets, len(decomposition.kept)), dtype)
-    intercept = np.empty(n_targets, dtype)
+    mean = np.empty(n_targets)
     alpha = np.full(n_targets, grid[0])
     error = np.full(n_targets, np.nan)
     for part, values in _target_blocks(Y, target_block):
@@ -125,8 +134,10 @@ def fit_ridge(
             alpha[part] = grid[best]
             error[part] = np.take_along_axis(of_block, best[None], axis=0)[0]
         coef[part] = decomposition.weights(projection.g, alpha[part])
-        intercept[part] = projection.mean - coef[part] @ decomposition.offset
-    return RidgeFit(coef, intercept, alpha, error)
+        if (projection.scale != 1).any():
+            coef[part] *= projection.scale[:, None].astype(dtype)
+        mean[part] = projection.mean
+    return RidgeFit(coef, mean, decomposition.offset, alpha, error)
 
 
 def check_alphas(alphas: ArrayLike) -> NDArray[np.float64]:

@@ -65,7 +65,13 @@ def pearson_r(Y: Any, Y_hat: Any, *, block: int = _BLOCK_COLUMNS) -> NDArray[np.
     return scores
 
 
-def r2_score(Y: Any, Y_hat: Any, *, block: int = _BLOCK_COLUMNS) -> NDArray[np.float64]:
+def r2_score(
+    Y: Any,
+    Y_hat: Any,
+    *,
+    origin: NDArray[np.float64] | None = None,
+    block: int = _BLOCK_COLUMNS,
+) -> NDArray[np.float64]:
     r"""Coefficient of determination of each column.
 
     .. math:: R^2_j = 1 - \sum_i (y_{ij} - \hat y_{ij})^2 / \sum_i (y_{ij} - \bar y_j)^2
@@ -74,6 +80,8 @@ def r2_score(Y: Any, Y_hat: Any, *, block: int = _BLOCK_COLUMNS) -> NDArray[np.f
     ----------
     Y, Y_hat : array, shape (n_stimuli, n_targets)
         Truth and prediction; anything that is sliced by columns (memory map, zarr array).
+    origin : ndarray, shape (n_targets,), optional
+        What the prediction is relative to, such as the training mean; subtracted from the truth.
     block : int
         Columns read at a time.
 
@@ -92,9 +100,11 @@ def r2_score(Y: Any, Y_hat: Any, *, block: int = _BLOCK_COLUMNS) -> NDArray[np.f
     for lo in range(0, Y.shape[1], block):
         true = np.asarray(Y[:, lo : lo + block], np.float64)
         predicted = np.asarray(Y_hat[:, lo : lo + block], np.float64)
-        residual = np.sum((true - predicted) ** 2, axis=0)
         total = np.sum((true - true.mean(axis=0)) ** 2, axis=0)
         varied = (np.ptp(true, axis=0) > 0) & (total > 0)
+        if origin is not None:
+            true = true - origin[lo : lo + block]
+        residual = np.sum((true - predicted) ** 2, axis=0)
         ratio = np.divide(residual, total, out=np.full(len(total), np.nan), where=varied)
         scores[lo : lo + block] = 1 - ratio
     return scores

@@ -109,9 +109,12 @@ def _from_null_brains(run: Run, space: FeatureSpace) -> dict[str, NDArray[Any]]:
     )
     both = mean_betas_of([run.subject.train, run.subject.test], space.rois)
     train, test = (units(betas, run.config.protocol) for betas in both)
-    mean, measured = train.mean(axis=0), test[: len(run.test_ids)]
+    measured = test[: len(run.test_ids)]
+    # Means and deviations in float64: a large baseline would leave float32 few digits for them.
+    mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
     noise = rng_for(run.config.seed, "noise brain", space.name).standard_normal(measured.shape)
-    noise = measured.mean(axis=0) + measured.std(axis=0) * noise.astype(np.float32)
+    spread = measured.std(axis=0, dtype=np.float64)
+    noise = (measured.mean(axis=0, dtype=np.float64) + spread * noise).astype(np.float32)
     brains = {"mean": mean[None], "noise": noise}
     return {name: decoder.predict(brain).astype(np.float32) for name, brain in brains.items()}
 

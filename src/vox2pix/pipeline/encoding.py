@@ -457,12 +457,13 @@ def _encode_space(run: Run, latent: Latent) -> None:
     y_test = run.kept("responses", "test", lambda: stored["test"].read().T)
     x_train, x_test = _spaces(run).split(latent)
     model = _model(run)
-    predictions = model.fit_then_predict(x_train, y_train, x_test, run.subject.train.repeats)
-    scores = encoding_scores(y_test, predictions)
+    repeats = run.subject.train.repeats
+    predictions = model.fit_then_predict(x_train, y_train, x_test, repeats, relative=True)
+    scores = encoding_scores(y_test, predictions, model.mean_)
     p = _p(run, scores.r, y_test, predictions)
     arrays = {"r": scores.r, "r2": scores.r2, "p": p, "q": fdr(p), "alpha": model.alpha_}
     if latent in analyses(run).alone:  # these are compared
-        arrays["predictions"] = predictions
+        arrays |= {"predictions": predictions, "mean": model.mean_}  # less that mean
     save_arrays(path, arrays)
 
 

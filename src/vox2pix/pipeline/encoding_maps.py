@@ -78,6 +78,7 @@ def tabulate(run: Run) -> Sequence[str]:
     write_results(folder / "results.csv.gz", voxels())
     write_table(folder / "roi_summary.csv", _summary(voxels(), run.config.encode.q))
     y_test = stored_responses(run)["test"].read().T
+    _report_unscored(run, y_test, [scores[latent]["r"] for latent in wanted.alone])
     predictions = {latent.name: scores[latent]["predictions"] for latent in wanted.alone}
     draws = {
         "n_resamples": run.config.encode.resamples,
@@ -106,6 +107,27 @@ def tabulate(run: Run) -> Sequence[str]:
     _save_maps(run, scores, ceiling)
     tables = [f"encoding/{name}" for name in TABLES if (folder / name).exists()]
     return (*tables, *run.folder.files("encoding/maps/*"))
+
+
+def _report_unscored(
+    run: Run, y_test: NDArray[np.float32], r_of_latents: Sequence[NDArray[np.float64]]
+) -> None:
+    """Say once how many voxels have no correlation with some latent, and why."""
+    unscored = np.any(np.isnan(r_of_latents), axis=0)
+    if not unscored.any():
+        return
+    constant = np.ptp(y_test, axis=0) == 0
+    reasons = {
+        "their response is the same to every test image": int((unscored & constant).sum()),
+        "their prediction is, as it is where training responses are constant": int(
+            (unscored & ~constant).sum()
+        ),
+    }
+    run.reporter.say(
+        f"{unscored.sum():,} of {unscored.size:,} voxels have no r and enter no mean: "
+        + "; ".join(f"{why} ({n:,})" for why, n in reasons.items() if n)
+        + "."
+    )
 
 
 def _forget(folder: Path) -> None:
