@@ -7,7 +7,8 @@ import zarr
 from PIL import Image
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.inputs import open_pictures, pair
+from vox2pix.evaluation.inputs import open_pictures
+from vox2pix.evaluation.pairing import pair
 
 
 def arrays(n: int = 4, size: int = 6) -> np.ndarray:
@@ -173,7 +174,7 @@ def test_pairs_by_id_whatever_the_order_and_the_zeros(tmp_path: Path) -> None:
     found = pair(seen, open_pictures(tmp_path / "mine.npz"))
     assert found.ids == ("0", "2", "10")
     assert found.reconstruction_rows == (1, 2, 0)
-    assert found.by == "by id"
+    assert found.by == "by id, 3 of them apart from leading zeros or the Unicode form"
 
 
 def test_ids_that_differ_in_leading_zeros_only_are_not_merged(tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_pairs_in_order_where_one_side_has_no_ids(tmp_path: Path) -> None:
     found = pair(seen, open_pictures(tmp_path / "mine.npy"))
     assert found.ids == ("image1", "image2", "image10")
     assert found.reconstruction_rows == (0, 1, 2)
-    assert "in order" in found.by
+    assert found.by == "in row order: mine.npy has no ids"
 
 
 def test_missing_partners_are_counted_and_named(tmp_path: Path) -> None:
@@ -207,7 +208,7 @@ def test_missing_partners_are_counted_and_named(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=words):
             pair(seen, open_pictures(folder))
     np.save(tmp_path / "mine.npy", arrays(3))
-    with pytest.raises(UserError, match="no reconstruction"):
+    with pytest.raises(UserError, match=r"2 originals and .* of 3 stimuli, and mine\.npy has no"):
         pair(seen, open_pictures(tmp_path / "mine.npy"))
 
 

@@ -8,8 +8,9 @@ from skimage.metrics import structural_similarity
 
 from vox2pix.errors import UserError
 from vox2pix.evaluation import bootstrap_interval
-from vox2pix.evaluation.inputs import PictureCollection, pair
+from vox2pix.evaluation.collection import PictureCollection
 from vox2pix.evaluation.networks import network
+from vox2pix.evaluation.pairing import pair
 from vox2pix.evaluation.protocols import Metric, Protocol
 from vox2pix.evaluation.scoring import Evaluation, score_collections, score_pairs
 from vox2pix.evaluation.weights import NetworkUnavailableError
@@ -191,7 +192,9 @@ def test_other_sizes_are_brought_together_and_told() -> None:
 def test_pictures_of_one_colour_are_counted_and_score_nothing() -> None:
     truth, _ = stimuli()
     found = score(truth, np.full_like(truth, 0.5), Metric("PixCorr", "pixcorr"), PIXELS)
-    assert any("7 reconstructions are of one colour throughout" in note for note in found.notes)
+    assert any(
+        "7 of 7 reconstructions are of one colour throughout" in note for note in found.notes
+    )
     assert [record.value for record in found.records] == [0, 0.5, 0.5]
     assert {record.samples for record in found.records} == {"mean of 1"}
 

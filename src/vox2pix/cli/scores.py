@@ -18,6 +18,9 @@ def evaluate(
     samples: Annotated[
         str | None, typer.Option(help="Files of several samples, e.g. {id}_{sample}.png.")
     ] = None,
+    truth_files: Annotated[
+        str | None, typer.Option(help="Files of the originals in --truth, e.g. {id}_org.png.")
+    ] = None,
     protocol: Annotated[
         str,
         typer.Option(help="default, brain-diffuser, mindeye1, mindeye2 or takagi2023."),
@@ -60,6 +63,7 @@ def evaluate(
             truth,
             reconstructions,
             samples=samples,
+            truth_files=truth_files,
             protocol=protocol,
             networks=network or (),
             captions=captions,

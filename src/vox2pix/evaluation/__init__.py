@@ -1,11 +1,13 @@
 """Pictures against pictures: pictures -> features -> statistic -> number, each a pure function."""
 
+from vox2pix.evaluation.collection import PictureCollection
 from vox2pix.evaluation.entry import evaluate_pictures
 from vox2pix.evaluation.identification import two_way, two_way_scores
-from vox2pix.evaluation.inputs import Pairs, PictureCollection, open_pictures
+from vox2pix.evaluation.inputs import open_pictures
 from vox2pix.evaluation.intervals import bootstrap_interval
 from vox2pix.evaluation.metrics import correlation_distance, identify, pixcorr, ssim
 from vox2pix.evaluation.networks import Encoder, encoder_hashes, image_encoder, network
+from vox2pix.evaluation.pairing import Pairs
 from vox2pix.evaluation.pictures import Resizing, resize_pictures
 from vox2pix.evaluation.protocols import PROTOCOLS, PUBLISHED, Metric, Protocol
 from vox2pix.evaluation.records import MetricRecord, score_rows

@@ -19,6 +19,7 @@ def evaluate_pictures(
     reconstructions: str | Path,
     *,
     samples: str | None = None,
+    truth_files: str | None = None,
     protocol: str = "default",
     networks: Sequence[str] = (),
     weights: str | Path | None = None,
@@ -37,6 +38,9 @@ def evaluate_pictures(
         As :func:`~vox2pix.evaluation.inputs.open_pictures` takes them.
     samples : str, optional
         Pattern of the reconstructions' files, such as ``{id}_{sample}.png``.
+    truth_files : str, optional
+        Pattern of the originals' files, such as ``{id}_org.png``; files of this pattern are left
+        out of the reconstructions where both lie in one folder.
     protocol : str
         A name in :data:`~vox2pix.evaluation.protocols.PROTOCOLS`.
     networks : sequence of str
@@ -96,9 +100,10 @@ def evaluate_pictures(
         used[name] = encoder_hashes(name, place, download)
         return encoder
 
+    one_folder = Path(truth).resolve() == Path(reconstructions).resolve()
     found = score_collections(
-        open_pictures(truth),
-        open_pictures(reconstructions, samples),
+        open_pictures(truth, originals=truth_files),
+        open_pictures(reconstructions, samples, without=truth_files if one_folder else None),
         wanted,
         load,
         seed=seed,
@@ -112,6 +117,7 @@ def evaluate_pictures(
         "truth": str(truth),
         "reconstructions": str(reconstructions),
         "samples": samples,
+        "truth_files": truth_files,
         "seed": seed,
         "device": device,
         "weights": used,

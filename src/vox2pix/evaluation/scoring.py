@@ -10,16 +10,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
+from vox2pix.evaluation.collection import PictureCollection
 from vox2pix.evaluation.comparison import over_samples
 from vox2pix.evaluation.identification import CHANCE, two_way_scores, unit_rows
-from vox2pix.evaluation.inputs import Pairs, PictureCollection, pair
 from vox2pix.evaluation.intervals import bootstrap_interval
 from vox2pix.evaluation.metrics import SSIM_WINDOW, correlation_distance, identify, pixcorr, ssim
 from vox2pix.evaluation.networks import Encoder
+from vox2pix.evaluation.pairing import Pairs, pair
 from vox2pix.evaluation.pictures import Resizing
 from vox2pix.evaluation.protocols import Metric, Protocol
 from vox2pix.evaluation.records import MetricRecord
 from vox2pix.evaluation.retrieval import N_CANDIDATES, retrieval, retrieval_chance
+from vox2pix.evaluation.survey import survey
 from vox2pix.evaluation.weights import NetworkUnavailableError
 from vox2pix.seeds import rng_for, seed_for
 
@@ -50,6 +52,9 @@ class Evaluation:
         Metrics that were not computed, and why.
     notes : tuple of str
         What was found and by which convention it was treated.
+    originals : tuple of str
+        A digest of the pixels of each stimulus' original, in the order of ``scores``; empty where
+        the images were not surveyed.
     """
 
     protocol: Protocol
@@ -57,6 +62,7 @@ class Evaluation:
     scores: pd.DataFrame
     skipped: dict[str, str]
     notes: tuple[str, ...]
+    originals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def score_collections(
     Parameters
     ----------
     truth, reconstructions : PictureCollection
-        Paired by :func:`~vox2pix.evaluation.inputs.pair`.
+        Paired by :func:`~vox2pix.evaluation.pairing.pair`.
     protocol, network, seed, n_resamples, progress
         As for :func:`score_pairs`.
 
@@ -111,12 +117,13 @@ def score_collections(
     UserError
         If pictures lack partners or cannot be used, or no metric can be computed.
     """
-    pairs = pair(truth, reconstructions)
-    notes = _survey(truth, reconstructions, pairs, progress)
+    found_out = survey(
+        truth, reconstructions, pair(truth, reconstructions), _Told(progress, "reading").advance
+    )
     found = score_pairs(
         truth,
         reconstructions,
-        pairs,
+        found_out.pairs,
         protocol,
         network,
         condition=reconstructions.source.stem,
@@ -124,7 +131,7 @@ def score_collections(
         n_resamples=n_resamples,
         progress=progress,
     )
-    return replace(found, notes=notes)
+    return replace(found, notes=found_out.notes, originals=found_out.digests)
 
 
 def score_pairs(
@@ -256,44 +263,6 @@ class _Told:
     def advance(self, n: int, total: int) -> None:
         self._done += n
         self._progress(self._step, self._done, total)
-
-
-def _survey(
-    truth: PictureCollection, reconstructions: PictureCollection, pairs: Pairs, progress: Progress
-) -> tuple[str, ...]:
-    """Look at every picture once; say what is unusual about them."""
-    told = _Told(progress, "reading")
-    n_samples = reconstructions.n_samples
-    notes = [f"{len(pairs.ids)} stimuli, paired {pairs.by}; {_plural(n_samples, 'sample')} each"]
-    sizes: list[str] = []
-    for name, collection, rows in (
-        ("originals", truth, pairs.truth_rows),
-        ("reconstructions", reconstructions, pairs.reconstruction_rows),
-    ):
-        shapes, n_constant = set(), 0
-        for row in rows:
-            for sample in range(collection.n_samples):
-                picture = collection.picture(row, sample)
-                shapes.add(picture.shape[:2])
-                n_constant += int((picture == picture[:1, :1]).all())
-                told.advance(1, len(rows) * (1 + n_samples))
-        if n_constant:
-            notes.append(
-                f"{n_constant} {name} are of one colour throughout; where a correlation is not "
-                "defined it counts as 0"
-            )
-        sizes.append(f"{name} of {_sizes(shapes)} pixels")
-    return (*notes, ", ".join(sizes))
-
-
-def _plural(n: int, word: str) -> str:
-    return f"{n:,} {word}{'s' * (n != 1)}"
-
-
-def _sizes(shapes: set[tuple[int, int]]) -> str:
-    smallest, largest = min(shapes), max(shapes)
-    text = f"{smallest[0]} x {smallest[1]}"
-    return text if smallest == largest else f"{text} to {largest[0]} x {largest[1]}"
 
 
 def _of_pictures(

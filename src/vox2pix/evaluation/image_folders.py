@@ -1,0 +1,249 @@
+"""Folders of image files: which file is which sample of which stimulus, and which are ignored."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vox2pix.data.pictures import read_picture
+from vox2pix.errors import UserError
+from vox2pix.evaluation.collection import PictureCollection
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+ORIGINAL_NAMES = frozenset(
+    (
+        *("gt", "groundtruth", "ground_truth", "ground-truth", "true", "truth", "target"),
+        *("org", "orig", "original", "originals", "ref", "reference", "real", "input"),
+        *("seen", "stim", "stimuli", "stimulus"),
+    )
+)
+"""Sample names that pipelines give to the original, which is no reconstruction."""
+
+_NAMED = 3  # files or samples that a sentence names
+
+
+@dataclass(frozen=True)
+class FilePattern:
+    """A pattern of file names such as ``{id}_{sample}.png``.
+
+    Attributes
+    ----------
+    text : str
+        As given.
+    has_sample : bool
+        Whether it holds ``{sample}``.
+    """
+
+    text: str
+    has_sample: bool
+
+    def match(self, name: str) -> tuple[str, str] | None:
+        """Return the id and the sample (or "") of a path within the folder, or None."""
+        escaped = re.escape(self.text)
+        for key, part in (("id", "[^/]+"), ("sample", "[^/]+?")):
+            escaped = escaped.replace(re.escape(f"{{{key}}}"), f"(?P<{key}>{part})")
+        found = re.fullmatch(escaped, name)
+        if found is None:
+            return None
+        return found["id"], found["sample"] if self.has_sample else ""
+
+
+def samples_pattern(text: str) -> FilePattern:
+    """Return the pattern of ``--samples``.
+
+    Raises
+    ------
+    UserError
+        If it does not hold ``{id}`` and ``{sample}`` once each.
+    """
+    if text.count("{id}") != 1 or text.count("{sample}") != 1:
+        raise UserError(
+            f"the pattern {text!r} must hold {{id}} and {{sample}} once each, such as "
+            "'{id}_{sample}.png'"
+        )
+    return FilePattern(text, True)
+
+
+def originals_pattern(text: str) -> FilePattern:
+    """Return the pattern of ``--truth-files``.
+
+    Raises
+    ------
+    UserError
+        If it does not hold ``{id}`` once, or holds ``{sample}``.
+    """
+    if text.count("{id}") != 1 or "{sample}" in text:
+        raise UserError(
+            f"The pattern {text!r} of the originals must hold {{id}} once and no {{sample}}, such "
+            "as '{id}_org.png'."
+        )
+    return FilePattern(text, False)
+
+
+def open_folder(
+    folder: Path, pattern: FilePattern | None = None, without: FilePattern | None = None
+) -> PictureCollection:
+    """Open a folder of PNG or JPEG files.
+
+    Parameters
+    ----------
+    folder : Path
+        Without a pattern its own files are read, a file's stem is its id.
+    pattern : FilePattern, optional
+        Matched against paths within the folder.
+    without : FilePattern, optional
+        Files that belong to the other side: originals beside reconstructions.
+
+    Returns
+    -------
+    PictureCollection
+        Files in the natural order of their ids (2 before 10). Its notes list the samples and
+        count the files that were ignored.
+
+    Raises
+    ------
+    UserError
+        If no file matches, an id stands twice, stimuli have unequal numbers of samples, or the
+        samples seem to hold the original.
+    """
+    found: dict[str, dict[str, Path]] = {}
+    ignored: dict[str, list[str]] = {}
+    for path, name in _files(folder):
+        key = None
+        why = _why_ignored(path, name, pattern is None)
+        if not why and without is not None and without.match(name):
+            why = "originals"
+        if not why:
+            key = pattern.match(name) if pattern else (path.stem, "")
+        if key is None:
+            ignored.setdefault(why or "images that do not match the pattern", []).append(name)
+            continue
+        before = found.setdefault(key[0], {}).setdefault(key[1], path)
+        if before != path:
+            raise UserError(f"{before} and {path} have the same id {key[0]!r}; remove one of them")
+    if not found:
+        asked = f"that match {pattern.text!r}" if pattern else "(.png, .jpg, .jpeg)"
+        raise UserError(f"{folder} holds no pictures {asked}")
+    ids = tuple(sorted(found, key=natural))
+    names = {key: tuple(sorted(found[key], key=natural)) for key in ids}
+    _check_counts(folder, names)
+    samples = names[ids[0]]
+    if len(samples) > 1:
+        _refuse_mixtures(folder, sorted({s for own in names.values() for s in own}, key=natural))
+    paths = [[found[key][sample] for sample in names[key]] for key in ids]
+    return PictureCollection(
+        folder,
+        ids,
+        False,
+        len(samples),
+        lambda row, sample: read_file(paths[row][sample]),
+        samples if pattern and pattern.has_sample else (),
+        (*_sample_notes(folder, pattern, names), *_ignored_notes(folder, ignored)),
+    )
+
+
+def read_file(path: Path) -> NDArray[Any]:
+    """Read an image file, with its alpha channel if it has one.
+
+    Parameters
+    ----------
+    path : Path
+        PNG or JPEG.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3 or 4)
+
+    Raises
+    ------
+    UserError
+        If the file is damaged, has more than 8 bits a channel, or several frames.
+    """
+    from PIL import Image, ImageOps
+
+    frames, with_alpha = 1, None
+    try:
+        with Image.open(path) as image:
+            frames = getattr(image, "n_frames", 1)
+            if image.has_transparency_data and not image.mode.startswith(("I", "F")):
+                with_alpha = np.asarray(ImageOps.exif_transpose(image).convert("RGBA"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        pass  # the common reader says what is wrong
+    if frames > 1:
+        raise UserError(f"{path} holds {frames} frames: save the one that is meant as an image.")
+    return read_picture(path) if with_alpha is None else with_alpha
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Sort key: 2 before 10."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yield all files below a folder, in order, with their paths within it."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield path, path.relative_to(folder).as_posix()
+
+
+def _why_ignored(path: Path, name: str, flat: bool) -> str:
+    """Say what kind of file it is, if it is not one to be read."""
+    if any(part.startswith(".") for part in name.split("/")):
+        return "hidden files"
+    if path.suffix.lower() not in SUFFIXES:
+        return "files that are not PNG or JPEG"
+    return "images in subfolders" if flat and "/" in name else ""
+
+
+def _check_counts(folder: Path, names: dict[str, tuple[str, ...]]) -> None:
+    counts = {len(of_id) for of_id in names.values()}
+    if len(counts) > 1:
+        few = min(names, key=lambda key: len(names[key]))
+        raise UserError(
+            f"{folder}: stimuli have from {min(counts)} to {max(counts)} samples, {few!r} has "
+            f"{min(counts)} ({_listed(names[few])}); give all the same number"
+        )
+
+
+def _refuse_mixtures(folder: Path, samples: list[str]) -> None:
+    """Refuse samples of which some, by their names, are no reconstruction like the others."""
+    originals = [name for name in samples if name.strip("-_. ").casefold() in ORIGINAL_NAMES]
+    words = [name for name in samples if not name.isdecimal()]
+    odd = originals or (words if len(words) < len(samples) else [])
+    if odd and len(odd) < len(samples):
+        rest = [name for name in samples if name not in odd]
+        meant = "the original" if originals else "another kind of image"
+        raise UserError(
+            f"{folder}: among the samples {_listed(rest)} is {_listed(odd)}, which seems to be "
+            f"{meant}. Name originals with --truth-files, such as '{{id}}_{odd[0]}.png', or move "
+            "these files elsewhere."
+        )
+
+
+def _sample_notes(
+    folder: Path, pattern: FilePattern | None, names: dict[str, tuple[str, ...]]
+) -> Iterator[str]:
+    if pattern is None or not pattern.has_sample:
+        return
+    first = next(iter(names.values()))
+    yield f"{folder}: {len(first)} samples per stimulus: {_listed(first, 10)}"
+    others = [key for key, own in names.items() if own != first]
+    if others:
+        yield (
+            f"{folder}: {len(others)} of {len(names)} stimuli have samples of other names "
+            f"({others[0]!r}: {_listed(names[others[0]])})"
+        )
+
+
+def _ignored_notes(folder: Path, ignored: dict[str, list[str]]) -> Iterator[str]:
+    for why, names in ignored.items():
+        yield f"{folder}: {len(names)} ignored, {why} ({_listed(names)})"
+
+
+def _listed(names: list[str] | tuple[str, ...], at_most: int = _NAMED) -> str:
+    return ", ".join(names[:at_most]) + (", ..." if len(names) > at_most else "")
