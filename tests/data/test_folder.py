@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vox2pix.data import open_folder
+from vox2pix.data.folder import ResponsesFile
 from vox2pix.errors import UserError
 
 FORMS = ["npy", "npz", "h5", "zarr", "zarr-group"]
@@ -107,11 +108,17 @@ def test_defaults(folder):
         subject.test.betas()
 
 
-def test_opening_reads_no_responses(folder, monkeypatch):
-    monkeypatch.setattr("vox2pix.data.folder.ResponsesFile.read", lambda *_: 1 / 0)
-    path = folder(BETAS, STIMULI, "npz")
-    monkeypatch.setattr("numpy.load", lambda *_args, **_kwargs: 1 / 0)
+def test_opening_reads_the_first_trial_of_each_session(folder, monkeypatch):
+    path = folder(BETAS, STIMULI, "npy", session=[1, 1, 2, 2, 2, 1])
+    read, original = [], ResponsesFile.read
+
+    def note(file, trials, voxels):
+        read.append((trials.start, trials.stop, len(voxels)))
+        return original(file, trials, voxels)
+
+    monkeypatch.setattr(ResponsesFile, "read", note)
     open_folder(path)
+    assert read == [(0, 1, 4), (2, 3, 4)]
 
 
 def test_pictures_in_arrays(folder):
@@ -215,7 +222,7 @@ def test_trials_that_do_not_match(folder):
         ("V1\n1\n1\n", r"voxels\.csv has 2 rows, .*responses\.npy 4 voxels"),
         ("V1\n1\n1\n2\n0\n", r"voxels\.csv, line 4: '2' in column V1 is no ROI flag; write 0 or 1"),
         ("V1,V2\n0,1\n0,1\n0,1\n0,1\n", "ROI 'V1' is empty: .*flags no voxel"),
-        ("ncsnr\n.1\n.1\nx\n.1\n", "column ncsnr holds what is no number"),
+        ("ncsnr\n.1\n.1\nx\n.1\n", "line 4: column ncsnr holds 'x', which is no number"),
         ("x\n1\n\n1\n1\n", r"voxels\.csv has 3 rows|column x holds what is no number"),
     ],
 )

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 from scipy.sparse import csc_array
 
-from vox2pix.data import check, open_nsd
+from vox2pix.data import check, open_nsd, volumes
 from vox2pix.errors import UserError
 
 BETAS = "betas_fithrf_GLMdenoise_RR"
@@ -295,18 +295,27 @@ def test_no_captions(nsd):
     assert not open_nsd(tree.root).has_captions
 
 
-def test_opening_reads_no_betas(nsd, monkeypatch):
+def test_opening_reads_the_first_trials_alone(nsd, monkeypatch):
     tree = nsd(surface=True)
+    read = []
 
-    def refuse(*_args, **_kwargs):
-        raise AssertionError("betas were read")
+    def note(name):
+        original = getattr(volumes, name)
+
+        def reader(path, voxels, *args, **kwargs):
+            values = original(path, voxels, *args, **kwargs)
+            read.append((path.name, len(values)))
+            return values
+
+        return reader
 
     for name in ("read_hdf5", "read_nifti", "read_mgh"):
-        monkeypatch.setattr(f"vox2pix.data.nsd.{name}", refuse)
-    subject = open_nsd(tree.root)
+        monkeypatch.setattr(f"vox2pix.data.nsd.{name}", note(name))
+    open_nsd(tree.root)
+    assert read == [("betas_session01.hdf5", 4), ("betas_session02.hdf5", 4)]
+    read.clear()
     open_nsd(tree.root, space="fsaverage5")
-    with pytest.raises(AssertionError, match="betas were read"):
-        subject.train.betas()
+    assert read == [(f"{h}.betas_session0{s}.mgh", 4) for s in (1, 2) for h in ("lh", "rh")]
 
 
 # Faults, each with its sentence

@@ -29,7 +29,7 @@ def test_a_known_name_is_not_cut():
 def test_colour_tables(tmp_path):
     path = tmp_path / "a.ctab"
     path.write_text("# comment\n\n0 Unknown 0 0 0 0\n1 V1v 255 0 0 0\n  12  hV4\n-1 none\n")
-    assert read_labels(path) == {"V1v": 1, "hV4": 12}
+    assert read_labels(path) == {"V1v": (1,), "hV4": (12,)}
     path.write_text("1\n")
     with pytest.raises(UserError, match=r"a\.ctab, line 1: '1' is not a label number"):
         read_labels(path)

@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 
 from vox2pix.buckets import as_path, local_copy, zarr_store
 from vox2pix.data.faults import Faults
+from vox2pix.data.folder_voxels import voxel_columns
+from vox2pix.data.labels import read_grid, read_mask, require_same_grid
+from vox2pix.data.no_data import find_left_out, is_empty
 from vox2pix.data.pictures import as_rgb, read_picture
-from vox2pix.data.subject import VOXEL_COLUMNS, Subject
+from vox2pix.data.subject import Subject
 from vox2pix.data.volumes import (
-    image_affine,
     image_shape,
     is_there,
     one_line,
     open_hdf5,
-    read_image,
     read_nifti,
     require_finite,
 )
@@ -34,11 +35,12 @@ _RESPONSES = (".npy", ".npz", ".h5", ".hdf5", ".zarr", ".nii.gz", ".nii")
 _PICTURES = (".png", ".jpg", ".jpeg")
 _NAMES = ("responses", "mask", "trials", "voxels", "pictures", "stimuli", "captions")
 _SPLITS = ("train", "test")
-_FLAGS = {"0": False, "false": False, "1": True, "true": True}
 
 
 def open_folder(path: str | Path) -> Subject:
-    """Open a person's own data. No responses are read yet.
+    """Open a person's own data.
+
+    Of the responses the first trial of each session is read, to leave out voxels without data.
 
     The folder holds
 
@@ -47,8 +49,8 @@ def open_folder(path: str | Path) -> Subject:
         ``responses``. Values are taken as they are (percent signal change by convention). npz
         cannot be read in parts, so prefer the others where data are large.
     or ``responses.nii.gz`` (``.nii``) with ``mask.nii.gz`` (``.nii``)
-        Image (X, Y, Z, n_trials) and mask (X, Y, Z); the voxels are those where the mask is not
-        0, in the order of their x, y, z indices, z fastest.
+        Image (X, Y, Z, n_trials) and mask (X, Y, Z) of whole numbers; the voxels are those where
+        the mask is above 0, in the order of their x, y, z indices, z fastest.
     ``trials.csv``
         A row a trial, in the order of the responses. Column ``stimulus_id``; optional ``session``
         and ``run`` (whole numbers, 1 if left out), ``split`` (``train`` or ``test``) and
@@ -121,7 +123,7 @@ def gather_folder(path: str | Path, faults: Faults) -> Subject | None:
     with faults.gathered():
         trials = _read_trials(folder, faults)
     with faults.gathered():
-        responses = _find_responses(folder)
+        responses = _find_responses(folder, faults)
     if responses is not None:
         with faults.gathered():
             voxels = _read_voxels(folder, responses, faults)
@@ -136,18 +138,21 @@ def gather_folder(path: str | Path, faults: Faults) -> Subject | None:
             f"{len(trials)}: give one row a trial in both."
         )
         return None
-    source = FolderBetas(responses, trials["session"].to_numpy())
-    space = "array" if responses.mask is None else "nifti"
+    source = FolderBetas(responses, trials["session"].to_numpy(), np.arange(responses.n_voxels))
+    remedy = f"remove the trials of session {{session}} from {responses.path.name} and trials.csv."
+    sessions = sorted(int(session) for session in trials["session"].unique())
+    left_out = find_left_out(folder.name, voxels, source, sessions, remedy, faults)
     return Subject(
         folder.name,
         trials,
-        voxels,
-        space,
-        source,
+        voxels[left_out.kept].reset_index(drop=True),
+        "array" if responses.mask is None else "nifti",
+        replace(source, columns=source.columns[left_out.kept]),
         stimuli,
         None if responses.mask is None else responses.mask.shape,
-        None if responses.mask is None else image_affine(responses.path),
+        responses.affine,
         faults.notes,
+        left_out.by_region,
     )
 
 
@@ -163,12 +168,15 @@ class ResponsesFile:
         Its shape.
     mask : ndarray of bool or None
         (X, Y, Z), for an image.
+    affine : ndarray or None
+        (4, 4), voxel indices to millimetres, for an image that has one.
     """
 
     path: Path
     n_trials: int
     n_voxels: int
     mask: NDArray[np.bool_] | None = None
+    affine: NDArray[np.float64] | None = None
 
     def read(self, trials: slice, voxels: NDArray[np.intp]) -> NDArray[Any]:
         """Read consecutive trials of some voxels, shape (n_trials, n_voxels)."""
@@ -188,10 +196,13 @@ class FolderBetas:
         All of them.
     sessions : ndarray of int, shape (n_trials,)
         Session of each trial.
+    columns : ndarray of int, shape (n_voxels,)
+        Column of the responses that each row of the voxel table stands for.
     """
 
     responses: ResponsesFile
     sessions: NDArray[np.integer]
+    columns: NDArray[np.intp]
 
     def read_session(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.float32]:
         """Read one session.
@@ -201,7 +212,7 @@ class FolderBetas:
         session : int
             Its number in ``trials.csv``.
         voxels : ndarray of int, shape (n_voxels,)
-            Columns of the responses.
+            Rows of the subject's voxel table.
 
         Returns
         -------
@@ -213,11 +224,38 @@ class FolderBetas:
             If the file is damaged, or holds NaN or infinite values.
         """
         rows = np.flatnonzero(self.sessions == session)
-        span = slice(int(rows[0]), int(rows[-1]) + 1)
         with np.errstate(over="ignore"):
-            values = self.responses.read(span, voxels)[rows - rows[0]].astype(np.float32)
+            values = self._read(rows, voxels).astype(np.float32)
         require_finite(values, self.responses.path, session)
         return values
+
+    def no_data(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Tell which voxels are 0 or NaN in every trial of a session.
+
+        Parameters
+        ----------
+        session : int
+            Its number in ``trials.csv``.
+        voxels : ndarray of int, shape (n_voxels,)
+            Rows of the subject's voxel table.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_voxels,)
+
+        Raises
+        ------
+        UserError
+            If the file is damaged.
+        """
+        rows = np.flatnonzero(self.sessions == session)
+        head = self._read(rows[:1], voxels)
+        return is_empty(head, len(rows), lambda some: self._read(rows, voxels[some]))
+
+    def _read(self, rows: NDArray[np.intp], voxels: NDArray[np.intp]) -> NDArray[Any]:
+        """Read some trials in the file's own type."""
+        span = slice(int(rows[0]), int(rows[-1]) + 1)
+        return self.responses.read(span, self.columns[voxels])[rows - rows[0]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -461,10 +499,7 @@ def _read_voxels(folder: Path, responses: ResponsesFile, faults: Faults) -> pd.D
             f"{path} has {len(table)} rows, {responses.path} {responses.n_voxels} voxels: "
             "give one row a voxel."
         )
-    columns: dict[str, Any] = {}
-    for name in table:
-        with faults.gathered():
-            columns[str(name)] = _voxel_column(path, table, str(name))
+    columns = voxel_columns(path, table, faults)
     voxels = pd.DataFrame({"ncsnr": np.nan, **dict(places), **columns}, index=places.index)
     if not voxels[list(places)].equals(places):
         faults.add(
@@ -474,30 +509,7 @@ def _read_voxels(folder: Path, responses: ResponsesFile, faults: Faults) -> pd.D
     return voxels
 
 
-def _voxel_column(path: Path, table: pd.DataFrame, name: str) -> NDArray[Any]:
-    """Return one column of the voxel table in its own type."""
-    text = table[name]
-    if name == "hemi":
-        return text.to_numpy()
-    if name in VOXEL_COLUMNS:
-        values = pd.to_numeric(text.replace("", "nan"), errors="coerce")
-        wrong = np.flatnonzero(values.isna() & ~text.str.lower().isin(["", "nan", "na"]))
-        if wrong.size or (name != "ncsnr" and values.isna().any()):
-            raise UserError(f"{path}: column {name} holds what is no number; correct it.")
-        return values.to_numpy(float if name == "ncsnr" else np.int64)
-    flags = text.str.lower().map(_FLAGS)
-    wrong = np.flatnonzero(flags.isna())
-    if wrong.size:
-        raise UserError(
-            f"{path}, line {wrong[0] + 2}: {text.iloc[wrong[0]]!r} in column {name} is no ROI "
-            "flag; write 0 or 1."
-        )
-    if not flags.any():
-        raise UserError(f"ROI {name!r} is empty: {path} flags no voxel; remove the column.")
-    return flags.to_numpy(bool)
-
-
-def _find_responses(folder: Path) -> ResponsesFile:
+def _find_responses(folder: Path, faults: Faults) -> ResponsesFile:
     """Find the responses and their shape, without reading them."""
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder: name the one that holds trials.csv.")
@@ -511,13 +523,22 @@ def _find_responses(folder: Path) -> ResponsesFile:
         mask_path = _only([folder / "mask.nii.gz", folder / "mask.nii"], "a mask")
         if mask_path is None:
             raise UserError(f"{path} needs a mask: add mask.nii.gz.")
-        mask = read_image(mask_path) != 0
+        image = read_mask(mask_path, faults)
+        mask = image.values > 0
         if len(shape) != 4 or mask.shape != shape[:3] or not mask.any():
             raise UserError(
                 f"{path} has shape {shape} and {mask_path} {mask.shape} with {mask.sum()} voxels: "
                 "give (X, Y, Z, n_trials) and a mask (X, Y, Z) that is not empty."
             )
-        return ResponsesFile(path, shape[3], int(mask.sum()), mask)
+        grid = read_grid(path, faults)
+        require_same_grid(image.grid, grid, faults)
+        affine = image.grid.affine if grid.affine is None else grid.affine
+        if grid.affine is None or image.grid.affine is None:
+            faults.note(
+                f"{path if grid.affine is None else mask_path} has no affine in its header "
+                "(qform and sform codes are 0): voxels of responses and mask are paired by index."
+            )
+        return ResponsesFile(path, shape[3], int(mask.sum()), mask, affine)
     with _open_array(path) as array:
         shape, dtype = tuple(array.shape), np.dtype(array.dtype)
     if len(shape) != 2 or 0 in shape or dtype.kind not in "fiu":

@@ -1,7 +1,8 @@
 """Reader of the Natural Scenes Dataset (Allen et al. 2022, Nature Neuroscience 25, 116-126)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from vox2pix.buckets import as_path
 from vox2pix.data.faults import Faults
+from vox2pix.data.labels import Grid, read_grid
+from vox2pix.data.no_data import HEAD, find_left_out, is_empty
 from vox2pix.data.nsd_layout import (
     HEMISPHERES,
     NsdLayout,
@@ -19,15 +22,12 @@ from vox2pix.data.nsd_layout import (
     trial_table,
 )
 from vox2pix.data.nsd_stimuli import NsdStimuli
-from vox2pix.data.rois import find_atlases, roi_mask, union_parts
+from vox2pix.data.nsd_voxels import known_ncsnr, voxel_table
 from vox2pix.data.subject import Subject
 from vox2pix.data.volumes import (
     hdf5_shape,
-    image_affine,
     image_shape,
-    is_there,
     read_hdf5,
-    read_image,
     read_mgh,
     read_nifti,
     require_finite,
@@ -48,7 +48,9 @@ def open_nsd(
     space: str = "func1pt8mm",
     betas: str = "betas_fithrf_GLMdenoise_RR",
 ) -> Subject:
-    """Open one subject of NSD, or of data in NSD's layout. No responses are read yet.
+    """Open one subject of NSD, or of data in NSD's layout.
+
+    Of the responses the first trials of each session are read, to leave out voxels without data.
 
     Parameters
     ----------
@@ -123,7 +125,7 @@ def gather_nsd(
         Without the sessions and regions at fault; None if nothing is left.
     """
     layout = NsdLayout(as_path(root), subject, space, betas)
-    sound = design = voxels = trials = affine = None
+    sound = design = opened = trials = None
     # steps that do not need each other go on when one of them fails
     with faults.gathered():
         layout.require_folders()
@@ -134,21 +136,28 @@ def gather_nsd(
         return None
     good, shape, n_trials = sound
     with faults.gathered():
-        voxels = _voxel_table(layout, rois, shape, faults)
-    with faults.gathered():
-        affine = _affine(layout)
+        opened = voxel_table(layout, rois, shape, _grids(layout, good, faults), faults)
     if design is not None:
         with faults.gathered():
             require_shared(layout, design)
         with faults.gathered():
             trials = trial_table(layout, design, good, n_trials)
-    if voxels is None or trials is None:
+    if opened is None or trials is None:
         return None
     stimuli = NsdStimuli(layout, tuple(sorted(set(trials["stimulus_id"]))))
     with faults.gathered():
         stimuli.require_known()
+    voxels, affine = opened
     source = NsdBetas(layout, _indices(voxels, layout))
-    return Subject(layout.name, trials, voxels, space, source, stimuli, shape, affine, faults.notes)
+    remedy = "leave session {session} out by data.sessions."
+    left_out = find_left_out(layout.name, voxels, source, good, remedy, faults)
+    voxels = voxels[left_out.kept].reset_index(drop=True)
+    voxels["ncsnr"] = known_ncsnr(voxels["ncsnr"].to_numpy(float), layout, faults)
+    source = replace(source, indices=source.indices[left_out.kept])
+    return Subject(
+        layout.name, trials, voxels, space, source, stimuli, shape, affine, faults.notes,
+        left_out.by_region,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,20 +195,72 @@ class NsdBetas:
         UserError
             If a file is missing or damaged, or holds NaN or infinite values.
         """
-        files = self.layout.session(session)
         wanted = self.indices[voxels]
-        if not self.layout.is_surface:
-            read = read_hdf5 if files[0].suffix == ".hdf5" else read_nifti
-            return _percent(read(files[0], wanted), files[0], session)
-        sides = [
-            _percent(read_mgh(file, wanted[wanted[:, 0] == side, 1]), file, session)
-            for side, file in enumerate(files)
+        parts = [
+            (where, _percent(self._read(file, wanted[where]), file, session))
+            for file, where in self._files(session, wanted)
         ]
+        if len(parts) == 1:
+            return parts[0][1]
         # rows of the table may be asked for in any order
-        out = np.empty((len(sides[0]), len(wanted)), np.float32)
-        for side, values in enumerate(sides):
-            out[:, wanted[:, 0] == side] = values
+        out = np.empty((len(parts[0][1]), len(wanted)), np.float32)
+        for where, values in parts:
+            out[:, where] = values
         return out
+
+    def no_data(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Tell which voxels are 0 or NaN in every trial of a session.
+
+        The first trials of all voxels are read, and all trials of those that hold nothing there.
+
+        Parameters
+        ----------
+        session : int
+            1-based.
+        voxels : ndarray of int, shape (n_voxels,)
+            Rows of the subject's voxel table.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_voxels,)
+
+        Raises
+        ------
+        UserError
+            If a file is missing or damaged.
+        """
+        wanted = self.indices[voxels]
+        out = np.zeros(len(wanted), bool)
+        n_trials = _session_shape(self.layout, session)[0]
+        for file, where in self._files(session, wanted):
+            inside = wanted[where]
+            head = self._read(file, inside, slice(0, HEAD))
+            out[where] = is_empty(head, n_trials, partial(self._read_some, file, inside))
+        return out
+
+    def _files(
+        self, session: int, wanted: NDArray[np.intp]
+    ) -> Iterator[tuple[Path, NDArray[np.bool_]]]:
+        """Yield each file of a session and which of the voxels are in it."""
+        for side, file in enumerate(self.layout.session(session)):
+            everything = np.ones(len(wanted), bool)
+            yield file, wanted[:, 0] == side if self.layout.is_surface else everything
+
+    def _read_some(
+        self, file: Path, wanted: NDArray[np.intp], some: NDArray[np.intp]
+    ) -> NDArray[Any]:
+        """Read all trials of some of the voxels."""
+        return self._read(file, wanted[some])
+
+    def _read(
+        self, file: Path, wanted: NDArray[np.intp], trials: slice | None = None
+    ) -> NDArray[Any]:
+        """Read trials of voxels in a file's own type."""
+        if self.layout.is_surface:
+            return read_mgh(file, wanted[:, 1], trials)
+        if file.suffix == ".hdf5":
+            return read_hdf5(file, wanted, trials=trials)
+        return read_nifti(file, wanted, trials)
 
 
 def _percent(raw: NDArray[Any], path: Path, session: int) -> NDArray[np.float32]:
@@ -288,67 +349,10 @@ def _require_dimensions(path: Path, shape: tuple[int, ...], expected: str) -> No
         raise UserError(f"{path} has shape {shape}, not {expected}: replace the file.")
 
 
-def _voxel_table(
-    layout: NsdLayout, rois: str | Sequence[str], shape: tuple[int, ...], faults: Faults
-) -> pd.DataFrame:
-    """Return a row for each voxel of the union of regions."""
-    extension = ".mgz" if layout.is_surface else ".nii.gz"
-    hemispheres = HEMISPHERES if layout.is_surface else ()
-    atlases = find_atlases(layout.rois, extension, layout.label_folders, hemispheres)
-    space = (sum(shape),) if layout.is_surface else shape
-    masks: dict[str, NDArray[Any]] = {}
-    cache: dict[str, NDArray[Any]] = {}
-    everywhere = None
-    for name in union_parts(rois):
-        with faults.gathered():
-            if name == "all":
-                everywhere = _whole(layout, space)
-                continue
-            mask = roi_mask(name, atlases, cache)
-            _require_space(layout, f"the label image of ROI {name!r} in {layout.rois}", mask, space)
-            masks[name] = mask
-    if everywhere is None and not masks:
-        raise UserError(
-            f"{layout.name}: no voxels are left of the ROIs {', '.join(union_parts(rois))}."
-        )
-    union = np.logical_or.reduce([*masks.values(), *([] if everywhere is None else [everywhere])])
-    table = _places(union, layout, shape)
-    for name, mask in masks.items():
-        table[name] = mask[union]
-    table["ncsnr"] = np.nan
-    with faults.gathered():
-        table["ncsnr"] = _ncsnr(layout, union)
-    return table
-
-
-def _whole(layout: NsdLayout, space: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return every vertex, or the brain mask."""
-    if layout.is_surface:
-        return np.ones(space, bool)
-    mask = read_image(layout.brain_mask) > 0
-    _require_space(layout, str(layout.brain_mask), mask, space)
-    return np.asarray(mask)
-
-
-def _require_space(
-    layout: NsdLayout, source: str, image: NDArray[Any], space: tuple[int, ...]
-) -> None:
-    """Raise if an image has not the shape of the betas."""
-    if image.shape != space:
-        raise UserError(
-            f"{source} has shape {image.shape}, the betas in {layout.betas_folder} have {space}: "
-            "the files belong to different spaces or subjects."
-        )
-
-
-def _places(union: NDArray[np.bool_], layout: NsdLayout, shape: tuple[int, ...]) -> pd.DataFrame:
-    """Return the indices of the voxels in a mask."""
-    if not layout.is_surface:
-        return pd.DataFrame(np.argwhere(union), columns=["x", "y", "z"])
-    vertex = np.flatnonzero(union)
-    right = vertex >= shape[0]
-    hemi = np.where(right, HEMISPHERES[1], HEMISPHERES[0])
-    return pd.DataFrame({"hemi": hemi, "vertex": np.where(right, vertex - shape[0], vertex)})
+def _grids(layout: NsdLayout, sessions: Sequence[int], faults: Faults) -> list[Grid]:
+    """Return where the responses lie, of the sessions that are NIfTI images."""
+    files = [] if layout.is_surface else [layout.session(session)[0] for session in sessions]
+    return [read_grid(file, faults) for file in files if file.suffix != ".hdf5"]
 
 
 def _indices(voxels: pd.DataFrame, layout: NsdLayout) -> NDArray[np.intp]:
@@ -358,22 +362,3 @@ def _indices(voxels: pd.DataFrame, layout: NsdLayout) -> NDArray[np.intp]:
     side = (voxels["hemi"] == HEMISPHERES[1]).to_numpy(np.intp)
     vertex = voxels["vertex"].to_numpy(np.intp)
     return np.column_stack([side, vertex, np.zeros_like(vertex)])
-
-
-def _ncsnr(layout: NsdLayout, union: NDArray[np.bool_]) -> NDArray[np.float64] | float:
-    """Return ncsnr of the voxels in a mask; NaN if there is no such file."""
-    if not any(is_there(file) for file in layout.ncsnr):
-        return np.nan
-    maps = [read_image(file) for file in layout.ncsnr]
-    image = np.concatenate([m.ravel(order="F") for m in maps]) if layout.is_surface else maps[0]
-    _require_space(layout, str(layout.ncsnr[0]), image, union.shape)
-    return image[union].astype(float)
-
-
-def _affine(layout: NsdLayout) -> NDArray[np.float64] | None:
-    """Return the affine of the brain mask or, without one, of any label image of the volume."""
-    if layout.is_surface:
-        return None
-    images = [layout.brain_mask, *sorted(layout.rois.glob("*.nii.gz"))]
-    found = next((image for image in images if image.is_file()), None)
-    return None if found is None else image_affine(found)

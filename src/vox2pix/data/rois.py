@@ -4,19 +4,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vox2pix.buckets import local_copy
+from vox2pix.data.faults import Faults
+from vox2pix.data.labels import GridImage, joined, read_label_image
 from vox2pix.data.names import nearest
-from vox2pix.data.volumes import read_image
 from vox2pix.errors import UserError
 
 # NSD's own regions come before ready-made atlases that use the same label names
 # (Kastner2015 also has a V1v, for one).
 _PREFERRED = ("streams", "prf-visualrois", "prf-eccrois", "floc-", "nsdgeneral")
+# Number, name with blanks, colours.
+_LABEL_LINE = re.compile(r"\s*([+-]?\d+)\s+(\S.*?)\s*")
+_FOUR_COLOURS = re.compile(r"(\s+\d+){4}$")
+_THREE_COLOURS = re.compile(r"(\s+\d+){3}$")
 
 
 def union_parts(roi: str | Sequence[str], known: Sequence[str] = ()) -> list[str]:
@@ -43,46 +46,63 @@ def union_parts(roi: str | Sequence[str], known: Sequence[str] = ()) -> list[str
     return list(dict.fromkeys(parts))
 
 
-def read_labels(path: Path) -> dict[str, int]:
+def read_labels(path: Path) -> dict[str, tuple[int, ...]]:
     """Read a FreeSurfer colour table (``.ctab``): label names and their numbers.
 
     Parameters
     ----------
     path : Path
-        Text file, a line a label: number, name and optionally four colour components. Lines that
-        start with ``#`` are comments.
+        Text file, one line per label: number, name and optionally three or four colour
+        components. Names may hold blanks. Lines that start with ``#`` are comments.
 
     Returns
     -------
     dict
-        Number of each label above 0 (0 and below stand for no region).
+        Numbers of each label above 0 (0 and below stand for no region), ascending; several
+        where several lines have one name (hemispheres that are numbered apart).
 
     Raises
     ------
     UserError
-        If a line does not start with a number and a name.
+        If a line does not start with a number and a name, or two names share a number.
     """
-    labels: dict[str, int] = {}
-    lines = local_copy(path).read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        words = line.split()
-        if not words or words[0].startswith("#"):
+    text = local_copy(path).read_text(encoding="utf-8-sig", errors="replace")
+    rows: list[tuple[int, int, str]] = []
+    for line_number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
             continue
-        try:
-            value, name = int(words[0]), words[1]
-        except (ValueError, IndexError):
+        match = _LABEL_LINE.fullmatch(line)
+        if not match:
             raise UserError(
-                f"{path}, line {number}: {line.strip()!r} is not a label number and its name: "
-                "mend the line."
-            ) from None
-        if value > 0:
-            labels[name] = value
-    return labels
+                f"{path}, line {line_number}: {line.strip()!r} is not a label number and its "
+                "name: correct the line."
+            )
+        rows.append((line_number, int(match[1]), match[2]))
+    names = _without_colours([name for _, _, name in rows])
+    numbers: dict[str, list[int]] = {}
+    owner: dict[int, str] = {}
+    for (line_number, number, _), name in zip(rows, names, strict=True):
+        if owner.setdefault(number, name) != name and number > 0:
+            raise UserError(
+                f"{path}, line {line_number}: number {number} is {name!r} here and "
+                f"{owner[number]!r} before: give each label a number of its own."
+            )
+        if number > 0:
+            numbers.setdefault(name, []).append(number)
+    return {name: tuple(sorted(set(values))) for name, values in numbers.items()}
+
+
+def _without_colours(names: list[str]) -> list[str]:
+    """Cut off the colour components that end the lines of a label table."""
+    cut = [_FOUR_COLOURS.sub("", name) for name in names]
+    if cut == names and all(_THREE_COLOURS.search(name) for name in names):
+        cut = [_THREE_COLOURS.sub("", name) for name in names]
+    return cut
 
 
 @dataclass(frozen=True)
 class Atlas:
-    """A labelled image: one volume, or one file a hemisphere.
+    """A labelled image: one volume, or one file per hemisphere.
 
     Attributes
     ----------
@@ -93,19 +113,25 @@ class Atlas:
     label_file : Path
         Where its ``.ctab`` is, or should be.
     labels : dict
-        Number of each label.
+        Numbers of each label.
     """
 
     name: str
     files: tuple[Path, ...]
     label_file: Path
-    labels: dict[str, int]
+    labels: dict[str, tuple[int, ...]]
 
-    def read(self) -> NDArray[Any]:
+    @property
+    def is_surface(self) -> bool:
+        """Whether the labels belong to vertices."""
+        return len(self.files) > 1
+
+    def read(self, faults: Faults) -> GridImage:
         """Return the labels, shape (X, Y, Z) or (vertices of both hemispheres,)."""
-        if len(self.files) == 1:
-            return read_image(self.files[0])
-        return np.concatenate([read_image(file).ravel(order="F") for file in self.files])
+        named = {number for numbers in self.labels.values() for number in numbers}
+        return joined(
+            [read_label_image(file, faults, named, self.is_surface) for file in self.files]
+        )
 
 
 def find_atlases(
@@ -148,7 +174,9 @@ def _rank(atlas: str) -> int:
     return next((i for i, start in enumerate(_PREFERRED) if atlas.startswith(start)), 99)
 
 
-def roi_mask(name: str, atlases: dict[str, Atlas], cache: dict[str, NDArray[Any]]) -> NDArray[Any]:
+def roi_mask(
+    name: str, atlases: dict[str, Atlas], cache: dict[str, GridImage], faults: Faults
+) -> GridImage:
     """Return where a region is.
 
     Parameters
@@ -161,41 +189,94 @@ def roi_mask(name: str, atlases: dict[str, Atlas], cache: dict[str, NDArray[Any]
         Atlases by name, in order of preference.
     cache : dict
         Label images read so far, by atlas; added to.
+    faults : Faults
+        Notes are added: which atlas a name was taken from where others have it too, and a name
+        with several numbers.
 
     Returns
     -------
-    ndarray of bool, shape (X, Y, Z) or (vertices of both hemispheres,)
+    GridImage
+        Boolean values of shape (X, Y, Z) or (vertices of both hemispheres,).
 
     Raises
     ------
     UserError
         If there is no such region (the nearest names are named) or it has no voxel.
     """
-    atlas, value = _look_up(name, atlases)
+    atlas, numbers = _look_up(name, atlases)
     if atlas.name not in cache:
-        cache[atlas.name] = atlas.read()
-    labels = cache[atlas.name]
-    mask = labels > 0 if value is None else labels == value
+        cache[atlas.name] = atlas.read(faults)
+    image = cache[atlas.name]
+    mask = image.values > 0 if numbers is None else np.isin(image.values, numbers)
     if not mask.any():
         raise UserError(
             f"ROI {name!r} is empty: {atlas.files[0]} has no voxel of it; choose another ROI."
         )
-    return np.asarray(mask)
+    if numbers is not None:
+        if len(numbers) > 1:
+            parts = (f"{n} ({int((image.values == n).sum()):,} voxels)" for n in numbers)
+            faults.note(
+                f"ROI {name!r} has {len(numbers)} numbers in {atlas.label_file}: "
+                f"{', '.join(parts)}; their union is taken."
+            )
+        _note_source(name, atlas, atlases, int(mask.sum()), faults)
+    return GridImage(image.grid, mask)
 
 
-def _look_up(name: str, atlases: dict[str, Atlas]) -> tuple[Atlas, int | None]:
-    """Find the atlas of a region and its label (none: all labels)."""
-    asked_atlas, _, asked_label = name.rpartition(":")
+def _note_source(
+    name: str, atlas: Atlas, atlases: dict[str, Atlas], n_voxels: int, faults: Faults
+) -> None:
+    """Say which atlas a bare name was taken from, where another one could be meant."""
+    if ":" in name and name not in atlas.labels:
+        return  # the atlas was named
+    same = [f"{other}:{name}" for other in atlases if name in atlases[other].labels]
+    same = [full for full in same if full != f"{atlas.name}:{name}"]
+    same += [f"the atlas {other}" for other in atlases if other == name and other != atlas.name]
+    alike = sorted(label for label in atlas.labels if label.lower() == name.lower())
+    parts = [] if _is_own(atlas.name) else _parts_of(name, atlases)
+    where = f"ROI {name!r} is that of {atlas.name} ({n_voxels:,} voxels)"
+    if same:
+        faults.note(f"{where}; there is also {', '.join(same)}: write atlas:label to choose.")
+    if parts:
+        faults.note(f"{where}, not one of NSD's own regions; these have {', '.join(parts)}.")
+    if len(alike) > 1:
+        faults.note(f"{where}; names differ by case alone: {', '.join(alike)}.")
+
+
+def _parts_of(name: str, atlases: dict[str, Atlas]) -> list[str]:
+    """Return the labels of NSD's own atlases that a name may stand for: V1v and V1d for V1."""
+    return [
+        f"{atlas.name}:{label}"
+        for atlas in atlases.values()
+        if _is_own(atlas.name)
+        for label in atlas.labels
+        if label.lower().startswith(name.lower()) and label.lower() != name.lower()
+    ]
+
+
+def _is_own(atlas: str) -> bool:
+    """Tell whether an atlas is one of NSD's own, drawn for each subject."""
+    return _rank(atlas) < len(_PREFERRED)
+
+
+def _look_up(name: str, atlases: dict[str, Atlas]) -> tuple[Atlas, tuple[int, ...] | None]:
+    """Find the atlas of a region and its numbers (none: all labels)."""
     for atlas in atlases.values():
-        if asked_label in atlas.labels and asked_atlas in ("", atlas.name):
-            return atlas, atlas.labels[asked_label]
+        if name in atlas.labels:
+            return atlas, atlas.labels[name]
+    asked_atlas, _, asked_label = name.partition(":")
+    if asked_atlas in atlases and asked_label in atlases[asked_atlas].labels:
+        return atlases[asked_atlas], atlases[asked_atlas].labels[asked_label]
     if name in atlases:
         return atlases[name], None
     known = [label for atlas in atlases.values() for label in (atlas.name, *atlas.labels)]
+    known += [f"{atlas.name}:{label}" for atlas in atlases.values() for label in atlas.labels]
     nameless = [
         str(atlas.label_file)
         for atlas in atlases.values()
         if _rank(atlas.name) < _rank("nsdgeneral") and not atlas.label_file.is_file()
     ]
     hint = f" (label names are missing: {', '.join(nameless)})" if nameless else ""
+    if ":" not in name:
+        known = [candidate for candidate in known if ":" not in candidate]
     raise UserError(f"there is no ROI {name!r}{hint}; {nearest(name, [*known, 'all'])}")

@@ -1,7 +1,7 @@
 """One person's responses, what was shown, and where the voxels are."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -43,6 +43,27 @@ class BetasSource(Protocol):
         ------
         UserError
             If a file is missing, damaged, or holds NaN or infinite values.
+        """
+        ...
+
+    def no_data(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Tell which voxels have no data in a session: 0 or NaN in every trial.
+
+        Parameters
+        ----------
+        session : int
+            Its number.
+        voxels : ndarray of int, shape (n_voxels,)
+            Rows of the subject's voxel table.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_voxels,)
+
+        Raises
+        ------
+        UserError
+            If a file is missing or damaged.
         """
         ...
 
@@ -90,6 +111,9 @@ class Subject:
         (4, 4), voxel indices to millimetres; None on a surface.
     notes : tuple of str
         What the reader coerced, dropped, defaulted or chose, a sentence each, with its count.
+    left_out : mapping of str to int
+        Voxels without data in a session, by region and in ``all``: they are in no table; empty
+        if there are none.
     """
 
     name: str
@@ -101,6 +125,7 @@ class Subject:
     shape: tuple[int, ...] | None = None
     affine: NDArray[np.float64] | None = None
     notes: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def rois(self) -> tuple[str, ...]:

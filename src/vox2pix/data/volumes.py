@@ -4,6 +4,7 @@ import gzip
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,13 @@ def open_hdf5(path: Path, dataset: str) -> Iterator[h5py.Dataset]:
         ) from error
 
 
-def read_hdf5(path: Path, voxels: NDArray[np.integer], dataset: str = "betas") -> NDArray[Any]:
-    """Read every trial of some voxels from an HDF5 array.
+def read_hdf5(
+    path: Path,
+    voxels: NDArray[np.integer],
+    dataset: str = "betas",
+    trials: slice | None = None,
+) -> NDArray[Any]:
+    """Read trials of some voxels from an HDF5 array.
 
     Only chunks that hold a voxel asked for are read, whichever way the file is chunked; NSD
     keeps all trials of one voxel together.
@@ -96,6 +102,8 @@ def read_hdf5(path: Path, voxels: NDArray[np.integer], dataset: str = "betas") -
         Indices x, y, z.
     dataset : str
         Name of the array.
+    trials : slice, optional
+        Consecutive trials; all by default.
 
     Returns
     -------
@@ -108,7 +116,8 @@ def read_hdf5(path: Path, voxels: NDArray[np.integer], dataset: str = "betas") -
         If the file is missing or damaged.
     """
     with open_hdf5(path, dataset) as array:
-        out = np.empty((array.shape[0], len(voxels)), array.dtype)
+        first, stop, _ = (trials or slice(None)).indices(array.shape[0])
+        out = np.empty((stop - first, len(voxels)), array.dtype)
         chunks = array.chunks or (1, *array.shape[1:])
         zyx = np.asarray(voxels)[:, ::-1]
         for members in _boxes(zyx, chunks[1:]):
@@ -117,9 +126,9 @@ def read_hdf5(path: Path, voxels: NDArray[np.integer], dataset: str = "betas") -
             (z0, y0, x0), (z1, y1, x1) = low.tolist(), high.tolist()
             z, y, x = (inside - low).T
             bytes_a_trial = int(np.prod(high - low)) * array.dtype.itemsize
-            for trials in _trial_blocks(array.shape[0], bytes_a_trial, chunks[0]):
-                block = array[trials, z0:z1, y0:y1, x0:x1]
-                out[trials, members] = block[:, z, y, x]
+            for rows in _trial_blocks(stop - first, bytes_a_trial, chunks[0]):
+                block = array[first + rows.start : first + rows.stop, z0:z1, y0:y1, x0:x1]
+                out[rows, members] = block[:, z, y, x]
         return out
 
 
@@ -160,8 +169,46 @@ def image_shape(path: Path) -> tuple[int, ...]:
     return tuple(int(n) for n in header.get_data_shape())
 
 
-def image_affine(path: Path) -> NDArray[np.float64]:
-    """Return the (4, 4) affine of an image, voxel indices to millimetres.
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where an image lies.
+
+    Attributes
+    ----------
+    affine : ndarray or None
+        (4, 4), voxel indices to millimetres; None where the header has none.
+    two_affines : bool
+        Whether qform and sform claim the same space and differ; the sform is used.
+    """
+
+    affine: NDArray[np.float64] | None
+    two_affines: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A whole image: labels, a mask, a map.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    values : ndarray
+        In the file's own type, scaled if its header says so.
+    place : Place
+        Where it lies.
+    slope : float
+        Step between neighbouring values of an integer type with a scale; 0 for other types.
+    """
+
+    path: Path
+    values: NDArray[Any]
+    place: Place
+    slope: float
+
+
+def image_place(path: Path) -> Place:
+    """Return where an image lies, from its header.
 
     Parameters
     ----------
@@ -171,9 +218,48 @@ def image_affine(path: Path) -> NDArray[np.float64]:
     Raises
     ------
     UserError
-        If the file is missing or damaged.
+        If the file is missing or damaged, or its affine is no transformation.
     """
-    return np.asarray(_load(path).affine, float)
+    header = _header(path) if is_remote(path) else _load(path).header
+    return _place(path, header)
+
+
+def load_image(path: Path) -> Image:
+    """Read a whole NIfTI or MGH image.
+
+    Parameters
+    ----------
+    path : Path
+        The image.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged, or its affine is no transformation.
+    """
+    with _reading(path) as image:
+        slope = abs(float(image.dataobj.slope)) if image.get_data_dtype().kind in "iu" else 0.0
+        return Image(path, np.asarray(image.dataobj), _place(path, image.header), slope)
+
+
+def _place(path: Path, header: Any) -> Place:
+    """Return the affine that nibabel prefers, and whether the other one contradicts it."""
+    affine = np.asarray(header.get_best_affine(), float)
+    if not isinstance(header, nib.Nifti1Header):
+        return Place(affine)
+    codes = int(header["qform_code"]), int(header["sform_code"])
+    if not any(codes):
+        return Place(None)  # nibabel makes one up from the voxel size
+    two = codes[0] == codes[1] and not np.allclose(
+        header.get_qform(), header.get_sform(), atol=1e-2
+    )
+    # a matrix with NaN has no determinant that is larger than anything
+    if not abs(np.linalg.det(affine)) > 0 or not np.isfinite(affine).all():
+        raise UserError(
+            f"{path} has an affine that places no voxels (its determinant is 0 or not finite): "
+            "write the image again with the affine of the functional images."
+        )
+    return Place(affine, two)
 
 
 def read_image(path: Path) -> NDArray[Any]:
@@ -228,8 +314,10 @@ def read_nifti(
     return _read_trials(path, lambda block: block[x, y, z].T, trials)
 
 
-def read_mgh(path: Path, vertices: NDArray[np.integer]) -> NDArray[Any]:
-    """Read every trial of some vertices from an MGH file (n_vertices, 1, 1, n_trials).
+def read_mgh(
+    path: Path, vertices: NDArray[np.integer], trials: slice | None = None
+) -> NDArray[Any]:
+    """Read trials of some vertices from an MGH file (n_vertices, 1, 1, n_trials).
 
     Parameters
     ----------
@@ -237,6 +325,8 @@ def read_mgh(path: Path, vertices: NDArray[np.integer]) -> NDArray[Any]:
         The file.
     vertices : ndarray of int, shape (n_vertices_wanted,)
         Indices of vertices.
+    trials : slice, optional
+        Consecutive trials; all by default.
 
     Returns
     -------
@@ -248,7 +338,7 @@ def read_mgh(path: Path, vertices: NDArray[np.integer]) -> NDArray[Any]:
     UserError
         If the file is missing or damaged.
     """
-    return _read_trials(path, lambda block: block[vertices, 0, 0].T)
+    return _read_trials(path, lambda block: block[vertices, 0, 0].T, trials)
 
 
 def _read_trials(

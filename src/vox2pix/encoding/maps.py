@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
 
 from vox2pix.data import Subject
+from vox2pix.data.faults import Faults
+from vox2pix.data.labels import read_label_image
 from vox2pix.data.nsd_layout import HEMISPHERES
 from vox2pix.data.volumes import read_image
 from vox2pix.errors import UserError
@@ -312,7 +314,9 @@ def _on_fsaverage(
         raise UserError(f"{paths[1]} does not exist: add NSD's transforms to {folder}.")
     own = mean_known([sample_volume(volume, _points(path), interpolation) for path in present])
     path = folder / f"{hemi}.white-to-fsaverage.mgz"
-    nearest = read_image(path).ravel().astype(np.intp) - 1
+    # every number may be that of a vertex
+    numbers = read_label_image(path, Faults(), named=range(2**32), surface=True)
+    nearest = numbers.values.astype(np.intp) - 1
     if not 0 <= nearest.min() <= nearest.max() < len(own):
         raise UserError(
             f"{path} names vertices {nearest.min() + 1} to {nearest.max() + 1}, {present[0].name} "

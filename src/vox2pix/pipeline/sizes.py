@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vox2pix.config import Config
 from vox2pix.data import open_folder, open_nsd
+from vox2pix.data.faults import Faults
 from vox2pix.data.nsd_layout import HEMISPHERES, NsdLayout, read_design
 from vox2pix.data.rois import Atlas, find_atlases, roi_mask, union_parts
 from vox2pix.data.volumes import hdf5_shape, image_shape, is_there
@@ -161,7 +162,7 @@ def _require_known(names: Sequence[str], atlases: dict[str, Atlas]) -> None:
     if any(atlas.labels for atlas in atlases.values()):
         for name in union_parts(names):
             if name not in known:
-                roi_mask(name, atlases, {})  # raises, with the nearest names
+                roi_mask(name, atlases, {}, Faults())  # raises, with the nearest names
 
 
 def _can_be_read(

@@ -1,0 +1,172 @@
+"""Voxels without data: outside the slab in a session, or lost when the head moved.
+
+Volumes of NSD hold 0 in every trial of such a session, surfaces NaN (Allen et al. 2022; NSD Data
+Manual). A constant says nothing about a stimulus, and its z-score is made up: these voxels are
+left out in all sessions, for training and for testing alike, so that no result depends on which
+part of the data is read.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vox2pix.data.faults import Faults
+from vox2pix.data.subject import VOXEL_COLUMNS, BetasSource
+from vox2pix.errors import UserError
+
+HEAD = 4
+"""Trials that are read of every voxel to find candidates; few responses are 0 so often."""
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """Which voxels are left out.
+
+    Attributes
+    ----------
+    kept : ndarray of bool, shape (n_voxels,)
+        Rows of the voxel table with data in every session.
+    by_region : dict of str to int
+        Voxels left out of each region, and of ``all``; empty if there are none.
+    """
+
+    kept: NDArray[np.bool_]
+    by_region: dict[str, int] = field(default_factory=dict)
+
+
+def is_empty(
+    head: NDArray[np.generic],
+    n_trials: int,
+    read: Callable[[NDArray[np.intp]], NDArray[np.generic]],
+) -> NDArray[np.bool_]:
+    """Tell which voxels are 0 or NaN in every trial of a session.
+
+    Parameters
+    ----------
+    head : ndarray, shape (n_head, n_voxels)
+        The first trials, at least one.
+    n_trials : int
+        Trials of the session. A single response of 0 is a response.
+    read : callable
+        Reads all trials of some of the voxels, shape (n_trials, n_some); called at most once.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_voxels,)
+    """
+    empty = _nothing(head, n_trials)
+    candidates = np.flatnonzero(empty)
+    if candidates.size and len(head) < n_trials:
+        empty[candidates] = _nothing(read(candidates), n_trials)
+    return empty
+
+
+def _nothing(values: NDArray[np.generic], n_trials: int) -> NDArray[np.bool_]:
+    """Tell which columns hold nothing but NaN, or nothing but NaN and 0."""
+    nothing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
+    if n_trials > 1:
+        nothing |= values == 0
+    return np.asarray(nothing.all(axis=0))
+
+
+def find_left_out(
+    name: str,
+    voxels: pd.DataFrame,
+    source: BetasSource,
+    sessions: Sequence[int],
+    remedy: str,
+    faults: Faults,
+) -> LeftOut:
+    """Find the voxels that lack data in any of the sessions, and report them.
+
+    Parameters
+    ----------
+    name : str
+        The subject's.
+    voxels : DataFrame
+        One row per voxel, a boolean column per region.
+    source : BetasSource
+        Its ``no_data`` is asked once per session.
+    sessions : sequence of int
+        All sessions that are opened.
+    remedy : str
+        How a session is left out, for the sentences.
+    faults : Faults
+        One note with the counts by session and region is added; a fault where a session cannot
+        be read, or a region has no voxel left.
+
+    Returns
+    -------
+    LeftOut
+    """
+    every = np.arange(len(voxels))
+    missing = np.zeros((len(sessions), len(voxels)), bool)
+    for row, session in enumerate(sessions):
+        with faults.gathered():
+            missing[row] = source.no_data(session, every)
+    lost = np.asarray(missing.any(axis=0))
+    if not lost.any():
+        return LeftOut(~lost)
+    masks = {
+        str(roi): voxels[roi].to_numpy(bool) for roi in voxels.columns if roi not in VOXEL_COLUMNS
+    }
+    for roi, mask in {**masks, "all": np.ones(len(voxels), bool)}.items():
+        if lost[mask].all():
+            with faults.gathered():
+                _refuse(name, roi, missing[:, mask], sessions, remedy)
+            return LeftOut(np.ones(len(voxels), bool))
+    by_region = {roi: int(lost[mask].sum()) for roi, mask in masks.items()}
+    faults.note(_sentence(masks, missing, sessions))
+    alone = missing & (missing.sum(axis=0) == 1)
+    for row, session in enumerate(sessions):
+        if 2 * alone[row].sum() > len(voxels):
+            faults.note(
+                f"{int(alone[row].sum()):,} of {len(voxels):,} voxels are left out because of "
+                f"session {session} alone: {remedy.format(session=session)}"
+            )
+    return LeftOut(~lost, {**by_region, "all": int(lost.sum())})
+
+
+def _refuse(
+    name: str, roi: str, missing: NDArray[np.bool_], sessions: Sequence[int], remedy: str
+) -> None:
+    """Raise, naming the sessions in which a region has no data."""
+    whole = [s for s, row in zip(sessions, missing, strict=True) if row.all()]
+    guilty = whole or [s for s, row in zip(sessions, missing, strict=True) if row.any()]
+    region = "no voxel" if roi == "all" else f"no voxel of ROI {roi!r}"
+    raise UserError(
+        f"{name} has {region} with data in every session: {_named(guilty)} "
+        f"{'holds' if len(guilty) == 1 else 'hold'} 0 or NaN in all trials of "
+        f"{'all' if whole else 'some'} of its {missing.shape[1]:,} voxels; "
+        f"{remedy.format(session=guilty[0])}"
+    )
+
+
+def _sentence(
+    masks: dict[str, NDArray[np.bool_]], missing: NDArray[np.bool_], sessions: Sequence[int]
+) -> str:
+    """Return how many voxels lack data, in which sessions and regions."""
+    lost = np.asarray(missing.any(axis=0))
+    affected = [s for s, row in zip(sessions, missing, strict=True) if row.any()]
+    parts = [
+        f"{roi} {int(lost[mask].sum()):,} of {int(mask.sum()):,}"
+        for roi, mask in masks.items()
+        if lost[mask].any()
+    ]
+    regions = f" ({', '.join(parts)})" if parts else ""
+    n = int(lost.sum())
+    has, is_left = ("has", "is") if n == 1 else ("have", "are")
+    return (
+        f"{n:,} of {len(lost):,} voxels {has} no data (0 or NaN in every trial) in "
+        f"{_named(affected)} and {is_left} left out of all sessions{regions}."
+    )
+
+
+def _named(sessions: Iterable[int]) -> str:
+    """Return session numbers in words."""
+    numbers = [str(session) for session in sessions]
+    few = ", ".join(numbers[:8]) + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")
+    return f"session{'s' if len(numbers) > 1 else ''} {few}"
