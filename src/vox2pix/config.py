@@ -24,6 +24,7 @@ from pydantic import (
 
 from vox2pix.buckets import as_path, is_url
 from vox2pix.errors import UserError
+from vox2pix.places import where_they_are
 
 Condition = Literal["z-decode", "z", "c", "z+c"]
 _SHIPPED = ("phantom", "pixels", "edges")  # models and encoders that no folder can be taken for
@@ -427,7 +428,7 @@ def load_config(path: str | Path) -> Config:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not valid TOML: {error}.") from None
     try:
-        config = Config.model_validate(raw)
+        config = Config.model_validate(where_they_are(raw, path))
     except ValidationError as error:
         raise UserError(_explain(path, error)) from None
     return _with_absolute_path(config, path)

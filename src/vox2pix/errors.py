@@ -1,9 +1,15 @@
 """One exception for input that a person can mend."""
 
+from vox2pix.outside import without_secrets
+
 
 class UserError(Exception):
     """Input is wrong: one sentence that names the file, the value and the remedy.
 
     The command line prints the sentence and leaves with status 2; everything else that goes
-    wrong is a fault of the program and keeps its traceback.
+    wrong is a fault of the program and keeps its traceback. Secrets in the sentence, such as keys
+    in a URL, are hidden.
     """
+
+    def __init__(self, sentence: str = "") -> None:
+        super().__init__(without_secrets(str(sentence)))

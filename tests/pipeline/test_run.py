@@ -24,8 +24,9 @@ from vox2pix.decoding import RidgeDecoder
 from vox2pix.errors import UserError
 from vox2pix.evaluation.transformers_models import find_folder
 from vox2pix.pipeline import Run, audit, pictures, run, stages
+from vox2pix.pipeline.inputs import input_files
 from vox2pix.pipeline.latents import c_of, z_of
-from vox2pix.pipeline.run import input_files, stage_keys
+from vox2pix.pipeline.run import stage_keys
 from vox2pix.pipeline.scoring import nearest_training_ids
 from vox2pix.pipeline.spaces import make_decoder
 from vox2pix.pipeline.stages import STAGES
@@ -365,11 +366,10 @@ def test_a_run_beside_the_data_it_reads_is_no_part_of_them(tmp_path):
         path.write_text(name)
     made = Run(config, RunFolder(tmp_path / "runs" / "here"))
     before = input_files(made)
-    assert [name for name, _, _ in before] == [
-        "./pictures/a.png",
-        "./responses.npy",
-        "./trials.csv",
-    ]
+    assert before == {
+        f"./{name}": hashlib.sha256(name.encode()).hexdigest()
+        for name in ("pictures/a.png", "responses.npy", "trials.csv")
+    }
     for name in ("runs/here/metrics.json", "runs/cache/features/rows", "notes.txt"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,10 @@ Dask = Annotated[str | None, typer.Option(help="A running Dask scheduler: tcp://
 Slurm = Annotated[
     bool, typer.Option("--slurm", help="Jobs of Slurm, as compute.slurm describes them.")
 ]
+Verify = Annotated[
+    bool,
+    typer.Option("--verify", help="Read every input file again, also those that look unchanged."),
+]
 
 
 def _opened(
@@ -42,6 +46,7 @@ def run(
     workers: Workers = None,
     dask: Dask = None,
     slurm: Slurm = False,
+    verify: Verify = False,
 ) -> None:
     """Decode, draw, score: an experiment from responses to pictures. Run again to go on."""
     from vox2pix.config import load_config
@@ -53,7 +58,7 @@ def run(
     from vox2pix.pipeline import run as carry_out
 
     with _opened(experiment, workers, dask, slurm) as opened, Bars() as bars:
-        done = carry_out(experiment, folder, bars, opened)
+        done = carry_out(experiment, folder, bars, opened, verify)
     print_metrics(done.path)
     console.print(f"\nThe report:             [bold]{shown(folder / 'report.html')}[/bold]")
     console.print(f"Seen and reconstructed: [bold]{shown(folder / 'contact_sheet.png')}[/bold]")
@@ -87,6 +92,7 @@ def encode(
     workers: Workers = None,
     dask: Dask = None,
     slurm: Slurm = False,
+    verify: Verify = False,
     only_plan: Annotated[
         bool, typer.Option("--plan", help="Say what it would take, and compute nothing.")
     ] = False,
@@ -106,7 +112,7 @@ def encode(
     from vox2pix.pipeline import encode as carry_out
 
     with _opened(experiment, workers, dask, slurm) as opened, Bars() as bars:
-        done = carry_out(experiment, folder, bars, opened)
+        done = carry_out(experiment, folder, bars, opened, verify)
     print_encoding(done.path / "encoding")
 
 

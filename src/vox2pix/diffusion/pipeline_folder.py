@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from vox2pix.errors import UserError
+from vox2pix.store import file_hash
 
 PHANTOM = "phantom"
 
@@ -200,12 +201,23 @@ def hash_files(folder: Path) -> dict[str, str]:
         Path within the folder (with ``/``) to hexadecimal digest: weights, configurations,
         tokenizer. Files are read as streams.
     """
-    digests = {}
-    for path in _used_files(folder):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        digests[path.relative_to(folder).as_posix()] = digest
-    return digests
+    return {name: file_hash(path) for name, path in files_of_model(folder).items()}
+
+
+def files_of_model(folder: Path) -> dict[str, Path]:
+    """Return every file of a pipeline that decides what the model computes, by its name.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        A pipeline folder.
+
+    Returns
+    -------
+    dict of str to Path
+        Weights, configurations and tokenizer, by path within the folder (with ``/``).
+    """
+    return {path.relative_to(folder).as_posix(): path for path in _used_files(folder)}
 
 
 def hash_module(module: torch.nn.Module) -> str:

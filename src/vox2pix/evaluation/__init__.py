@@ -6,7 +6,13 @@ from vox2pix.evaluation.identification import two_way, two_way_scores
 from vox2pix.evaluation.inputs import open_pictures
 from vox2pix.evaluation.intervals import bootstrap_interval
 from vox2pix.evaluation.metrics import correlation_distance, identify, pixcorr, ssim
-from vox2pix.evaluation.networks import Encoder, encoder_hashes, image_encoder, network
+from vox2pix.evaluation.networks import (
+    Encoder,
+    encoder_files,
+    encoder_hashes,
+    image_encoder,
+    network,
+)
 from vox2pix.evaluation.pairing import Pairs
 from vox2pix.evaluation.pictures import Resizing, resize_pictures
 from vox2pix.evaluation.protocols import PROTOCOLS, PUBLISHED, Metric, Protocol
@@ -31,6 +37,7 @@ __all__ = [
     "Resizing",
     "bootstrap_interval",
     "correlation_distance",
+    "encoder_files",
     "encoder_hashes",
     "evaluate_pictures",
     "identify",

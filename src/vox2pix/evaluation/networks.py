@@ -257,10 +257,24 @@ def encoder_hashes(
     name, weights, download
         As for :func:`network`; nothing is loaded.
     """
+    files = encoder_files(name, weights, download)
+    return {name: file_hash(path) for name, path in files.items()}
+
+
+def encoder_files(
+    name: str | Path, weights: Path | None = None, download: bool = True
+) -> dict[str, Path]:
+    """Return the files that a network is read from, by their names.
+
+    Parameters
+    ----------
+    name, weights, download
+        As for :func:`network`; nothing is loaded.
+    """
     asked = parse_name(name)
     if asked.model in _PLAIN:
         return {}
-    return {path.name: file_hash(path) for path in _files(asked, weights, download)}
+    return {path.name: path for path in _files(asked, weights, download)}
 
 
 def _files(asked: NetworkName, weights: Path | None, download: bool) -> list[Path]:

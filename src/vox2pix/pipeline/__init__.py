@@ -34,6 +34,7 @@ def run(
     path: Path,
     reporter: Reporter | None = None,
     workers: Workers | None = None,
+    verify: bool = False,
 ) -> Run:
     """Carry out an experiment, or what is left of it, in a folder.
 
@@ -47,6 +48,8 @@ def run(
         Who is told how the work goes; nobody if absent.
     workers : Workers, optional
         From :func:`vox2pix.workers.open_workers`; this process does all if absent.
+    verify : bool
+        Hash every input file, also those that look as they did when they were hashed.
 
     Returns
     -------
@@ -61,7 +64,14 @@ def run(
     """
     own = ("name", "decode", "generate", "evaluate", "audit")
     return carry_out(
-        STAGES, config, path, reporter, own=own, beside="encoding-data", workers=workers
+        STAGES,
+        config,
+        path,
+        reporter,
+        own=own,
+        beside="encoding-data",
+        workers=workers,
+        verify=verify,
     )
 
 
@@ -70,6 +80,7 @@ def encode(
     path: Path,
     reporter: Reporter | None = None,
     workers: Workers | None = None,
+    verify: bool = False,
 ) -> Run:
     """Carry out an encoding analysis, or what is left of it, in a folder.
 
@@ -83,6 +94,8 @@ def encode(
         Who is told how the work goes; nobody if absent.
     workers : Workers, optional
         From :func:`vox2pix.workers.open_workers`; this process does all if absent.
+    verify : bool
+        Hash every input file, also those that look as they did when they were hashed.
 
     Returns
     -------
@@ -104,4 +117,5 @@ def encode(
         beside="data",
         rois=rois,
         workers=workers,
+        verify=verify,
     )

@@ -7,11 +7,12 @@ from typing import Any
 from vox2pix.config import Config
 from vox2pix.pipeline import encoding
 from vox2pix.pipeline.encoding_maps import draw_figures, tabulate
-from vox2pix.pipeline.latents import feature_settings, model_hashes
+from vox2pix.pipeline.inputs import input_files, model_hashes
+from vox2pix.pipeline.latents import feature_settings
 from vox2pix.pipeline.page import page_is_there, write_page
 from vox2pix.pipeline.preparation import phantom_is_sound
 from vox2pix.pipeline.reporter import Reporter
-from vox2pix.pipeline.run import Run, Stage, input_files, open_run
+from vox2pix.pipeline.run import Run, Stage, open_run
 from vox2pix.store import damaged_arrays
 
 _DENOISING = {

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from vox2pix.compute import resolve_device, resolve_dtype
 from vox2pix.config import Config, without_place
-from vox2pix.diffusion.pipeline_folder import find_pipeline, hash_files
 from vox2pix.errors import UserError
 from vox2pix.features import FeatureRows, StoredFeatures, conditioning_rows, latent_rows
 from vox2pix.features.extract import blocks
@@ -196,8 +195,3 @@ def feature_settings(config: Config) -> Sequence[Any]:
 def picture_size(run: Run) -> int:
     """Return the side of the model's pictures in pixels, as the features stage noted it."""
     return int(read_json(run.path / MODEL_FILE)["picture_size"])
-
-
-def model_hashes(run: Run) -> dict[str, str]:
-    """Hash the files of the diffusion model."""
-    return hash_files(find_pipeline(run.config.model.name, run.config.model.revision).path)

@@ -19,13 +19,13 @@ from uuid import uuid4
 import tomli_w
 from pydantic import BaseModel
 
-from vox2pix.buckets import file_versions
 from vox2pix.config import Config, digest, load_config, without_place
-from vox2pix.data import Subject, is_of_folder, open_folder, open_nsd
+from vox2pix.data import Subject, open_folder, open_nsd
 from vox2pix.diffusion import LatentDiffusion, Tuning
 from vox2pix.diffusion.outline import ModelOutline
 from vox2pix.errors import UserError
 from vox2pix.pipeline.reporter import Reporter, Silent
+from vox2pix.places import MOVED, from_here
 from vox2pix.report.contents import CONFIG_MARK, kept_config
 from vox2pix.store import (
     RunFolder,
@@ -60,7 +60,9 @@ class Run:
         Regions whose voxels are opened; those that are decoded from if absent.
     keys, inputs : dict
         The key of each stage and the files it reads, found once when the run starts: hashing
-        weights takes a while, and files that are added later must not move a run in progress.
+        files takes a while, and files that are added later must not move a run in progress.
+    verify : bool
+        Hash every input file, whatever is recorded of it.
     workers : Workers
         Where the items of a stage are done.
     command : str
@@ -73,6 +75,7 @@ class Run:
     rois: tuple[str, ...] | None = None
     keys: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
+    verify: bool = False
     workers: Workers = field(default_factory=ThisProcess)
     command: str = field(default_factory=lambda: uuid4().hex)
     _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
@@ -170,7 +173,8 @@ class Stage:
     settings : callable
         Picks from the config what changes its result.
     inputs : callable, optional
-        Describes the files that it reads from outside the run.
+        Returns the files that it reads from outside the run: what identifies their contents, by
+        name.
     is_sound : callable, optional
         Tells whether what it wrote piece by piece is all there.
     leftovers : str, optional
@@ -218,6 +222,7 @@ def carry_out(
     beside: str,
     rois: tuple[str, ...] | None = None,
     workers: Workers | None = None,
+    verify: bool = False,
 ) -> Run:
     """Carry out what is left of a run.
 
@@ -240,6 +245,8 @@ def carry_out(
         Regions whose voxels are opened; those that are decoded from if absent.
     workers : Workers, optional
         Where the items of a stage are done; in this process if absent.
+    verify : bool
+        Hash every input file, also those that look as they did when they were hashed.
 
     Raises
     ------
@@ -247,7 +254,7 @@ def carry_out(
         If input is wrong, another run is at work in the folder, what other stages there depend
         on differs, or the disk is full.
     """
-    run = Run(config, RunFolder(path), reporter or Silent(), rois)
+    run = Run(config, RunFolder(path), reporter or Silent(), rois, verify=verify)
     run.workers = workers or run.workers
     with run.folder.lock(), writing(path):
         _keep_config(run, own, beside)
@@ -277,9 +284,10 @@ def _keep_config(run: Run, own: Sequence[str], beside: str) -> None:
             )
         ours = (*own, "data", "compute")
         config = before.model_copy(update={key: getattr(config, key) for key in ours})
-    if not run.folder.is_done(CONFIG_MARK, digest(config)):
-        write_text(path, _as_toml(config))
-        run.folder.mark_done(CONFIG_MARK, digest(config), [path.name])
+    text = _as_toml(config, run.path)
+    if not run.folder.is_done(CONFIG_MARK, digest(text)):
+        write_text(path, text)
+        run.folder.mark_done(CONFIG_MARK, digest(text), [path.name])
 
 
 def _what(config: Config, key: str) -> Any:
@@ -325,7 +333,7 @@ def _carry_out(stage: Stage, run: Run) -> None:
     elif same:
         run.reporter.say(f"{stage.title}: a part is missing or damaged, done again")
     elif run.folder.was_done(stage.name):
-        run.reporter.say(f"{stage.title}: settings or files changed, done again")
+        run.reporter.say(f"{stage.title}: {_what_changed(stage, run)} changed, done again")
     began = time.monotonic()
     outputs = stage.work(run)
     run.forget()
@@ -342,13 +350,23 @@ def _carry_out(stage: Stage, run: Run) -> None:
     _clear(stage, run)
 
 
+def _what_changed(stage: Stage, run: Run) -> str:
+    """Name the input files of a stage that differ from those it was done with, if any do."""
+    before = _provenance(run).get(stage.name, {}).get("inputs")
+    now = run.inputs[stage.name]
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return "settings or files"
+    names = sorted(n for n in before.keys() | now.keys() if before.get(n) != now.get(n))
+    return ", ".join(names[:_NAMED]) + ", ..." * (len(names) > _NAMED) or "settings or files"
+
+
 def _clear(stage: Stage, run: Run) -> None:
     """Remove what a stage wrote on its way, now that its mark vouches for the whole."""
     for folder in run.path.glob(stage.leftovers) if stage.leftovers else ():
         rmtree(folder)
 
 
-_NAMED = 3  # damaged files that a line names
+_NAMED = 3  # damaged or changed files that a line names
 
 
 def _provenance(run: Run) -> dict[str, Any]:
@@ -402,41 +420,8 @@ def open_subject(config: Config, run_path: Path, rois: tuple[str, ...] | None = 
     return open_nsd(root, data.subject, data.sessions, wanted, data.space, data.betas)
 
 
-def _as_toml(config: Config) -> str:
-    """Write the resolved experiment so that it can be run again."""
-    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
-
-
-def input_files(run: Run) -> list[tuple[str, int, str]]:
-    """List the data files that an experiment may read: path, bytes, and time of change or ETag.
-
-    Where the data lie does not matter; a file that is replaced or added does. Contents are not
-    hashed: a subject of NSD has some 40 GB.
-
-    Parameters
-    ----------
-    run : Run
-        The experiment and its folder.
-    """
-    data = run.config.data
-    if data.path is None:
-        return []
-    root = data.root(run.path)
-    subject = f"subj{data.subject:02d}"
-    below = {
-        "folder": ["."],
-        "nsd": [
-            f"nsddata_betas/ppdata/{subject}/{data.space}/{data.betas}",
-            f"nsddata/ppdata/{subject}",
-            f"nsddata/freesurfer/{subject}/label",
-            f"nsddata/freesurfer/{data.space}/label",
-            "nsddata/experiments/nsd",
-            "nsddata_stimuli/stimuli/nsd",
-        ],
-    }[data.source]
-    return sorted(
-        (f"{name}/{file}", size, version)
-        for name in below
-        for file, (size, version) in file_versions(root / name).items()
-        if data.source != "folder" or is_of_folder(file)
-    )
+def _as_toml(config: Config, folder: Path) -> str:
+    """Write the resolved experiment so that it can be run again, also where it is moved to."""
+    settings = config.model_dump(mode="json", exclude_none=True)
+    moved = from_here(settings, folder)
+    return tomli_w.dumps(settings | ({MOVED: moved} if moved else {}))

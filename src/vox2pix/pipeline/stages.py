@@ -10,23 +10,22 @@ from numpy.typing import NDArray
 from vox2pix.config import Config, without_place
 from vox2pix.decoding import PER_TARGET
 from vox2pix.errors import UserError
-from vox2pix.evaluation import encoder_hashes
 from vox2pix.linear import pearson_r, r2_score
 from vox2pix.pipeline.audit import audit_run
 from vox2pix.pipeline.doubts import decode_doubts
 from vox2pix.pipeline.drawings import DOUBTED, Drawing
+from vox2pix.pipeline.inputs import encoder_hashes, input_files, model_hashes
 from vox2pix.pipeline.latents import (
     MODEL_FILE,
     extract_latents,
     feature_files,
     feature_settings,
-    model_hashes,
 )
 from vox2pix.pipeline.page import keep_gallery, page_is_there, write_page
 from vox2pix.pipeline.pictures import draw, drawings_of, stored_pictures
 from vox2pix.pipeline.preparation import phantom_is_sound, prepare_subject
 from vox2pix.pipeline.reporter import Reporter
-from vox2pix.pipeline.run import Run, Stage, input_files, open_run, stage_keys
+from vox2pix.pipeline.run import Run, Stage, open_run, stage_keys
 from vox2pix.pipeline.scoring import make_encoder, score
 from vox2pix.pipeline.sheet import draw_sheet
 from vox2pix.pipeline.spaces import (
@@ -186,10 +185,6 @@ def _evaluate_settings(config: Config) -> Sequence[Any]:
     return [config.evaluate.model_copy(update={"encoder": encoder})]
 
 
-def _encoder_hashes(run: Run) -> dict[str, str]:
-    return encoder_hashes(run.config.evaluate.encoder)
-
-
 def _are_drawn(run: Run, drawings: Sequence[Drawing]) -> bool:
     return not any(stored_pictures(run, drawing).pending() for drawing in drawings)
 
@@ -225,7 +220,7 @@ STAGES = (
         lambda c: [],
         is_sound=lambda run: _are_drawn(run, _doubted(run)),
     ),
-    Stage("evaluate", "Scoring", score, _evaluate_settings, _encoder_hashes),
+    Stage("evaluate", "Scoring", score, _evaluate_settings, encoder_hashes),
     Stage("audit", "Audit", audit_run, lambda c: []),
     Stage("sheet", "Contact sheet", draw_sheet, lambda c: [c.name]),
     Stage("gallery", "Gallery", keep_gallery, lambda c: []),

@@ -5,6 +5,7 @@ into it, and a shard of an array counts only once its mark, with the checksum of
 there. Readers check what they read.
 """
 
+from vox2pix.store.contents import content_hashes
 from vox2pix.store.files import (
     checksum,
     file_hash,
@@ -30,6 +31,7 @@ __all__ = [
     "RunFolder",
     "ShardedArray",
     "checksum",
+    "content_hashes",
     "damaged_arrays",
     "file_hash",
     "holds_arrays",

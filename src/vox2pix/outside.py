@@ -1,0 +1,145 @@
+"""Text that comes from outside, before it is shown or saved: without secrets or control codes.
+
+Names of files, captions and messages of libraries end up in the terminal, in reports and in tables.
+They may hold what a terminal obeys (escape sequences), what reorders a line (bidirectional
+controls), what no file in UTF-8 can hold (lone surrogates, which stand for bytes of a file name),
+and what nobody else may read (keys in URLs).
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+HIDDEN = "***"
+
+_USER_OF_URL = re.compile(
+    r"""\b([a-z][a-z0-9+.-]*://)
+    (?: [^\s/@"'<>]+                            # a user, maybe with a password
+      | [^\s/:@"'<>]+ : (?!\d+(?:/|$)) [^\s"'<>]*   # a password with slashes in it; no port
+    )@""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# Names of settings, of headers and of what stands behind the question mark of a URL.
+_SECRET_NAME = r"""
+    (?: x-amz-(?:signature|credential|security-token)
+      | [\w-]* (?: secret | passw(?:or)?d | passphrase | private[_-]?key | api[_-]?key
+                 | access[_-]?key(?:[_-]?id)? | (?:auth|access|session|security|hf|refresh|id)
+                   [_-]?token | credential | signature ) [\w-]*
+      | token | sig | pwd | auth | authorization | key
+    )"""
+_NAMED_SECRET = re.compile(
+    rf"""(?<![\w-])(["']?{_SECRET_NAME}["']?)(\s*=\s*|["']\s*:\s*)(["']?)([^\s"'&;,#)\]}}]+)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_HEADER = re.compile(
+    r"\b(authorization\s*:\s*\w+(?=\s+\S)|bearer(?=\s+\S{16}))\s+[^\s\"']+", re.IGNORECASE
+)
+_KNOWN_FORMS = re.compile(
+    r"""\b(?: hf_[A-Za-z0-9]{16,}                             # Hugging Face
+        | (?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}                # AWS
+        | gh[pousr]_[A-Za-z0-9]{16,} | github_pat_\w{16,}     # GitHub
+        | glpat-[\w-]{16,} | sk-[\w-]{20,} | xox[abprs]-[\w-]{10,} | AIza[\w-]{30,}
+        | eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*                     # JSON web tokens
+    )""",
+    re.VERBOSE,
+)
+_SECRET_VARIABLES = re.compile(r"SECRET|TOKEN|PASSW(OR)?D|API_?KEY|ACCESS_KEY|CREDENTIAL$", re.I)
+_SHORTEST = 8  # characters of an environment variable's value that is looked for
+
+
+def without_secrets(text: str) -> str:
+    """Return a text with every password, key and token replaced by three stars.
+
+    Users and passwords in URLs, values whose names say that they are secret (also behind the
+    question mark of a URL), tokens of known forms, and the values of secret environment variables.
+
+    Parameters
+    ----------
+    text : str
+        To be shown or saved.
+    """
+    for value in _secret_values():
+        text = text.replace(value, HIDDEN)
+    text = _USER_OF_URL.sub(rf"\1{HIDDEN}@", text)
+    text = _HEADER.sub(rf"\1 {HIDDEN}", text)
+    text = _NAMED_SECRET.sub(rf"\1\2\3{HIDDEN}", text)
+    return _KNOWN_FORMS.sub(HIDDEN, text)
+
+
+def _secret_values() -> list[str]:
+    """Return what secret environment variables hold, the longest first."""
+    found = {
+        value
+        for name, value in os.environ.items()
+        if _SECRET_VARIABLES.search(name) and len(value) >= _SHORTEST and not _is_place(value)
+    }
+    return sorted(found, key=len, reverse=True)
+
+
+def _is_place(value: str) -> bool:
+    """Tell whether a variable names a file with the secret, not the secret."""
+    return "://" in value or value.startswith(("/", "~", "./"))
+
+
+def holds_secrets(url: str) -> bool:
+    """Tell whether a URL carries a user, a password, or a token of any known kind."""
+    return without_secrets(url) != url
+
+
+def without_places(text: str, roots: Iterable[str | Path] = ()) -> str:
+    """Return a text that names files and folders, but not where on this machine they lie.
+
+    Parameters
+    ----------
+    text : str
+        To be sent to others.
+    roots : iterable of str or Path
+        Folders that the text may name; only these are found where their names hold spaces.
+
+    Returns
+    -------
+    str
+        Of each absolute path the last part.
+    """
+    known = {str(root).rstrip("/") for root in (*roots, Path.home(), Path.cwd())}
+    for root in sorted((r for r in known if r.count("/") > 1), key=len, reverse=True):
+        last = root.rpartition("/")[2].replace("\\", r"\\")
+        text = re.sub(rf"{re.escape(root)}(?![\w-])", last, text)
+    text = re.sub(r"\bfile://", "", text)
+    return _ABSOLUTE.sub(lambda found: found[1], text)
+
+
+_ABSOLUTE = re.compile(
+    r"""(?<![\w.:/<~*-])(?: ~?/(?:[^\s/"'<>|]+/)+ | [A-Za-z]:[\\/](?:[^\s\\/"'<>|]+[\\/])+ )
+    ([^\s\\/"'<>|]*)""",
+    re.VERBOSE,
+)
+
+# Controls (C0, C1), line and paragraph separators, what reorders or hides text, half characters.
+_CONTROLS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
+def visible(text: object, keep: str = "") -> str:
+    r"""Return a text in one line that shows what is in it, and that any file in UTF-8 can hold.
+
+    Control characters are written as Python writes them (``\x1b``); so are characters that change
+    the order of others, and bytes of file names that are no UTF-8.
+
+    Parameters
+    ----------
+    text : object
+        From outside: a name, a caption, a message of a library.
+    keep : str
+        Control characters that stay.
+    """
+
+    def written(found: re.Match[str]) -> str:
+        char = found[0]
+        return char if char in keep else _SHORT.get(char) or ascii(char)[1:-1]
+
+    return _CONTROLS.sub(written, str(text))

@@ -1,0 +1,77 @@
+"""Where data and models lie, seen from an experiment file that may be moved together with them.
+
+``config.toml`` of a run names folders in full, so that the run itself can be moved; its table
+``[moved]`` names the same folders from where the file lies, so that a run can be moved together
+with its data and models. The full name is taken where there is such a folder.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+MOVED = "moved"
+_FOLDERS = (("data", "path"), ("model", "name"), ("evaluate", "encoder"))
+
+
+def folder_and_rest(name: str) -> tuple[str, str]:
+    """Split what names a folder: its path, and the layer and size that may follow an encoder's.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``/models/clip`` or ``/models/clip:pooler_output@224``; a folder may have a colon
+        or an ``@`` in its own name.
+    """
+    folder = name if Path(name).is_dir() else re.split("[:@]", name)[0]
+    return folder, name.removeprefix(folder)
+
+
+def from_here(settings: Mapping[str, Any], here: Path) -> dict[str, str]:
+    """Return the table ``[moved]`` of an experiment: each local folder, from a run folder.
+
+    Parameters
+    ----------
+    settings : mapping
+        The experiment, as TOML holds it.
+    here : Path
+        The folder of the experiment file.
+
+    Returns
+    -------
+    dict of str to str
+        Relative path by dotted name of the setting.
+    """
+    found = {}
+    for table, key in _FOLDERS:
+        folder, _ = folder_and_rest(str(settings.get(table, {}).get(key, "")))
+        if Path(folder).is_absolute():
+            found[f"{table}.{key}"] = Path(os.path.relpath(folder, here.resolve())).as_posix()
+    return found
+
+
+def where_they_are(raw: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Take the table ``[moved]`` out of an experiment, and its folders where others are gone.
+
+    Parameters
+    ----------
+    raw : dict
+        The experiment, as it was read.
+    file : Path
+        The experiment file.
+    """
+    moved = raw.get(MOVED)
+    if not isinstance(moved, dict) or any(not isinstance(p, str) for p in moved.values()):
+        return raw  # refused as any setting that there is not
+    raw = {key: value for key, value in raw.items() if key != MOVED}
+    for table, key in _FOLDERS:
+        near, given = moved.get(f"{table}.{key}"), raw.get(table)
+        if near is None or not isinstance(given, dict) or not isinstance(given.get(key), str):
+            continue
+        folder, rest = folder_and_rest(given[key])
+        if Path(folder).is_absolute() and not Path(folder).exists():
+            there = (file.parent / near).resolve()
+            if there.is_dir():
+                raw[table] = given | {key: f"{there}{rest}"}
+    return raw

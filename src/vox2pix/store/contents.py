@@ -1,0 +1,144 @@
+"""Files from outside a run, by their contents.
+
+What a run computed hangs on what its files hold, not on where they lie nor when they were copied:
+``tar``, ``cp -r`` and ``git clone`` give the same files other times, and a file may be replaced by
+another one of equal size and time. Reading a subject of NSD takes minutes, though. So contents are
+hashed once and recorded with what the file system says of each file: size, time of change of the
+contents (which anybody can set), time of change of the inode (which nobody can) and the inode's
+number. While all four are as they were, the recorded hash holds; else the file is read again.
+"""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from vox2pix.buckets import is_remote, size_and_version
+from vox2pix.errors import UserError
+from vox2pix.store.files import read_checked_json, write_checked_json
+
+Stats = tuple[int, int, int, int]
+
+ALWAYS_READ = 64_000_000  # bytes: that little is read at every start, and nothing is recorded
+_BLOCK = 1 << 22
+# Clocks of file systems tick coarsely: what was written this lately may be written to again
+# without any of its times changing.
+_SETTLED_NS = 2_000_000_000
+
+
+def content_hashes(
+    root: Path,
+    files: Mapping[str, Path],
+    records: Path,
+    *,
+    verify: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, str]:
+    """Return what identifies the contents of files.
+
+    Parameters
+    ----------
+    root : Path
+        What the files belong to; they share a record, whose name tells of the root.
+    files : mapping of str to Path
+        By their names, which stay when the root is moved.
+    records : Path
+        The folder of records; made if it is needed.
+    verify : bool
+        Read every file, whatever is recorded.
+    progress : callable
+        Receives the bytes that were read and those that have to be.
+
+    Returns
+    -------
+    dict of str to str
+        SHA-256 in hex digits by name, sorted; of a file in a bucket, its size and ETag.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be read, or changes while it is read.
+    """
+    if is_remote(root):
+        return {name: _version_there(path) for name, path in sorted(files.items())}
+    stats = {name: _stats(path) for name, path in sorted(files.items())}
+    worth_it = sum(size for size, *_ in stats.values()) > ALWAYS_READ
+    record = records / f"{hashlib.blake2b(os.fsencode(root), digest_size=8).hexdigest()}.json"
+    known = _recorded(record) if worth_it and not verify else {}
+    hashes = {name: digits for name, (then, digits) in known.items() if then == stats.get(name)}
+    changed = [name for name in stats if name not in hashes]
+    total, done = sum(stats[name][0] for name in changed), 0
+
+    def advance(n_bytes: int) -> None:
+        nonlocal done
+        done += n_bytes
+        progress(done, total)
+
+    for name in changed:
+        hashes[name] = _hash(files[name], stats[name], advance)
+    if worth_it and (changed or known.keys() != stats.keys()):
+        _record(record, stats, hashes)
+    return {name: hashes[name] for name in stats}
+
+
+def _version_there(path: Path) -> str:
+    """Return what identifies an object in a bucket."""
+    size, version = size_and_version(path)
+    return f"{size} bytes, {version}"
+
+
+def _stats(path: Path) -> Stats:
+    """Return size, times of change of contents and inode in ns, and the inode's number."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+def _hash(path: Path, before: Stats, advance: Callable[[int], None]) -> str:
+    """Return the SHA-256 of a file that stays as it is meanwhile."""
+    state = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            left = before[0]  # a file that grows meanwhile has no end
+            while left and (block := file.read(min(left, _BLOCK))):
+                state.update(block)
+                left -= len(block)
+                advance(len(block))
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if _stats(path) != before:
+        raise UserError(f"{path} changed while it was read; wait until it is complete, and rerun.")
+    return state.hexdigest()
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path} cannot be read ({error.strerror or error}); make it readable, or remove it from "
+        "the data."
+    )
+
+
+def _recorded(record: Path) -> dict[str, tuple[Stats, str]]:
+    """Read a record; what is missing, damaged or of another form is empty."""
+    told = read_checked_json(record) or {}
+    known = {}
+    with suppress(KeyError, TypeError, ValueError, AttributeError):
+        for name, (size, modified, changed, inode, digits) in told["files"].items():
+            known[name] = ((size, modified, changed, inode), str(digits))
+    return known
+
+
+def _record(record: Path, stats: Mapping[str, Stats], hashes: Mapping[str, str]) -> None:
+    """Write a record of the files that have not changed just now."""
+    settled = time.time_ns() - _SETTLED_NS
+    files = {
+        name: [*told, hashes[name]]
+        for name, told in stats.items()
+        if told[2] < settled  # the inode's time: the other one may be set to anything
+    }
+    with suppress(UserError, OSError):  # a disk that takes no record costs time, and nothing else
+        write_checked_json(record, {"files": files})
