@@ -111,6 +111,7 @@ def test_volume_betas_are_truth_plus_noise_rounded_to_a_300th(root, subject):
             expected = noise_of(group, SEED, subject, "func1pt8mm", session)
             shown = images[(session - 1) * TRIALS : session * TRIALS]
             expected[:, responsive] += group["responses"][:][shown]
+            expected[:, group["no_data"][session - 1]] = 0
             assert np.abs(volume[:, i, j, k] - expected).max() <= 0.5 / 300 + 1e-5
         assert (brain_mask[i, j, k] == 1).all() and brain_mask.sum() == len(i)
 
@@ -128,7 +129,23 @@ def test_surface_betas_are_truth_plus_noise(root, subject):
             expected = noise_of(group, SEED, subject, "fsaverage5", session)
             shown = images[(session - 1) * TRIALS : session * TRIALS]
             expected[:, group["responsive"][:]] += group["responses"][:][shown]
+            expected[:, group["no_data"][session - 1]] = np.nan
             np.testing.assert_allclose(both, expected, atol=1e-5)
+
+
+def test_some_voxels_lack_data_in_a_session(root):
+    with truth_of(root, 2) as truth:
+        for space in ("func1pt8mm", "fsaverage5"):
+            group = truth[space]
+            missing, height = group["no_data"][:], group["position"][:, 2]
+            n_voxels = len(height)
+            assert missing.shape == (SESSIONS, n_voxels)
+            lost = missing.any(axis=0)
+            # the lowest voxels of the brain, and of streams that are large enough
+            n_lowest = max(1, n_voxels // 400)
+            assert n_lowest <= lost.sum() <= 2 * n_lowest
+            assert lost[height.argsort(kind="stable")[:n_lowest]].all()
+            assert missing.any(axis=1).all() and not missing.all(axis=0).all()
 
 
 def test_design_tables_agree(root):
@@ -230,7 +247,7 @@ def test_rois_are_those_of_the_truth(root, subject):
         assert name[-1] != "v" or up[area == label].all()
         assert name[-1] != "d" or not up[area == label].any()
     assert reader.label_names("streams")[5] == "ventral"
-    assert reader.label_names("streams", "fsaverage5")[1] == "early"
+    assert reader.label_names("streams", "fsaverage") == reader.label_names("streams")
 
 
 def test_surface_labels(root):
@@ -240,6 +257,40 @@ def test_surface_labels(root):
     sides = [np.asarray(nib.load(folder / f"{h}.streams.mgz").dataobj) for h in ("lh", "rh")]
     assert sides[0].shape == (10242, 1, 1)
     np.testing.assert_array_equal(np.concatenate(sides).ravel(), stream)
+
+
+def test_a_simulated_tree_says_so(root):
+    facts = json.loads((root / "simulated.json").read_text())
+    assert facts["simulated"] is True
+    assert facts["seed"] == SEED
+    assert facts["licence"] == "MIT"
+    assert "no data of NSD" in facts["statement"]
+
+
+def test_voxels_without_data_and_nifti_change_nothing_else(tmp_path):
+    sizes = {"sessions": 2, "trials_per_session": 12, "n_early": 400, "n_ventral": 20}
+    sizes |= {"picture_size": 64, "n_shared": 1, "repeats": 2}
+    full = simulate(tmp_path / "full", no_data=False, **sizes)
+    cut = simulate(tmp_path / "cut", nifti=True, **sizes)
+    names = {path.relative_to(full) for path in full.rglob("*") if path.is_file()}
+    more = {path.relative_to(cut) for path in cut.rglob("*") if path.is_file()} - names
+    assert {path.name for path in more} == {f"betas_session0{i}.nii.gz" for i in (1, 2)}
+    changed = {
+        name.name for name in names if (full / name).read_bytes() != (cut / name).read_bytes()
+    }
+    assert changed == {"betas_session01.hdf5", "betas_session02.hdf5", "subj01.h5", "ncsnr.nii.gz"}
+    with truth_of(cut, 1) as truth:
+        missing = truth["func1pt8mm/no_data"][:]
+        stream, index = truth["func1pt8mm/stream"][:], truth["func1pt8mm/index"][:]
+    assert missing[:, stream == 1].any()
+    i, j, k = index.T
+    for session in (1, 2):
+        before, after = (PlainReader(tree, 1).betas(session)[:, i, j, k] for tree in (full, cut))
+        np.testing.assert_array_equal(after, np.where(missing[session - 1], 0, before))
+        folder = cut / f"nsddata_betas/ppdata/subj01/func1pt8mm/{BETAS}"
+        nifti = nib.load(folder / f"betas_session{session:02d}.nii.gz")
+        assert nifti.get_data_dtype() == np.int16
+        np.testing.assert_allclose(np.asarray(nifti.dataobj)[i, j, k].T / 300, after, rtol=1e-6)
 
 
 def test_affine_is_that_of_the_truth(root):
@@ -259,13 +310,14 @@ def test_ncsnr_is_measured_on_the_written_betas(root):
         betas = reader.betas(session)
         with np.errstate(invalid="ignore"):
             scored.append((betas - betas.mean(axis=0)) / betas.std(axis=0))
-    scored = np.concatenate(scored)
+    # a voxel without data in a session counts there as one that does not respond
+    scored = np.nan_to_num(np.concatenate(scored))
     variances = [scored[images == image].var(axis=0, ddof=1) for image in np.unique(images)]
     noise = np.mean(variances, axis=0)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         expected = np.sqrt(np.maximum(1 - noise, 0) / noise)
     measured = reader.ncsnr()
-    np.testing.assert_allclose(measured, np.nan_to_num(expected), atol=2e-3)
+    np.testing.assert_allclose(measured, np.where(noise > 0, expected, 0), atol=2e-3)
     left = root / f"nsddata_betas/ppdata/subj02/fsaverage5/{BETAS}/lh.ncsnr.mgh"
     assert np.asarray(nib.load(left).dataobj).shape == (10242, 1, 1)
 

@@ -116,8 +116,8 @@ def _ratios(path: Path, text: pd.Series) -> NDArray[np.float64]:
     wrong = np.flatnonzero((values < 0) | np.isinf(values))
     if wrong.size:
         raise UserError(
-            f"{path}, line {wrong[0] + 2}: ncsnr is {text.iloc[wrong[0]]} ({wrong.size:,} such "
-            "values), but a ratio of two standard deviations is finite and not negative: leave "
+            f"{path}, line {wrong[0] + 2}: ncsnr is {text.iloc[wrong[0]]} ({_such(wrong)}), "
+            "but a ratio of two standard deviations is finite and not negative: leave "
             "the cell empty where it is unknown."
         )
     return values
@@ -138,10 +138,14 @@ def _indices(path: Path, text: pd.Series, name: str) -> NDArray[np.int64]:
                 "xyz), or leave the columns x, y and z out"
             )
         raise UserError(
-            f"{path}, line {wrong[0] + 2}: {name} is {text.iloc[wrong[0]]!r} ({wrong.size:,} such "
-            f"values), which is no {what} index (a whole number from 0): {remedy}."
+            f"{path}, line {wrong[0] + 2}: {name} is {text.iloc[wrong[0]]!r} ({_such(wrong)}), "
+            f"which is no {what} index (a whole number from 0): {remedy}."
         )
     return values.astype(np.int64)
+
+
+def _such(rows: NDArray[np.intp]) -> str:
+    return f"{rows.size:,} such value{'s' if rows.size > 1 else ''}"
 
 
 def _require_places(path: Path, table: pd.DataFrame, columns: dict[str, NDArray[Any]]) -> None:

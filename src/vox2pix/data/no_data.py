@@ -150,7 +150,9 @@ def _sentence(
 ) -> str:
     """Return how many voxels lack data, in which sessions and regions."""
     lost = np.asarray(missing.any(axis=0))
-    affected = [s for s, row in zip(sessions, missing, strict=True) if row.any()]
+    affected = [
+        f"{s} ({int(row.sum()):,})" for s, row in zip(sessions, missing, strict=True) if row.any()
+    ]
     parts = [
         f"{roi} {int(lost[mask].sum()):,} of {int(mask.sum()):,}"
         for roi, mask in masks.items()
@@ -165,7 +167,7 @@ def _sentence(
     )
 
 
-def _named(sessions: Iterable[int]) -> str:
+def _named(sessions: Iterable[int | str]) -> str:
     """Return session numbers in words."""
     numbers = [str(session) for session in sessions]
     few = ", ".join(numbers[:8]) + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")

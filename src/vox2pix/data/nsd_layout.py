@@ -1,5 +1,6 @@
 """Where the Natural Scenes Dataset keeps its files, and what its experiment design says."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -101,8 +102,9 @@ class NsdLayout:
     @property
     def label_folders(self) -> tuple[Path, ...]:
         """Folders of label names."""
-        own = self.root / "nsddata/freesurfer" / self.name / "label"
-        return (self.rois, own) if self.is_surface else (own,)
+        surfaces = self.root / "nsddata/freesurfer"
+        own, common = surfaces / self.name / "label", surfaces / "fsaverage/label"
+        return (self.rois, common, own) if self.is_surface else (own, common)
 
     @property
     def brain_mask(self) -> Path:
@@ -152,6 +154,43 @@ class NsdLayout:
                 raise UserError(
                     f"{folder} has no {what} {asked!r}; there is: {', '.join(present) or 'none'}."
                 )
+
+
+def simulated_by(root: Path) -> dict[str, Any] | None:
+    """Return what a simulated tree says of itself.
+
+    Parameters
+    ----------
+    root : Path
+        Of a tree in NSD's layout.
+
+    Returns
+    -------
+    dict or None
+        The content of ``simulated.json`` (``generator``, ``version``, ``seed``, ``licence``,
+        ``statement``); None if there is no such file.
+
+    Raises
+    ------
+    UserError
+        If the file says nothing of the kind.
+    """
+    path = root / "simulated.json"
+    if not is_there(path):
+        return None
+    try:
+        facts = json.loads(local_copy(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read as JSON ({one_line(error)}): restore it, or remove it if the "
+            "data were measured."
+        ) from error
+    if not isinstance(facts, dict) or facts.get("simulated") is not True:
+        raise UserError(
+            f'{path} does not say "simulated": true: restore it, or remove it if the data were '
+            "measured."
+        )
+    return facts
 
 
 @dataclass(frozen=True)

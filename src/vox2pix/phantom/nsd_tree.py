@@ -8,6 +8,7 @@ file holds the time at which it was written.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import h5py
@@ -26,7 +27,11 @@ BETAS = "betas_fithrf_GLMdenoise_RR"
 BETA_SCALE = 300
 """Volume betas are stored as int16: percent signal change times this."""
 
+SIMULATED = "simulated.json"
+"""At the root of every simulated tree."""
+
 RUNS_PER_SESSION = 12
+_ONE_WITHOUT_DATA_IN = 400
 TRIAL_SECONDS = 4.0
 HEMISPHERES = ("lh", "rh")
 
@@ -128,6 +133,32 @@ def run_lengths(n_trials: int) -> tuple[int, ...]:
 
 
 # --- experiment and stimuli --------------------------------------------------------------------
+
+
+def write_marker(root: Path, seed: int, own_images: bool) -> None:
+    """Write ``simulated.json``, by which readers and reports know that nobody was measured.
+
+    Parameters
+    ----------
+    root : Path
+        Of the tree.
+    seed : int
+        Of the simulation.
+    own_images : bool
+        Whether the user's images are shown instead of drawn scenes.
+    """
+    facts = {
+        "simulated": True,
+        "generator": "vox2pix phantom",
+        "version": version("vox2pix"),
+        "seed": seed,
+        "stimuli": "images of the user" if own_images else "drawn scenes",
+        "licence": "MIT (responses); the images keep their own licence" if own_images else "MIT",
+        "statement": "Simulated responses in the layout of the Natural Scenes Dataset; no data of "
+        "NSD are in this folder.",
+    }
+    text = json.dumps(facts, indent=2) + "\n"
+    _file(root, SIMULATED).write_text(text, encoding="utf-8")
 
 
 def write_design(root: Path, design: Design) -> None:
@@ -286,13 +317,12 @@ def write_anatomy(root: Path, brain: Brain) -> None:
     }
     person = f"subj{brain.subject:02d}"
     if layout.space == "fsaverage5":
-        label_folder = "nsddata/freesurfer/fsaverage5/label"
+        folder = "nsddata/freesurfer/fsaverage5/label"
         for name, labels in rois.items():
             for side, values in enumerate(_by_hemisphere(layout, labels)):
-                path = _file(root, f"{label_folder}/{HEMISPHERES[side]}.{name}.mgz")
+                path = _file(root, f"{folder}/{HEMISPHERES[side]}.{name}.mgz")
                 _save_surface(path, values.astype(np.int32))
     else:
-        label_folder = f"nsddata/freesurfer/{person}/label"
         folder = f"nsddata/ppdata/{person}/{layout.space}"
         mask = np.ones(layout.n_voxels, np.int16)
         _save_volume(_file(root, f"{folder}/brainmask.nii.gz"), layout, mask, 0)
@@ -301,11 +331,52 @@ def write_anatomy(root: Path, brain: Brain) -> None:
     tables = {"streams": STREAMS, "prf-visualrois": VISUAL_AREAS, "nsdgeneral": {"nsdgeneral": 1}}
     for name, table in tables.items():
         lines = ["0 Unknown", *(f"{label} {text}" for text, label in table.items())]
-        path = _file(root, f"{label_folder}/{name}.mgz.ctab")
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        # as in NSD, each subject's own folder and that of fsaverage hold the tables
+        for who in (person, "fsaverage"):
+            path = _file(root, f"nsddata/freesurfer/{who}/label/{name}.mgz.ctab")
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def write_session(root: Path, brain: Brain, session: int, betas: Array) -> Array:
+def draw_no_data(brain: Brain, n_sessions: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Draw which voxels lack data in which sessions, as where the head moved out of the slab.
+
+    One voxel in 400 of the whole brain and of each stream, those at the lower edge, lack data in
+    one session, and every other one of them in a second session where there is one.
+
+    Parameters
+    ----------
+    brain : Brain
+        Whose voxels.
+    n_sessions : int
+        Sessions of the experiment.
+    rng : numpy.random.Generator
+        Draws the sessions.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_sessions, n_voxels)
+    """
+    layout = brain.layout
+    upwards = np.argsort(layout.position[:, 2], kind="stable")
+    parts = [upwards, *(upwards[layout.stream[upwards] == label] for label in STREAMS.values())]
+    counts = [len(part) // _ONE_WITHOUT_DATA_IN for part in parts]
+    counts[0] = max(1, counts[0])
+    edge = np.concatenate([part[:n] for part, n in zip(parts, counts, strict=True)])
+    missing = np.zeros((n_sessions, layout.n_voxels), bool)
+    sessions = rng.permutation(n_sessions)
+    missing[sessions[0], edge] = True
+    missing[sessions[-1], edge[::2]] = True
+    return missing
+
+
+def write_session(
+    root: Path,
+    brain: Brain,
+    session: int,
+    betas: Array,
+    missing: NDArray[np.bool_] | None = None,
+    nifti: bool = False,
+) -> Array:
     """Write one session's betas and return what a reader gets back.
 
     Parameters
@@ -318,6 +389,10 @@ def write_session(root: Path, brain: Brain, session: int, betas: Array) -> Array
         From 1.
     betas : ndarray of shape (n_trials, n_voxels)
         Percent signal change.
+    missing : ndarray of bool of shape (n_voxels,), optional
+        Voxels without data: 0 in a volume, NaN on a surface.
+    nifti : bool
+        Whether to write volumes as NIfTI, too.
 
     Returns
     -------
@@ -326,19 +401,24 @@ def write_session(root: Path, brain: Brain, session: int, betas: Array) -> Array
     """
     layout = brain.layout
     folder = _beta_folder(root, brain)
+    lost = np.zeros(layout.n_voxels, bool) if missing is None else missing
     if layout.space == "fsaverage5":
+        betas = np.where(lost, np.float32(np.nan), betas)
         for side, values in enumerate(_by_hemisphere(layout, betas.T)):
             path = folder / f"{HEMISPHERES[side]}.betas_session{session:02d}.mgh"
             _save_surface(path, values.astype(np.float32))
         return betas
     limits = np.iinfo(np.int16)
     stored = np.clip(np.rint(betas * BETA_SCALE), limits.min, limits.max).astype(np.int16)
+    stored[:, lost] = 0
     # NSD's order in HDF5 is trial, Z, Y, X; chunks are one voxel's session.
     volume = np.zeros((len(betas), *layout.shape[::-1]), np.int16)
     i, j, k = layout.index.T
     volume[:, k, j, i] = stored
     with h5py.File(folder / f"betas_session{session:02d}.hdf5", "w") as file:
         file.create_dataset("betas", data=volume, chunks=(len(betas), 1, 1, layout.shape[0]))
+    if nifti:
+        _save_nifti(folder / f"betas_session{session:02d}.nii.gz", layout, volume.T)
     return stored.astype(np.float32) / np.float32(BETA_SCALE)
 
 
@@ -403,9 +483,14 @@ def _by_hemisphere(layout: Layout, values: NDArray[np.generic]) -> list[NDArray[
 
 
 def _save_volume(path: Path, layout: Layout, values: NDArray[np.generic], outside: int) -> None:
-    """Write one value a voxel as NIfTI (X, Y, Z)."""
+    """Write one value per voxel as NIfTI (X, Y, Z)."""
     volume = np.full(layout.shape, outside, values.dtype)
     volume[tuple(layout.index.T)] = values
+    _save_nifti(path, layout, volume)
+
+
+def _save_nifti(path: Path, layout: Layout, volume: NDArray[np.generic]) -> None:
+    """Write (X, Y, Z) or (X, Y, Z, n_trials) as NIfTI."""
     image = nib.Nifti1Image(volume, layout.affine)
     image.header.set_xyzt_units("mm", "sec")
     nib.save(image, path)

@@ -39,6 +39,14 @@ class _Stimuli:
     names: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _BetaOptions:
+    """How betas are written: with voxels that lack data, with NIfTI beside HDF5."""
+
+    no_data: bool
+    nifti: bool
+
+
 def simulate(
     out: str | Path,
     subjects: int = 1,
@@ -54,6 +62,8 @@ def simulate(
     repeats: int = 3,
     n_shared: int | None = None,
     picture_size: int = 128,
+    no_data: bool = True,
+    nifti: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Simulate an fMRI experiment and write it as the Natural Scenes Dataset is written.
@@ -89,6 +99,11 @@ def simulate(
         Images that all subjects see, the test set; a tenth of a subject's images if not given.
     picture_size : int
         Side of the stored pictures in pixels (425 in NSD).
+    no_data : bool
+        Whether a few voxels at the edge lack data in a session, as in NSD: 0 in volumes, NaN on
+        surfaces. The other voxels are the same with and without.
+    nifti : bool
+        Whether volumes are written as NIfTI beside HDF5, as in NSD.
     progress : callable, optional
         Called with what is being done, how much is done and how much there is.
 
@@ -144,10 +159,12 @@ def simulate(
 
     partial = _empty_folder(out.parent / f".{out.name}.partial", out)
     try:
+        nsd_tree.write_marker(partial, seed, own_images=images is not None)
         _write_experiment(partial, design, stimuli, seed, picture_size, tell)
+        options = _BetaOptions(no_data, nifti)
         for subject in range(1, subjects + 1):
             _write_subject(
-                partial, design, stimuli, subject, spaces, (n_early, n_ventral), seed, tell
+                partial, design, stimuli, subject, spaces, (n_early, n_ventral), seed, options, tell
             )
         partial.replace(out)
     except BaseException:
@@ -204,6 +221,7 @@ def _write_subject(
     spaces: tuple[str, ...],
     n_voxels: tuple[int, int],
     seed: int,
+    options: _BetaOptions,
     tell: Progress,
 ) -> None:
     """Write one subject's behaviour, anatomy, betas, ncsnr and truth."""
@@ -219,7 +237,7 @@ def _write_subject(
     all_drives = _early_drives(root, seen, brains, f"subject {subject}: early responses", tell)
     for brain in brains:
         places = prod(brain.layout.shape) if brain.layout.space != "fsaverage5" else 0
-        values = 2 * places or 4 * brain.layout.n_voxels
+        values = (4 if options.nifti else 2) * places or 4 * brain.layout.n_voxels
         _require_space(root, design.n_sessions * design.trials_per_session * values)
     truth = root / "truth" / f"subj{subject:02d}.h5"
     truth.parent.mkdir(exist_ok=True)
@@ -229,7 +247,11 @@ def _write_subject(
             nsd_tree.write_anatomy(root, brain)
             responses = brain.responses(*drives, content)
             _write_truth_of_brain(file.create_group(brain.layout.space), brain, responses)
-            ncsnr = _write_betas(root, design, brain, responses, seed, tell)
+            # drawn apart from the noise, so that the other voxels do not depend on it
+            rng = rng_for(seed, "no data", subject, brain.layout.space)
+            missing = nsd_tree.draw_no_data(brain, design.n_sessions, rng) & options.no_data
+            file[f"{brain.layout.space}/no_data"] = missing
+            ncsnr = _write_betas(root, design, brain, responses, missing, seed, options.nifti, tell)
             nsd_tree.write_ncsnr(root, brain, ncsnr)
 
 
@@ -271,10 +293,17 @@ def _write_betas(
     design: "Design",
     brain: "Brain",
     responses: "NDArray[np.float32]",
+    missing: "NDArray[np.bool_]",
     seed: int,
+    nifti: bool,
     tell: Progress,
 ) -> "NDArray[np.float32]":
-    """Write every session's betas; return the ncsnr measured on what was written."""
+    """Write every session's betas; return the ncsnr measured on what was written.
+
+    A voxel without data in a session counts there as one that does not respond.
+    """
+    import numpy as np
+
     from vox2pix.phantom import nsd_tree
     from vox2pix.phantom.noise import NcsnrMeter
 
@@ -286,7 +315,8 @@ def _write_betas(
         rng = rng_for(seed, "noise", brain.subject, space, session)
         betas = brain.noise.draw_session(lengths, rng)
         betas += responses[shown]
-        meter.add_session(shown, nsd_tree.write_session(root, brain, session, betas))
+        written = nsd_tree.write_session(root, brain, session, betas, missing[session - 1], nifti)
+        meter.add_session(shown, np.nan_to_num(written))
         tell(f"subject {brain.subject}: {space} betas", session, design.n_sessions)
     return meter.result()
 
