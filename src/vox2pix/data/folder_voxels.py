@@ -127,7 +127,7 @@ def _indices(path: Path, text: pd.Series, name: str) -> NDArray[np.int64]:
     """Return voxel or vertex indices."""
     values = _numbers(path, text, name)
     # NaN compares as false
-    sound = (values >= 0) & (values <= _LAST[name]) & (values % 1 == 0)
+    sound = (values >= 0) & (values <= _LAST[name]) & (values == np.floor(values))
     wrong = np.flatnonzero(~sound)
     if wrong.size:
         what = "voxel" if name in _INDICES else "vertex"

@@ -257,7 +257,7 @@ def _whole_numbers(image: Image, faults: Faults) -> NDArray[np.int64]:
             wrong = ~(np.abs(values - rounded) <= tolerance)
         if wrong.any():
             raise UserError(
-                f"{path} holds {_count(wrong, 'value')} that {_are(wrong)} no whole number, the "
+                f"{path} holds {_count(wrong, 'value')} that {_are_none(wrong)}, the "
                 f"first {float(values[wrong][0]):.6g}: labels and masks are whole numbers; choose "
                 "a threshold for probabilities (values > 0.5), or save the labels as integers."
             )
@@ -322,8 +322,8 @@ def _count(where: NDArray[np.bool_], what: str) -> str:
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
-def _are(where: NDArray[np.bool_]) -> str:
-    return "is" if int(where.sum()) == 1 else "are"
+def _are_none(where: NDArray[np.bool_]) -> str:
+    return "is no whole number" if int(where.sum()) == 1 else "are no whole numbers"
 
 
 def _listed(values: NDArray[np.int64]) -> str:

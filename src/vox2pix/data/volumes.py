@@ -253,8 +253,7 @@ def _place(path: Path, header: Any) -> Place:
     two = codes[0] == codes[1] and not np.allclose(
         header.get_qform(), header.get_sform(), atol=1e-2
     )
-    # a matrix with NaN has no determinant that is larger than anything
-    if not abs(np.linalg.det(affine)) > 0 or not np.isfinite(affine).all():
+    if not np.isfinite(affine).all() or np.linalg.det(affine) == 0:
         raise UserError(
             f"{path} has an affine that places no voxels (its determinant is 0 or not finite): "
             "write the image again with the affine of the functional images."
