@@ -52,7 +52,7 @@ def table(tmp_path, text):
 
 # numbers at the end of a name cannot be told from colours
 names = st.lists(st.text("abVv19-_.+()", min_size=1, max_size=6), min_size=1, max_size=3).map(
-    " ".join
+    lambda words: " ".join([*words[:-1], f"{words[-1]}a"])
 )
 
 

@@ -262,6 +262,7 @@ def test_surface_labels(root):
 def test_a_simulated_tree_says_so(root):
     facts = json.loads((root / "simulated.json").read_text())
     assert facts["simulated"] is True
+    assert facts["simulated_by"] == "vox2pix phantom"
     assert facts["seed"] == SEED
     assert facts["licence"] == "MIT"
     assert "no data of NSD" in facts["statement"]

@@ -1,6 +1,5 @@
 """Where the Natural Scenes Dataset keeps its files, and what its experiment design says."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -154,43 +153,6 @@ class NsdLayout:
                 raise UserError(
                     f"{folder} has no {what} {asked!r}; there is: {', '.join(present) or 'none'}."
                 )
-
-
-def simulated_by(root: Path) -> dict[str, Any] | None:
-    """Return what a simulated tree says of itself.
-
-    Parameters
-    ----------
-    root : Path
-        Of a tree in NSD's layout.
-
-    Returns
-    -------
-    dict or None
-        The content of ``simulated.json`` (``generator``, ``version``, ``seed``, ``licence``,
-        ``statement``); None if there is no such file.
-
-    Raises
-    ------
-    UserError
-        If the file says nothing of the kind.
-    """
-    path = root / "simulated.json"
-    if not is_there(path):
-        return None
-    try:
-        facts = json.loads(local_copy(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read as JSON ({one_line(error)}): restore it, or remove it if the "
-            "data were measured."
-        ) from error
-    if not isinstance(facts, dict) or facts.get("simulated") is not True:
-        raise UserError(
-            f'{path} does not say "simulated": true: restore it, or remove it if the data were '
-            "measured."
-        )
-    return facts
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def write_marker(root: Path, seed: int, own_images: bool) -> None:
     """
     facts = {
         "simulated": True,
-        "generator": "vox2pix phantom",
+        "simulated_by": "vox2pix phantom",
         "version": version("vox2pix"),
         "seed": seed,
         "stimuli": "images of the user" if own_images else "drawn scenes",
