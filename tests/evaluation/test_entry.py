@@ -119,7 +119,9 @@ def test_another_network_is_added(folders: tuple[np.ndarray, np.ndarray], tmp_pa
         zip(added, (0.5, 1 / N, 5 / N, 0.5), strict=True)
     )
     told = json.loads((tmp_path / "mine-evaluation" / "provenance.json").read_text())
-    assert set(told["weights"]["phantom"]) == {"config.json", "model.safetensors"}
+    assert set(told["weights"]["phantom"]) == {
+        "config.json", "model.safetensors", "preprocessor_config.json",
+    }  # fmt: skip
 
 
 def test_decoded_captions_are_scored_beside(

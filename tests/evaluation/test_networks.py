@@ -55,7 +55,21 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     folder = tmp_path_factory.mktemp("clip")
     CLIPModel(config).save_pretrained(folder)
+    save_settings(folder)
     return folder
+
+
+def save_settings(folder: Path, **changed: object) -> None:
+    """Save an image processor beside a model of 32 pixels: [-1, 1] unless something is changed."""
+    half = [0.5, 0.5, 0.5]
+    settings = {
+        "do_resize": True,
+        "size": 32,
+        "resample": 3,
+        "image_mean": half,
+        "image_std": half,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings | changed))
 
 
 @pytest.fixture
@@ -97,15 +111,14 @@ def test_brings_pictures_to_the_models_size(clip_folder: Path) -> None:
 
 def test_takes_the_models_own_mean_and_deviation(clip_copy: Path) -> None:
     mean, std = [0.48, 0.46, 0.41], [0.27, 0.26, 0.28]
-    settings = clip_copy / "preprocessor_config.json"
-    settings.write_text(json.dumps({"image_mean": mean, "image_std": std}))
+    save_settings(clip_copy, image_mean=mean, image_std=std)
     given = pictures(2, 32)
     expected = embeddings(clip_copy, (given - np.array(mean)) / np.array(std))
     np.testing.assert_allclose(image_encoder(clip_copy, "cpu")(given), expected, atol=1e-5)
-    settings.write_text(json.dumps({"do_normalize": False}))
+    save_settings(clip_copy, do_normalize=False)
     expected = embeddings(clip_copy, given)
     np.testing.assert_allclose(image_encoder(clip_copy, "cpu")(given), expected, atol=1e-5)
-    settings.write_text(json.dumps({"image_mean": 0.5}))
+    save_settings(clip_copy, image_mean=0.5)
     with pytest.raises(UserError, match=r"image_mean is 0\.5, and must be a list of three numbers"):
         image_encoder(clip_copy, "cpu")
 
@@ -167,10 +180,11 @@ def test_a_hub_name_is_fetched_as_safetensors_only(
         image_encoder("openai/clip-vit-large-patch14", "cpu")
         assert [request["name"] for request in asked] == ["openai/clip-vit-large-patch14"] * 2
         for request in asked:
-            files = ["config.json", "preprocessor_config.json", "model.safetensors"]
+            files = ["config.json", "preprocessor_config.json", "processor_config.json"]
+            files += ["model.safetensors"]
             files += ["pytorch_model.bin", "flax_model.msgpack", "tokenizer.json", "README.md"]
             kept = list(filter_repo_objects(files, allow_patterns=request["allow_patterns"]))
-            assert kept == files[:3]
+            assert kept == files[:4]
 
 
 def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,6 +285,7 @@ def test_any_vision_model_of_transformers_is_read(tmp_path: Path) -> None:
     settings = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     model = ViTModel(ViTConfig(image_size=32, patch_size=16, intermediate_size=8, **settings))
     model.save_pretrained(tmp_path / "vit")
+    save_settings(tmp_path / "vit")
     given = pictures(2, 32)
     features = network(f"{tmp_path / 'vit'}:last_hidden_state", device="cpu")(given)
     with torch.inference_mode():
@@ -323,7 +338,8 @@ def test_edges_are_the_length_of_the_lumas_gradient() -> None:
 
 
 def test_hashes_name_the_files_of_a_network(clip_folder: Path) -> None:
-    assert set(encoder_hashes(clip_folder)) == {"config.json", "model.safetensors"}
+    files = {"config.json", "model.safetensors", "preprocessor_config.json"}
+    assert set(encoder_hashes(clip_folder)) == files
     assert encoder_hashes("edges@64") == {}
 
 

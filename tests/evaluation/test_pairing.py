@@ -11,7 +11,9 @@ from evaluation.images import noisy, save_files, scenes
 from vox2pix.errors import UserError
 from vox2pix.evaluation import evaluate_pictures
 from vox2pix.evaluation.collection import PictureCollection
+from vox2pix.evaluation.inputs import open_pictures
 from vox2pix.evaluation.pairing import pair
+from vox2pix.evaluation.survey import survey
 
 BLACK = np.zeros((4, 4, 3), np.uint8)
 
@@ -111,8 +113,8 @@ def test_row_numbers_are_not_ids() -> None:
 def notes_of(tmp_path: Path, truth: np.ndarray, drawn: np.ndarray) -> str:
     np.save(tmp_path / "truth.npy", truth)
     np.save(tmp_path / "drawn.npy", drawn)
-    found, _ = evaluate_pictures(tmp_path / "truth.npy", tmp_path / "drawn.npy")
-    return "\n".join(found.notes)
+    sides = [open_pictures(tmp_path / name) for name in ("truth.npy", "drawn.npy")]
+    return "\n".join(survey(*sides, pair(*sides)).notes)
 
 
 def test_pairs_no_better_than_chance_are_noted(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from vox2pix.errors import UserError
@@ -212,3 +213,38 @@ def test_a_layer_and_a_size_that_are_not_there(weights: Path) -> None:
         network("alexnet:features.40@224", weights=weights)
     with pytest.raises(UserError, match="at 8 pixels"):
         network("alexnet:features.12@8", weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "name"),
+    [
+        ("takagi2023", "alexnet:features.5@299"),
+        ("takagi2023", "inception_v3:avgpool@299"),
+        ("brain-diffuser", "alexnet:features.4@224"),
+        ("brain-diffuser", "efficientnet_b1_v1:avgpool@224"),
+    ],
+)
+def test_features_of_8_bit_images_are_those_of_the_scripts(
+    protocol: str, name: str, weights: Path
+) -> None:
+    from torchvision import transforms as steps
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    metric = next(m for m in PROTOCOLS[protocol].metrics if m.network == name)
+    image = np.round(pictures(1, 400)[0, :333] * 255).astype(np.uint8)
+    kind, layer, text = re.split("[:@]", name)
+    size = int(text)
+    resize = (
+        [steps.Resize(size), steps.CenterCrop(size)]
+        if protocol == "takagi2023"
+        else [steps.Resize((size, size))]
+    )
+    transform = steps.Compose([*resize, steps.ToTensor(), steps.Normalize(MEAN, STD)])
+    model = ARCHITECTURES[kind]()
+    model.load_state_dict(random_weights(kind))
+    extractor = create_feature_extractor(model.eval(), return_nodes=[layer])
+    with torch.inference_mode():
+        expected = extractor(transform(Image.fromarray(image))[None])[layer].flatten(1).numpy()
+    encode = network(name, weights=weights, resizing=metric.resizing, device="cpu")
+    features = encode(image[None] / np.float32(255))
+    np.testing.assert_allclose(features, expected, atol=1e-6 * np.abs(expected).max())

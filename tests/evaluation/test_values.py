@@ -9,6 +9,8 @@ from evaluation.images import noisy, save_files, scenes
 from vox2pix.errors import UserError
 from vox2pix.evaluation import evaluate_pictures
 from vox2pix.evaluation.inputs import open_pictures
+from vox2pix.evaluation.pairing import pair
+from vox2pix.evaluation.survey import survey
 
 IMAGES = scenes(8)
 DRAWN = noisy(IMAGES)[:, 0]
@@ -19,6 +21,14 @@ def evaluated(tmp_path: Path, drawn: np.ndarray):
     np.save(tmp_path / "truth.npy", IMAGES)
     np.save(tmp_path / "drawn.npy", drawn)
     return evaluate_pictures(tmp_path / "truth.npy", tmp_path / "drawn.npy")[0]
+
+
+def noted(tmp_path: Path, drawn: np.ndarray) -> str:
+    """Only look at the images."""
+    np.save(tmp_path / "truth.npy", IMAGES)
+    np.save(tmp_path / "drawn.npy", drawn)
+    sides = [open_pictures(tmp_path / name) for name in ("truth.npy", "drawn.npy")]
+    return "\n".join(survey(*sides, pair(*sides)).notes)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +51,7 @@ def evaluated(tmp_path: Path, drawn: np.ndarray):
 )  # fmt: skip
 def test_values_on_another_scale_are_refused(drawn: np.ndarray, words: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=words):
-        evaluated(tmp_path, drawn)
+        noted(tmp_path, drawn)
 
 
 GREY = DRAWN[..., 1]
@@ -66,9 +76,8 @@ GREY = DRAWN[..., 1]
     ],
 )
 def test_unusual_values_are_noted(drawn: np.ndarray, words: str, tmp_path: Path) -> None:
-    plain = "\n".join(evaluated(tmp_path, DRAWN).notes)
-    assert words not in plain
-    assert words in "\n".join(evaluated(tmp_path, drawn).notes)
+    assert words not in noted(tmp_path, DRAWN)
+    assert words in noted(tmp_path, drawn)
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, ">f4"])

@@ -23,7 +23,7 @@ def evaluate(
     ] = None,
     protocol: Annotated[
         str,
-        typer.Option(help="default, brain-diffuser, mindeye1, mindeye2 or takagi2023."),
+        typer.Option(help="default, takagi2023, brain-diffuser, mindeye1, mindeye2 (-antialias)."),
     ] = "default",
     network: Annotated[
         list[str] | None,
@@ -51,7 +51,13 @@ def evaluate(
     Either side is a folder of PNG or JPEG files, or an array in .npy, .npz, .zarr or .pt.
     """
     quiet_libraries()
-    from vox2pix.evaluation import evaluate_pictures, published_rows, result_rows, save_evaluation
+    from vox2pix.evaluation import (
+        evaluate_pictures,
+        published_notes,
+        published_rows,
+        result_rows,
+        save_evaluation,
+    )
 
     folder = (out or Path(f"{reconstructions.resolve().stem}-evaluation")).resolve()
     console.print(
@@ -97,8 +103,11 @@ def evaluate(
         console.print(f"[yellow]Not computed[/yellow]: {escape(f'{names}: {reason}.')}")
     if published:
         eight = ("", "Pix", "SSIM", "Alex2", "Alex5", "Incep", "CLIP", "Eff ↓", "SwAV ↓")
-        print_rows(eight, published_rows(evaluation))
-        console.print("Published means over NSD subjects 1, 2, 5 and 7.", style="dim")
+        rows = published_rows(evaluation)
+        if rows:
+            print_rows(eight, rows)
+        for note in published_notes(evaluation):
+            console.print(note, style="dim", markup=False)
     console.print(f"\nTable, scores, settings: [bold]{shown(folder)}[/bold]", soft_wrap=True)
 
 

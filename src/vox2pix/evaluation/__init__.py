@@ -15,16 +15,24 @@ from vox2pix.evaluation.networks import (
 )
 from vox2pix.evaluation.pairing import Pairs
 from vox2pix.evaluation.pictures import Resizing, resize_pictures
-from vox2pix.evaluation.protocols import PROTOCOLS, PUBLISHED, Metric, Protocol
+from vox2pix.evaluation.protocols import PROTOCOLS, Metric, Protocol
+from vox2pix.evaluation.published import PUBLISHED, PUBLISHED_RETRIEVAL
 from vox2pix.evaluation.records import MetricRecord, score_rows
 from vox2pix.evaluation.retrieval import retrieval, retrieval_chance
 from vox2pix.evaluation.scoring import Evaluation, score_collections, score_pairs
-from vox2pix.evaluation.tables import latex_table, published_rows, result_rows, save_evaluation
+from vox2pix.evaluation.tables import (
+    latex_table,
+    published_notes,
+    published_rows,
+    result_rows,
+    save_evaluation,
+)
 from vox2pix.evaluation.weights import WEIGHTS, NetworkUnavailableError
 
 __all__ = [
     "PROTOCOLS",
     "PUBLISHED",
+    "PUBLISHED_RETRIEVAL",
     "WEIGHTS",
     "Encoder",
     "Evaluation",
@@ -46,6 +54,7 @@ __all__ = [
     "network",
     "open_pictures",
     "pixcorr",
+    "published_notes",
     "published_rows",
     "resize_pictures",
     "result_rows",

@@ -196,6 +196,7 @@ def with_captions(
         changed = {
             "metric": name,
             "direction": None,
+            "definition": f"{name} of each caption, {each.signature}",
             "samples": "mean of 1",
             "value": float(each.per_caption.mean()),
             "ci_low": low,

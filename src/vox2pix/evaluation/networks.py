@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from vox2pix.compute import resolve_device
 from vox2pix.errors import UserError
 from vox2pix.evaluation import torchvision_models, transformers_models
+from vox2pix.evaluation.image_processors import read_processor
 from vox2pix.evaluation.pictures import Pictures, Resizing, check_pictures
 from vox2pix.evaluation.weights import find_file, published
 from vox2pix.store import file_hash
@@ -166,8 +167,9 @@ def network(
         standard deviation) or ``clip-vit-large-patch14``.
         ``phantom``: the contrastive encoders that ship with the package and know the phantom's
         scenes only.
-        A folder or a Hugging Face name: any vision model of transformers, at its own size and
-        with the mean and standard deviation of its ``preprocessor_config.json``.
+        A folder or a Hugging Face name: any vision model of transformers, with the size, the
+        resizing, the mean and the standard deviation that its ``preprocessor_config.json`` or
+        ``processor_config.json`` names.
         ``pixels``: the picture itself, ``edges``: the length of the luma's Sobel gradient at
         each pixel; these need no network.
     weights : Path, optional
@@ -175,8 +177,8 @@ def network(
     download : bool
         Fetch weights that are not on this machine.
     resizing : Resizing, optional
-        How pictures are brought to the size. If None: bicubic for transformers models, bilinear
-        for the others, both with antialiasing.
+        How pictures are brought to the size. If None: as a transformers model's own settings say,
+        bilinear with antialiasing for the others.
     device : str
         Where the network runs, as :func:`vox2pix.compute.resolve_device` takes it.
     batch_size : int
@@ -228,9 +230,10 @@ def network(
         model = loaded[asked.model]
         projects = hasattr(model, "visual_projection")
         layer = asked.layer or ("image_embeds" if projects else "pooler_output")
-        size = asked.size or _own_size(model, folder)
-        scale = transformers_models.normalisation(folder)
-        resizing = resizing or Resizing("bicubic")
+        processor = read_processor(folder)
+        size = asked.size or processor.size or _own_size(model, folder)
+        scale = (processor.mean, processor.std)
+        resizing = resizing or processor.resizing_to(size)
     return Network(model, layer, size, *scale, resizing, device, batch_size)
 
 

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Pictures = NDArray[np.float32]
 Filter = Literal["bilinear", "bicubic"]
+Crop = Literal["", "torchvision", "transformers"]
 
 # Decoders and resizing overshoot by a rounding error; more than this is another scale.
 _OVERSHOOT = 1e-3
@@ -138,14 +139,92 @@ class Resizing:
         Smooth before making smaller.
     first : int, optional
         Height and width in pixels that pictures are brought to before, by the same kernel.
+    eight_bit : bool
+        Resize as Pillow does with 8-bit images: values are rounded to 1/255 before and after.
+        Pillow always smooths.
+    crop : {"", "torchvision", "transformers"}
+        Empty: images that are not square are squeezed. Else the shorter edge is brought to
+        ``edge``, the longer one in proportion (rounded down), and the centre is cut out. The two
+        libraries differ where an odd number of pixels is cut off: torchvision rounds the first
+        row to the nearest whole number, halves to even ones, transformers rounds down.
+    edge : int, optional
+        The length of the shorter edge before the crop; the size itself if None.
     """
 
     filter: Filter = "bilinear"
     antialias: bool = True
     first: int | None = None
+    eight_bit: bool = False
+    crop: Crop = ""
+    edge: int | None = None
 
     def __call__(self, pictures: ArrayLike, size: int | tuple[int, int]) -> Pictures:
-        """Return pictures at ``size``, as :func:`resize_pictures` does."""
+        """Return pictures at ``size``.
+
+        Parameters
+        ----------
+        pictures : array_like of float, shape (n, height, width, 3)
+            RGB in [0, 1].
+        size : int or tuple of two ints
+            Height and width in pixels; one number for both.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, height, width, 3)
+        """
+        pictures = check_pictures(pictures)
         if self.first is not None:
-            pictures = resize_pictures(pictures, self.first, self.filter, self.antialias)
-        return resize_pictures(pictures, size, self.filter, self.antialias)
+            pictures = self._resize(pictures, (self.first, self.first))
+        shape = (size, size) if isinstance(size, int) else size
+        if not self.crop:
+            return self._resize(pictures, shape)
+        scaled = self._scaled(pictures.shape[1:3], shape)
+        return self._cropped(self._resize(pictures, scaled), shape)
+
+    def describe(self) -> str:
+        """Return the settings in words, for records and tables."""
+        words: list[str] = [self.filter]
+        if not self.antialias:
+            words.append("without antialiasing")
+        if self.first is not None:
+            words.append(f"{self.first} px first")
+        if self.eight_bit:
+            words.append("8-bit")
+        if self.crop:
+            edge = f" of {self.edge} px" if self.edge else ""
+            words.append(f"centre crop{edge} ({self.crop})")
+        return ", ".join(words)
+
+    def _resize(self, pictures: Pictures, shape: tuple[int, int]) -> Pictures:
+        if self.eight_bit:
+            return _resize_eight_bit(pictures, shape, self.filter)
+        return resize_pictures(pictures, shape, self.filter, self.antialias)
+
+    def _scaled(self, given: tuple[int, ...], shape: tuple[int, int]) -> tuple[int, int]:
+        """Return the height and width at which the shorter edge has its length."""
+        if shape[0] != shape[1]:
+            raise ValueError(f"A centre crop is square, not {shape[0]} x {shape[1]} pixels.")
+        height, width = given
+        edge = max(self.edge or 0, shape[0])
+        long = int(edge * max(height, width) / min(height, width))
+        return (edge, long) if height <= width else (long, edge)
+
+    def _cropped(self, pictures: Pictures, shape: tuple[int, int]) -> Pictures:
+        starts = []
+        for there, asked in zip(pictures.shape[1:3], shape, strict=True):
+            margin = there - asked
+            starts.append(round(margin / 2) if self.crop == "torchvision" else margin // 2)
+        top, left = starts
+        return np.ascontiguousarray(pictures[:, top : top + shape[0], left : left + shape[1]])
+
+
+def _resize_eight_bit(pictures: Pictures, shape: tuple[int, int], filter: Filter) -> Pictures:
+    """Resize as 8-bit images by Pillow, which rounds its result to 8 bits."""
+    from PIL import Image
+
+    kernel = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[filter]
+    resized = np.empty((len(pictures), *shape, 3), np.float32)
+    for place, picture in enumerate(pictures):
+        image = Image.fromarray(np.round(picture.clip(0, 1) * 255).astype(np.uint8))
+        resized[place] = np.asarray(image.resize((shape[1], shape[0]), kernel))
+    return resized / np.float32(255)

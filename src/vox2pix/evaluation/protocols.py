@@ -6,8 +6,14 @@ from typing import Literal
 from vox2pix.errors import UserError
 from vox2pix.evaluation.identification import Direction
 from vox2pix.evaluation.pictures import Resizing
+from vox2pix.evaluation.retrieval import N_CANDIDATES
 
-Statistic = Literal["pixcorr", "ssim", "two-way", "distance", "retrieval", "captions"]
+Statistic = Literal[
+    "pixcorr", "ssim", "ssim-columns", "two-way", "distance", "retrieval", "captions"
+]
+
+VERSION = 2
+"""Of the definitions below; raised whenever one of them changes a value."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,7 @@ class Metric:
     ----------
     name : str
         What the protocol's paper calls it.
-    statistic : {"pixcorr", "ssim", "two-way", "distance", "retrieval", "captions"}
+    statistic : {"pixcorr", "ssim", "ssim-columns", "two-way", "distance", "retrieval", "captions"}
         Of the pictures, of the features of ``network``, or of decoded captions; the distance is
         1 - r.
     network : str or None
@@ -44,6 +50,19 @@ class Metric:
     def lower_is_better(self) -> bool:
         """Whether a small value is a good one."""
         return self.statistic == "distance"
+
+    @property
+    def definition(self) -> str:
+        """What exactly is computed, in words that two evaluations can be compared by."""
+        words = [f"{self.statistic} v{VERSION}"]
+        if self.network is not None:
+            words.append(self.network.rpartition("/")[2])  # a folder's place is not its content
+        else:
+            words.append(f"{self.size} px" if self.size else "size of the original")
+        if self.statistic == "retrieval":
+            words.append(f"top {self.top} of {N_CANDIDATES}")
+        words.append(self.resizing.describe() if self.resizing else "default resizing")
+        return ", ".join(words)
 
 
 @dataclass(frozen=True)
@@ -75,56 +94,12 @@ class Protocol:
     notes: str
 
 
-@dataclass(frozen=True)
-class PublishedRow:
-    """A row of a published table, means over NSD subjects 1, 2, 5 and 7.
-
-    Attributes
-    ----------
-    method : str
-        Whose pictures.
-    values : tuple of float
-        In the order of :data:`COLUMNS`; identification in per cent.
-    source : str
-        Where it is printed.
-    """
-
-    method: str
-    values: tuple[float, ...]
-    source: str
-
-
-COLUMNS = (
-    "PixCorr",
-    "SSIM",
-    "AlexNet(2)",
-    "AlexNet(5)",
-    "Inception",
-    "CLIP",
-    "EffNet-B",
-    "SwAV",
-)
-"""The eight metrics of the field's table; the last two are distances, lower is better."""
-
-_MINDEYE2_TABLE = "MindEye2 (Scotti et al. 2024), table 1"
-PUBLISHED: tuple[PublishedRow, ...] = (
-    PublishedRow(
-        "Takagi & Nishimoto",
-        (0.246, 0.410, 78.9, 85.6, 83.8, 82.1, 0.811, 0.504),
-        _MINDEYE2_TABLE,
-    ),
-    PublishedRow(
-        "Brain-Diffuser", (0.273, 0.365, 94.4, 96.6, 91.3, 90.9, 0.728, 0.421), _MINDEYE2_TABLE
-    ),
-    PublishedRow("MindEye1", (0.319, 0.360, 92.8, 96.9, 94.6, 93.3, 0.648, 0.377), _MINDEYE2_TABLE),
-    PublishedRow("MindEye2", (0.322, 0.431, 96.1, 98.6, 95.4, 93.0, 0.619, 0.344), _MINDEYE2_TABLE),
-    PublishedRow(
-        "Brain-IT", (0.386, 0.486, 98.4, 99.5, 97.3, 96.4, 0.564, 0.320), "Brain-IT (2025)"
-    ),
-)
-"""Printed results, to stand beside one's own under the protocols of :data:`COLUMNS`."""
-
 _CLIP = "clip-vit-large-patch14"
+_SSIM: tuple[tuple[str, Statistic], ...] = (("SSIM", "ssim"),)
+_SSIM_BOTH: tuple[tuple[str, Statistic], ...] = (
+    ("SSIM (2-D)", "ssim"),
+    ("SSIM (columns)", "ssim-columns"),
+)
 
 
 def _eight(
@@ -132,6 +107,7 @@ def _eight(
     efficientnet: str,
     resizing: Resizing,
     pixel_resizing: Resizing,
+    similarities: tuple[tuple[str, Statistic], ...] = _SSIM,
 ) -> tuple[Metric, ...]:
     """Return the eight; sizes are those of AlexNet, Inception, EfficientNet and the rest."""
     alexnet, inception, efficient, rest = sizes
@@ -143,22 +119,53 @@ def _eight(
         ("EffNet-B", "distance", f"{efficientnet}:avgpool@{efficient}"),
         ("SwAV", "distance", f"swav_resnet50:avgpool@{rest}"),
     )
+    pixels: tuple[tuple[str, Statistic], ...] = (("PixCorr", "pixcorr"), *similarities)
     return (
-        Metric("PixCorr", "pixcorr", size=425, resizing=pixel_resizing),
-        Metric("SSIM", "ssim", size=425, resizing=pixel_resizing),
+        *(Metric(name, kind, size=425, resizing=pixel_resizing) for name, kind in pixels),
         *(Metric(name, kind, net, resizing=resizing) for name, kind, net in networks),
     )
 
 
-# torchvision 0.15, which both releases of MindEye install, resizes tensors without smoothing.
-_MINDEYE_RESIZING = Resizing("bilinear", antialias=False, first=256)
-_MINDEYE = _eight((256, 342, 255, 224), "efficientnet_b1_v2", _MINDEYE_RESIZING, _MINDEYE_RESIZING)
-_MINDEYE_NOTES = (
-    "Pictures are brought to 256 pixels first, then to each metric's size, bilinear without "
-    "antialiasing, as the released code does with the torchvision it was released for. CLIP runs "
-    "in float32, there in float16."
+def _mindeye(antialias: bool) -> tuple[Metric, ...]:
+    resizing = Resizing("bilinear", antialias=antialias, first=256)
+    return _eight((256, 342, 255, 224), "efficientnet_b1_v2", resizing, resizing)
+
+
+_TIES = (
+    "A tie counts one half, there nothing; a correlation that is not defined counts as 0, there "
+    "the mean is NaN."
 )
-_BICUBIC = Resizing("bicubic")
+_MINDEYE_NOTES = (
+    "Images are brought to 256 pixels first, then to each metric's size, as float tensors, "
+    "bilinear {}. SSIM has 2-D windows (scikit-image 0.20 and 0.22). EfficientNet-B1 has "
+    "torchvision's second weights (V2). CLIP runs in float32, there in float16. " + _TIES
+)
+_MINDEYE2_NOTES = (
+    " The released notebook scores blends, 0.75 of the enhanced image and 0.25 of the low-level "
+    "one: blend images first to compare with its rows."
+)
+_SMOOTHED = {
+    False: "without antialiasing, as torchvision below 0.17 does, which is the one pinned there",
+    True: "with antialiasing, as the same scripts do with torchvision 0.17 or newer; published "
+    "rows are without",
+}
+
+
+def _mindeye_protocol(release: int, antialias: bool) -> Protocol:
+    year = {1: "MindEye (Scotti et al. 2023)", 2: "MindEye2 (Scotti et al. 2024)"}[release]
+    return Protocol(
+        name=f"mindeye{release}" + "-antialias" * antialias,
+        source=year,
+        metrics=_mindeye(antialias),
+        direction="reconstruction",
+        averaging="scores",
+        notes=_MINDEYE_NOTES.format(_SMOOTHED[antialias]) + _MINDEYE2_NOTES * (release == 2),
+    )
+
+
+_EIGHT_BIT = Resizing("bilinear", eight_bit=True)
+_TAKAGI = Resizing("bilinear", eight_bit=True, crop="torchvision")
+_TAKAGI_CLIP = Resizing("bicubic", eight_bit=True, crop="transformers")
 
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
@@ -181,44 +188,45 @@ PROTOCOLS: dict[str, Protocol] = {
             name="takagi2023",
             source="Takagi & Nishimoto (CVPR 2023)",
             metrics=(
-                Metric("AlexNet early", "two-way", "alexnet:features.5@299"),
-                Metric("AlexNet middle", "two-way", "alexnet:features.12@299"),
-                Metric("AlexNet late", "two-way", "alexnet:classifier.5@299"),
-                Metric("Inception", "two-way", "inception_v3:avgpool@299"),
-                Metric("CLIP early", "two-way", f"{_CLIP}:hidden_states.6@224", None, _BICUBIC),
-                Metric("CLIP middle", "two-way", f"{_CLIP}:hidden_states.12@224", None, _BICUBIC),
-                Metric("CLIP final", "two-way", f"{_CLIP}:image_embeds@224", None, _BICUBIC),
+                Metric("AlexNet early", "two-way", "alexnet:features.5@299", None, _TAKAGI),
+                Metric("AlexNet middle", "two-way", "alexnet:features.12@299", None, _TAKAGI),
+                Metric("AlexNet late", "two-way", "alexnet:classifier.5@299", None, _TAKAGI),
+                Metric("Inception", "two-way", "inception_v3:avgpool@299", None, _TAKAGI),
+                Metric("CLIP early", "two-way", f"{_CLIP}:hidden_states.6@224", None, _TAKAGI_CLIP),
+                Metric(
+                    "CLIP middle", "two-way", f"{_CLIP}:hidden_states.12@224", None, _TAKAGI_CLIP
+                ),
+                Metric("CLIP final", "two-way", f"{_CLIP}:image_embeds@224", None, _TAKAGI_CLIP),
             ),
             direction="original",
             averaging="correlations",
-            notes="Correlations are averaged over the samples (five in the paper) and then "
-            "compared. Inception's flattened average pooling is read. A tie counts one half, "
-            "there nothing.",
+            notes="Images are resized as 8-bit images by Pillow, the shorter edge to the size, and "
+            "their centre is cut out. Correlations are averaged over the samples (five in the "
+            "paper) and then compared. Inception's flattened average pooling is read. " + _TIES,
         ),
         Protocol(
             name="brain-diffuser",
             source="Brain-Diffuser (Ozcelik & VanRullen 2023)",
-            metrics=_eight((224, 224, 224, 224), "efficientnet_b1_v1", Resizing(), _BICUBIC),
+            metrics=_eight(
+                (224, 224, 224, 224),
+                "efficientnet_b1_v1",
+                _EIGHT_BIT,
+                Resizing("bicubic", eight_bit=True),
+                _SSIM_BOTH,
+            ),
             direction="reconstruction",
             averaging="scores",
-            notes="Resized as floats, there as 8-bit pictures by Pillow; a tie counts one half, "
-            "there nothing.",
+            notes="Images are resized as 8-bit images by Pillow: bicubic to 425 pixels for PixCorr "
+            "and SSIM, bilinear to 224 for the networks, squeezed if they are not square. The "
+            "script's call for SSIM has two meanings: SSIM (columns) is that of scikit-image 0.19 "
+            "and older, to which its pinned 0.17.2 belongs, SSIM (2-D) that of 0.20 and newer; "
+            "which one was printed in the paper is not known. EfficientNet-B1 has torchvision's "
+            "first weights (V1). " + _TIES,
         ),
-        Protocol(
-            name="mindeye1",
-            source="MindEye (Scotti et al. 2023)",
-            metrics=_MINDEYE,
-            direction="reconstruction",
-            averaging="scores",
-            notes=_MINDEYE_NOTES,
-        ),
-        Protocol(
-            name="mindeye2",
-            source="MindEye2 (Scotti et al. 2024)",
-            metrics=_MINDEYE,
-            direction="reconstruction",
-            averaging="scores",
-            notes=_MINDEYE_NOTES,
+        *(
+            _mindeye_protocol(release, antialias)
+            for antialias in (False, True)
+            for release in (1, 2)
         ),
     )
 }

@@ -1,6 +1,6 @@
 """The flat records of ``metrics.json``."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -36,6 +36,9 @@ class MetricRecord(BaseModel):
         What pictures of other stimuli reach.
     n_stimuli : int
         How many stimuli.
+    definition : str
+        What exactly was computed: statistic, network, layer, size, resizing, and the version of
+        vox2pix's definitions. Values of two definitions are not comparable.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -51,9 +54,12 @@ class MetricRecord(BaseModel):
     ci_high: float
     chance: float
     n_stimuli: int
+    definition: str = ""
 
 
-def score_rows(scores: pd.DataFrame, condition: str) -> Iterator[dict[str, Any]]:
+def score_rows(
+    scores: pd.DataFrame, condition: str, originals: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
     """Yield the rows of ``scores.csv``: one a metric, direction and stimulus.
 
     Parameters
@@ -62,7 +68,10 @@ def score_rows(scores: pd.DataFrame, condition: str) -> Iterator[dict[str, Any]]
         Index ``stimulus_id``, columns ``metric`` and ``direction``.
     condition : str
         What the pictures were drawn from.
+    originals : sequence of str, optional
+        A digest of each stimulus' original, by which ``vox2pix compare`` knows it again.
     """
+    known = dict(zip(scores.index, originals, strict=True)) if originals else {}
     for column in scores.columns:
         metric, direction = tuple(column)
         for stimulus_id, score in scores[column].items():
@@ -72,4 +81,5 @@ def score_rows(scores: pd.DataFrame, condition: str) -> Iterator[dict[str, Any]]
                 "metric": metric,
                 "direction": direction,
                 "score": float(score),
+                "original": known.get(stimulus_id, ""),
             }

@@ -45,9 +45,11 @@ def retrieval(
     Returns
     -------
     dict of str to ndarray of float64, shape (n,)
-        Key ``reconstruction``: the decoded vector fixed, its original sought (image from brain);
-        ``original``: the original fixed, its decoded vector sought (brain from image). In [0, 1];
-        chance is :func:`retrieval_chance`.
+        Key ``original``: the original fixed, its decoded vector sought; this is what MindEye's
+        code calls ``fwd`` and its papers print as image retrieval, though the text says the
+        reverse (the function that fills its matrix of similarities transposes it).
+        ``reconstruction``: the decoded vector fixed, its original sought; there ``bwd``, brain
+        retrieval. In [0, 1]; chance is :func:`retrieval_chance`.
 
     Raises
     ------

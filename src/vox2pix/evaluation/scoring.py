@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from math import ceil
 
@@ -85,6 +86,13 @@ class _Scored:
     others: NDArray[np.float64]
     chance: float | None = None
     joined: NDArray[np.float64] | None = None
+
+
+_PICTURE_STATISTICS: dict[str, Callable[..., NDArray[np.float64]]] = {
+    "pixcorr": pixcorr,
+    "ssim": ssim,
+    "ssim-columns": partial(ssim, windows="columns"),
+}
 
 
 class _TooSmallError(UserError):
@@ -227,6 +235,7 @@ def score_pairs(
                     ci_high=high,
                     chance=chances[samples],
                     n_stimuli=n,
+                    definition=metric.definition,
                 )
             )
 
@@ -274,14 +283,14 @@ def _of_pictures(
     told: _Told,
 ) -> dict[tuple[Metric, str], _Scored]:
     """Score pictures pair by pair."""
-    statistic = {"pixcorr": pixcorr, "ssim": ssim}[metric.statistic]
+    statistic = _PICTURE_STATISTICS[metric.statistic]
     resizing = metric.resizing or Resizing()
     n, n_samples = len(pairs.ids), reconstructions.n_samples
     scores = np.zeros((1 + len(shifts), n, n_samples))
     for i, row in enumerate(pairs.truth_rows):
         original = truth.picture(row)[None]
         size = metric.size or original.shape[1:3]
-        if metric.statistic == "ssim" and min(np.atleast_1d(size)) < SSIM_WINDOW:
+        if metric.statistic.startswith("ssim") and min(np.atleast_1d(size)) < SSIM_WINDOW:
             raise _TooSmallError(
                 f"SSIM needs pictures of at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, and "
                 f"{pairs.ids[i]!r} has {original.shape[1]} x {original.shape[2]}"

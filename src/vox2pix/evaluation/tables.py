@@ -5,7 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vox2pix.evaluation.protocols import COLUMNS, PUBLISHED, Metric
+from vox2pix.evaluation.protocols import Metric
+from vox2pix.evaluation.published import COLUMNS, published_under
 from vox2pix.evaluation.records import MetricRecord, score_rows
 from vox2pix.evaluation.scoring import Evaluation
 from vox2pix.store import machine, write_json, write_table, write_text
@@ -45,21 +46,36 @@ def result_rows(evaluation: Evaluation, best: bool = False) -> list[Row]:
 
 
 def published_rows(evaluation: Evaluation) -> list[Row]:
-    """Return the published rows with the evaluation's own first, in the order of ``COLUMNS``.
+    """Return the rows published under its protocol, the evaluation's own first.
 
-    What the evaluation lacks is a dash. Published identification is in the direction of its
-    protocol.
+    In the order of ``COLUMNS``; what the evaluation lacks is a dash. None where no row was
+    computed by this protocol: other definitions give other numbers.
     """
+    beside = published_under(evaluation.protocol.name)
+    if not beside:
+        return []
     found = {metric.name: metric for metric in _computed(evaluation)}
     own = []
     for name in COLUMNS:
         value = _both(evaluation, found[name])[0] if name in found else None
         own.append(_plain(value) if value else "-")
     rows: list[Row] = [(evaluation.records[0].condition, *own)]
-    for row in PUBLISHED:
+    for row in beside:
         cells = (_number(value, 100 if value > 2 else 1) for value in row.values)
         rows.append((row.method, *cells))
     return rows
+
+
+def published_notes(evaluation: Evaluation) -> list[str]:
+    """Say what must be known about the rows of :func:`published_rows`, or why there are none."""
+    name = evaluation.protocol.name
+    beside = published_under(name)
+    if not beside:
+        return [f"No published row is known that was computed as {name} computes: none is printed."]
+    return [
+        "Published means over NSD subjects 1, 2, 5 and 7.",
+        *(f"{row.method}: {row.note}." for row in beside if row.note),
+    ]
 
 
 def latex_table(evaluation: Evaluation, published: bool = False) -> str:
@@ -72,11 +88,12 @@ def latex_table(evaluation: Evaluation, published: bool = False) -> str:
     evaluation : Evaluation
         From :func:`~vox2pix.evaluation.scoring.score_collections`.
     published : bool
-        Add the published rows; then the columns are those of the field's table.
+        Add the rows published under this protocol; then the columns are those of the field's table.
     """
     metrics = {metric.name: metric for metric in evaluation.protocol.metrics}
-    if published:
-        names, rows = list(COLUMNS), published_rows(evaluation)
+    beside = published_rows(evaluation) if published else []
+    if beside:
+        names, rows = list(COLUMNS), beside
     else:
         names = [metric.name for metric in _computed(evaluation)]
         rows = []
@@ -92,6 +109,8 @@ def latex_table(evaluation: Evaluation, published: bool = False) -> str:
     lines = [
         f"% {evaluation.protocol.source}; {first.n_stimuli} stimuli, {first.samples}; "
         f"identification in per cent, fixing the {evaluation.protocol.direction}",
+        *(f"% {' '.join(note.split())}" for note in evaluation.notes),
+        *(f"% {note}" for note in (published_notes(evaluation) if published else ())),
         rf"\begin{{tabular}}{{l{'r' * len(names)}}}",
         r"\toprule",
         " & ".join(["Method", *heads]) + r" \\",
@@ -124,7 +143,9 @@ def save_evaluation(
         As for :func:`latex_table`.
     """
     condition = evaluation.records[0].condition
-    write_table(folder / "scores.csv", list(score_rows(evaluation.scores, condition)))
+    write_table(
+        folder / "scores.csv", list(score_rows(evaluation.scores, condition, evaluation.originals))
+    )
     write_text(folder / "table.tex", latex_table(evaluation, published))
     write_json(
         folder / "provenance.json",

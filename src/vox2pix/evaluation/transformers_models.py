@@ -1,15 +1,12 @@
 """Vision models in the layout of transformers: a folder, or a name on the Hugging Face Hub."""
 
 import importlib.resources
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vox2pix.errors import UserError
+from vox2pix.evaluation.image_processors import FILES, has_processor, read_settings
 from vox2pix.evaluation.weights import NetworkUnavailableError, published
 
 PHANTOM = "phantom"
@@ -17,7 +14,7 @@ PHANTOM = "phantom"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _HUB_FILES = (
     "config.json",
-    "preprocessor_config.json",
+    *FILES,
     "model.safetensors",
     "model.safetensors.index.json",
     "model-*-of-*.safetensors",
@@ -118,52 +115,6 @@ def load(folder: Path) -> Any:
     return model.eval()
 
 
-def normalisation(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the mean and the standard deviation that a model's pictures are scaled by.
-
-    Returns
-    -------
-    mean, std : ndarray of float32, shape (3,)
-        Those of ``preprocessor_config.json``; 0.5 and 0.5, that is [-1, 1], where it is silent.
-
-    Raises
-    ------
-    UserError
-        If the file is damaged.
-    """
-    path = folder / "preprocessor_config.json"
-    settings = read_settings(path) if path.is_file() else {}
-    if not settings.get("do_normalize", True):
-        return np.zeros(3, np.float32), np.ones(3, np.float32)
-    values = []
-    for key in ("image_mean", "image_std"):
-        value = settings.get(key, [0.5, 0.5, 0.5])
-        if not isinstance(value, list) or len(value) != 3:
-            raise UserError(f"{path}: {key} is {value!r}, and must be a list of three numbers")
-        values.append(np.array(value, np.float32))
-    return values[0], values[1]
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """Return a JSON object from a model's folder.
-
-    Raises
-    ------
-    UserError
-        If it is missing or damaged.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"cannot read {path} ({first_line(error)}); give the folder of a transformers vision "
-            "model"
-        ) from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} does not hold a JSON object; fetch or save the model again")
-    return content
-
-
 def first_line(error: Exception) -> str:
     """Return the first line of an error's text, without its full stop."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -191,7 +142,8 @@ def _from_hub(name: str, download: bool) -> Path:
             snapshot_download(name, allow_patterns=list(_HUB_FILES), local_files_only=True)
         )
         # The cache may hold less than the whole model: what another program asked for.
-        if (cached / "config.json").is_file() and any(cached.glob("model*.safetensors")):
+        whole = (cached / "config.json").is_file() and any(cached.glob("model*.safetensors"))
+        if whole and has_processor(cached):
             return cached
     except LocalEntryNotFoundError:
         pass

@@ -50,6 +50,19 @@ CACHED_SCENES = 40_000
 OBJECT_WEIGHT, EMPTY_WEIGHT = 2.0, 0.5  # of a cell in losses; objects fill a quarter of them
 NAMING_WEIGHT = 0.1
 DECAY = 0.3
+ENCODER_INPUT = {
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_processor_type": "CLIPImageProcessor",
+    "image_std": [0.5, 0.5, 0.5],
+    "resample": 3,
+    "rescale_factor": 1 / 255,
+    "size": {"height": 64, "width": 64},
+}
+"""How the encoders want their images, in the form of transformers."""
+
 _CHECKPOINT_EVERY_S = 60.0
 _TEACHER = "latent_judge-trained.safetensors"  # only training needs it
 
@@ -122,6 +135,7 @@ def _train_encoders(out: Path, steps: int, device: torch.device, seed: int) -> N
 
     _fit("encoders", model, loss, steps, 1e-3, out, device, seed)
     model.half().save_pretrained(out / "encoders")
+    write_json(out / "encoders" / "preprocessor_config.json", ENCODER_INPUT)
     text = CLIPTextModel(model.config.text_config)
     source = {k: v for k, v in model.state_dict().items() if k.startswith("text_model.")}
     wanted = text.state_dict()

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from vox2pix.evaluation.protocols import COLUMNS, PROTOCOLS, PUBLISHED
+from vox2pix.evaluation.protocols import PROTOCOLS
+from vox2pix.evaluation.published import COLUMNS, PUBLISHED
 from vox2pix.evaluation.records import MetricRecord
 from vox2pix.report.contents import RunContents
 from vox2pix.report.wording import (
