@@ -7,6 +7,7 @@ import numpy as np
 import tomli_w
 
 from vox2pix.config import Config
+from vox2pix.data.origin import DATASETS, LICENCES
 from vox2pix.report import Nearest, save_gallery
 from vox2pix.store import RunFolder, ShardedArray, save_arrays, write_json, write_table
 
@@ -23,6 +24,8 @@ def make_run(
     captions: list[str] | None = None,
     has_captions: bool = True,
     has_gallery: bool = True,
+    dataset: str = "simulated",
+    notes: tuple[str, ...] = (),
     is_scored: bool = True,
     conditions: dict[str, int] | None = None,
     seed: int = 0,
@@ -42,6 +45,7 @@ def make_run(
     path.joinpath("config.toml").write_text(
         tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
     )
+    write_json(path / "data.json", data_record(subject, dataset, notes))
     originals = rng.integers(0, 256, (n, size, size, 3), np.uint8)
     for name, samples in conditions.items():
         shape = (n, samples, size, size, 3)
@@ -73,6 +77,29 @@ def make_run(
             r = rng.uniform(0, 1, 50)
             save_arrays(path / "decoded" / f"{name}.safetensors", {"r": r, "r2": r**2})
     return path
+
+
+def data_record(
+    subject: str, dataset: str = "simulated", notes: tuple[str, ...] = ()
+) -> dict[str, object]:
+    """What the data stage records."""
+    return {
+        "subject": subject,
+        "source": "nsd",
+        "dataset": dataset,
+        "identity": DATASETS[dataset],
+        "licence": LICENCES[dataset],
+        "space": "func1pt8mm",
+        "unit": "percent signal change",
+        "split": "shared stimuli",
+        "n_sessions": 2,
+        "n_train_trials": 90,
+        "n_test_trials": 42,
+        "n_train_stimuli": 30,
+        "n_test_stimuli": 14,
+        "n_voxels": {"early": 60, "all": 120},
+        "notes": list(notes),
+    }
 
 
 def _score(path: Path, ids: list[str], conditions: dict[str, int], subject: str) -> None:

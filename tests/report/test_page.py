@@ -84,7 +84,7 @@ def test_the_page_says_what_was_done_and_how_well(finished):
 def test_sections_come_in_order_and_the_sidebar_leads_to_each(finished):
     _, page = finished
     ids = [attributes["id"] for attributes in page.all("section")]
-    assert ids == ["summary", "gallery", "numbers", "trust", "brain", "made"]
+    assert ids == ["summary", "gallery", "numbers", "trust", "data", "brain", "made"]
     links = [a["href"][1:] for a in page.all("a") if a.get("href", "").startswith("#")]
     assert [link for link in links if link in ids][: len(ids)] == ids
 
@@ -145,7 +145,7 @@ def test_every_record_stands_in_the_numbers(finished):
         value = record["value"]
         text = f"{100 * value:.1f} %" if record["direction"] else f"{value:.3f}"
         assert text in page.text
-    assert "Other data, not comparable" in page.text
+    assert "this run is not, so that none is shown" in page.text
 
 
 def test_the_best_of_several_samples_stands_under_their_mean_and_is_called_so(finished):
@@ -348,6 +348,30 @@ def test_the_run_folder_becomes_a_bids_derivative(finished):
     assert told["DatasetType"] == "derivative"
     assert {"Name", "BIDSVersion", "GeneratedBy"} <= set(told)
     assert told["GeneratedBy"][0]["Name"] == "vox2pix"
+
+
+def test_statements_about_data_come_from_what_was_read(tmp_path):
+    settings = {"data": {"source": "nsd", "path": str(tmp_path), "subject": 3}}
+    notes = ("The data are simulated by vox2pix phantom; no person was measured.",)
+    run = make_run(tmp_path / "a", 3, is_scored=False, subject="sub-01", notes=notes, **settings)
+    page = page_of(run)
+    assert "What sub-01 saw was drawn from responses of a simulated subject" in page.text
+    assert notes[0] in page.text
+    for absent in ("subj03", "Natural Scenes Dataset", "NSD is free for", "Brain-Diffuser"):
+        assert absent not in page.text
+    assert "The statistics that the phantom is calibrated to." in page.text
+    page = page_of(make_run(tmp_path / "b", 3, dataset="nsd"))
+    for present in ("of the Natural Scenes Dataset", "NSD is free for", "Brain-Diffuser"):
+        assert present in page.text
+    assert "Nothing was coerced, dropped or defaulted." in page.text
+
+
+def test_a_run_that_read_no_data_states_nothing_about_them(tmp_path):
+    run = make_run(tmp_path / "a", 3, is_scored=False)
+    (run / "data.json").unlink()
+    page = page_of(run)
+    assert "The data of this run have not been read yet." in page.text
+    assert "subj01" not in page.text
 
 
 def test_where_data_lie_is_not_told(tmp_path):

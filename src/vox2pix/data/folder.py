@@ -19,8 +19,11 @@ from vox2pix.data.faults import Faults
 from vox2pix.data.folder_voxels import voxel_columns
 from vox2pix.data.labels import read_grid, read_mask, require_same_grid
 from vox2pix.data.no_data import find_left_out, is_empty
+from vox2pix.data.origin import Origin, simulated_by, simulation_note
 from vox2pix.data.pictures import as_rgb, read_picture
 from vox2pix.data.subject import Subject
+from vox2pix.data.tables import read_table
+from vox2pix.data.trials import read_trials
 from vox2pix.data.volumes import (
     image_shape,
     is_there,
@@ -34,7 +37,6 @@ from vox2pix.errors import UserError
 _RESPONSES = (".npy", ".npz", ".h5", ".hdf5", ".zarr", ".nii.gz", ".nii")
 _PICTURES = (".png", ".jpg", ".jpeg")
 _NAMES = ("responses", "mask", "trials", "voxels", "pictures", "stimuli", "captions")
-_SPLITS = ("train", "test")
 
 
 def open_folder(path: str | Path) -> Subject:
@@ -120,8 +122,9 @@ def gather_folder(path: str | Path, faults: Faults) -> Subject | None:
     """
     folder = as_path(path).resolve()
     trials = responses = voxels = None
+    split = ""
     with faults.gathered():
-        trials = _read_trials(folder, faults)
+        trials, split = read_trials(folder, faults)
     with faults.gathered():
         responses = _find_responses(folder, faults)
     if responses is not None:
@@ -142,6 +145,9 @@ def gather_folder(path: str | Path, faults: Faults) -> Subject | None:
     remedy = f"remove the trials of session {{session}} from {responses.path.name} and trials.csv."
     sessions = sorted(int(session) for session in trials["session"].unique())
     left_out = find_left_out(folder.name, voxels, source, sessions, remedy, faults)
+    origin = Origin()
+    with faults.gathered():
+        origin = _origin(folder, split, faults)
     return Subject(
         folder.name,
         trials,
@@ -153,7 +159,16 @@ def gather_folder(path: str | Path, faults: Faults) -> Subject | None:
         responses.affine,
         faults.notes,
         left_out.by_region,
+        origin,
     )
+
+
+def _origin(folder: Path, split: str, faults: Faults) -> Origin:
+    """Return what the data of a folder are."""
+    by = simulated_by(folder)
+    if by is not None:
+        faults.note(simulation_note(by))
+    return Origin("own" if by is None else "simulated", split, "as in the file, not converted")
 
 
 @dataclass(frozen=True, eq=False)
@@ -405,7 +420,7 @@ class FolderStimuli:
     def _captions(self) -> dict[str, tuple[str, ...]]:
         """Captions by stimulus."""
         path = self.folder / "captions.csv"
-        table = _read_table(path, ("stimulus_id", "caption"))
+        table = read_table(path, ("stimulus_id", "caption"))
         gathered: dict[str, list[str]] = {}
         for stimulus_id, caption in zip(table["stimulus_id"], table["caption"], strict=True):
             if caption:
@@ -423,68 +438,6 @@ def _n_pictures(array: Any, source: Path) -> int:
     return int(array.shape[0])
 
 
-def _read_trials(folder: Path, faults: Faults) -> pd.DataFrame:
-    """Read and check ``trials.csv``."""
-    path = folder / "trials.csv"
-    table = _read_table(path, ("stimulus_id",))
-    if table.empty:
-        raise UserError(f"{path} has no rows: add a row a trial.")
-    blank = np.flatnonzero(table["stimulus_id"] == "")
-    if blank.size:
-        faults.add(f"{path}, line {blank[0] + 2}: stimulus_id is empty; fill it in.")
-    numbers = {
-        name: _whole_numbers(path, table, name)
-        for name in ("session", "run", "trial")
-        if name in table
-    }
-    if "trial" in numbers:
-        _note_duplicates(path, pd.DataFrame(numbers), faults)
-    ones = np.ones(len(table), np.int64)
-    trials = pd.DataFrame(
-        {
-            "stimulus_id": table["stimulus_id"],
-            "session": numbers.get("session", ones),
-            "run": numbers.get("run", ones),
-            "split": table["split"].str.lower() if "split" in table else "train",
-        }
-    )
-    unknown = np.flatnonzero(~trials["split"].isin(_SPLITS))
-    if unknown.size:
-        faults.add(
-            f"{path}, line {unknown[0] + 2}: split {table['split'].iloc[unknown[0]]!r} is neither "
-            "train nor test; correct it."
-        )
-    parts = trials.groupby("split")["stimulus_id"].agg(set)
-    both = sorted(parts.get("train", set()) & parts.get("test", set()))
-    if both:
-        faults.add(
-            f"{path}: stimulus {both[0]!r} is in train and in test ({len(both)} such stimuli): "
-            "keep all repeats of a stimulus on one side."
-        )
-    return trials
-
-
-def _note_duplicates(path: Path, numbers: pd.DataFrame, faults: Faults) -> None:
-    """Note a trial that is entered twice."""
-    doubled = np.flatnonzero(numbers.duplicated())
-    if doubled.size:
-        row = numbers.iloc[doubled[0]]
-        named = ", ".join(f"{name} {row[name]}" for name in numbers.columns)
-        faults.add(f"{path}, line {doubled[0] + 2}: {named} is there twice; remove the duplicate.")
-
-
-def _whole_numbers(path: Path, table: pd.DataFrame, name: str) -> NDArray[np.int64]:
-    """Return a column as whole numbers from 1."""
-    values = pd.to_numeric(table[name], errors="coerce")
-    bad = np.flatnonzero(~(values >= 1) | (values % 1 != 0))
-    if bad.size:
-        raise UserError(
-            f"{path}, line {bad[0] + 2}: {name} {table[name].iloc[bad[0]]!r} is no whole number "
-            "from 1; correct it."
-        )
-    return values.to_numpy(np.int64)
-
-
 def _read_voxels(folder: Path, responses: ResponsesFile, faults: Faults) -> pd.DataFrame:
     """Read and check ``voxels.csv``; without one, a table of places alone."""
     path = folder / "voxels.csv"
@@ -493,7 +446,7 @@ def _read_voxels(folder: Path, responses: ResponsesFile, faults: Faults) -> pd.D
         places = pd.DataFrame(np.argwhere(responses.mask), columns=["x", "y", "z"])
     if not is_there(path):
         return places.assign(ncsnr=np.nan)
-    table = _read_table(path, ())
+    table = read_table(path)
     if len(table) != responses.n_voxels:
         raise UserError(
             f"{path} has {len(table)} rows, {responses.path} {responses.n_voxels} voxels: "
@@ -557,32 +510,6 @@ def _only(places: Sequence[Path], what: str) -> Path | None:
             "which is meant."
         )
     return found[0] if found else None
-
-
-def _read_table(path: Path, required: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV file as text, without guessing types, and strip blanks."""
-    try:
-        table = pd.read_csv(
-            local_copy(path),
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            header=None,
-        )
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: add it.") from None
-    except (ValueError, OSError) as error:
-        raise UserError(
-            f"{path} cannot be read as a UTF-8 CSV file ({one_line(error)}): save it again."
-        ) from error
-    names = pd.Index([str(name).strip() for name in table.iloc[0]])
-    if names.has_duplicates:
-        raise UserError(f"{path} has two columns {names[names.duplicated()][0]!r}: remove one.")
-    table = table.iloc[1:].reset_index(drop=True).set_axis(names, axis=1)
-    missing = [name for name in required if name not in table]
-    if missing:
-        raise UserError(f"{path} has no column {missing[0]!r}: add it to the first line.")
-    return table.apply(lambda column: column.str.strip())
 
 
 def _open_array(path: Path, name: str = "responses") -> AbstractContextManager[Any]:

@@ -16,6 +16,7 @@ from vox2pix.data.labels import Grid, read_grid
 from vox2pix.data.no_data import HEAD, find_left_out, is_empty
 from vox2pix.data.nsd_layout import (
     HEMISPHERES,
+    Design,
     NsdLayout,
     read_design,
     require_shared,
@@ -23,6 +24,7 @@ from vox2pix.data.nsd_layout import (
 )
 from vox2pix.data.nsd_stimuli import NsdStimuli
 from vox2pix.data.nsd_voxels import known_ncsnr, voxel_table
+from vox2pix.data.origin import Origin, is_nsd_design, simulated_by, simulation_note
 from vox2pix.data.subject import Subject
 from vox2pix.data.volumes import (
     hdf5_shape,
@@ -149,6 +151,9 @@ def gather_nsd(
         stimuli.require_known()
     voxels, affine = opened
     source = NsdBetas(layout, _indices(voxels, layout))
+    origin = Origin()
+    with faults.gathered():
+        origin = _origin(layout, design, faults)
     remedy = "leave session {session} out by data.sessions."
     left_out = find_left_out(layout.name, voxels, source, good, remedy, faults)
     voxels = voxels[left_out.kept].reset_index(drop=True)
@@ -156,8 +161,20 @@ def gather_nsd(
     source = replace(source, indices=source.indices[left_out.kept])
     return Subject(
         layout.name, trials, voxels, space, source, stimuli, shape, affine, faults.notes,
-        left_out.by_region,
+        left_out.by_region, origin,
     )  # fmt: skip
+
+
+def _origin(layout: NsdLayout, design: Design | None, faults: Faults) -> Origin:
+    """Return what a tree in NSD's layout is: simulated, NSD, or a person's own data."""
+    split = "the stimuli that all subjects share (sharedix) are for test"
+    unit = "percent signal change (integers are divided by 300)"
+    by = simulated_by(layout.root)
+    if by is not None:
+        faults.note(simulation_note(by))
+        return Origin("simulated", split, unit)
+    is_nsd = design is not None and is_nsd_design(len(design.nsd_ids), len(design.shared))
+    return Origin("nsd" if is_nsd else "own", split, unit)
 
 
 @dataclass(frozen=True, eq=False)

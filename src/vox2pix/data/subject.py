@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vox2pix.data.names import nearest
+from vox2pix.data.origin import UNKNOWN, Origin
 from vox2pix.data.pictures import unit_picture
 from vox2pix.data.reliability import add_rows, effective_repeats, noise_ceiling
 from vox2pix.data.rois import union_parts
@@ -114,6 +115,8 @@ class Subject:
     left_out : mapping of str to int
         Voxels without data in a session, by region and in ``all``: they are in no table; empty
         if there are none.
+    origin : Origin
+        What the data are, as their files say it.
     """
 
     name: str
@@ -126,6 +129,7 @@ class Subject:
     affine: NDArray[np.float64] | None = None
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    origin: Origin = UNKNOWN
 
     @property
     def rois(self) -> tuple[str, ...]:

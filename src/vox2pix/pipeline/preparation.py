@@ -3,18 +3,24 @@
 from collections.abc import Callable, Sequence
 from shutil import rmtree
 
+from vox2pix.data.origin import data_record
 from vox2pix.phantom import simulate
 from vox2pix.pipeline.reporter import Reporter
 from vox2pix.pipeline.run import Run
+from vox2pix.store import write_json
+
+DATA_RECORD = "data.json"
 
 
-def prepare_subject(run: Run) -> Sequence[str]:
-    """Simulate the phantom where that is the source; in any case open the subject and count.
+def prepare_subject(run: Run, record: str = DATA_RECORD) -> Sequence[str]:
+    """Simulate the phantom where that is the source; open the subject, and record what was read.
 
     Parameters
     ----------
     run : Run
         The experiment.
+    record : str
+        File of the run folder for the record of the data.
 
     Returns
     -------
@@ -53,7 +59,11 @@ def prepare_subject(run: Run) -> Sequence[str]:
     )
     if data.source == "phantom":
         run.folder.mark_done(target.name, "", run.folder.files(f"{target.name}/**/*"))
-    return ()
+    read = data_record(subject, data.source, run.test_ids)
+    for note in read.notes:
+        run.reporter.say(f"Note: {note}")
+    write_json(run.path / record, read.model_dump(mode="json"))
+    return (record,)
 
 
 def phantom_is_sound(run: Run) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vox2pix.config import Config, load_config
+from vox2pix.data.origin import DataRecord
 from vox2pix.errors import UserError
 from vox2pix.evaluation.records import MetricRecord
 from vox2pix.report.gallery import Gallery, load_gallery, open_pictures
@@ -91,6 +92,8 @@ class RunContents:
         ``encoding/figures.json``.
     model, provenance : mapping
         ``model.json`` and ``provenance.json``.
+    data : DataRecord or None
+        ``data.json``: what was read; None before the data stage is finished.
     """
 
     path: Path
@@ -104,6 +107,7 @@ class RunContents:
     encoding_figures: tuple[EncodingFigure, ...]
     model: Mapping[str, Any]
     provenance: Mapping[str, Any]
+    data: DataRecord | None = None
 
     @cached_property
     def stimulus_ids(self) -> tuple[str, ...]:
@@ -119,8 +123,8 @@ class RunContents:
 
     @property
     def subject(self) -> str:
-        """Whose brain."""
-        return self.records[0].subject if self.records else f"subj{self.config.data.subject:02d}"
+        """Whose brain: by what was read, not by the settings."""
+        return "the subject" if self.data is None else self.data.subject
 
     @cached_property
     def judged(self) -> str | None:
@@ -210,7 +214,20 @@ def read_run(path: Path) -> RunContents:
         encoding_figures=_models(path / "encoding" / "figures.json", EncodingFigure),
         model=_json(path / "model.json"),
         provenance=_json(path / "provenance.json"),
+        data=_data(path),
     )
+
+
+def _data(path: Path) -> DataRecord | None:
+    """Read what a run recorded of its data; an encoding analysis alone has a record of its own."""
+    files = (path / "data.json", path / "encoding" / "data.json")
+    file = next((file for file in files if file.exists()), None)
+    if file is None:
+        return None
+    try:
+        return DataRecord.model_validate(read_json(file))
+    except ValidationError as error:
+        raise UserError(f"{file} is not as this version writes it ({error}); run again.") from None
 
 
 def _drawings(path: Path, n_stimuli: int) -> dict[str, ShardedArray]:

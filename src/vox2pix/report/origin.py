@@ -9,10 +9,10 @@ from vox2pix.config import Config
 from vox2pix.report.contents import RunContents
 from vox2pix.report.wording import counted, listed
 
-_SOURCES = {
-    "phantom": "a simulated subject (the phantom)",
+_DATASETS = {
+    "simulated": "a simulated subject (the phantom)",
     "nsd": "the Natural Scenes Dataset",
-    "folder": "a folder of one's own",
+    "own": "a person's own data",
 }
 _CITED = {
     "method": (
@@ -25,27 +25,18 @@ _CITED = {
     ),
     "nsd": (
         "Allen et al. (2022). A massive 7T fMRI dataset to bridge cognitive neuroscience and "
-        "artificial intelligence. Nature Neuroscience 25, 116-126. The data; and the statistics "
-        "that the phantom is calibrated to."
+        "artificial intelligence. Nature Neuroscience 25, 116-126."
     ),
     "doubts": (
         "Shirakawa et al. (2025). Spurious reconstruction from brain activity. "
         "Neural Networks. Why the audits are there."
     ),
 }
-_LICENCES = {
-    "phantom": "Simulated data and the phantom's model come with vox2pix, under its MIT licence.",
-    "nsd": (
-        "NSD is free for those who accept its terms; its pictures and captions are of COCO "
-        "(captions CC BY 4.0; each photograph under its own licence). Pass this page on only as "
-        "these terms allow."
-    ),
-    "folder": "Whether the pictures in this page may be passed on depends on the data's own terms.",
-    "stable-diffusion": (
-        "Stable Diffusion's weights are under the CreativeML Open RAIL-M licence, which restricts "
-        "some uses."
-    ),
-}
+_STABLE_DIFFUSION = (
+    "Stable Diffusion's weights are under the CreativeML Open RAIL-M licence, which restricts some "
+    "uses."
+)
+_NOT_READ = "The data of this run have not been read yet."
 
 
 def what_was_done(run: RunContents) -> str:
@@ -57,15 +48,17 @@ def what_was_done(run: RunContents) -> str:
         The run.
     """
     config = run.config
+    if run.data is None:
+        return _NOT_READ
     if run.only_encoded:
         return (
-            f"Responses of {_SOURCES[config.data.source]} ({run.subject}) were explained, voxel by "
+            f"Responses of {_dataset(run)} ({run.subject}) were explained, voxel by "
             f"voxel, by latents of the diffusion model {config.model.name}: linear encoding "
             "models. Nothing was decoded or drawn in this run."
         )
     c = f", the content (c) from {listed(list(config.decode.c))}" if _has_c(run) else ""
     return (
-        f"What {run.subject} saw was drawn from responses of {_SOURCES[config.data.source]}: "
+        f"What {run.subject} saw was drawn from responses of {_dataset(run)}: "
         f"the layout (z) was decoded from region {listed(list(config.decode.z))}{c}, by linear "
         f"regression, "
         f"and the latent diffusion model {config.model.name} drew "
@@ -162,23 +155,73 @@ def commands(run: RunContents) -> list[str]:
     return [f"vox2pix run {name}/config.toml --out {again}", f"vox2pix report {again}"]
 
 
-def licences(config: Config) -> list[str]:
+def licences(run: RunContents) -> list[str]:
     """List what whoever passes the page on must know.
 
     Parameters
     ----------
-    config : Config
-        The experiment.
+    run : RunContents
+        The run; its data's licence is that of what was read.
     """
-    told = [_LICENCES[config.data.source]]
-    return told + (
-        [_LICENCES["stable-diffusion"]] if "stable-diffusion" in config.model.name.lower() else []
-    )
+    data = _NOT_READ if run.data is None else run.data.licence
+    uses_sd = "stable-diffusion" in run.config.model.name.lower()
+    return [data, *([_STABLE_DIFFUSION] if uses_sd else [])]
 
 
-def citations() -> list[str]:
-    """List the papers to cite."""
-    return list(_CITED.values())
+def data_notes(run: RunContents) -> tuple[str, ...]:
+    """Return what was coerced, dropped, defaulted or chosen while the data were read.
+
+    Parameters
+    ----------
+    run : RunContents
+        The run.
+    """
+    return () if run.data is None else run.data.notes
+
+
+def data_facts(run: RunContents) -> dict[str, str]:
+    """Return what was read, by name; nothing before it was.
+
+    Parameters
+    ----------
+    run : RunContents
+        The run.
+    """
+    data = run.data
+    if data is None:
+        return {}
+    return {
+        "data": data.identity,
+        "subject": data.subject,
+        "trials": (
+            f"{data.n_train_trials:,} of {counted(data.n_train_stimuli, 'training image')}, "
+            f"{data.n_test_trials:,} of {counted(data.n_test_stimuli, 'test image')}, in "
+            f"{counted(data.n_sessions, 'session')}"
+        ),
+        "voxels": ", ".join(f"{name} {n:,}" for name, n in data.n_voxels.items()),
+        "space": data.space,
+        "responses": data.unit,
+        "split": data.split,
+    }
+
+
+def citations(run: RunContents) -> list[str]:
+    """List the papers to cite: of the method, and of the data where they are NSD's.
+
+    Parameters
+    ----------
+    run : RunContents
+        The run.
+    """
+    uses = {"nsd": "The data.", "simulated": "The statistics that the phantom is calibrated to."}
+    use = uses.get(run.data.dataset if run.data else "")
+    cited = {**_CITED, "nsd": f"{_CITED['nsd']} {use}"}
+    return [text for name, text in cited.items() if name != "nsd" or use]
+
+
+def _dataset(run: RunContents) -> str:
+    """Name the data that were read."""
+    return "data that have not been read" if run.data is None else _DATASETS[run.data.dataset]
 
 
 def _has_c(run: RunContents) -> bool:

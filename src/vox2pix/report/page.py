@@ -48,6 +48,7 @@ _SECTIONS = (
     ("gallery", "Gallery"),
     ("numbers", "Numbers"),
     ("trust", "Can it be trusted"),
+    ("data", "Notes on the data"),
     ("brain", "Brain"),
     ("made", "How it was made"),
 )
@@ -140,7 +141,7 @@ def _report(run: RunContents, target: Path) -> str:
         retrieval=retrieval_table(run),
         n_test=counted(max((r.n_stimuli for r in run.records), default=0), "test picture"),
         no_retrieval=_retrieval_missing(run),
-        published=published_rows(),
+        published=published_rows() if _is_of_nsd(run) else [],
         published_columns=published_columns(),
         published_note=_published_note(run),
         doubts=doubts_in_words(run.audits),
@@ -154,8 +155,10 @@ def _report(run: RunContents, target: Path) -> str:
         settings=origin.settings(run.config),
         hashes=origin.hashes(run),
         commands=origin.commands(run),
-        licences=origin.licences(run.config),
-        citations=origin.citations(),
+        licences=origin.licences(run),
+        data_notes=origin.data_notes(run),
+        data_facts=origin.data_facts(run),
+        citations=origin.citations(run),
         **_figures(run, view),
     )
 
@@ -234,9 +237,13 @@ def _published_note(run: RunContents) -> str:
         "Means over NSD subjects 1, 2, 5 and 7, collected by Scotti et al. (2024), the last row by "
         "Brain-IT (2025); ↓ lower is better."
     )
-    if run.config.data.source != "nsd":
-        return f"Other data, not comparable: this run is not of NSD. {nsd}"
-    return f"{nsd} Comparable only with the same test pictures, networks and picture sizes."
+    if not _is_of_nsd(run):
+        return "Published results are of NSD; this run is not, so that none is shown beside it."
+    return f"{nsd} Comparable only with the same test images, networks and image sizes."
+
+
+def _is_of_nsd(run: RunContents) -> bool:
+    return run.data is not None and run.data.dataset == "nsd"
 
 
 def _bids(run: RunContents) -> Mapping[str, Any]:
@@ -253,7 +260,7 @@ def _bids(run: RunContents) -> Mapping[str, Any]:
             }
         ],
         "HowToAcknowledge": "Please cite the papers in ReferencesAndLinks.",
-        "ReferencesAndLinks": origin.citations(),
+        "ReferencesAndLinks": origin.citations(run),
     }
 
 
