@@ -104,9 +104,9 @@ def test_every_fault_of_a_folder_is_found(folder):
         "stimulus 's0' is in train and in test",
         "ROI 'V2' is empty",
         "'2' in column V3 is no ROI flag",
-        "trial 4 of session 1 has the same responses as trial 3 of session 1",
         "holds 1 NaN or infinite responses (the first in trial 9 of session 2, voxel 2",
-        "no picture of stimulus 's4'",
+        "trial 4 of session 1 has the same responses as trial 3 of session 1",
+        "no image of stimulus 's4'",
         "s5.png cannot be read as a picture",
         "no caption of stimulus 's7'",
     ]
@@ -174,8 +174,8 @@ def test_a_split_that_the_table_of_stimuli_contradicts(nsd):
     [
         (np.float32(1), "has pictures of shape (): save an array (n, height, width)"),
         (np.zeros(3), "has pictures of shape (3,)"),
-        (np.zeros((3, 0, 4, 3), np.uint8), "picture 0 has shape (0, 4, 3)"),
-        (np.zeros((3, 4, 4), "U2"), "picture 0 is <U2: save pictures as uint8"),
+        (np.zeros((3, 0, 4, 3), np.uint8), "image 0 has shape (0, 4, 3)"),
+        (np.zeros((3, 4, 4), "U2"), "image 0 is <U2: save pictures as uint8"),
         (np.zeros((3, 4, 4), [("a", "f4")]), "save pictures as uint8"),
     ],
 )
@@ -227,7 +227,7 @@ def test_unknown_ceiling_and_dark_pictures(folder):
     assert any("brighter than 1 of 255" in note for note in report.notes)
     assert "no trial is marked as test." in report.notes
     shutil.rmtree(path / "pictures")
-    assert any("own has no pictures" in fault for fault in check(path).faults)
+    assert any("own has no images" in fault for fault in check(path).faults)
 
 
 def test_progress_is_told(nsd):

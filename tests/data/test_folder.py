@@ -127,19 +127,19 @@ def test_pictures_in_arrays(folder):
         file.unlink()
     (path / "pictures").rmdir()
     subject = open_folder(path)
-    with pytest.raises(UserError, match=r"own has no pictures: add pictures/ID\.png"):
+    with pytest.raises(UserError, match=r"own has no images: add pictures/ID\.png"):
         subject.pictures(["0"])
     pictures = np.random.default_rng(0).random((3, 5, 5))
     np.save(path / "stimuli.npy", pictures)
     expected = np.repeat(pictures[[2, 0]].astype(np.float32)[..., None], 3, axis=-1)
     np.testing.assert_array_equal(open_folder(path).pictures(["2", "0"]), expected)
     np.save(path / "stimuli.npy", pictures[:2])
-    with pytest.raises(UserError, match=r"names stimulus '2', but .* holds pictures 0 to 1: an "):
+    with pytest.raises(UserError, match=r"names stimulus '2', but .* holds images 0 to 1: an "):
         open_folder(path)
     (path / "stimuli.npy").unlink()
     np.savez(path / "stimuli.npz", pictures=pictures, stimulus_id=["2", "1", "0"])
     np.testing.assert_array_equal(open_folder(path).pictures(["0", "2"]), expected)
-    with pytest.raises(UserError, match=r"stimuli\.npz has no picture of stimulus '3'"):
+    with pytest.raises(UserError, match=r"stimuli\.npz has no image of stimulus '3'"):
         open_folder(path).pictures(["3"])
     np.savez(path / "stimuli.npz", pictures=pictures, stimulus_id=["2", "1", "1"])
     with pytest.raises(UserError, match="3 pictures and 2 different stimulus_id"):
@@ -306,7 +306,7 @@ def test_pictures_missing_unreadable_or_ambiguous(folder):
     (path / "pictures/b.png").write_text("no picture")
     (path / "pictures/a.png").unlink()
     subject = open_folder(path)
-    with pytest.raises(UserError, match=r"has no picture of stimulus 'a': add a\.png"):
+    with pytest.raises(UserError, match=r"has no image of stimulus 'a': add a\.png"):
         subject.pictures(["a"])
     with pytest.raises(UserError, match=r"b\.png cannot be read as a picture"):
         subject.pictures(["b"])
@@ -321,7 +321,7 @@ def test_pictures_missing_unreadable_or_ambiguous(folder):
 def test_ids_cannot_leave_the_folder(folder, tmp_path):
     path = folder(BETAS, STIMULI)
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "secret.png")
-    with pytest.raises(UserError, match="has no picture of stimulus"):
+    with pytest.raises(UserError, match="has no image of stimulus"):
         open_folder(path).pictures(["../../secret"])
 
 

@@ -1,7 +1,8 @@
 """Reader of a person's own data: a folder of arrays and tables."""
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,9 +19,10 @@ from vox2pix.buckets import as_path, local_copy, zarr_store
 from vox2pix.data.faults import Faults
 from vox2pix.data.folder_voxels import voxel_columns
 from vox2pix.data.labels import read_grid, read_mask, require_same_grid
+from vox2pix.data.names import add_missing
 from vox2pix.data.no_data import find_left_out, is_empty
 from vox2pix.data.origin import Origin, simulated_by, simulation_note
-from vox2pix.data.pictures import as_rgb, read_picture
+from vox2pix.data.pictures import as_rgb, conversions, read_picture
 from vox2pix.data.subject import Subject
 from vox2pix.data.tables import read_table
 from vox2pix.data.trials import read_trials
@@ -303,14 +305,95 @@ class FolderStimuli:
             _ = self._files  # raises if two files share an id
             return
         with _open_array(source, "pictures") as array:
-            n_pictures = _n_pictures(array, source)
-        for stimulus_id in stimulus_ids:
-            if not stimulus_id.isdecimal() or int(stimulus_id) >= n_pictures:
-                raise UserError(
-                    f"{self.folder / 'trials.csv'} names stimulus {stimulus_id!r}, but {source} "
-                    f"holds pictures 0 to {n_pictures - 1}: an index is off by one, or use "
-                    "stimuli.npz with ids."
+            n_images = _n_pictures(array, source)
+        beyond = [i for i in stimulus_ids if i.isdecimal() and int(i) >= n_images]
+        if beyond:
+            raise UserError(
+                f"{self.folder / 'trials.csv'} names stimulus {beyond[0]!r}, but {source} holds "
+                f"images 0 to {n_images - 1}: an index is off by one, or use stimuli.npz with ids."
+            )
+
+    def missing_images(self, stimulus_ids: Sequence[str], faults: Faults) -> tuple[str, ...]:
+        """Return the stimuli without an image, and add a fault for each cause.
+
+        Parameters
+        ----------
+        stimulus_ids : sequence of str
+            Those of the trials.
+        faults : Faults
+            Added to.
+        """
+        source = self._source
+        if source is None:
+            faults.add(self._no_images)
+            return tuple(stimulus_ids)
+        known: Mapping[str, Any] = {}
+        with faults.gathered():
+            known = self._places(source)
+            missing = tuple(i for i in stimulus_ids if i not in known)
+            unread = self._unread_files() if missing and source.is_dir() else {}
+            other = [i for i in missing if i in unread]
+            if other:
+                faults.add(
+                    f"{source} has {len(other)} of {len(stimulus_ids)} images in a form that is "
+                    f"not read ({unread[other[0]]}): save them as {', '.join(_PICTURES)}, in this "
+                    "folder itself."
                 )
+            rest = [i for i in missing if i not in unread]
+            remedy = f"add {rest[0]}.png" if rest and source.is_dir() else "add it"
+            add_missing("image", str(source), rest, known, len(stimulus_ids), remedy, faults)
+            return missing
+        return tuple(stimulus_ids)
+
+    @property
+    def _no_images(self) -> str:
+        return f"{self.folder} has no images: add pictures/ID.png, stimuli.npz or stimuli.npy."
+
+    def _unread_files(self) -> dict[str, str]:
+        """Return the files that this reader passes over, of other types or deeper down, by id."""
+        folder = self.folder / "pictures"
+        found: dict[str, str] = {}
+        for file in sorted(folder.rglob("*")):
+            if file.is_file() and file not in self._files.values():
+                relative = file.relative_to(folder).as_posix()
+                found.setdefault(file.stem, relative)
+                found.setdefault(relative, relative)
+                found.setdefault(relative.removesuffix(file.suffix), relative)
+        return found
+
+    def missing_captions(self, stimulus_ids: Sequence[str], faults: Faults) -> tuple[str, ...]:
+        """Return the stimuli without a caption, and add a fault for each cause.
+
+        Parameters
+        ----------
+        stimulus_ids : sequence of str
+            Those of the trials.
+        faults : Faults
+            Added to.
+        """
+        with faults.gathered():
+            missing = tuple(i for i in stimulus_ids if i not in self._captions)
+            where = str(self.folder / "captions.csv")
+            remedy = "add one, or remove the file to go on without captions"
+            n_all = len(stimulus_ids)
+            add_missing("caption", where, missing, self._captions, n_all, remedy, faults)
+            return missing
+        return tuple(stimulus_ids)
+
+    def conversions(self, stimulus_ids: Sequence[str]) -> dict[str, int]:
+        """Count the images that reading changes, by what it does to them.
+
+        Parameters
+        ----------
+        stimulus_ids : sequence of str
+            Whose images there are.
+        """
+        source = self._source
+        counts: Counter[str] = Counter()
+        if source is not None and source.is_dir():
+            for stimulus_id in stimulus_ids:
+                counts.update(conversions(local_copy(self._files[stimulus_id])))
+        return dict(counts)
 
     def iter_pictures(self, stimulus_ids: Sequence[str]) -> Iterator[NDArray[Any]]:
         """Yield pictures (height, width, 3), uint8 or float32, one at a time.
@@ -325,27 +408,21 @@ class FolderStimuli:
         UserError
             If a picture is missing or cannot be read.
         """
+        faults = Faults()
+        self.missing_images(stimulus_ids, faults)
+        faults.raise_first()
         source = self._source
         if source is None:
-            raise UserError(
-                f"{self.folder} has no pictures: add pictures/ID.png, stimuli.npz or stimuli.npy."
-            )
+            raise UserError(self._no_images)
         if source.is_dir():
             for stimulus_id in stimulus_ids:
-                if stimulus_id not in self._files:
-                    raise UserError(
-                        f"{source} has no picture of stimulus {stimulus_id!r}: "
-                        f"add {stimulus_id}.png."
-                    )
                 yield read_picture(local_copy(self._files[stimulus_id]))
             return
         with _open_array(source, "pictures") as array:
-            rows = self._rows(source, _n_pictures(array, source))
+            rows = self._places(source)
             for stimulus_id in stimulus_ids:
-                row = rows.get(stimulus_id)
-                if row is None:
-                    raise UserError(f"{source} has no picture of stimulus {stimulus_id!r}: add it.")
-                yield as_rgb(np.asarray(array[row]), f"{source}, picture {stimulus_id}")
+                image = np.asarray(array[rows[stimulus_id]])
+                yield as_rgb(image, f"{source}, image {stimulus_id}")
 
     @property
     def has_captions(self) -> bool:
@@ -365,12 +442,9 @@ class FolderStimuli:
         UserError
             If there is no ``captions.csv``, or it has none of a stimulus.
         """
-        missing = [i for i in stimulus_ids if i not in self._captions]
-        if missing:
-            raise UserError(
-                f"{self.folder / 'captions.csv'} has no caption of stimulus {missing[0]!r}: "
-                "add one, or remove the file to go on without captions."
-            )
+        faults = Faults()
+        self.missing_captions(stimulus_ids, faults)
+        faults.raise_first()
         return [self._captions[i] for i in stimulus_ids]
 
     @cached_property
@@ -396,11 +470,14 @@ class FolderStimuli:
             files[file.stem] = file
         return files
 
-    def _rows(self, source: Path, n_pictures: int) -> dict[str, int]:
-        """Return the row of each stimulus in an array of pictures."""
-        if source.suffix == ".npy":
-            return {str(i): i for i in range(n_pictures)}
-        return self._npz_rows
+    def _places(self, source: Path) -> Mapping[str, Any]:
+        """Return the file, or the row of an array, of each image by its id."""
+        if source.is_dir():
+            return self._files
+        if source.suffix != ".npy":
+            return self._npz_rows
+        with _open_array(source, "pictures") as array:
+            return {str(i): i for i in range(_n_pictures(array, source))}
 
     @cached_property
     def _npz_rows(self) -> dict[str, int]:

@@ -76,7 +76,7 @@ def _column(path: Path, text: pd.Series, name: str, faults: Faults) -> NDArray[A
     wrong = np.flatnonzero(flags.isna())
     if wrong.size:
         raise UserError(
-            f"{path}, line {wrong[0] + 2}: {text.iloc[wrong[0]]!r} in column {name} is no ROI "
+            f"{path}, line {text.index[wrong[0]]}: {text.iloc[wrong[0]]!r} in column {name} is no ROI "
             "flag; write 0 or 1."
         )
     if not flags.any():
@@ -90,7 +90,7 @@ def _hemispheres(path: Path, text: pd.Series, faults: Faults) -> NDArray[Any]:
     wrong = np.flatnonzero(sides.isna())
     if wrong.size:
         raise UserError(
-            f"{path}, line {wrong[0] + 2}: hemi is {text.iloc[wrong[0]]!r}; write lh or rh."
+            f"{path}, line {text.index[wrong[0]]}: hemi is {text.iloc[wrong[0]]!r}; write lh or rh."
         )
     changed = int((sides != text).sum())
     if changed:
@@ -104,7 +104,7 @@ def _numbers(path: Path, text: pd.Series, name: str) -> NDArray[np.float64]:
     wrong = np.flatnonzero(values.isna() & ~text.str.lower().isin(["", "nan", "na"]))
     if wrong.size:
         raise UserError(
-            f"{path}, line {wrong[0] + 2}: column {name} holds {text.iloc[wrong[0]]!r}, which is "
+            f"{path}, line {text.index[wrong[0]]}: column {name} holds {text.iloc[wrong[0]]!r}, which is "
             "no number; correct it."
         )
     return values.to_numpy(float)
@@ -116,7 +116,7 @@ def _ratios(path: Path, text: pd.Series) -> NDArray[np.float64]:
     wrong = np.flatnonzero((values < 0) | np.isinf(values))
     if wrong.size:
         raise UserError(
-            f"{path}, line {wrong[0] + 2}: ncsnr is {text.iloc[wrong[0]]} ({_such(wrong)}), "
+            f"{path}, line {text.index[wrong[0]]}: ncsnr is {text.iloc[wrong[0]]} ({_such(wrong)}), "
             "but a ratio of two standard deviations is finite and not negative: leave "
             "the cell empty where it is unknown."
         )
@@ -138,7 +138,7 @@ def _indices(path: Path, text: pd.Series, name: str) -> NDArray[np.int64]:
                 "xyz), or leave the columns x, y and z out"
             )
         raise UserError(
-            f"{path}, line {wrong[0] + 2}: {name} is {text.iloc[wrong[0]]!r} ({_such(wrong)}), "
+            f"{path}, line {text.index[wrong[0]]}: {name} is {text.iloc[wrong[0]]!r} ({_such(wrong)}), "
             f"which is no {what} index (a whole number from 0): {remedy}."
         )
     return values.astype(np.int64)

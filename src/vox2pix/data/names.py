@@ -1,7 +1,10 @@
 """Names that a person typed, and the ones that were meant."""
 
 import difflib
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+
+from vox2pix.data.faults import Faults
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
@@ -27,3 +30,115 @@ def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
     if close:
         return f"did you mean {' or '.join(close)}?"
     return f"known: {', '.join(names) or 'none'}."
+
+
+_IMAGE_EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "tif", "tiff", "gif", "webp")
+
+
+def _without_decimal(name: str) -> str:
+    whole, point, decimals = name.rpartition(".")
+    return whole if point and decimals.strip("0") == "" else name
+
+
+def _without_extension(name: str) -> str:
+    stem, point, extension = name.rpartition(".")
+    return stem if point and extension.lower() in _IMAGE_EXTENSIONS else name
+
+
+# What makes two names of one thing differ, as words, and the form in which they are equal.
+_FORMS: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("in another Unicode form", lambda name: unicodedata.normalize("NFC", name)),
+    ("a decimal of a whole number", _without_decimal),
+    ("with an extension", _without_extension),
+    ("with a folder", lambda name: name.replace("\\", "/").rpartition("/")[2]),
+    (
+        "with a folder and an extension",
+        lambda name: _without_extension(name.replace("\\", "/").rpartition("/")[2]),
+    ),
+    ("in other capitals", str.casefold),
+    ("with other leading zeros", lambda name: name.lstrip("0") or "0"),
+    (
+        "with other blanks or hyphens",
+        lambda name: "".join(c for c in name if not (c.isspace() or c in "-_\u200b\ufeff\u00a0")),
+    ),
+    (
+        "in another compatible Unicode form",
+        lambda name: unicodedata.normalize("NFKC", name).casefold(),
+    ),
+)
+
+
+def mismatches(missing: Iterable[str], known: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
+    """Group names that are not known by why they are not.
+
+    Parameters
+    ----------
+    missing : iterable of str
+        Names of which none is known.
+    known : iterable of str
+        What there is.
+
+    Returns
+    -------
+    dict of str to list of (str, str)
+        A name and the known one that is meant, by what differs, such as ``"with an extension"``;
+        under ``""`` those of which no known one is the same but for its form, each with an empty
+        string.
+    """
+    names = list(known)
+    forms = [(words, form, {form(name): name for name in names}) for words, form in _FORMS]
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name in missing:
+        cause, meant = "", ""
+        for words, form, table in forms:
+            if form(name) in table:
+                cause, meant = words, table[form(name)]
+                break
+        groups.setdefault(cause, []).append((name, meant))
+    return groups
+
+
+def add_missing(
+    what: str,
+    where: str,
+    missing: Sequence[str],
+    known: Iterable[str],
+    n_all: int,
+    remedy: str,
+    faults: Faults,
+) -> None:
+    """Add a fault for each cause for which something of some stimuli is missing.
+
+    Parameters
+    ----------
+    what, where : str
+        What is missing, such as ``"image"``, and the file or folder where it was sought.
+    missing : sequence of str
+        Stimuli of which there is none.
+    known : iterable of str
+        Names that there are.
+    n_all : int
+        Stimuli that were sought.
+    remedy : str
+        What to do where no known name is meant.
+    faults : Faults
+        Added to.
+    """
+    names = list(known)
+    for cause, pairs in mismatches(missing, names).items():
+        first = ", ".join(repr(name) for name, _ in pairs[:3]) + (", ..." if pairs[3:] else "")
+        count = f"no {what} of stimulus {first}"
+        if len(pairs) > 1:
+            count = f"no {what} of {len(pairs)} of {n_all} stimuli ({first})"
+        name, meant = pairs[0]
+        if cause:
+            faults.add(
+                f"{where} has {count}: it has {ascii(meant) if 'Unicode' in cause else repr(meant)}"
+                f", and stimulus_id is {ascii(name) if 'Unicode' in cause else repr(name)}, the "
+                f"same name {cause}; write both in one way."
+            )
+            continue
+        near = nearest(name, names) if names else "there is none."
+        if near.startswith("known:"):
+            near = f"there are {len(names)}, such as {sorted(names)[0]!r}."
+        faults.add(f"{where} has {count}: {remedy}; {near}")

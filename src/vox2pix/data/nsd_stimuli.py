@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vox2pix.buckets import local_copy
+from vox2pix.data.faults import Faults
 from vox2pix.data.nsd_layout import NsdLayout
 from vox2pix.data.pictures import as_rgb
 from vox2pix.data.volumes import hdf5_shape, is_there, one_line, open_hdf5
@@ -79,6 +80,54 @@ class NsdStimuli:
                     )
                 yield as_rgb(bricks[int(stimulus_id)], f"{path}, picture {stimulus_id}")
 
+    def missing_images(self, stimulus_ids: Sequence[str], faults: Faults) -> tuple[str, ...]:
+        """Return the stimuli without an image, and add one fault.
+
+        Parameters
+        ----------
+        stimulus_ids : sequence of str
+            0-based NSD ids.
+        faults : Faults
+            Added to.
+        """
+        path = self.layout.pictures
+        n_images = 0
+        with faults.gathered():
+            n_images = _n_pictures(hdf5_shape(path, "imgBrick"), path)
+            missing = tuple(i for i in stimulus_ids if not i.isdecimal() or int(i) >= n_images)
+            if missing and path.is_file():
+                self.require_known()
+            return missing
+        return tuple(stimulus_ids)
+
+    def missing_captions(self, stimulus_ids: Sequence[str], faults: Faults) -> tuple[str, ...]:
+        """Return the stimuli without a caption, and add one fault.
+
+        Parameters
+        ----------
+        stimulus_ids : sequence of str
+            0-based NSD ids of this subject's stimuli.
+        faults : Faults
+            Added to.
+        """
+        with faults.gathered():
+            missing = tuple(i for i in stimulus_ids if not self._captions.get(i))
+            if missing:
+                faults.add(self._no_caption(missing, len(stimulus_ids)))
+            return missing
+        return tuple(stimulus_ids)
+
+    def _no_caption(self, missing: Sequence[str], n_all: int) -> str:
+        more = f" ({len(missing)} of {n_all} stimuli have none)" if len(missing) > 1 else ""
+        return (
+            f"{self.layout.captions('*')} have no caption of stimulus {missing[0]!r}{more}: add "
+            "COCO's caption files of both splits, or leave captions out."
+        )
+
+    def conversions(self, stimulus_ids: Sequence[str]) -> dict[str, int]:
+        """Count the images that reading changes: none, for all are 8-bit RGB."""
+        return {}
+
     @property
     def has_captions(self) -> bool:
         """Whether the table of stimuli and at least one caption file are there."""
@@ -98,16 +147,10 @@ class NsdStimuli:
         UserError
             If a file is missing or damaged, or a stimulus has no caption.
         """
-        out = []
-        for stimulus_id in stimulus_ids:
-            found = self._captions.get(stimulus_id, ())
-            if not found:
-                raise UserError(
-                    f"{self.layout.captions('*')} have no caption of stimulus {stimulus_id!r}: "
-                    "add COCO's caption files of both splits, or leave captions out."
-                )
-            out.append(found)
-        return out
+        missing = [i for i in stimulus_ids if not self._captions.get(i)]
+        if missing:
+            raise UserError(self._no_caption(missing, len(stimulus_ids)))
+        return [self._captions[i] for i in stimulus_ids]
 
     @cached_property
     def _captions(self) -> dict[str, tuple[str, ...]]:

@@ -9,6 +9,8 @@ from PIL import Image, ImageOps
 
 from vox2pix.errors import UserError
 
+_EXIF_ORIENTATION = 0x0112
+
 
 def read_picture(path: str | Path) -> NDArray[np.uint8]:
     """Read a picture file as 8-bit RGB, turned as its EXIF orientation says.
@@ -25,13 +27,15 @@ def read_picture(path: str | Path) -> NDArray[np.uint8]:
     Raises
     ------
     UserError
-        If the file is missing, damaged or has more than 8 bits a channel.
+        If the file is missing, damaged, transparent somewhere or has more than 8 bits a channel.
     """
     try:
         with Image.open(path) as image:
             mode = image.mode
             if not mode.startswith(("I", "F")):
-                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+                turned = ImageOps.exif_transpose(image)
+                _require_opaque(turned, path)
+                return np.asarray(turned.convert("RGB"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: add the picture.") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -39,6 +43,45 @@ def read_picture(path: str | Path) -> NDArray[np.uint8]:
             f"{path} cannot be read as a picture ({error}): replace the file."
         ) from error
     raise UserError(f"{path} has more than 8 bits a channel (mode {mode}): save it as 8-bit RGB.")
+
+
+def _require_opaque(image: Image.Image, path: str | Path) -> None:
+    """Raise if something behind the image would be seen."""
+    if not image.has_transparency_data:
+        return
+    alpha = np.asarray(image.convert("RGBA"))[..., 3]
+    share = float((alpha < 255).mean())
+    if share:
+        raise UserError(
+            f"{path} is transparent in {share:.1%} of its pixels, and what was seen behind it is "
+            "unknown: save the image as it was shown, without transparency."
+        )
+
+
+def conversions(path: str | Path) -> tuple[str, ...]:
+    """Return what reading an image file does to it, beyond giving its pixels as RGB.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file that :func:`read_picture` reads.
+
+    Returns
+    -------
+    tuple of str
+        Such as ``"are turned as their EXIF orientation says"``; none for most files.
+    """
+    with Image.open(path) as image:
+        turned = image.getexif().get(_EXIF_ORIENTATION, 1) not in (0, 1)
+        mode, frames = image.mode, getattr(image, "n_frames", 1)
+    found = ["are turned as their EXIF orientation says"] if turned else []
+    if mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        found.append(f"are {mode} and are converted to RGB without a colour profile")
+    elif mode in ("1", "L", "LA"):
+        found.append("are grey, and their grey is repeated over the three colours")
+    if frames > 1:
+        found.append("have several frames, of which the first is taken")
+    return tuple(found)
 
 
 def as_rgb(array: NDArray[Any], source: str) -> NDArray[Any]:

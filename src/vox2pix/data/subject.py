@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vox2pix.data.faults import Faults
 from vox2pix.data.names import nearest
 from vox2pix.data.origin import UNKNOWN, Origin
 from vox2pix.data.pictures import unit_picture
@@ -83,6 +84,18 @@ class StimulusSource(Protocol):
 
     def captions(self, stimulus_ids: Sequence[str]) -> list[tuple[str, ...]]:
         """Return the captions of each stimulus."""
+        ...
+
+    def missing_images(self, stimulus_ids: Sequence[str], faults: Faults) -> tuple[str, ...]:
+        """Return the stimuli without an image, and add a fault for each cause."""
+        ...
+
+    def missing_captions(self, stimulus_ids: Sequence[str], faults: Faults) -> tuple[str, ...]:
+        """Return the stimuli without a caption, and add a fault for each cause."""
+        ...
+
+    def conversions(self, stimulus_ids: Sequence[str]) -> dict[str, int]:
+        """Count the images that reading changes, by what it does to them."""
         ...
 
 

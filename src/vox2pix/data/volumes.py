@@ -457,6 +457,22 @@ def _require_file(path: Path) -> None:
         raise UserError(f"{path} does not exist: add the file or ask for less.")
 
 
+class NonFiniteError(UserError):
+    """Responses of a session are NaN or infinite.
+
+    Attributes
+    ----------
+    session : int
+        Which.
+    voxels : tuple of int
+        Columns that hold such values.
+    """
+
+    def __init__(self, sentence: str, session: int, voxels: tuple[int, ...]) -> None:
+        super().__init__(sentence)
+        self.session, self.voxels = session, voxels
+
+
 def require_finite(betas: NDArray[Any], path: Path, session: int) -> None:
     """Raise if a response is NaN or infinite.
 
@@ -482,8 +498,10 @@ def require_finite(betas: NDArray[Any], path: Path, session: int) -> None:
             return
     trial, voxel = np.nonzero(~np.isfinite(betas))
     if len(trial):
-        raise UserError(
+        raise NonFiniteError(
             f"{path} holds {len(trial)} NaN or infinite responses (the first in trial "
             f"{trial[0] + 1} of session {session}, voxel {voxel[0] + 1} of those asked for; "
-            "float32 ends at 3.4e38): mend the file, or leave out the session or the voxels."
+            "float32 ends at 3.4e38): mend the file, or leave out the session or the voxels.",
+            session,
+            tuple(int(column) for column in np.unique(voxel)),
         )
