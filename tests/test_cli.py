@@ -209,7 +209,7 @@ def test_a_run_folder_in_a_bucket_is_refused(command: str, tmp_path: Path) -> No
     config = tmp_path / "small.toml"
     config.write_text('name = "small"\ndata.source = "phantom"\n')
     result = vox2pix_run(command, config, "--out", "s3://lab/runs/small")
-    assert sentence(result).startswith("A run folder must be on a local or shared disk")
+    assert sentence(result).startswith("A run folder, like all that is written, must be on a local")
     for reads in (["report"], ["audit"], ["plot", "encoding"], ["explore"]):
         assert "s3://lab/runs/small is a URL" in sentence(
             vox2pix_run(*reads, "s3://lab/runs/small")

@@ -18,6 +18,7 @@ from vox2pix.store import (
     RunFolder,
     ShardedArray,
     checksum,
+    claim,
     damaged_arrays,
     load_arrays,
     machine,
@@ -27,6 +28,7 @@ from vox2pix.store import (
     write_json,
     write_table,
 )
+from vox2pix.store.owned import being_written
 
 
 def numbers(*shape, seed=0):
@@ -277,22 +279,39 @@ def test_a_run_folder_on_a_disk_without_file_locks_is_one_sentence(tmp_path, mon
 
 
 def test_what_a_killed_run_left_half_written_is_cleared_away(tmp_path):
-    (tmp_path / "decoders").mkdir()
-    left = tmp_path / "decoders" / ".c.123.partial.safetensors"
-    left.touch()
-    (tmp_path / ".phantom.partial").mkdir()
-    of_zarr = tmp_path / "pictures" / "values" / "c" / "0.12ab.partial"
-    of_zarr.parent.mkdir(parents=True)
-    of_zarr.touch()
-    with RunFolder(tmp_path).lock():
-        assert not left.exists() and not of_zarr.exists()
-        assert not (tmp_path / ".phantom.partial").exists()
+    digits = 2 * "0123456789abcdef"
+    ours = [
+        f".metrics.json.{digits}.partial",
+        f"decoders/.c.safetensors.{digits}.partial",
+        f"pictures/z/values/c/0.{digits}.partial",
+    ]
+    theirs = [
+        f".thesis.md.{digits}.partial",
+        f"notes/.c.safetensors.{digits}.partial",
+        f"decoders/0.{digits}.partial",
+        "decoders/thesis.partial",
+        "decoders/.c.safetensors.0123.partial",
+        "pictures/z/values/c/0.12ab.partial",
+    ]
+    folder = tmp_path / "run"
+    claim(folder, "run")
+    for name in (*ours, *theirs):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    simulated = folder / f".phantom-01234567.{digits}.partial"
+    simulated.mkdir()
+    being_written("simulation").write(simulated)
+    with RunFolder(folder).lock():
+        assert not any((folder / name).exists() for name in ours)
+        assert all((folder / name).exists() for name in theirs)
+        assert not simulated.exists()
 
 
 def test_a_run_folder_under_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be made"):
-        RunFolder(tmp_path / "file" / "run")
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(UserError, match=r"is not a folder|cannot be written to"):
+            RunFolder(path).lock().__enter__()
 
 
 def test_provenance_can_be_written_as_json():

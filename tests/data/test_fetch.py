@@ -49,6 +49,7 @@ def test_only_what_is_asked_for_comes_and_only_once(s3, nsd_bucket, tmp_path):
     names = {path.name for path in out.rglob("*") if path.is_file()}
     assert names == {
         "betas_session01.hdf5", "ncsnr.nii.gz", "nsd_expdesign.mat", "responses.tsv",
+        ".vox2pix.json",
     }  # fmt: skip
     s3.proxy.reset()
     assert run(*options[1:])[0] == 0  # nothing is left to ask about

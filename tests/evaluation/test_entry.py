@@ -63,7 +63,7 @@ def test_a_table_and_four_files(folders: tuple[np.ndarray, np.ndarray], tmp_path
     assert heads == ["mean of 2", "best of 2"]
     assert lines[-1] == "Table, scores, settings: mine-evaluation"
     out = tmp_path / "mine-evaluation"
-    names = {"metrics.json", "scores.csv", "table.tex", "provenance.json"}
+    names = {"metrics.json", "scores.csv", "table.tex", "provenance.json", ".vox2pix.json"}
     assert {path.name for path in out.iterdir()} == names
     expected = np.mean([pixcorr(seen / 255, mine[:, s] / 255) for s in range(2)], axis=0)
     records = json.loads((out / "metrics.json").read_text())

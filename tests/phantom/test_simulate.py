@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import platform
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -16,6 +19,7 @@ from vox2pix.phantom import simulate as simulate_function
 from vox2pix.phantom.early import PICTURE_SIZE
 from vox2pix.phantom.simulate import resize_pictures
 from vox2pix.seeds import rng_for
+from vox2pix.store.owned import Marker
 
 SMALL = {
     "sessions": 2,
@@ -68,7 +72,10 @@ def test_another_seed_gives_another_experiment(tmp_path):
     one = hashes(simulate(tmp_path / "one", seed=5, **SMALL))
     two = hashes(simulate(tmp_path / "two", seed=6, **SMALL))
     same = {name for name in one if one[name] == two[name]}
-    assert {name.rsplit(".", 1)[1] for name in same} <= {"ctab"}
+    assert {name.rsplit(".", 1)[1] for name in same} <= {
+        "ctab",
+        "json",
+    }  # names of regions, and of files
 
 
 def test_space_does_not_change_the_volume(tmp_path):
@@ -105,11 +112,17 @@ def test_an_interrupted_run_leaves_nothing(tmp_path):
 
 
 def test_remains_of_a_killed_run_are_cleared(tmp_path):
-    remains = tmp_path / ".out.partial"
-    remains.mkdir()
-    (remains / "half").write_text("x")
+    remains = tmp_path / f".out.{32 * 'a'}.partial"
+    theirs = tmp_path / f".out.{32 * 'b'}.partial"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for folder in (remains, theirs):
+        folder.mkdir()
+        (folder / "half").write_text("x")
+    Marker("simulation", process=ended.pid, host=platform.node()).write(remains)
     simulate(tmp_path / "out", **SMALL)
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert {path.name for path in tmp_path.iterdir()} == {"out", theirs.name}
+    assert (theirs / "half").read_text() == "x"
     assert not (tmp_path / "out/half").exists()
 
 
@@ -228,10 +241,9 @@ def test_pictures_that_would_be_clipped_or_are_too_large_are_refused(tmp_path, a
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
-    (tmp_path / ".taken.partial").write_text("x")
-    for out in (tmp_path / "file/out", tmp_path / "file/deeper/out", tmp_path / "taken",
-                tmp_path / ("n" * 300), Path("/proc/x/y")):  # fmt: skip
-        with pytest.raises(UserError, match=r"(out|taken|n|/proc/x/y) cannot be made \(.+\): name"):
+    deeper, long = tmp_path / "file/deeper/out", tmp_path / ("n" * 300)
+    for out in (tmp_path / "file/out", deeper, long, Path("/proc/x/y")):
+        with pytest.raises(UserError, match=r"(out|n|/proc/x/y) cannot be made \(.+\): name"):
             simulate(out, **SMALL)
 
 

@@ -21,6 +21,7 @@ from vox2pix.pipeline.latents import z_of
 from vox2pix.store import (
     RunFolder,
     ShardedArray,
+    claim,
     load_arrays,
     read_checked_json,
     write_checked_json,
@@ -261,9 +262,11 @@ def test_figures_are_drawn_again_from_the_tables(encoded, tmp_path):
     assert digests(run.path / "encoding" / "figures") == before
     with pytest.raises(UserError, match="no run folder"):
         draw_encoding(tmp_path)
-    shutil.copy(run.path / "config.toml", tmp_path)
-    with pytest.raises(UserError, match=r"has no encoding analysis yet; run `vox2pix encode`"):
-        draw_encoding(tmp_path)
+    empty = tmp_path / "run"
+    claim(empty, "run")
+    shutil.copy(run.path / "config.toml", empty)
+    with pytest.raises(UserError, match=r"has no finished encoding analysis; run `vox2pix enc"):
+        draw_encoding(empty)
 
 
 def test_layers_that_the_model_lacks_are_refused_with_the_nearest(tmp_path):

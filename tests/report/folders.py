@@ -9,7 +9,7 @@ import tomli_w
 from vox2pix.config import Config
 from vox2pix.data.origin import DATASETS, LICENCES
 from vox2pix.report import Nearest, save_gallery
-from vox2pix.store import RunFolder, ShardedArray, save_arrays, write_json, write_table
+from vox2pix.store import RunFolder, ShardedArray, claim, save_arrays, write_json, write_table
 
 KEY = "0123456789abcdef"
 CONDITIONS = {"z-decode": 1, "z": 2, "c": 2, "z+c": 2, "true-z+c": 1, "shuffled": 1}
@@ -41,7 +41,7 @@ def make_run(
     config = Config.model_validate(
         {"name": name, "data": {"source": "phantom"}, "generate": {"samples": 2}} | settings
     )
-    path.mkdir(parents=True)
+    claim(path, "run")
     path.joinpath("config.toml").write_text(
         tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
     )

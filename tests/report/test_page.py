@@ -13,10 +13,11 @@ from scipy import stats
 
 from report.folders import KEY, make_run
 from vox2pix.errors import UserError
+from vox2pix.report import page as page_module
 from vox2pix.report import write_report
 from vox2pix.report.gallery import open_pictures
 from vox2pix.report.seal import is_sound
-from vox2pix.store import write_json
+from vox2pix.store import swap, write_json
 
 EVIL = "<script>alert(1)</script> \"quoted\" & 'so'"
 
@@ -330,7 +331,8 @@ def test_many_pictures_lie_in_a_folder_beside_the_page(tmp_path):
     page = page_of(run)
     sources = [a["src"] for a in page.all("img") if "src" in a]
     assert len(sources) == 602
-    assert all(source.startswith("report_assets/") for source in sources)
+    (folder,) = run.glob("report_assets-*")
+    assert all(source.startswith(f"{folder.name}/") for source in sources)
     assert all((run / source).is_file() for source in sources)
     assert all(a["loading"] == "lazy" for a in page.all("img"))
     assert (run / page.data["pictures"][300]["more"]["z"][0]).is_file()
@@ -430,26 +432,61 @@ def test_a_run_named_twice_is_refused(tmp_path):
 
 def test_a_folder_that_no_page_made_is_not_removed(tmp_path):
     run = make_run(tmp_path / "run", 301, size=8, conditions={"z": 1})
-    theirs = tmp_path / "paper_assets"
-    theirs.mkdir()
-    (theirs / "figure1.tif").touch()
-    with pytest.raises(UserError, match=r"paper_assets.* was not made by vox2pix; move it away"):
-        write_report([run], tmp_path / "paper.html")
-    assert (theirs / "figure1.tif").exists()
+    for name in ("paper_assets", "paper_assets-01234567"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "figure1.tif").touch()
+    write_report([run], tmp_path / "paper.html")
     few = make_run(tmp_path / "few", 3, size=8, conditions={"z": 1})
     write_report([few], tmp_path / "paper.html")  # needs no folder
-    assert (theirs / "figure1.tif").exists()
+    assert (tmp_path / "paper_assets" / "figure1.tif").exists()
+    assert (tmp_path / "paper_assets-01234567" / "figure1.tif").exists()
 
 
 def test_what_an_earlier_page_had_beside_it_is_replaced(tmp_path):
     run = make_run(tmp_path / "run", 301, size=8, conditions={"z": 1})
     write_report([run], tmp_path / "page.html")
-    (tmp_path / "page_assets" / "old.png").touch()
+    (first,) = tmp_path.glob("page_assets-*")
     write_report([run], tmp_path / "page.html")
-    assert (tmp_path / "page_assets").is_dir()
-    assert not (tmp_path / "page_assets" / "old.png").exists()
+    (second,) = tmp_path.glob("page_assets-*")
+    assert second != first
+    (second / "mine.png").touch()
     write_report([make_run(tmp_path / "few", 3, size=8)], tmp_path / "page.html")
-    assert not (tmp_path / "page_assets").exists()
+    assert [path.name for path in second.iterdir()] == ["mine.png"]
+
+
+def test_an_old_page_and_its_pictures_stay_until_the_new_page_is_there(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run", 301, size=8, conditions={"z": 1})
+    page = write_report([run], tmp_path / "page.html")
+    before = {path: path.read_bytes() for path in tmp_path.glob("page*/*")}
+    assert len(before) > 602 and is_sound(page)
+    for name in ("_exchange", "write_text"):  # neither the folder nor the page can be replaced
+
+        def fail(*_):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(swap if name == "_exchange" else page_module, name, fail)
+            with pytest.raises(KeyboardInterrupt):
+                write_report([run], page)
+        assert is_sound(page)
+        assert all(path.read_bytes() == content for path, content in before.items())
+    write_report([run], page)
+    assert is_sound(page) and len(list(tmp_path.glob("page_assets-*"))) == 1
+
+
+def test_a_file_that_is_no_page_of_ours_is_not_replaced(tmp_path):
+    run = make_run(tmp_path / "run", 3, size=8, conditions={"z": 1})
+    page = write_report([run], tmp_path / "page.html")
+    write_report([run], page)  # our own is
+    (tmp_path / "link.html").symlink_to(page)
+    page.write_text(page.read_text() + "<p>My own remark.</p>")
+    (tmp_path / "notes.html").write_text("<p>Mine.</p>")
+    (tmp_path / "folder.html").mkdir()
+    for name in ("page.html", "notes.html", "folder.html", "link.html", "run/metrics.json"):
+        before = (tmp_path / name).read_bytes() if (tmp_path / name).is_file() else None
+        with pytest.raises(UserError, match=f"{name} is there and is not a page"):
+            write_report([run], tmp_path / name)
+        assert before is None or (tmp_path / name).read_bytes() == before
 
 
 def test_a_page_vouches_for_itself_and_the_files_written_with_it(tmp_path):

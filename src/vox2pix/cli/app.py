@@ -45,15 +45,11 @@ app.add_typer(plot_app, name="plot")
 console = Console(highlight=False)
 
 
-def local_folder(place: str) -> Path:
+def local_folder(place: str | Path) -> Path:
     """Return the path of a folder that is written to, in full; a URL is refused."""
-    from vox2pix.buckets import is_url
+    from vox2pix.store.owned import refuse_url
 
-    if is_url(place):
-        raise UserError(
-            f"A run folder must be on a local or shared disk, and {place} is a URL; name a folder. "
-            "Data may be read from a URL (data.path)."
-        )
+    refuse_url(Path(place))
     return Path(place).resolve()
 
 

@@ -136,7 +136,9 @@ def fetch_nsd(
     are right.
     """
     from vox2pix.data.fetch import download, nsd_files, require_space
+    from vox2pix.store import require_ours
 
+    require_ours(out, "download")
     parts = [name.strip() for name in what.split(",") if name.strip()]
     files = nsd_files(subject, parts, sessions, space, betas, endpoint=endpoint)
     _print_files(files, out)

@@ -130,7 +130,8 @@ def report(
     quiet_libraries()
     from vox2pix.report import write_report
 
-    path = write_report([local_folder(place) for place in run_folders], out)
+    folders = [local_folder(place) for place in run_folders]
+    path = write_report(folders, out)
     console.print(f"The report: [bold]{shown(path.resolve())}[/bold]")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from vox2pix.cli.app import app, console, quiet_libraries, shown, to_stderr
+from vox2pix.cli.app import app, console, local_folder, quiet_libraries, shown, to_stderr
 from vox2pix.cli.bars import Bars
 from vox2pix.cli.tables import print_comparison, print_pooled, print_records, print_rows
 
@@ -53,13 +53,16 @@ def evaluate(
     quiet_libraries()
     from vox2pix.evaluation import (
         evaluate_pictures,
+        evaluation_source,
         published_notes,
         published_rows,
         result_rows,
         save_evaluation,
     )
+    from vox2pix.store import require_ours
 
-    folder = (out or Path(f"{reconstructions.resolve().stem}-evaluation")).resolve()
+    folder = local_folder(out or f"{reconstructions.resolve().stem}-evaluation")
+    require_ours(folder, "evaluation", evaluation_source(truth, reconstructions, protocol))
     console.print(
         f"[bold]{protocol}[/bold]: {shown(reconstructions)} against {shown(truth)}",
         soft_wrap=True,
@@ -122,16 +125,19 @@ def compare(
 ) -> None:
     """Hold runs, or sets of reconstructions, against the first, picture by picture."""
     quiet_libraries()
-    from vox2pix.report import compare_folders, difference_records, in_words
-    from vox2pix.store import write_json, write_table
+    from vox2pix.report import compare_folders, comparison_source, difference_records, in_words
+    from vox2pix.store import require_ours, swapped_in, write_json, write_table
 
-    rows = compare_folders(folders)
     names = [folder.resolve().name for folder in folders]
     names = names if len(set(names)) == len(names) else [str(folder) for folder in folders]
-    folder = (out or Path("-".join([*names, "comparison"]).replace("/", "-"))).resolve()
+    folder = local_folder(out or "-".join([*names, "comparison"]).replace("/", "-"))
+    source = comparison_source(folders)
+    require_ours(folder, "comparison", source)
+    rows = compare_folders(folders)
     records = difference_records(rows, names)
-    write_json(folder / "comparison.json", records)
-    write_table(folder / "comparison.csv", records)
+    with swapped_in(folder, "comparison", source=source) as new:
+        write_json(new / "comparison.json", records)
+        write_table(new / "comparison.csv", records)
     print_comparison(names, in_words(rows, ""), rows[0].comparisons[0].n_stimuli)
     console.print(f"\nDifferences: [bold]{shown(folder)}[/bold]", soft_wrap=True)
 
@@ -145,9 +151,10 @@ def pool(
 ) -> None:
     """Average over subjects: each counts alike, with the interval for other subjects."""
     quiet_libraries()
-    from vox2pix.report import pool_folders
-    from vox2pix.store import write_json
+    from vox2pix.report import is_pooled, pool_folders
+    from vox2pix.store import require_our_file, write_json
 
+    require_our_file(out, is_pooled, "a file of `vox2pix pool`")
     records = [record.model_dump() for record in pool_folders(folders)]
     write_json(out, records)
     found = [record for record in records if record["metric"].startswith("top-")]

@@ -15,6 +15,7 @@ from vox2pix.data.names import nearest
 from vox2pix.data.nsd_layout import HEMISPHERES, NsdLayout
 from vox2pix.data.nsd_stimuli import COCO_SPLITS
 from vox2pix.errors import UserError
+from vox2pix.store import claim, refuse_links
 
 NSD_BUCKET = "s3://natural-scenes-dataset"
 NSD_TERMS = "https://cvnlab.slite.page/p/IB6BSeW_7o/Terms-and-Conditions"
@@ -56,7 +57,7 @@ class RemoteFile:
 
     def partial(self, out: Path) -> Path:
         """Return where it grows; the ETag is in the name, so that two versions are never joined."""
-        version = hashlib.blake2b(self.version.encode(), digest_size=4).hexdigest()
+        version = hashlib.blake2b(self.version.encode(), digest_size=16).hexdigest()
         place = self.place(out)
         return place.with_name(f".{place.name}.{version}.partial")
 
@@ -216,8 +217,11 @@ def download(
     Raises
     ------
     UserError
-        If the bucket cannot be reached, the disk is full, or a checksum is wrong.
+        If the folder holds files that are not ours or a link, the bucket cannot be reached, the
+        disk is full, or a checksum is wrong.
     """
+    claim(out, "download")
+    refuse_links(out)
     stop, lock = Event(), Lock()
 
     def told(n_bytes: int) -> None:

@@ -21,6 +21,7 @@ from vox2pix.evaluation.records import MetricRecord, score_rows
 from vox2pix.evaluation.retrieval import retrieval, retrieval_chance
 from vox2pix.evaluation.scoring import Evaluation, score_collections, score_pairs
 from vox2pix.evaluation.tables import (
+    evaluation_source,
     latex_table,
     published_notes,
     published_rows,
@@ -48,6 +49,7 @@ __all__ = [
     "encoder_files",
     "encoder_hashes",
     "evaluate_pictures",
+    "evaluation_source",
     "identify",
     "image_encoder",
     "latex_table",

@@ -1,7 +1,9 @@
 """An evaluation as people read it: rows of words, and the files that are kept of it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from vox2pix.evaluation.protocols import Metric
 from vox2pix.evaluation.published import COLUMNS, published_under
 from vox2pix.evaluation.records import MetricRecord, score_rows
 from vox2pix.evaluation.scoring import Evaluation
-from vox2pix.store import machine, write_json, write_table, write_text
+from vox2pix.store import machine, swapped_in, write_json, write_table, write_text
 
 Row = tuple[str, ...]
 
@@ -136,28 +138,51 @@ def save_evaluation(
     evaluation : Evaluation
         From :func:`~vox2pix.evaluation.scoring.score_collections`.
     folder : Path
-        Made if it is missing.
+        It appears whole. An evaluation of the same images by the same protocol is replaced;
+        anything else that is there is refused.
     told : mapping
         What ``provenance.json`` shall hold beside: paths, settings, hashes of weights.
     published : bool
         As for :func:`latex_table`.
+
+    Raises
+    ------
+    UserError
+        If the folder holds anything else, or the disk is full.
     """
     condition = evaluation.records[0].condition
-    write_table(
-        folder / "scores.csv", list(score_rows(evaluation.scores, condition, evaluation.originals))
+    source = evaluation_source(
+        told.get("truth", ""), told.get("reconstructions", ""), evaluation.protocol.name
     )
-    write_text(folder / "table.tex", latex_table(evaluation, published))
-    write_json(
-        folder / "provenance.json",
-        {
-            **told,
-            "protocol": asdict(evaluation.protocol),
-            "not_computed": evaluation.skipped,
-            "notes": evaluation.notes,
-            **machine(),
-        },
-    )
-    write_json(folder / "metrics.json", [record.model_dump() for record in evaluation.records])
+    with swapped_in(folder, "evaluation", source=source) as new:
+        rows = list(score_rows(evaluation.scores, condition, evaluation.originals))
+        write_table(new / "scores.csv", rows)
+        write_text(new / "table.tex", latex_table(evaluation, published))
+        write_json(
+            new / "provenance.json",
+            {
+                **told,
+                "protocol": asdict(evaluation.protocol),
+                "not_computed": evaluation.skipped,
+                "notes": evaluation.notes,
+                **machine(),
+            },
+        )
+        write_json(new / "metrics.json", [record.model_dump() for record in evaluation.records])
+
+
+def evaluation_source(truth: str | Path, reconstructions: str | Path, protocol: str) -> str:
+    """Return 64 hex digits that name what an evaluation is of, without telling where it is.
+
+    Parameters
+    ----------
+    truth, reconstructions : str or Path
+        The images on both sides.
+    protocol : str
+        Its name.
+    """
+    places = [str(Path(place).resolve()) for place in (truth, reconstructions)]
+    return sha256(json.dumps([*places, protocol]).encode()).hexdigest()
 
 
 def _computed(evaluation: Evaluation) -> list[Metric]:

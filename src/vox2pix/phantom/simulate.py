@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vox2pix.errors import UserError
 from vox2pix.seeds import rng_for, seed_for
+from vox2pix.store import swapped_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -157,8 +158,7 @@ def simulate(
     else:
         stimuli = _own_pictures(Path(images), Path(captions), design, seed)
 
-    partial = _empty_folder(out.parent / f".{out.name}.partial", out)
-    try:
+    with swapped_in(out, "simulation", checksums=False) as partial:
         nsd_tree.write_marker(partial, seed, own_images=images is not None)
         _write_experiment(partial, design, stimuli, seed, picture_size, tell)
         options = _BetaOptions(no_data, nifti)
@@ -166,10 +166,6 @@ def simulate(
             _write_subject(
                 partial, design, stimuli, subject, spaces, (n_early, n_ventral), seed, options, tell
             )
-        partial.replace(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return out
 
 
@@ -179,19 +175,6 @@ def scene_seed(seed: int) -> int:
 
 
 # --- the experiment ----------------------------------------------------------------------------
-
-
-def _empty_folder(partial: Path, out: Path) -> Path:
-    """Make the folder that becomes ``out``, without what a killed run left in it."""
-    try:
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(
-            f"{out} cannot be made ({error.strerror}): name a folder elsewhere."
-        ) from error
-    return partial
 
 
 def _write_experiment(

@@ -7,7 +7,6 @@ GPU.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +33,7 @@ from vox2pix.phantom.architecture import (
 )
 from vox2pix.phantom.scenes import KINDS, Scene, captions, render, scene
 from vox2pix.seeds import rng_for, seed_for
-from vox2pix.store import file_hash, read_json, replacing, write_json
+from vox2pix.store import claim, file_hash, read_json, replacing, write_json
 
 TRAINING_SCENES = 71  # the set that networks are trained on ...
 HELD_OUT_SCENES = 72  # ... and the one that they are judged on
@@ -90,7 +89,7 @@ def train(
         Seed of the weights, scenes and noise.
     """
     steps = STEPS | (steps or {})
-    out.mkdir(parents=True, exist_ok=True)
+    claim(out, "model")
     for stage in stages:
         torch.manual_seed(seed_for(seed, stage))
         _RUN[stage](out, steps.get(stage, 0), torch.device(device), seed)
@@ -377,7 +376,7 @@ def _write_index(out: Path) -> None:
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderKL"],
     }
-    (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    write_json(out / "model_index.json", index)
 
 
 def _fit(

@@ -1,7 +1,7 @@
 """Whether a run's pictures came from the brain: the audit of its files."""
 
 from collections.abc import Iterator, Sequence
-from shutil import rmtree
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from vox2pix.pipeline.pictures import as_floats, c_donors, drawings_of, stored_p
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.scoring import RETRIEVAL, make_encoder
 from vox2pix.pipeline.spaces import feature_spaces
-from vox2pix.store import load_arrays, replacing, write_json
+from vox2pix.store import load_arrays, replacing, swapped_in, write_json
 
 _SMALL = 64  # pixels a side of the thumbnails that are compared
 
@@ -27,32 +27,35 @@ _SMALL = 64  # pixels a side of the thumbnails that are compared
 def audit_run(run: Run) -> Sequence[str]:
     """Make every check that the run's files allow; write ``audit.json`` and a figure of each."""
     # What other settings left must not be read as this run's.
-    (run.path / "audit.json").unlink(missing_ok=True)
-    rmtree(run.path / "audit", ignore_errors=True)
+    run.folder.remove("audit.json")
     if not run.config.audit.enabled:
+        if run.folder.written("audit"):
+            with swapped_in(run.path / "audit", "audit"):
+                pass  # nothing is left of it
         return ()
     run.reporter.begin("Auditing", 2, "steps")
     found = audit(_inputs(run))
     run.reporter.advance(1)
-    write_json(run.path / "audit.json", _records(run, found))
+    with swapped_in(run.path / "audit", "audit") as folder:
+        records = _records(folder, found)
+    write_json(run.path / "audit.json", records)
     run.reporter.advance(1)
     counts = dict.fromkeys(("pass", "warn", "fail"), 0)
     for finding in found.findings:
         counts[finding.verdict] += 1
     told = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
     run.reporter.say(f"Audit: {told}; {len(found.not_computed)} could not be made")
-    return ("audit.json", *run.folder.files("audit/*.png"))
+    return ("audit.json", *run.folder.written("audit"))
 
 
-def _records(run: Run, found: Audit) -> list[dict[str, Any]]:
+def _records(folder: Path, found: Audit) -> list[dict[str, Any]]:
     """Describe the findings for people and programs, and draw the figure of each."""
     records = []
     for finding in found.findings:
         figure, alt = audit_figure(finding)
         name = "".join(c if c.isalnum() else "-" for c in finding.name)
-        path = run.path / "audit" / f"{name}.png"
-        with replacing(path) as partial:
-            figure.savefig(partial, dpi=200, metadata={"Software": None})
+        with replacing(folder / f"{name}.png") as partial:
+            figure.savefig(partial, format="png", dpi=200, metadata={"Software": None})
         records.append({**finding.record(), "figure": f"audit/{name}.png", "alt": alt})
     for name, reason in found.not_computed.items():
         records.append({"name": name, "verdict": None, "sentence": reason})

@@ -1,9 +1,9 @@
 """What an encoding analysis leaves for people: tables, maps in the subject's space, figures."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import combinations
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,7 @@ from vox2pix.pipeline.encoding import (
 )
 from vox2pix.pipeline.run import Run
 from vox2pix.seeds import seed_for
-from vox2pix.store import load_arrays, write_json
+from vox2pix.store import load_arrays, replacing, swapped_in, write_json
 
 _CORRELATION = "Pearson r, test pictures"
 _VARIANCE = "Unique variance, share of test variance"
@@ -57,16 +57,35 @@ TABLES = (
     "comparisons.csv",
     "unique_variance.csv",
 )
+_LISTED = "figures.json"
 _MOST_OUTLINES = 6  # that can be told apart in slices
 
 # --- tables and maps -----------------------------------------------------------------------------
 
 
 def tabulate(run: Run) -> Sequence[str]:
-    """Write tables of voxels and regions, and maps in the subject's own space."""
-    wanted = analyses(run)
+    """Write tables of voxels and regions, and maps in the subject's own space.
+
+    What earlier settings left is replaced when all is written, so that no figure shows it.
+    """
     folder = encoding_folder(run)
-    _forget(folder)
+    with ExitStack() as whole:
+        maps = whole.enter_context(swapped_in(folder / "maps", "maps"))
+        tables = _write_tables(run, maps, whole)
+        for name in {*TABLES, _LISTED} - set(tables):
+            run.folder.remove(f"encoding/{name}")
+    return (*(f"encoding/{name}" for name in tables), *run.folder.written("encoding/maps"))
+
+
+def _write_tables(run: Run, maps: Path, whole: ExitStack) -> list[str]:
+    """Write tables, which appear when ``whole`` is closed, and maps; return the tables' names."""
+    wanted, folder = analyses(run), encoding_folder(run)
+    written: list[str] = []
+
+    def table(name: str) -> Path:
+        written.append(name)
+        return whole.enter_context(replacing(folder / name))
+
     ceiling = _ceiling(run)
     scores = {latent: load_arrays(scores_path(run, latent)) for latent in wanted.scored}
     rois = region_masks(run)
@@ -75,8 +94,8 @@ def tabulate(run: Run) -> Sequence[str]:
         for latent, found in scores.items():
             yield _voxel_table(run.subject, latent, found, ceiling)
 
-    write_results(folder / "results.csv.gz", voxels())
-    write_table(folder / "roi_summary.csv", _summary(voxels(), run.config.encode.q))
+    write_results(table("results.csv.gz"), voxels())
+    write_table(table("roi_summary.csv"), _summary(voxels(), run.config.encode.q))
     y_test = stored_responses(run)["test"].read().T
     _report_unscored(run, y_test, [scores[latent]["r"] for latent in wanted.alone])
     predictions = {latent.name: scores[latent]["predictions"] for latent in wanted.alone}
@@ -89,13 +108,13 @@ def tabulate(run: Run) -> Sequence[str]:
     for bound in ("value", "low", "high"):
         name = "r_normalised" if bound == "value" else f"r_normalised_{bound}"
         means[name] = normalised(means[bound], means["ceiling"])
-    write_table(folder / "roi_means.csv", means)
+    write_table(table("roi_means.csv"), means)
     pairs = [
         compare(y_test, predictions[a], predictions[b], rois, **draws).rois.assign(a=a, b=b)
         for a, b in combinations(predictions, 2)
     ]
     if pairs:
-        write_table(folder / "comparisons.csv", pd.concat(pairs))
+        write_table(table("comparisons.csv"), pd.concat(pairs))
     unique = [
         pd.read_csv(unique_path(run, latent).with_suffix(".csv")).assign(
             strength=latent.strength, step=latent.step
@@ -103,10 +122,9 @@ def tabulate(run: Run) -> Sequence[str]:
         for latent in dict.fromkeys((*wanted.strengths, *wanted.moments))
     ]
     if unique:
-        write_table(folder / "unique_variance.csv", pd.concat(unique))
-    _save_maps(run, scores, ceiling)
-    tables = [f"encoding/{name}" for name in TABLES if (folder / name).exists()]
-    return (*tables, *run.folder.files("encoding/maps/*"))
+        write_table(table("unique_variance.csv"), pd.concat(unique))
+    _save_maps(run, maps, scores, ceiling)
+    return written
 
 
 def _report_unscored(
@@ -128,14 +146,6 @@ def _report_unscored(
         + "; ".join(f"{why} ({n:,})" for why, n in reasons.items() if n)
         + "."
     )
-
-
-def _forget(folder: Path) -> None:
-    """Remove what other settings left, so that no figure shows it."""
-    for name in TABLES:
-        (folder / name).unlink(missing_ok=True)
-    for name in ("maps", "figures"):
-        rmtree(folder / name, ignore_errors=True)
 
 
 def _voxel_table(
@@ -182,7 +192,10 @@ def _ceiling(run: Run) -> NDArray[np.float64]:
 
 
 def _save_maps(
-    run: Run, scores: Mapping[Latent, Mapping[str, NDArray[Any]]], ceiling: NDArray[np.float64]
+    run: Run,
+    folder: Path,
+    scores: Mapping[Latent, Mapping[str, NDArray[Any]]],
+    ceiling: NDArray[np.float64],
 ) -> None:
     """Write every map in the subject's own space."""
     if not _has_space(run.subject):
@@ -201,7 +214,7 @@ def _save_maps(
         r, q = (np.array([results[name][key] for name in names]) for key in ("r", "q"))
         maps[f"best_layer_step{step}"] = best_layer(r, q, run.config.encode.q)
     for name, values in maps.items():
-        save_map(run.subject, values, encoding_folder(run) / "maps", name)
+        save_map(run.subject, values, folder, name)
 
 
 def _by_step(layers: Sequence[Latent]) -> dict[int, list[Latent]]:
@@ -241,18 +254,25 @@ def draw_figures(run: Run) -> list[Path]:
         If the tables are not there.
     """
     folder = encoding_folder(run)
-    if not (folder / "results.csv.gz").exists():
+    if not (folder / "results.csv.gz").exists() or run.folder.damaged("encoding-tables"):
         raise UserError(
-            f"{run.path} has no encoding analysis yet; run `vox2pix encode` with its experiment "
-            "file first."
+            f"{run.path} has no finished encoding analysis; run `vox2pix encode` with its "
+            "experiment file first."
         )
-    turning = _turning_cortices(run)
-    listed, paths = [], []
+    with swapped_in(folder / "figures", "figures") as new:
+        listed = _draw_into(new, run)
+    write_json(folder / _LISTED, listed)
+    return [folder / each["png"] for each in listed]
+
+
+def _draw_into(folder: Path, run: Run) -> list[dict[str, str]]:
+    """Draw every figure into a folder, and return what ``figures.json`` says of each."""
+    turning = _turning_cortices(run, folder)
+    listed = []
     plots = list(_plots(run))
     run.reporter.begin("Drawing figures", len(plots), "figures")
     for name, title, plot in plots:
-        path = folder / "figures" / name
-        save_figure(plot, path)
+        save_figure(plot, folder / name)
         listed.append(
             {
                 "name": name,
@@ -263,10 +283,8 @@ def draw_figures(run: Run) -> list[Path]:
             }
             | turning.get(name, {})
         )
-        paths.append(path.with_name(f"{name}.png"))
         run.reporter.advance(1)
-    write_json(folder / "figures.json", listed)
-    return paths
+    return listed
 
 
 def _plots(run: Run) -> Iterator[tuple[str, str, Plot]]:
@@ -319,7 +337,7 @@ def _curves(path: Path, strength: float) -> Iterator[tuple[str, str, Plot]]:
         )
 
 
-def _turning_cortices(run: Run) -> dict[str, dict[str, str]]:
+def _turning_cortices(run: Run, folder: Path) -> dict[str, dict[str, str]]:
     """Write each latent's cortex to turn, on a surface; return it under the inflated figure."""
     if "vertex" not in run.subject.voxels.columns:
         return {}
@@ -327,10 +345,10 @@ def _turning_cortices(run: Run) -> dict[str, dict[str, str]]:
     told = {}
     for latent, values in shown.items():
         if np.isfinite(values).any():
-            file = f"figures/cortex_{_file_name(latent)}.html"
+            file = f"cortex_{_file_name(latent)}.html"
             surface = to_surface(run.subject, values)
-            save_turning_cortex(surface, scale, encoding_folder(run) / file, _where(latent))
-            told[f"inflated_r_{_file_name(latent)}"] = {"html": file}
+            save_turning_cortex(surface, scale, folder / file, _where(latent))
+            told[f"inflated_r_{_file_name(latent)}"] = {"html": f"figures/{file}"}
     return told
 
 

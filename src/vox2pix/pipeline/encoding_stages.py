@@ -39,7 +39,7 @@ def _data_settings(config: Config) -> Sequence[Any]:
 
 def _draw(run: Run) -> Sequence[str]:
     draw_figures(run)
-    return ("encoding/figures.json", *run.folder.files("encoding/figures/*"))
+    return ("encoding/figures.json", *run.folder.written("encoding/figures"))
 
 
 def _are_sound(run: Run, folders: Sequence[Path]) -> bool:

@@ -7,6 +7,7 @@ from vox2pix.buckets import file_versions, is_remote
 from vox2pix.data import is_of_folder
 from vox2pix.diffusion.pipeline_folder import files_of_model, find_pipeline
 from vox2pix.evaluation import encoder_files
+from vox2pix.pipeline.read_folders import read_folders
 from vox2pix.pipeline.reporter import Reporter
 from vox2pix.pipeline.run import Run
 from vox2pix.store import content_hashes
@@ -37,18 +38,7 @@ def input_files(run: Run) -> dict[str, str]:
     if data.path is None:
         return {}
     root = data.root(run.path)
-    subject = f"subj{data.subject:02d}"
-    below = {
-        "folder": ["."],
-        "nsd": [
-            f"nsddata_betas/ppdata/{subject}/{data.space}/{data.betas}",
-            f"nsddata/ppdata/{subject}",
-            f"nsddata/freesurfer/{subject}/label",
-            f"nsddata/freesurfer/{data.space}/label",
-            "nsddata/experiments/nsd",
-            "nsddata_stimuli/stimuli/nsd",
-        ],
-    }[data.source]
+    below = read_folders(data)
     if is_remote(root):  # a listing says it of many objects at once
         return {
             f"{name}/{file}": f"{size} bytes, {version}"

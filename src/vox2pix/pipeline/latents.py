@@ -14,7 +14,7 @@ from vox2pix.errors import UserError
 from vox2pix.features import FeatureRows, StoredFeatures, conditioning_rows, latent_rows
 from vox2pix.features.extract import blocks
 from vox2pix.pipeline.run import Run
-from vox2pix.store import read_checked_json, read_json, write_checked_json
+from vox2pix.store import claim, read_checked_json, read_json, write_checked_json
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +38,7 @@ def extract_latents(run: Run) -> None:
             f"model.z_picture_size is {size}, but {run.config.model.name} takes multiples of "
             f"{run.model.downsampling} pixels."
         )
+    claim(run.cache, "features")
     _extract(run, "z", ids, "pictures")
     if run.subject.has_captions:
         _extract(run, "c", ids, "captions")

@@ -30,7 +30,7 @@ def keep_gallery(run: Run) -> Sequence[str]:
         nearest=_nearest(run),
     )
     run.reporter.advance(len(run.test_ids))
-    return run.folder.files("gallery/**/*")
+    return run.folder.written("gallery")
 
 
 def _nearest(run: Run) -> Nearest:

@@ -1,7 +1,6 @@
 """The subject of an experiment: opened, simulated first where that is the source."""
 
 from collections.abc import Callable, Sequence
-from shutil import rmtree
 
 from vox2pix.data.origin import data_record
 from vox2pix.phantom import simulate
@@ -36,7 +35,7 @@ def prepare_subject(run: Run, record: str = DATA_RECORD) -> Sequence[str]:
     target = data.root(run.path)
     if data.source == "phantom" and run.folder.damaged(target.name):
         run.reporter.say(f"{target.name} is damaged, simulated again")
-        rmtree(target, ignore_errors=True)
+        run.folder.discard(target.name)
     if data.source == "phantom" and not target.exists():  # it appears when it is complete
         phantom = data.phantom
         simulate(

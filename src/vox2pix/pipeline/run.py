@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +23,7 @@ from vox2pix.data import Subject, open_folder, open_nsd
 from vox2pix.diffusion import LatentDiffusion, Tuning
 from vox2pix.diffusion.outline import ModelOutline
 from vox2pix.errors import UserError
+from vox2pix.pipeline.read_folders import require_outside_data
 from vox2pix.pipeline.reporter import Reporter, Silent
 from vox2pix.places import MOVED, from_here
 from vox2pix.report.contents import CONFIG_MARK, kept_config
@@ -105,7 +105,7 @@ class Run:
     @property
     def cache(self) -> Path:
         """The features that the runs beside this one share."""
-        return self.path.parent / "cache" / "features"
+        return self.folder.shared
 
     @cached_property
     def subject(self) -> Subject:
@@ -178,7 +178,7 @@ class Stage:
     is_sound : callable, optional
         Tells whether what it wrote piece by piece is all there.
     leftovers : str, optional
-        Pattern of folders, relative to the run's, that are of no use once it is done.
+        Folder of the run that holds parts, which are of no use once it is done.
     """
 
     name: str
@@ -256,6 +256,7 @@ def carry_out(
     """
     run = Run(config, RunFolder(path), reporter or Silent(), rois, verify=verify)
     run.workers = workers or run.workers
+    require_outside_data(config.data, path)
     with run.folder.lock(), writing(path):
         _keep_config(run, own, beside)
         run.keys |= stage_keys(stages, run)
@@ -329,7 +330,7 @@ def _carry_out(stage: Stage, run: Run) -> None:
         named = ", ".join(damaged[:_NAMED]) + (", ..." if len(damaged) > _NAMED else "")
         run.reporter.say(f"{stage.title}: {named} missing or damaged, done again")
         for name in damaged:  # stages that go on where they stopped would keep it
-            (run.path / name).unlink(missing_ok=True)
+            run.folder.remove(name)
     elif same:
         run.reporter.say(f"{stage.title}: a part is missing or damaged, done again")
     elif run.folder.was_done(stage.name):
@@ -362,8 +363,8 @@ def _what_changed(stage: Stage, run: Run) -> str:
 
 def _clear(stage: Stage, run: Run) -> None:
     """Remove what a stage wrote on its way, now that its mark vouches for the whole."""
-    for folder in run.path.glob(stage.leftovers) if stage.leftovers else ():
-        rmtree(folder)
+    if stage.leftovers:
+        run.folder.clear_parts(stage.leftovers)
 
 
 _NAMED = 3  # damaged or changed files that a line names

@@ -197,7 +197,7 @@ STAGES = (
         "Decoding",
         _decode,
         lambda c: [c.decode, c.protocol],
-        leftovers="decoders/parts-*",
+        leftovers="decoders",
     ),
     Stage(
         "generate",
@@ -211,7 +211,7 @@ STAGES = (
         "Decoding for the audit",
         decode_doubts,
         lambda c: [c.audit],
-        leftovers="decoded/parts-*",
+        leftovers="decoded",
     ),
     Stage(
         "audit-drawing",

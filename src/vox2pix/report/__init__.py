@@ -3,8 +3,10 @@
 from vox2pix.report.comparison import (
     ComparisonRow,
     compare_folders,
+    comparison_source,
     difference_records,
     in_words,
+    is_pooled,
     pool_folders,
 )
 from vox2pix.report.contact_sheet import Rows, choose_rows, contact_sheet, save_sheet
@@ -17,9 +19,11 @@ __all__ = [
     "Rows",
     "choose_rows",
     "compare_folders",
+    "comparison_source",
     "contact_sheet",
     "difference_records",
     "in_words",
+    "is_pooled",
     "load_gallery",
     "pool_folders",
     "save_gallery",

@@ -2,36 +2,71 @@
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from io import BytesIO
 from mimetypes import guess_type
 from pathlib import Path
-from shutil import rmtree
 from urllib.parse import quote
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vox2pix.errors import UserError
+from vox2pix.store import marker_of, swapped_in
+from vox2pix.store.owned import MARKER, remove_files, remove_tree, whole_name
 
 IN_PAGE, BESIDE = 192, 320  # pixels a side, at most
 _EXACT = 24  # pixels a side: pictures this small are kept as they are, their squares shown
 _QUALITY = 92  # of JPEG, with full colour resolution
 
 
-_MARK = ".vox2pix"  # in a folder that a page of ours made, and may replace
+@contextmanager
+def assets_of(page: Path, are_beside: bool) -> Iterator["Assets"]:
+    """Give the images of a page their place: in the page, or in a new folder beside it.
+
+    The folder appears when it is complete and has a name that no earlier one had, so that the
+    page that is there, and its folder, stay as they are until :func:`remove_unused`.
+
+    Parameters
+    ----------
+    page : Path
+        The page that will be written.
+    are_beside : bool
+        Whether the images are in a folder.
+    """
+    if not are_beside:
+        yield Assets()
+        return
+    folder = page.with_name(f"{page.stem}_assets-{uuid4().hex[:8]}")
+    with swapped_in(folder, "assets", source=page.name) as new:
+        yield Assets(new, folder.name)
 
 
-def beside(page: Path) -> Path:
-    """Return the folder of a page's pictures."""
-    return page.with_name(f"{page.stem}_assets")
+def remove_unused(page: Path, used: str) -> None:
+    """Remove the folders of images that earlier pages of the same name had.
 
-
-def is_ours(folder: Path) -> bool:
-    """Tell whether a page made a folder, and nobody put anything of their own in its place."""
-    return folder.is_dir() and not folder.is_symlink() and (folder / _MARK).is_file()
+    Parameters
+    ----------
+    page : Path
+        The page, written.
+    used : str
+        Name of the folder that it shows; empty if it has none.
+    """
+    named = re.compile(re.escape(page.stem) + r"_assets-[0-9a-f]{8}")
+    for folder in list(page.parent.iterdir()):
+        if folder.is_symlink() or not named.fullmatch(whole_name(folder.name) or folder.name):
+            continue
+        marker = marker_of(folder)
+        if marker is None or (marker.kind, marker.source) != ("assets", page.name):
+            continue
+        if whole_name(folder.name) and marker.is_abandoned:
+            remove_tree(folder)
+        elif folder.name != used and marker.files is not None:
+            names = [f"{folder.name}/{name}" for name in (*marker.files, MARKER)]
+            remove_files(page.parent, names)
 
 
 class Assets:
@@ -40,29 +75,14 @@ class Assets:
     Parameters
     ----------
     folder : Path, optional
-        The folder beside the page; what an earlier page had there is removed. The page holds
-        everything itself if None.
-
-    Raises
-    ------
-    UserError
-        If there is such a folder, and no page of ours made it.
+        Where the images are written. The page holds everything itself if None.
+    name : str
+        Of the folder, once it is complete.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None = None, name: str = "") -> None:
+        self.folder, self.name = folder, name
         self.side = IN_PAGE if folder is None else BESIDE
-        if folder is None:
-            return
-        if is_ours(folder):
-            rmtree(folder)
-        elif folder.exists():
-            raise UserError(
-                f"{folder}, where the page's pictures would go, was not made by vox2pix; move it "
-                "away, or name another page with --out."
-            )
-        folder.mkdir(parents=True)
-        (folder / _MARK).touch()
 
     def pictures(self, names: Iterable[str], pictures: Iterable[NDArray[np.uint8]]) -> list[str]:
         """Store pictures and return their addresses.
@@ -97,4 +117,4 @@ class Assets:
             return f"data:{kind};base64,{b64encode(data).decode()}"
         safe = re.sub(r"[^\w.+-]", "_", name)
         (self.folder / safe).write_bytes(data)
-        return quote(f"{self.folder.name}/{safe}")
+        return quote(f"{self.name}/{safe}")

@@ -1,7 +1,9 @@
 """Several runs side by side: paired differences over the pictures that all of them drew."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from vox2pix.evaluation.records import MetricRecord
 from vox2pix.report.contents import RunContents, read_records, read_scores
 from vox2pix.report.origin import settings
 from vox2pix.report.wording import DECODED, Metric, heading, listed
+from vox2pix.store import RunFolder, damaged_files, marker_of
 
 _ALPHA = 0.05  # of significance, after correction
 
@@ -166,6 +169,7 @@ def pool_folders(folders: Sequence[Path]) -> list[MetricRecord]:
     """
     subjects: dict[str, Sequence[MetricRecord]] = {}
     for folder in folders:
+        _require_whole(folder)
         records = read_records(folder / "metrics.json")
         if not records:
             raise UserError(
@@ -197,9 +201,51 @@ def _scores_of(folder: Path) -> pd.DataFrame:
             f"{folder} has no scores.csv; name a folder that `vox2pix run` or `vox2pix evaluate` "
             "has finished."
         )
+    _require_whole(folder)
     scores = read_scores(folder / "scores.csv")
     is_run = (folder / "config.toml").exists()
     return _drawn(scores) if is_run else scores.assign(condition="")
+
+
+def _require_whole(folder: Path) -> None:
+    """Refuse scores that were changed, or of which a part was written by another command."""
+    marker = marker_of(folder)
+    if marker is None:
+        return  # without a marker nothing tells
+    of_run = marker.kind == "run"
+    damaged = RunFolder(folder).damaged("evaluate") if of_run else damaged_files(folder)
+    if damaged:
+        raise UserError(
+            f"{folder / damaged[0]} is not as `vox2pix {'run' if of_run else 'evaluate'}` wrote "
+            "it; rerun that command."
+        )
+
+
+def comparison_source(folders: Sequence[Path]) -> str:
+    """Return 64 hex digits that name what is compared, without telling where it is.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        In their order: all are compared with the first.
+    """
+    places = [str(folder.resolve()) for folder in folders]
+    return sha256(json.dumps(places).encode()).hexdigest()
+
+
+def is_pooled(path: Path) -> bool:
+    """Tell whether a file is one that ``vox2pix pool`` wrote: records of several subjects each.
+
+    Parameters
+    ----------
+    path : Path
+        A file.
+    """
+    try:
+        records = read_records(path)
+    except UserError:
+        return False
+    return bool(records) and all("+" in record.subject for record in records)
 
 
 def _drawn(scores: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from vox2pix.store import replacing
+
 _SEEN, _DECODED, _CEILING = "", "from the brain", "ceiling"
 _CONDITIONS = {
     "seen": ("seen", "the original", _SEEN),
@@ -197,9 +199,8 @@ def save_sheet(sheet: Image.Image, path: Path) -> None:
     path : Path
         The file; its folder must be there.
     """
-    partial = path.with_name(f"{path.name}.partial")
-    sheet.save(partial, format="PNG")
-    partial.replace(path)
+    with replacing(path) as partial:
+        sheet.save(partial, format="PNG")
 
 
 # --- which rows ----------------------------------------------------------------------------------

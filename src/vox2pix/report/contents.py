@@ -16,7 +16,15 @@ from vox2pix.data.origin import DataRecord
 from vox2pix.errors import UserError
 from vox2pix.evaluation.records import MetricRecord
 from vox2pix.report.gallery import Gallery, load_gallery, open_pictures
-from vox2pix.store import RunFolder, ShardedArray, load_arrays, read_json
+from vox2pix.store import (
+    MARKER,
+    RunFolder,
+    ShardedArray,
+    load_arrays,
+    marker_of,
+    read_json,
+    refuse_links,
+)
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -168,11 +176,13 @@ def kept_config(path: Path) -> Config:
     UserError
         If it is no run folder, or the experiment is not as the run wrote it.
     """
-    if not (path / "config.toml").exists():
+    marker = marker_of(path)
+    if marker is None or marker.kind != "run" or not (path / "config.toml").exists():
         raise UserError(
-            f"{path} is no run folder: it has no config.toml; name a folder that "
-            "`vox2pix run` made."
+            f"{path} is no run folder: it has no config.toml beside the marker of a run "
+            f"({MARKER}); name a folder that `vox2pix run` made."
         )
+    refuse_links(path)
     if RunFolder(path).damaged(CONFIG_MARK):
         raise UserError(
             f"{path / 'config.toml'} is not as the run wrote it; run again with the experiment "

@@ -142,7 +142,7 @@ def save_figure(figure: "Figure", path: Path, title: str) -> str:
         figure.set_layout_engine("none")  # it is laid out now, not once a format
         figure.savefig(drawn, format="svg", transparent=True, dpi=200, metadata={"Date": None})
         with replacing(path.with_suffix(".png")) as partial:
-            figure.savefig(partial, dpi=200, facecolor="white")
+            figure.savefig(partial, format="png", dpi=200, facecolor="white")
     svg = drawn.getvalue()
     write_text(path.with_suffix(".svg"), svg)
     svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")

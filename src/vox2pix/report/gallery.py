@@ -11,14 +11,13 @@ The run folder must say all by itself, so that the report needs neither the data
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import rmtree
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vox2pix.errors import UserError
-from vox2pix.store import ShardedArray, read_json, write_json
+from vox2pix.store import ShardedArray, read_json, swapped_in, write_json
 
 _SHARD = 25  # stimuli
 
@@ -112,11 +111,8 @@ def save_gallery(
     for name, count in counts.items():
         if count != n:
             raise ValueError(f"There are {n} stimulus ids, but {count} in {name}.")
-    rmtree(folder, ignore_errors=True)
-    _save_pictures(folder / "originals", originals)
     table = None
     if nearest is not None:
-        _save_pictures(folder / "nearest", nearest.pictures)
         table = NearestTable(
             stimulus_ids=[list(row) for row in nearest.stimulus_ids],
             distances=np.asarray(nearest.distances, float).tolist(),
@@ -127,7 +123,11 @@ def save_gallery(
         captions=None if captions is None else [list(told) for told in captions],
         nearest=table,
     )
-    write_json(folder / "gallery.json", gallery.model_dump())
+    with swapped_in(folder, "gallery") as new:
+        _save_pictures(new / "originals", originals)
+        if nearest is not None:
+            _save_pictures(new / "nearest", nearest.pictures)
+        write_json(new / "gallery.json", gallery.model_dump())
 
 
 def load_gallery(folder: Path) -> Gallery | None:

@@ -8,7 +8,6 @@ from datetime import date
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from markupsafe import Markup, escape
 
 from vox2pix.errors import UserError
 from vox2pix.report import origin
-from vox2pix.report.assets import Assets, beside, is_ours
+from vox2pix.report.assets import Assets, assets_of, remove_unused
 from vox2pix.report.brain import decoders, encoding_figures, encoding_tables
 from vox2pix.report.comparison import comparison_rows, differing_settings, shared_stimuli
 from vox2pix.report.contents import RunContents, read_run
@@ -37,10 +36,10 @@ from vox2pix.report.numbers import (
     published_rows,
     retrieval_table,
 )
-from vox2pix.report.seal import sealed
+from vox2pix.report.seal import is_page, sealed
 from vox2pix.report.trust import audits, doubts_in_words
 from vox2pix.report.wording import CEILINGS, DECODED, RETRIEVAL, counted, heading, listed
-from vox2pix.store import write_json, write_text
+from vox2pix.store import require_our_file, swapped_in, write_json, write_text
 
 _IN_PAGE = 300  # test pictures: so many a single file holds
 _SECTIONS = (
@@ -84,7 +83,8 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     Raises
     ------
     UserError
-        If a folder is no run folder, a file in it is damaged, or one is named twice.
+        If a folder is no run folder, a file in it is damaged, one is named twice, or there is a
+        file where the page would be that is no page of ours.
     """
     if not runs:
         raise UserError("A report needs a run folder: name one that `vox2pix run` made.")
@@ -93,26 +93,36 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         raise UserError("A run is named twice; name each run to be compared once.")
     read = [read_run(run) for run in resolved]
     if len(read) == 1:
-        target = (out or resolved[0] / "report.html").resolve()
-        html = _report(read[0], target)
-        described = resolved[0] / "dataset_description.json"
-        write_json(described, _bids(read[0]))
-        written = [described, *(resolved[0] / "figures").glob("*")]
+        target = (out or resolved[0] / "report.html").absolute()
     else:
         names = "-".join(run.name for run in resolved)
-        target = out or resolved[0].parent / f"compare-{names}.html"
-        html, written = _comparison(read, target), []
-    written += beside(target).glob("*")
-    write_text(target, sealed(html, target.parent, written))
+        target = (out or resolved[0].parent / f"compare-{names}.html").absolute()
+    if target != resolved[0] / "report.html":
+        require_our_file(target, is_page, "a page of `vox2pix report`")
+    described: list[Path] = []
+    with assets_of(target, _n_pictures(read) > _IN_PAGE) as assets:
+        if len(read) == 1:
+            html = _report(read[0], target, assets)
+            described = [resolved[0] / "dataset_description.json"]
+            write_json(described[0], _bids(read[0]))
+            described += (resolved[0] / "figures").glob("*")
+        else:
+            html = _comparison(read, assets)
+    beside = (target.parent / assets.name).glob("*") if assets.name else ()
+    write_text(target, sealed(html, target.parent, [*described, *beside]))
+    remove_unused(target, assets.name)
     return target
+
+
+def _n_pictures(runs: Sequence[RunContents]) -> int:
+    return len(runs[0].stimulus_ids if len(runs) == 1 else shared_stimuli(runs))
 
 
 # --- one run -------------------------------------------------------------------------------------
 
 
-def _report(run: RunContents, target: Path) -> str:
+def _report(run: RunContents, target: Path, assets: Assets) -> str:
     """Fill in the page of one run."""
-    assets = _assets(target, len(run.stimulus_ids))
     columns = columns_of(run)
     view = None
     if columns and run.stimulus_ids:
@@ -165,8 +175,14 @@ def _report(run: RunContents, target: Path) -> str:
 
 def _figures(run: RunContents, view: GalleryView | None) -> dict[str, Any]:
     """Draw and save the report's own figures."""
+    if not run.decoded_r and (view is None or not view.metrics):
+        return dict.fromkeys(("scores_svg", "decoding_svg", "hover", "plotly"), "")
+    with swapped_in(run.path / "figures", "report") as folder:
+        return _drawn_into(folder, run, view)
+
+
+def _drawn_into(folder: Path, run: RunContents, view: GalleryView | None) -> dict[str, Any]:
     drawn: dict[str, Any] = {"scores_svg": "", "decoding_svg": "", "hover": "", "plotly": ""}
-    folder = run.path / "figures"
     if view is not None and view.metrics:
         scores = view.data["scores"]
         title = "Scores of every test picture under each condition; their means are in the table"
@@ -267,11 +283,10 @@ def _bids(run: RunContents) -> Mapping[str, Any]:
 # --- several runs --------------------------------------------------------------------------------
 
 
-def _comparison(runs: Sequence[RunContents], target: Path) -> str:
+def _comparison(runs: Sequence[RunContents], assets: Assets) -> str:
     """Fill in the page of several runs."""
     shared = shared_stimuli(runs)
     names = _distinct_names(runs)
-    assets = _assets(target, len(shared))
     columns, scores = _side_by_side(runs, names, shared)
     judged = next((column.key for column in columns if column.in_row and column.key != "seen"), "")
     view = None
@@ -342,16 +357,6 @@ def _distinct_names(runs: Sequence[RunContents]) -> list[str]:
 # --- both ----------------------------------------------------------------------------------------
 
 
-def _assets(target: Path, n_pictures: int) -> Assets:
-    """Choose where pictures go; what an earlier page had beside it is removed."""
-    folder = beside(target)
-    if n_pictures > _IN_PAGE:
-        return Assets(folder)
-    if is_ours(folder):
-        rmtree(folder)
-    return Assets(None)
-
-
 def _render(
     template: str, assets: Assets, sections: Sequence[tuple[str, str]], title: str, **shown: Any
 ) -> str:
@@ -367,7 +372,7 @@ def _render(
     return environment.get_template(template).render(
         css=Markup(_static("report.css")),
         script=Markup(_static("report.js")),
-        assets=assets.folder.name if assets.folder else "",
+        assets=assets.name,
         sections=sections,
         title=title,
         version=version("vox2pix"),

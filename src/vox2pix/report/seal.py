@@ -28,6 +28,22 @@ def sealed(html: str, folder: Path, files: Iterable[Path]) -> str:
     return f"{html}{_BEGIN}{json.dumps(told)}{_END}"
 
 
+def is_page(path: Path) -> bool:
+    """Tell whether a file is a page that was written by :func:`sealed` and not changed since."""
+    try:
+        return _own_checksum(path.read_bytes())
+    except OSError:
+        return False
+
+
+def _own_checksum(content: bytes) -> bool:
+    html, _, told = content.rpartition(_BEGIN.encode())
+    try:
+        return bool(json.loads(told.removesuffix(_END.encode()))[""] == sha256(html).hexdigest())
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
 def is_sound(page: Path) -> bool:
     """Tell whether a page and the files written with it are as they were written."""
     try:

@@ -1,8 +1,9 @@
 """The run folder: arrays, tables and marks that survive a kill at any moment.
 
+What is not ours is never changed: a folder is ours by its marker, and links are not followed.
 Whatever appears under its own name is complete: files are written beside their place and renamed
-into it, and a shard of an array counts only once its mark, with the checksum of its values, is
-there. Readers check what they read.
+into it, folders of results are exchanged as a whole, and a shard of an array counts only once its
+mark, with the checksum of its values, is there. Readers check what they read.
 """
 
 from vox2pix.store.contents import content_hashes
@@ -23,25 +24,42 @@ from vox2pix.store.files import (
 )
 from vox2pix.store.folder import RunFolder
 from vox2pix.store.keyed import KeyedRows
+from vox2pix.store.owned import (
+    MARKER,
+    claim,
+    marker_of,
+    refuse_links,
+    require_our_file,
+    require_ours,
+)
 from vox2pix.store.provenance import machine, peak_memory
 from vox2pix.store.sharded import ShardedArray, damaged_arrays
+from vox2pix.store.swap import damaged_files, swapped_in
 
 __all__ = [
+    "MARKER",
     "KeyedRows",
     "RunFolder",
     "ShardedArray",
     "checksum",
+    "claim",
     "content_hashes",
     "damaged_arrays",
+    "damaged_files",
     "file_hash",
     "holds_arrays",
     "load_arrays",
     "machine",
+    "marker_of",
     "peak_memory",
     "read_checked_json",
     "read_json",
+    "refuse_links",
     "replacing",
+    "require_our_file",
+    "require_ours",
     "save_arrays",
+    "swapped_in",
     "write_checked_json",
     "write_json",
     "write_table",

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
+from vox2pix.store.owned import partial_name
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -71,14 +71,15 @@ def replacing(path: Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        A hidden name in the same folder, with the same suffix.
+        A hidden name in the same folder. It has another suffix: libraries that choose a format
+        by it must be given the format.
 
     Raises
     ------
     UserError
         If the disk is full or may not be written to.
     """
-    partial = path.with_name(f".{path.stem}.{uuid4().hex}.partial{path.suffix}")
+    partial = partial_name(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -1,18 +1,27 @@
 """What a figure or a run was made with."""
 
 import platform
-import resource
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+try:
+    import resource
+except ModuleNotFoundError:  # not on Windows
+    resource = None  # type: ignore[assignment]
+
 _PACKAGES = ("vox2pix", "torch", "diffusers", "transformers", "numpy", "scipy", "scikit-learn")
 
 
 def peak_memory() -> float:
     """Return the most bytes of memory that this process has held so far."""
+    if resource is None:
+        import psutil
+
+        held = psutil.Process().memory_info()
+        return float(getattr(held, "peak_wset", held.rss))
     unit = 1 if sys.platform == "darwin" else 1024
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 
