@@ -5,26 +5,29 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.text import Text
 from typer.core import TyperGroup
 
+from vox2pix.cli.terminal import Terminal, any_character, shown
 from vox2pix.errors import UserError
 
 
 class Commands(TyperGroup):
     """The commands; what a person can mend is one sentence on stderr and exit status 2."""
 
+    def main(self, *given: Any, **options: Any) -> Any:
+        """Carry out a command line, on streams of any encoding."""
+        any_character()
+        return super().main(*given, **options)
+
     def invoke(self, ctx: Any) -> Any:
         """Carry out a command."""
         try:
             return super().invoke(ctx)
         except UserError as error:
-            message = Text.assemble(("vox2pix: ", "bold red"), str(error))
-            to_stderr().print(message, soft_wrap=True)
+            to_stderr().say(("vox2pix: ", "bold red"), shown(str(error)))
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            to_stderr().print("\nStopped; run the same command again to go on.")
+            to_stderr().say("\nStopped; run the same command again to go on.")
             raise typer.Exit(130) from error
 
 
@@ -42,7 +45,7 @@ fetch_app = typer.Typer(help="Download public data.", no_args_is_help=True)
 app.add_typer(fetch_app, name="fetch")
 plot_app = typer.Typer(help="Draw the figures of a run again.", no_args_is_help=True)
 app.add_typer(plot_app, name="plot")
-console = Console(highlight=False)
+console = Terminal()
 
 
 def local_folder(place: str | Path) -> Path:
@@ -53,12 +56,6 @@ def local_folder(place: str | Path) -> Path:
     return Path(place).resolve()
 
 
-def shown(path: Path) -> str:
-    """Name a path from here where it lies below, in full elsewhere."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
-
-
 def quiet_libraries() -> None:
     """Keep the libraries' own progress bars and advice out of ours."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -67,9 +64,9 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
-def to_stderr() -> Console:
+def to_stderr() -> Terminal:
     """Return a console that writes where errors and passing progress go."""
-    return Console(stderr=True, highlight=False)
+    return Terminal(stderr=True)
 
 
 def main() -> None:

@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from vox2pix.cli.app import console
+from vox2pix.cli.terminal import Terminal, shown
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -15,13 +14,13 @@ class Bars:
 
     Parameters
     ----------
-    where : Console, optional
+    where : Terminal, optional
         Where they are drawn: standard output if not given.
     transient : bool
         Whether they vanish when the work is done, and are not drawn where nobody watches.
     """
 
-    def __init__(self, where: Console | None = None, transient: bool = False) -> None:
+    def __init__(self, where: Terminal | None = None, transient: bool = False) -> None:
         # late: a tenth of the time that `vox2pix --help` takes
         from rich.progress import (
             BarColumn,
@@ -31,16 +30,17 @@ class Bars:
             TimeRemainingColumn,
         )
 
+        self._console = where or console
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=10),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
-            TextColumn("{task.fields[rate]}", style="dim"),
+            TextColumn("{task.fields[unit]}", markup=False),
+            TextColumn("{task.fields[rate]}", style="dim", markup=False),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            console=where or console,
+            console=self._console,
             transient=transient,
-            disable=transient and not (where or console).is_terminal,
+            disable=transient and not self._console.is_terminal,
         )
         self._task: TaskID | None = None
         self._step, self._done = "", 0
@@ -54,11 +54,11 @@ class Bars:
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""
-        self._bars.console.print(f"  {text}", soft_wrap=True, markup=False)
+        self._console.say(f"  {shown(text)}")
 
     def begin(self, title: str, total: int, unit: str) -> None:
         """Add a bar."""
-        self._task = self._bars.add_task(f"{title:<23}", total=total, unit=unit, rate="")
+        self._task = self._bars.add_task(f"{shown(title):<23}", total=total, unit=unit, rate="")
         self._step, self._done = "", 0
 
     def advance(self, n: int) -> None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
-from vox2pix.cli.app import app, console, data_app, fetch_app, shown, to_stderr
+from vox2pix.cli.app import app, console, data_app, fetch_app, to_stderr
 from vox2pix.cli.bars import Bars
+from vox2pix.cli.terminal import bold, shown
 from vox2pix.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def phantom(
             captions=captions,
             progress=bars.track,
         )
-    console.print(f"A simulated data set: [bold]{shown(made.resolve())}[/bold]")
+    console.say("A simulated data set: ", bold(made.resolve()))
 
 
 @data_app.command("check")
@@ -157,8 +157,8 @@ def fetch_nsd(
 
             unverified = download(files, out, advance)
         if unverified:
-            console.print(f"Of {len(unverified)} files only the size could be verified.")
-    console.print(f"NSD: [bold]{shown(out.resolve())}[/bold]", soft_wrap=True)
+            console.say(f"Of {len(unverified)} files only the size could be verified.")
+    console.say("NSD: ", bold(out.resolve()))
 
 
 def _print_files(files: "Sequence[RemoteFile]", out: Path) -> None:
@@ -181,8 +181,9 @@ def _require_acceptance(accepted: bool) -> None:
     from vox2pix.data.fetch import NSD_AGREEMENT, NSD_TERMS
 
     console.print(
-        f"\nNSD is shared under terms: {NSD_TERMS}\n"
-        f"Its authors ask every user to fill in the data access agreement: {NSD_AGREEMENT}\n",
+        f"\nNSD is shared under terms: {shown(NSD_TERMS)}\n"
+        "Its authors ask every user to fill in the data access agreement: "
+        f"{shown(NSD_AGREEMENT)}\n",
         soft_wrap=True,
     )
     if not accepted and not sys.stdin.isatty():
@@ -209,24 +210,24 @@ def print_check(report: "CheckReport") -> None:
         heading = (report.name, f"{path}, {layout}, space {report.space}")
     else:
         heading = (path, layout)
-    console.print(Text.assemble((heading[0], "bold"), f": {heading[1]}"), soft_wrap=True)
+    console.say(bold(heading[0]), f": {shown(heading[1])}")
     if report.name:
-        console.print(f"\n  {_holdings(report)}\n", soft_wrap=True)
+        console.say(f"\n  {shown(_holdings(report))}\n")
         console.print(_counts_table(report))
         console.print()
         console.print(_rois_table(report))
         if report.ncsnr != "unknown":
-            console.print(f"\n{_ceilings_in_words(report.ncsnr)}", style="dim")
+            console.print(f"\n{shown(_ceilings_in_words(report.ncsnr))}", style="dim")
     for title, sentences, colour in (
         ("Notes", report.notes, "yellow"),
         ("Faults", report.faults, "red"),
     ):
         if sentences:
-            console.print(f"\n{title}", style=f"bold {colour}")
+            console.say(f"\n{shown(title)}", style=f"bold {colour}")
         for number, sentence in enumerate(sentences, start=1):
-            console.print(f"{number:>3}. {sentence}", soft_wrap=True, markup=False)
+            console.say(f"{number:>3}. {shown(sentence)}")
     if report.ok:
-        console.print("\n[bold green]Sound:[/bold green] no fault was found.")
+        console.say(("\nSound:", "bold green"), " no fault was found.")
 
 
 def _holdings(report: "CheckReport") -> str:
@@ -246,22 +247,22 @@ def _counts_table(report: "CheckReport") -> Table:
     table.add_column("stimuli", justify="right")
     table.add_column("shown")
     for name, split in (("train", report.train), ("test", report.test)):
-        shown = repeats_in_words(split.repeats)
-        table.add_row(name, f"{split.n_trials:,}", f"{split.n_stimuli:,}", shown)
+        often = repeats_in_words(split.repeats)
+        table.add_row(name, f"{split.n_trials:,}", f"{split.n_stimuli:,}", often)
     return table
 
 
 def _rois_table(report: "CheckReport") -> Table:
     """Lay out the sizes and noise ceilings of the regions."""
-    shown = set(report.test.repeats or report.train.repeats)
-    averaged = f"mean of {shown.pop()}" if len(shown) == 1 else "mean of repeats"
+    times = set(report.test.repeats or report.train.repeats)
+    averaged = f"mean of {times.pop()}" if len(times) == 1 else "mean of repeats"
     table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
     table.add_column("ROI", min_width=_NAMES)
     for heading in ("voxels", "constant", "ceiling, %\none trial", f"ceiling, %\n{averaged}"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, roi in report.rois.items():
         table.add_row(
-            name,
+            shown(name),
             f"{roi.n_voxels:,}",
             f"{roi.n_constant:,}" if roi.n_constant else "-",
             *("-" if math.isnan(c) else f"{c:.1f}" for c in (roi.single, roi.averaged)),

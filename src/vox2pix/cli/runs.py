@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
-from vox2pix.cli.app import app, console, local_folder, plot_app, quiet_libraries, shown
+from vox2pix.cli.app import app, console, local_folder, plot_app, quiet_libraries
 from vox2pix.cli.bars import Bars
 from vox2pix.cli.tables import print_encoding, print_findings, print_metrics, print_plan
+from vox2pix.cli.terminal import bold, shown
 
 if TYPE_CHECKING:
     from vox2pix.config import Config
@@ -53,16 +55,16 @@ def run(
 
     experiment = load_config(config)
     folder = local_folder(out or f"runs/{experiment.name}")
-    console.print(f"[bold]{experiment.name}[/bold]: {config} into {shown(folder)}")
+    console.say(bold(experiment.name), f": {shown(config)} into {shown(folder)}")
     quiet_libraries()
     from vox2pix.pipeline import run as carry_out
 
     with _opened(experiment, workers, dask, slurm) as opened, Bars() as bars:
         done = carry_out(experiment, folder, bars, opened, verify)
     print_metrics(done.path)
-    console.print(f"\nThe report:             [bold]{shown(folder / 'report.html')}[/bold]")
-    console.print(f"Seen and reconstructed: [bold]{shown(folder / 'contact_sheet.png')}[/bold]")
-    console.print(f"All numbers:            [bold]{shown(folder / 'metrics.json')}[/bold]")
+    console.say("\nThe report:             ", bold(folder / "report.html"))
+    console.say("Seen and reconstructed: ", bold(folder / "contact_sheet.png"))
+    console.say("All numbers:            ", bold(folder / "metrics.json"))
 
 
 @app.command()
@@ -108,7 +110,7 @@ def encode(
 
         print_plan(plan_encoding(experiment, folder), experiment.name, config, folder)
         return
-    console.print(f"[bold]{experiment.name}[/bold]: {config} into {shown(folder)}")
+    console.say(bold(experiment.name), f": {shown(config)} into {shown(folder)}")
     from vox2pix.pipeline import encode as carry_out
 
     with _opened(experiment, workers, dask, slurm) as opened, Bars() as bars:
@@ -130,9 +132,8 @@ def report(
     quiet_libraries()
     from vox2pix.report import write_report
 
-    folders = [local_folder(place) for place in run_folders]
-    path = write_report(folders, out)
-    console.print(f"The report: [bold]{shown(path.resolve())}[/bold]")
+    path = write_report([local_folder(place) for place in run_folders], out)
+    console.say("The report: ", bold(path.resolve()))
 
 
 @app.command()
@@ -150,7 +151,8 @@ def explore(
     from vox2pix.pipeline.explore import explore as open_page
 
     def announce(address: str) -> None:
-        console.print(f"The page: [bold]{address}[/bold] (Ctrl-C ends it)", soft_wrap=True)
+        # as it is: its token is for whoever reads this line
+        console.print(Text(f"The page: {address} (Ctrl-C ends it)"), soft_wrap=True)
 
     open_page(local_folder(run_folder), port, not no_browser, announce)
 
@@ -167,7 +169,7 @@ def audit(
     with Bars() as bars:
         findings = audit_again(folder, bars)
     print_findings(findings)
-    console.print(f"\nFigures: [bold]{shown(folder / 'audit')}[/bold]")
+    console.say("\nFigures: ", bold(folder / "audit"))
 
 
 @plot_app.command("encoding")
@@ -180,4 +182,4 @@ def plot_encoding(
 
     with Bars() as bars:
         figures = draw_encoding(local_folder(run_folder), bars)
-    console.print(f"{len(figures)} figures: [bold]{shown(figures[0].parent.resolve())}[/bold]")
+    console.say(f"{len(figures)} figures: ", bold(figures[0].parent.resolve()))

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from vox2pix.cli.app import app, console, local_folder, quiet_libraries, shown, to_stderr
+from vox2pix.cli.app import app, console, local_folder, quiet_libraries, to_stderr
 from vox2pix.cli.bars import Bars
 from vox2pix.cli.tables import print_comparison, print_pooled, print_records, print_rows
+from vox2pix.cli.terminal import bold, shown
 
 
 @app.command()
@@ -63,10 +63,7 @@ def evaluate(
 
     folder = local_folder(out or f"{reconstructions.resolve().stem}-evaluation")
     require_ours(folder, "evaluation", evaluation_source(truth, reconstructions, protocol))
-    console.print(
-        f"[bold]{protocol}[/bold]: {shown(reconstructions)} against {shown(truth)}",
-        soft_wrap=True,
-    )
+    console.say(bold(protocol), f": {shown(reconstructions)} against {shown(truth)}")
     with Bars(to_stderr(), transient=True) as bars:
         evaluation, told = evaluate_pictures(
             truth,
@@ -85,7 +82,7 @@ def evaluate(
         )
     save_evaluation(evaluation, folder, told, published)
     for note in evaluation.notes:
-        console.print(f"  {note}", soft_wrap=True, markup=False)
+        console.say(f"  {shown(note)}")
     fixed = evaluation.protocol.direction
     other = "reconstruction" if fixed == "original" else "original"
     heads = ("read at", "value", f"fix {other}", "chance")
@@ -96,22 +93,23 @@ def evaluate(
         print_rows((samples, *heads), result_rows(evaluation, best=True))
     console.print(
         "Means over pictures with 95 % bootstrap intervals; identification and retrieval in per "
-        f"cent. {protocol} fixes the {fixed}. ↓: lower is better."
+        f"cent. {shown(protocol)} fixes the {shown(fixed)}. ↓: lower is better."
         + " The best sample is chosen by the original: an upper bound."
         * bool(best),
         style="dim",
     )
     for reason in dict.fromkeys(evaluation.skipped.values()):
         names = ", ".join(name for name, why in evaluation.skipped.items() if why == reason)
-        console.print(f"[yellow]Not computed[/yellow]: {escape(f'{names}: {reason}.')}")
+        console.say(("Not computed", "yellow"), f": {shown(names)}: {shown(reason)}.")
     if published:
         eight = ("", "Pix", "SSIM", "Alex2", "Alex5", "Incep", "CLIP", "Eff ↓", "SwAV ↓")
         rows = published_rows(evaluation)
         if rows:
             print_rows(eight, rows)
         for note in published_notes(evaluation):
-            console.print(note, style="dim", markup=False)
-    console.print(f"\nTable, scores, settings: [bold]{shown(folder)}[/bold]", soft_wrap=True)
+            console.print(shown(note), style="dim")
+    console.say("
+Table, scores, settings: ", bold(folder))
 
 
 @app.command()
@@ -139,7 +137,7 @@ def compare(
         write_json(new / "comparison.json", records)
         write_table(new / "comparison.csv", records)
     print_comparison(names, in_words(rows, ""), rows[0].comparisons[0].n_stimuli)
-    console.print(f"\nDifferences: [bold]{shown(folder)}[/bold]", soft_wrap=True)
+    console.say("\nDifferences: ", bold(folder))
 
 
 @app.command()
@@ -165,8 +163,8 @@ def pool(
         print_records(found, "retrieval")
     subjects = records[0]["subject"].split("+")
     console.print(
-        f"Means over {len(subjects)} subjects ({', '.join(subjects)}) with 95 % t intervals for "
-        "the population of subjects.",
+        f"Means over {len(subjects)} subjects ({shown(', '.join(subjects))}) with 95 % t intervals "
+        "for the population of subjects.",
         style="dim",
     )
-    console.print(f"\nPooled: [bold]{shown(out.resolve())}[/bold]", soft_wrap=True)
+    console.say("\nPooled: ", bold(out.resolve()))

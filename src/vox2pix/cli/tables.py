@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from vox2pix.cli.app import console, shown
+from vox2pix.cli.app import console
+from vox2pix.cli.terminal import bold, shown
 
 if TYPE_CHECKING:
     from vox2pix.pipeline import Plan
@@ -28,7 +28,7 @@ def print_metrics(folder: Path) -> None:
     n_stimuli = max(r["n_stimuli"] for r in records)
     has_best = any(r["samples"].startswith("best") for r in drawn)
     console.print(
-        f"Means over {n_stimuli} test pictures with 95 % bootstrap intervals. Two-way "
+        f"Means over {n_stimuli:,} test pictures with 95 % bootstrap intervals. Two-way "
         "identification: chance is 50 %. Ceilings (true-...) are drawn from the true features."
         + " The best sample is chosen by the original: an upper bound, chance is higher."
         * has_best,
@@ -40,7 +40,7 @@ def print_metrics(folder: Path) -> None:
         told = ", ".join(f"{name} {chance}" for name, chance in chances.items())
         console.print(
             f"Test pictures found by decoded features, % (fix reconstruction), and the other way "
-            f"round. Chance: {told}.",
+            f"round. Chance: {shown(told)}.",
             style="dim",
         )
 
@@ -88,9 +88,9 @@ def print_comparison(names: Sequence[str], rows: Sequence["ComparisonRow"], n_st
             )  # fmt: skip
         print_rows(["", names[0], name, "difference", "p"], lines)
     console.print(
-        f"Means over the {n_stimuli} pictures that all have scored; differences from {names[0]} "
-        "picture by picture with 95 % bootstrap intervals; p of sign flips, corrected for all "
-        "rows (Holm); * below .05.",
+        f"Means over the {n_stimuli:,} pictures that all have scored; differences from "
+        f"{shown(names[0])} picture by picture with 95 % bootstrap intervals; p of sign "
+        "flips, corrected for all rows (Holm); * below .05.",
         style="dim",
     )
 
@@ -107,7 +107,7 @@ def print_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for number, head in enumerate(heads):
         table.add_column(head, justify="right" if number else "left", no_wrap=bool(number))
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(shown(cell) for cell in row))
     console.print()
     console.print(table)
 
@@ -120,8 +120,9 @@ def print_findings(findings: Sequence[dict[str, Any]]) -> None:
     table.add_column()
     for finding in findings:
         verdict = finding["verdict"]
-        text = Text.assemble((f"{finding['name']}. ", "bold"), finding["sentence"])
-        table.add_row(Text(verdict or "open", style=colours[verdict]), text)
+        name, sentence = shown(finding["name"]), shown(finding["sentence"])
+        text = Text.assemble((f"{name}. ", "bold"), sentence)
+        table.add_row(Text(shown(verdict or "open"), style=colours[verdict]), text)
     console.print()
     console.print(table)
 
@@ -150,9 +151,9 @@ def print_encoding(folder: Path) -> None:
         "intervals over them; ceiling: the largest mean r that noise allows.",
         style="dim",
     )
-    console.print(f"\nThe report: [bold]{shown(folder.parent / 'report.html')}[/bold]")
-    console.print(f"Figures:    [bold]{shown(folder / 'figures')}[/bold]")
-    console.print(f"Tables:     [bold]{shown(folder / 'results.csv.gz')}[/bold]")
+    console.say("\nThe report: ", bold(folder.parent / "report.html"))
+    console.say("Figures:    ", bold(folder / "figures"))
+    console.say("Tables:     ", bold(folder / "results.csv.gz"))
 
 
 def _scored_voxels(row: dict[str, str]) -> str:
@@ -174,9 +175,9 @@ def _two_digits(text: str) -> str:
 
 def print_plan(drawn: "Plan", name: str, config: Path, folder: Path) -> None:
     """Print what each stage needs."""
-    console.print(f"[bold]{name}[/bold]: {config} into {shown(folder)}\n")
+    console.say(bold(name), f": {shown(config)} into {shown(folder)}\n")
     for line in drawn.facts:
-        console.print(f"  {line}", soft_wrap=True, markup=False)
+        console.say(f"  {shown(line)}")
     table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
     table.add_column("stage")
     table.add_column("what")
@@ -194,7 +195,7 @@ def print_plan(drawn: "Plan", name: str, config: Path, folder: Path) -> None:
         )
     console.print()
     console.print(table)
-    console.print(f"\n{drawn.basis}", soft_wrap=True, markup=False)
+    console.say(f"\n{shown(drawn.basis)}")
 
 
 def _column(record: dict[str, Any]) -> str:

@@ -76,8 +76,8 @@ def _column(path: Path, text: pd.Series, name: str, faults: Faults) -> NDArray[A
     wrong = np.flatnonzero(flags.isna())
     if wrong.size:
         raise UserError(
-            f"{path}, line {text.index[wrong[0]]}: {text.iloc[wrong[0]]!r} in column {name} is no ROI "
-            "flag; write 0 or 1."
+            f"{path}, line {text.index[wrong[0]]}: {text.iloc[wrong[0]]!r} in column {name} is no "
+            "ROI flag; write 0 or 1."
         )
     if not flags.any():
         raise UserError(f"ROI {name!r} is empty: {path} flags no voxel; remove the column.")
@@ -104,8 +104,8 @@ def _numbers(path: Path, text: pd.Series, name: str) -> NDArray[np.float64]:
     wrong = np.flatnonzero(values.isna() & ~text.str.lower().isin(["", "nan", "na"]))
     if wrong.size:
         raise UserError(
-            f"{path}, line {text.index[wrong[0]]}: column {name} holds {text.iloc[wrong[0]]!r}, which is "
-            "no number; correct it."
+            f"{path}, line {text.index[wrong[0]]}: column {name} holds {text.iloc[wrong[0]]!r}, "
+            "which is no number; correct it."
         )
     return values.to_numpy(float)
 
@@ -116,8 +116,8 @@ def _ratios(path: Path, text: pd.Series) -> NDArray[np.float64]:
     wrong = np.flatnonzero((values < 0) | np.isinf(values))
     if wrong.size:
         raise UserError(
-            f"{path}, line {text.index[wrong[0]]}: ncsnr is {text.iloc[wrong[0]]} ({_such(wrong)}), "
-            "but a ratio of two standard deviations is finite and not negative: leave "
+            f"{path}, line {text.index[wrong[0]]}: ncsnr is {text.iloc[wrong[0]]} "
+            f"({_such(wrong)}), but a ratio of two standard deviations is finite and not negative: leave "
             "the cell empty where it is unknown."
         )
     return values
@@ -138,8 +138,8 @@ def _indices(path: Path, text: pd.Series, name: str) -> NDArray[np.int64]:
                 "xyz), or leave the columns x, y and z out"
             )
         raise UserError(
-            f"{path}, line {text.index[wrong[0]]}: {name} is {text.iloc[wrong[0]]!r} ({_such(wrong)}), "
-            f"which is no {what} index (a whole number from 0): {remedy}."
+            f"{path}, line {text.index[wrong[0]]}: {name} is {text.iloc[wrong[0]]!r} "
+            f"({_such(wrong)}), which is no {what} index (a whole number from 0): {remedy}."
         )
     return values.astype(np.int64)
 
