@@ -152,7 +152,7 @@ def test_faults_of_files_that_do_not_need_each_other(nsd):
     mat = loadmat(design)
     savemat(design, {"masterordering": mat["masterordering"]})
     report = check(tree.root, rois="nowhere")
-    assert len(report.faults) == 3
+    assert len(report.faults) == 2
     assert any("no variable subjectim, sharedix" in fault for fault in report.faults)
     assert any("no ROI 'nowhere'" in fault for fault in report.faults)
     assert report.name == ""

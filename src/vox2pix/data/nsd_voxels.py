@@ -29,8 +29,8 @@ def voxel_table(
     shape: tuple[int, ...],
     responses: Sequence[Grid],
     faults: Faults,
-) -> tuple[pd.DataFrame, NDArray[np.float64] | None]:
-    """Return the voxels of a union of regions.
+) -> tuple[pd.DataFrame, NDArray[np.float64] | None] | None:
+    """Return the voxels of a union of regions; None if each region has a fault.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def voxel_table(
     Raises
     ------
     UserError
-        If no voxel is left.
+        If no region is named.
     """
     grids = _Grids(layout, shape, faults)
     for grid in _brain_mask_grid(layout, faults):
@@ -65,9 +65,9 @@ def voxel_table(
         grids.compare(grid, str(grid.path))
     masks = _masks(layout, rois, grids, faults)
     if not masks:
-        raise UserError(
-            f"{layout.name}: no voxels are left of the ROIs {', '.join(union_parts(rois))}."
-        )
+        if not union_parts(rois):
+            raise UserError(f"{layout.name}: no ROI is named: name at least one, or 'all'.")
+        return None
     union = np.logical_or.reduce(list(masks.values()))
     table = _places(union, layout, shape)
     for name, mask in masks.items():
@@ -112,6 +112,7 @@ class _Grids:
         self._layout, self._faults = layout, faults
         self._shape = (sum(shape),) if layout.is_surface else shape
         self._first: Grid | None = None
+        self._elsewhere: list[Grid] = []
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -130,10 +131,26 @@ class _Grids:
                 f"{source} has shape {grid.shape}, the betas in {self._layout.betas_folder} have "
                 f"{self._shape}: the files belong to different spaces or subjects."
             )
-        if self._first is not None:
+        if self._first is None:
+            self._first = grid if grid.affine is not None else None
+            return
+        # what lies where an image at fault lies has the same cause
+        if any(_agree(grid, other) for other in self._elsewhere):
+            return
+        try:
             require_same_grid(grid, self._first, self._faults, by_index=True)
-        elif grid.affine is not None:
-            self._first = grid
+        except UserError:
+            self._elsewhere.append(grid)
+            raise
+
+
+def _agree(one: Grid, other: Grid) -> bool:
+    """Tell whether two images lie in the same place."""
+    try:
+        require_same_grid(one, other, Faults(), by_index=True)
+    except UserError:
+        return False
+    return True
 
 
 def _brain_mask_grid(layout: NsdLayout, faults: Faults) -> list[Grid]:
