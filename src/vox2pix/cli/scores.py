@@ -108,8 +108,7 @@ def evaluate(
             print_rows(eight, rows)
         for note in published_notes(evaluation):
             console.print(shown(note), style="dim")
-    console.say("
-Table, scores, settings: ", bold(folder))
+    console.say("\nTable, scores, settings: ", bold(folder))
 
 
 @app.command()

@@ -117,8 +117,8 @@ def _ratios(path: Path, text: pd.Series) -> NDArray[np.float64]:
     if wrong.size:
         raise UserError(
             f"{path}, line {text.index[wrong[0]]}: ncsnr is {text.iloc[wrong[0]]} "
-            f"({_such(wrong)}), but a ratio of two standard deviations is finite and not negative: leave "
-            "the cell empty where it is unknown."
+            f"({_such(wrong)}), but a ratio of two standard deviations is finite and not "
+            "negative: leave the cell empty where it is unknown."
         )
     return values
 
