@@ -22,7 +22,7 @@ from vox2pix.store.owned import (
     remove_tree,
 )
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from user_files_inputs import own_tree, snapshot
 
 KILLED = 9

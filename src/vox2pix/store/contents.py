@@ -18,6 +18,7 @@ from pathlib import Path
 from vox2pix.buckets import is_remote, size_and_version
 from vox2pix.errors import UserError
 from vox2pix.store.files import read_checked_json, write_checked_json
+from vox2pix.store.owned import claim
 
 Stats = tuple[int, int, int, int]
 
@@ -45,7 +46,7 @@ def content_hashes(
     files : mapping of str to Path
         By their names, which stay when the root is moved.
     records : Path
-        The folder of records; made if it is needed.
+        The folder of records; made if it is needed, and left alone if it is not ours.
     verify : bool
         Read every file, whatever is recorded.
     progress : callable
@@ -141,4 +142,5 @@ def _record(record: Path, stats: Mapping[str, Stats], hashes: Mapping[str, str])
         if told[2] < settled  # the inode's time: the other one may be set to anything
     }
     with suppress(UserError, OSError):  # a disk that takes no record costs time, and nothing else
+        claim(record.parent, "checksums")
         write_checked_json(record, {"files": files})

@@ -78,9 +78,10 @@ class RunFolder:
             If another run holds it, the folder or the cache beside it holds what is not ours or
             a symbolic link, or it cannot be written to.
         """
-        require_ours(self.path, "run")
-        require_ours(self.shared, "features")
-        for folder in (self.path, self.shared):
+        kinds = {self.path: "run", self.shared: "features"}
+        kinds[self.shared.with_name("checksums")] = "checksums"
+        for folder, kind in kinds.items():
+            require_ours(folder, kind)
             if folder.is_dir():
                 refuse_links(folder)
         for name, kind in RESULT_FOLDERS.items():

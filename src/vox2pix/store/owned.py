@@ -22,6 +22,7 @@ MARKER = ".vox2pix.json"
 KINDS = {
     "run": "a run",
     "features": "cached features",
+    "checksums": "cached checksums",
     "evaluation": "an evaluation",
     "comparison": "a comparison",
     "gallery": "the gallery of a run",
