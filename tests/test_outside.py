@@ -13,6 +13,7 @@ from vox2pix.outside import holds_secrets, visible, without_places, without_secr
 _WITH_SECRETS = [
     "s3://KEY:{}@bucket/nsd",
     "S3://KEY:{}@bucket",
+    "s3:/KEY:{}@bucket/x",
     "https://anna:{}@host.org/a?b=1",
     "https://{}@host.org/a",
     "https://host/a?X-Amz-Algorithm=AWS4&X-Amz-Credential={}&X-Amz-Date=2",

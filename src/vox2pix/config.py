@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,7 @@ from pydantic import (
 
 from vox2pix.buckets import as_path, is_url
 from vox2pix.errors import UserError
+from vox2pix.outside import holds_secrets, without_secrets
 from vox2pix.places import where_they_are
 
 Condition = Literal["z-decode", "z", "c", "z+c"]
@@ -38,7 +40,9 @@ _TAKAGI2023: dict[str, dict[str, Any]] = {
 class _Table(BaseModel):
     """One table of the file: frozen, and no key that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
+    )
 
 
 class PhantomSource(_Table):
@@ -383,6 +387,19 @@ class Config(_Table):
 
     @model_validator(mode="before")
     @classmethod
+    def _without_secrets(cls, raw: Any) -> Any:
+        """Refuse settings that hold passwords or keys: a run saves its settings."""
+        for key, text in _texts(raw, ""):
+            if holds_secrets(text):
+                raise ValueError(
+                    f"'{key}' holds a password or key ({without_secrets(text)}), which a run would "
+                    "save; take it out, and give it by an environment variable, such as "
+                    "AWS_PROFILE, AWS_SECRET_ACCESS_KEY or HF_TOKEN."
+                )
+        return raw
+
+    @model_validator(mode="before")
+    @classmethod
     def _with_protocol(cls, raw: Any) -> Any:
         """Fill in what a named protocol sets, under what the experiment itself says."""
         if not isinstance(raw, dict) or raw.get("protocol") != "takagi2023":
@@ -402,6 +419,18 @@ class Config(_Table):
                 "take protocol = 'default'."
             )
         return self
+
+
+def _texts(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Yield every text of an experiment, as it was read, with its dotted name."""
+    if isinstance(value, str | Path):
+        yield name, str(value)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from _texts(each, f"{name}.{key}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts(each, name)
 
 
 def load_config(path: str | Path) -> Config:
@@ -457,6 +486,25 @@ def without_place(name: str) -> str:
         Of a model or an encoder; only an absolute path is shortened, to its last part.
     """
     return Path(name).name if Path(name).is_absolute() else name
+
+
+def for_others(config: Config) -> Config:
+    """Return an experiment as it may be sent to others: without where its folders lie.
+
+    Parameters
+    ----------
+    config : Config
+        As it was run; what names a folder keeps the folder's own name.
+    """
+    data, model, evaluate = config.data, config.model, config.evaluate
+    path = data.path if data.path is None or is_url(data.path) else Path(Path(data.path).name)
+    return config.model_copy(
+        update={
+            "data": data.model_copy(update={"path": path}),
+            "model": model.model_copy(update={"name": without_place(model.name)}),
+            "evaluate": evaluate.model_copy(update={"encoder": without_place(evaluate.encoder)}),
+        }
+    )
 
 
 def _with_absolute_path(config: Config, path: Path) -> Config:

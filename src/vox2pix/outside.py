@@ -8,13 +8,14 @@ and what nobody else may read (keys in URLs).
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 HIDDEN = "***"
 
 _USER_OF_URL = re.compile(
-    r"""\b([a-z][a-z0-9+.-]*://)
+    r"""\b([a-z][a-z0-9+.-]+:/{1,2})  # one slash is left where a URL is taken for a path
     (?: [^\s/@"'<>]+                            # a user, maybe with a password
       | [^\s/:@"'<>]+ : (?!\d+(?:/|$)) [^\s"'<>]*   # a password with slashes in it; no port
     )@""",
@@ -82,9 +83,26 @@ def _is_place(value: str) -> bool:
     return "://" in value or value.startswith(("/", "~", "./"))
 
 
-def holds_secrets(url: str) -> bool:
-    """Tell whether a URL carries a user, a password, or a token of any known kind."""
-    return without_secrets(url) != url
+def holds_secrets(text: str) -> bool:
+    """Tell whether a text, such as a URL, carries a password, or a token of any known kind."""
+    return without_secrets(text) != text
+
+
+def all_without_secrets(value: Any) -> Any:
+    """Return what JSON can hold with the secrets in its texts replaced by three stars.
+
+    Parameters
+    ----------
+    value : dict, list, tuple, str, number, bool or None
+        To be saved.
+    """
+    if isinstance(value, str):
+        return without_secrets(value)
+    if isinstance(value, Mapping):
+        return {key: all_without_secrets(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [all_without_secrets(each) for each in value]
+    return value
 
 
 def without_places(text: str, roots: Iterable[str | Path] = ()) -> str:

@@ -7,7 +7,7 @@ with its data and models. The full name is taken where there is such a folder.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,22 @@ def from_here(settings: Mapping[str, Any], here: Path) -> dict[str, str]:
         if Path(folder).is_absolute():
             found[f"{table}.{key}"] = Path(os.path.relpath(folder, here.resolve())).as_posix()
     return found
+
+
+def distinct_names(folders: Sequence[Path]) -> list[str]:
+    """Return the shortest names that tell folders apart: the last parts of their paths.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Each another one.
+    """
+    full = [folder.resolve() for folder in folders]
+    for n_parts in range(1, max((len(path.parts) for path in full), default=1) + 1):
+        names = ["/".join(path.parts[-n_parts:]) for path in full]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{number}: {path.name}" for number, path in enumerate(full, start=1)]
 
 
 def where_they_are(raw: dict[str, Any], file: Path) -> dict[str, Any]:

@@ -7,26 +7,14 @@ from pathlib import Path
 
 import pytest
 
-import vox2pix
-from pipeline.conftest import Recorder, experiment
+from pipeline.conftest import Recorder
 from pipeline.test_run import digests
 from vox2pix.config import Config, load_config
-from vox2pix.evaluation.transformers_models import find_folder
 from vox2pix.pipeline import Run, encode, run
 from vox2pix.pipeline.run import stage_keys
 from vox2pix.pipeline.stages import STAGES
 from vox2pix.report.contents import kept_config
 from vox2pix.store import RunFolder, contents
-
-_TABLES = {
-    "generate": {"samples": 1, "steps": 2, "conditions": ["z+c"], "ceilings": [],
-                 "shuffled": False},
-    "audit": {"enabled": False},
-    "encode": {
-        "rois": ["early"], "latents": ["z"], "strengths": [], "moments": [], "layers": [],
-        "steps": 2, "n_components": 50, "permutations": 100, "resamples": 100,
-    },
-}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -34,33 +22,6 @@ def _as_if_data_were_large(monkeypatch):
     """Record hashes of small files, too, and of files that were written just now."""
     monkeypatch.setattr(contents, "ALWAYS_READ", 0)
     monkeypatch.setattr(contents, "_SETTLED_NS", 0)
-
-
-@pytest.fixture(scope="module")
-def project(small_run, tmp_path_factory) -> Path:
-    """A folder with data, a model, an encoder, an experiment file and a finished run."""
-    root = tmp_path_factory.mktemp("project")
-    tree = next(small_run[0].path.glob("phantom-*"))
-    shutil.copytree(tree, root / "data")
-    shutil.copytree(Path(vox2pix.__file__).parent / "phantom" / "model", root / "model")
-    shutil.copytree(find_folder("phantom"), root / "clip")
-    (root / "experiment.toml").write_text(_as_written())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contents, "ALWAYS_READ", 0)
-        patch.setattr(contents, "_SETTLED_NS", 0)
-        config = load_config(root / "experiment.toml")
-        run(config, root / "runs" / "small")
-        encode(config, root / "runs" / "small")
-    return root
-
-
-def _as_written() -> str:
-    import tomli_w
-
-    data = {"source": "nsd", "path": "data"}
-    tables = {"data": data, "model": {"name": "model"}, "evaluate": {"encoder": "clip"}}
-    written = experiment(**_TABLES, **tables).model_dump(mode="json", exclude_none=True)
-    return tomli_w.dumps(written)
 
 
 def repeat(config: Config, folder: Path) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from vox2pix.errors import UserError
+from vox2pix.outside import holds_secrets
 
 # Any of these says that requests are to be signed; without one, data are read anonymously.
 _CREDENTIALS = (
@@ -50,13 +51,20 @@ def as_path(place: str | Path, *, endpoint: str | None = None) -> Path:
     Raises
     ------
     UserError
-        If the packages that read URLs are not installed, or fsspec knows no such kind of URL.
+        If a URL carries a password or key, the packages that read URLs are not installed, or
+        fsspec knows no such kind of URL.
     """
     text = str(place)
     if not isinstance(place, str | Path):
         return place
     if not is_url(text):
         return Path(place)
+    if holds_secrets(text):
+        raise UserError(
+            f"The URL {text} carries a password or key, which would be saved and printed; take it "
+            "out, and give it as the AWS tools take it (AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY)."
+        )
     if text.startswith("file://"):
         return Path(unquote(urlsplit(text).path))
     options = _s3_options(endpoint) if text.startswith("s3://") else {}

@@ -122,11 +122,11 @@ def compare(
 ) -> None:
     """Hold runs, or sets of reconstructions, against the first, picture by picture."""
     quiet_libraries()
+    from vox2pix.places import distinct_names
     from vox2pix.report import compare_folders, comparison_source, difference_records, in_words
     from vox2pix.store import require_ours, swapped_in, write_json, write_table
 
-    names = [folder.resolve().name for folder in folders]
-    names = names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+    names = distinct_names(folders)
     folder = local_folder(out or "-".join([*names, "comparison"]).replace("/", "-"))
     source = comparison_source(folders)
     require_ours(folder, "comparison", source)

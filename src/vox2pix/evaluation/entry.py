@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vox2pix.config import without_place
 from vox2pix.errors import UserError
 from vox2pix.evaluation.captions import with_captions
 from vox2pix.evaluation.inputs import open_pictures
@@ -127,5 +128,6 @@ def evaluate_pictures(
 
 def _by_network(name: str) -> tuple[Metric, ...]:
     """Return what a network beside the protocol's is asked."""
-    retrieved = (Metric(f"{name} top-{k}", "retrieval", name, top=k) for k in (1, 5))
-    return (Metric(name, "two-way", name), *retrieved)
+    called = without_place(name)  # a folder's: tables are sent to others
+    retrieved = (Metric(f"{called} top-{k}", "retrieval", name, top=k) for k in (1, 5))
+    return (Metric(called, "two-way", name), *retrieved)

@@ -11,6 +11,7 @@ from vox2pix.evaluation.protocols import Metric
 from vox2pix.evaluation.published import COLUMNS, published_under
 from vox2pix.evaluation.records import MetricRecord, score_rows
 from vox2pix.evaluation.scoring import Evaluation
+from vox2pix.outside import all_without_secrets, visible
 from vox2pix.store import machine, swapped_in, write_json, write_table, write_text
 
 Row = tuple[str, ...]
@@ -161,7 +162,7 @@ def save_evaluation(
         write_json(
             new / "provenance.json",
             {
-                **told,
+                **all_without_secrets(told),
                 "protocol": asdict(evaluation.protocol),
                 "not_computed": evaluation.skipped,
                 "notes": evaluation.notes,
@@ -244,4 +245,4 @@ def _escaped(text: str) -> str:
     """Return a text as LaTeX prints it."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {char: f"\\{char}" for char in "&%$#_{}"}
-    return "".join(special.get(char, char) for char in text)
+    return "".join(special.get(char, char) for char in visible(text))

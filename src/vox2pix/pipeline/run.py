@@ -23,6 +23,7 @@ from vox2pix.data import Subject, open_folder, open_nsd
 from vox2pix.diffusion import LatentDiffusion, Tuning
 from vox2pix.diffusion.outline import ModelOutline
 from vox2pix.errors import UserError
+from vox2pix.outside import all_without_secrets
 from vox2pix.pipeline.read_folders import require_outside_data
 from vox2pix.pipeline.reporter import Reporter, Silent
 from vox2pix.places import MOVED, from_here
@@ -376,6 +377,7 @@ def _provenance(run: Run) -> dict[str, Any]:
 
 
 def _write_provenance(run: Run, told: dict[str, Any]) -> None:
+    told = all_without_secrets(told)
     write_checked_json(run.path / "stages" / "provenance.json", told)
     write_json(run.path / "provenance.json", told)
 

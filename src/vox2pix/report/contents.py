@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vox2pix.config import Config, load_config
+from vox2pix.config import Config, for_others, load_config
 from vox2pix.data.origin import DataRecord
 from vox2pix.errors import UserError
 from vox2pix.evaluation.records import MetricRecord
@@ -83,7 +83,7 @@ class RunContents:
     path : Path
         The run folder.
     config : Config
-        The resolved experiment.
+        The resolved experiment, without where its folders lie: pages are sent to others.
     records : tuple of MetricRecord
         ``metrics.json``; none before the run is scored.
     scores : DataFrame
@@ -210,7 +210,7 @@ def read_run(path: Path) -> RunContents:
     n_stimuli = len(gallery.stimulus_ids) if gallery else scores["stimulus_id"].nunique()
     return RunContents(
         path=path,
-        config=config,
+        config=for_others(config),
         records=read_records(path / "metrics.json"),
         scores=scores,
         drawings=_drawings(path, n_stimuli),

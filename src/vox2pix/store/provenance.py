@@ -7,6 +7,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from vox2pix.outside import without_secrets
+
 try:
     import resource
 except ModuleNotFoundError:  # not on Windows
@@ -38,7 +40,7 @@ def machine() -> dict[str, Any]:
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "packages": {name: _version(name) for name in _PACKAGES},
         "git_revision": _git_revision(),
-        "command": sys.argv,
+        "command": [without_secrets(argument) for argument in sys.argv],
     }
 
 
