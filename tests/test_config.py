@@ -190,3 +190,14 @@ def test_a_batch_is_a_number_of_pictures_or_auto(tmp_path, size):
         load_config(write(tmp_path, text))
     good = text.replace(f"batch_size = {size}", 'batch_size = "auto"')
     assert load_config(write(tmp_path, good)).compute.batch_size == "auto"
+
+
+def test_a_folder_whose_name_is_no_utf_8_is_refused(tmp_path):
+    file = tmp_path / "caf\udce9" / "x.toml"
+    try:
+        file.parent.mkdir()
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    file.write_text("name = 'x'\n[data]\nsource = 'folder'\npath = 'data'\n")
+    with pytest.raises(UserError, match="whose name is not UTF-8"):
+        load_config(file)

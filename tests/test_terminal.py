@@ -171,7 +171,13 @@ _ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "LANG":
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "caf\u00e9 \udce9.toml"], ["data", "check", "\udcff"]]
+    "arguments",
+    [
+        ["--help"],
+        ["run", "caf\u00e9 \udce9.toml"],
+        ["data", "check", "\udcff"],
+        ["report", "caf\udce9"],
+    ],
 )
 def test_streams_of_any_encoding_end_in_no_traceback(tmp_path, arguments):
     done = subprocess.run(
@@ -179,4 +185,5 @@ def test_streams_of_any_encoding_end_in_no_traceback(tmp_path, arguments):
         capture_output=True, cwd=tmp_path, env={**os.environ, **_ASCII}, timeout=120,
     )  # fmt: skip
     assert b"Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
     assert done.returncode == (0 if arguments == ["--help"] else 2)

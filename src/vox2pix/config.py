@@ -25,7 +25,7 @@ from pydantic import (
 
 from vox2pix.buckets import as_path, is_url
 from vox2pix.errors import UserError
-from vox2pix.outside import holds_secrets, without_secrets
+from vox2pix.outside import holds_secrets, is_utf8, without_secrets
 from vox2pix.places import where_they_are
 
 Condition = Literal["z-decode", "z", "c", "z+c"]
@@ -536,9 +536,15 @@ def _with_absolute_folder(path: Path, key: str, name: str) -> str:
 
 def _from_folder_of(path: Path, key: str, given: str) -> Path:
     try:
-        return (path.parent / Path(given).expanduser()).resolve()
+        found = (path.parent / Path(given).expanduser()).resolve()
     except (ValueError, OSError, RuntimeError) as error:  # no such home, a zero byte in it
         raise UserError(f"{path}: {key} cannot be a path ({error}).") from None
+    if not is_utf8(str(found)):
+        raise UserError(
+            f"{path}: {key} is {found}, whose name is not UTF-8 and cannot be saved; "
+            "rename the folder."
+        )
+    return found
 
 
 def _explain(path: Path, error: ValidationError) -> str:

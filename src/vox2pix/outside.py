@@ -134,6 +134,12 @@ _ABSOLUTE = re.compile(
     re.VERBOSE,
 )
 
+
+def is_utf8(name: str) -> bool:
+    """Tell whether a name is text: some file systems hold names of any bytes."""
+    return not any("\ud800" <= char <= "\udfff" for char in name)
+
+
 # Controls (C0, C1), line and paragraph separators, what reorders or hides text, half characters.
 _CONTROLS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"

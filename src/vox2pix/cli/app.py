@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from vox2pix.cli.terminal import Terminal, any_character, shown
 from vox2pix.errors import UserError
+from vox2pix.outside import is_utf8
 
 
 class Commands(TyperGroup):
@@ -53,7 +54,10 @@ def local_folder(place: str | Path) -> Path:
     from vox2pix.store.owned import refuse_url
 
     refuse_url(Path(place))
-    return Path(place).resolve()
+    path = Path(place).resolve()
+    if not is_utf8(str(path)):  # JSON and safetensors could not name what is in it
+        raise UserError(f"The name of the folder {path} is not UTF-8; rename it.")
+    return path
 
 
 def quiet_libraries() -> None:
