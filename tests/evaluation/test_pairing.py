@@ -155,3 +155,26 @@ def test_usual_mistakes_are_named(change, words: str, tmp_path: Path) -> None:
     assert words not in clean
     assert "check" not in clean
     assert words in notes_of(tmp_path, images, np.ascontiguousarray(change(drawn)))
+
+
+def test_some_exchanged_rows_are_counted(tmp_path: Path) -> None:
+    images = scenes(16)
+    drawn = noisy(images)
+    assert "another stimulus" not in notes_of(tmp_path, images, drawn)
+    order = [1, 0, 3, 2, *range(4, 16)]
+    said = notes_of(tmp_path, images, drawn[order])
+    assert "4 of 16 originals agree clearly better with the reconstruction of another" in said
+    # Few fixed points are enough to beat chance; the order is wrong all the same.
+    order = [*range(5), *np.roll(np.arange(5, 16), 3)]
+    said = notes_of(tmp_path, images, drawn[order])
+    assert "no better than mismatched" not in said
+    assert "11 of 16 originals agree clearly better" in said
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_poor_reconstructions_are_not_called_exchanged(seed: int, tmp_path: Path) -> None:
+    images = scenes(24, seed=seed)
+    poor = np.broadcast_to(images.mean(axis=(1, 2), keepdims=True), images.shape)
+    blend = (0.15 * images + 0.85 * np.roll(poor, 0, axis=0)).astype(np.uint8)
+    said = notes_of(tmp_path, images, noisy(blend, noise=80))
+    assert "another stimulus" not in said

@@ -1,6 +1,7 @@
 """Runs and evaluations held against each other, and pooled, by the command line."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -103,3 +104,104 @@ def test_what_cannot_be_compared_or_pooled_is_said(folders, arguments, words):
     assert words in sentence(command(*arguments))
     assert not list(folders.glob("*comparison"))
     assert not (folders / "pooled.json").exists()
+
+
+def evaluated(truth, drawn, out, **options):
+    """Evaluate two arrays into a folder."""
+    np.save(f"{out}-truth.npy", truth)
+    np.save(f"{out}-drawn.npy", drawn)
+    given = [word for name, value in options.items() for word in (f"--{name}", value)]
+    result = command("evaluate", "--truth", f"{out}-truth.npy", "--reconstructions",
+                     f"{out}-drawn.npy", "--out", out, *given)  # fmt: skip
+    assert result.exit_code == 0, result.output
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    rng = np.random.default_rng(0)
+    seen = rng.integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
+    drawn = np.clip(seen + rng.normal(0, 40, seen.shape), 0, 255).astype(np.uint8)
+    return seen, drawn
+
+
+@pytest.mark.parametrize("verb", ["compare", "pool"])
+def test_evaluations_under_two_protocols_are_refused(images, verb):
+    seen, drawn = images
+    evaluated(seen, drawn, "one", protocol="brain-diffuser")
+    evaluated(seen, drawn, "two", protocol="mindeye1")
+    assert (
+        "one was evaluated under the protocol brain-diffuser and two under mindeye1, whose "
+        "definitions differ. Evaluate both under one protocol."
+    ) in sentence(command(verb, "one", "two"))
+
+
+def test_other_originals_are_refused_and_the_same_in_another_order_are_not(images):
+    seen, drawn = images
+    evaluated(seen, drawn, "one")
+    changed = seen.copy()
+    changed[4, 0, 0, 0] ^= 255
+    evaluated(changed, drawn, "two")
+    said = sentence(command("compare", "one", "two"))
+    assert (
+        "one and two were scored against different originals: 1 of 6 shared ids have other "
+        "pixels or another size (the first is '4')."
+    ) in said
+    evaluated(np.repeat(np.repeat(seen, 2, axis=1), 2, axis=2), drawn, "three")
+    assert "6 of 6 shared ids" in sentence(command("compare", "one", "three"))
+    order = np.array([3, 1, 0, 5, 4, 2])
+    np.savez("turned.npz", pictures=seen[order] / 255, ids=order)
+    np.savez("drawn.npz", pictures=drawn, ids=np.arange(6))
+    made = command("evaluate", "--truth", "turned.npz", "--reconstructions", "drawn.npz",
+                   "--out", "four")  # fmt: skip
+    assert made.exit_code == 0, made.output
+    assert command("compare", "one", "four").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("definition", "pixcorr v1, 4 px", "in one and 'pixcorr v1, 4 px' in two: these values"),
+        ("samples", "correlations of 2", "is 'each sample' in one and 'correlations of 2' in two"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["compare", "pool"])
+def test_other_definitions_are_refused(images, verb, field, value, words):
+    seen, drawn = images
+    for name in ("one", "two"):
+        evaluated(seen, drawn, name)
+        path = Path(name) / "metrics.json"
+        first, *rest = (r | {"condition": "mine"} for r in json.loads(path.read_text()))
+        write_json(path, [first | ({field: value} if name == "two" else {}), *rest])
+    said = sentence(command(verb, "one", "two"))
+    assert words in said
+    assert said.startswith("PixCorr is ")
+
+
+def test_pooling_refuses_unequal_numbers_of_samples(folders):
+    records = json.loads((folders / "two" / "metrics.json").read_text())
+    changed = [r | {"samples": r["samples"].replace("of 2", "of 3")} for r in records]
+    write_json(folders / "two" / "metrics.json", changed)
+    assert "Pool runs with equal numbers of samples" in sentence(command("pool", "one", "two"))
+
+
+def test_other_pools_of_identification_are_noted(folders):
+    result = command("compare", "one", "two")
+    said = " ".join(result.stdout.split())
+    assert "Identification was scored among all stimuli of each folder (12 in one, 12 in" in said
+
+
+def test_a_report_leaves_out_what_runs_define_differently(folders):
+    records = json.loads((folders / "two" / "metrics.json").read_text())
+    changed = [
+        r | {"definition": "pixcorr v1, 512 px"} if r["metric"] == "pixcorr" else r for r in records
+    ]
+    write_json(folders / "two" / "metrics.json", changed)
+    result = command("report", "one", "two")
+    assert result.exit_code == 0, result.output
+    (page,) = [path for path in folders.rglob("*.html") if "two" in path.read_text()]
+    text = page.read_text()
+    assert "Not compared, because definitions differ: pixcorr is" in text
+    assert "pixcorr v1, 512 px" in text

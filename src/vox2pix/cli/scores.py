@@ -123,7 +123,13 @@ def compare(
     """Hold runs, or sets of reconstructions, against the first, picture by picture."""
     quiet_libraries()
     from vox2pix.places import distinct_names
-    from vox2pix.report import compare_folders, comparison_source, difference_records, in_words
+    from vox2pix.report import (
+        compare_folders,
+        comparison_note,
+        comparison_source,
+        difference_records,
+        in_words,
+    )
     from vox2pix.store import require_ours, swapped_in, write_json, write_table
 
     names = distinct_names(folders)
@@ -136,6 +142,9 @@ def compare(
         write_json(new / "comparison.json", records)
         write_table(new / "comparison.csv", records)
     print_comparison(names, in_words(rows, ""), rows[0].comparisons[0].n_stimuli)
+    note = comparison_note(folders)
+    if note:
+        console.print(shown(note), style="dim")
     console.say("\nDifferences: ", bold(folder))
 
 

@@ -12,6 +12,7 @@ from vox2pix.evaluation.networks import (
     encoder_hashes,
     image_encoder,
     network,
+    weights_digest,
 )
 from vox2pix.evaluation.pairing import Pairs
 from vox2pix.evaluation.pictures import Resizing, resize_pictures
@@ -20,6 +21,7 @@ from vox2pix.evaluation.published import PUBLISHED, PUBLISHED_RETRIEVAL
 from vox2pix.evaluation.records import MetricRecord, score_rows
 from vox2pix.evaluation.retrieval import retrieval, retrieval_chance
 from vox2pix.evaluation.scoring import Evaluation, score_collections, score_pairs
+from vox2pix.evaluation.survey import digest
 from vox2pix.evaluation.tables import (
     evaluation_source,
     latex_table,
@@ -46,6 +48,7 @@ __all__ = [
     "Resizing",
     "bootstrap_interval",
     "correlation_distance",
+    "digest",
     "encoder_files",
     "encoder_hashes",
     "evaluate_pictures",
@@ -69,4 +72,5 @@ __all__ = [
     "ssim",
     "two_way",
     "two_way_scores",
+    "weights_digest",
 ]

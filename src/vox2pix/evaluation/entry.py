@@ -9,7 +9,7 @@ from vox2pix.config import without_place
 from vox2pix.errors import UserError
 from vox2pix.evaluation.captions import with_captions
 from vox2pix.evaluation.inputs import open_pictures
-from vox2pix.evaluation.networks import Encoder, encoder_hashes, network
+from vox2pix.evaluation.networks import Encoder, encoder_hashes, network, weights_digest
 from vox2pix.evaluation.protocols import Metric
 from vox2pix.evaluation.protocols import protocol as find_protocol
 from vox2pix.evaluation.scoring import Evaluation, Progress, score_collections
@@ -86,6 +86,7 @@ def evaluate_pictures(
         )
     used: dict[str, dict[str, str]] = {}
     loaded: dict[str | Path, Any] = {}
+    digests: dict[str, str] = {}
 
     def load(metric: Metric) -> Encoder:
         """Return a metric's network, and keep the hashes of its weights."""
@@ -99,6 +100,8 @@ def evaluate_pictures(
             loaded=loaded,
         )
         used[name] = encoder_hashes(name, place, download)
+        if used[name]:
+            digests[name] = weights_digest(used[name])
         return encoder
 
     one_folder = Path(truth).resolve() == Path(reconstructions).resolve()
@@ -107,6 +110,7 @@ def evaluate_pictures(
         open_pictures(reconstructions, samples, without=truth_files if one_folder else None),
         wanted,
         load,
+        weights=digests,
         seed=seed,
         progress=progress,
     )

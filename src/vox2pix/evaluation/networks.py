@@ -1,7 +1,8 @@
 """Networks that look at pictures, each behind one call: pictures to features."""
 
+import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,25 @@ def encoder_files(
     if asked.model in _PLAIN:
         return {}
     return {path.name: path for path in _files(asked, weights, download)}
+
+
+def weights_digest(hashes: Mapping[str, str]) -> str:
+    """Return a digest of the files of a network, for the definition of a metric.
+
+    Parameters
+    ----------
+    hashes : mapping of str to str
+        From :func:`encoder_hashes`.
+
+    Returns
+    -------
+    str
+        Empty for what needs no network.
+    """
+    if not hashes:
+        return ""
+    text = "".join(f"{name} {value}\n" for name, value in sorted(hashes.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _files(asked: NetworkName, weights: Path | None, download: bool) -> list[Path]:

@@ -93,13 +93,14 @@ def _in_row_order(truth: PictureCollection, reconstructions: PictureCollection) 
     n = len(truth.ids)
     nameless = [side for side in (truth, reconstructions) if side.numbered]
     who = " and ".join(f"{side.source.name}" for side in nameless)
+    lack = f"{who} {'have' if len(nameless) > 1 else 'has'} no ids"
     if len(reconstructions.ids) != n:
         raise UserError(
             f"{truth.source} holds {n} originals and {reconstructions.source} reconstructions of "
-            f"{len(reconstructions.ids)} stimuli, and {who} has no ids to pair them by. Store ids "
+            f"{len(reconstructions.ids)} stimuli, and {lack} to pair them by. Store ids "
             "beside the images (an npz file with 'pictures' and 'ids'), or give equal numbers."
         )
-    by = f"in row order: {who} {'have' if len(nameless) > 1 else 'has'} no ids"
+    by = f"in row order: {lack}"
     rows = tuple(range(n))
     named = reconstructions if truth.numbered else truth
     as_text = tuple(sorted(rows, key=lambda row: named.ids[row]))

@@ -140,6 +140,7 @@ def pairing_notes(truth: Thumbnails, drawn: Thumbnails) -> Iterator[str]:
             f"{mismatched:.2f} at {truth.shape[1]} px): check that both sides belong together and "
             "have the same ids or order"
         )
+    yield from _exchanged(r)
     for words, rows in _other_orders(n):
         inside = (rows >= 0) & (rows < n)
         shifted = r[np.arange(n)[inside], rows[inside]]
@@ -155,6 +156,32 @@ def pairing_notes(truth: Thumbnails, drawn: Thumbnails) -> Iterator[str]:
                 f"reconstructions agree better with their originals {words} (mean r "
                 f"{changed.mean():.2f}, as stored {own.mean():.2f}): check how they were saved"
             )
+
+
+def _exchanged(r: Matrix) -> Iterator[str]:
+    """Yield how many reconstructions clearly belong to another original.
+
+    Clear is a pair that is the best of its row and of its column by a margin. Poor
+    reconstructions have such pairs by chance: they must be many beside those that are clearly
+    right.
+    """
+    n = len(r)
+    if n < 3:
+        return
+    best = r.argmax(axis=1)
+    rows = np.arange(n)
+    ordered, across = np.sort(r, axis=1), np.sort(r, axis=0)
+    clear = (r.argmax(axis=0)[best] == rows) & (ordered[:, -1] - ordered[:, -2] > _MARGIN)
+    clear &= across[-1, best] - across[-2, best] > _MARGIN
+    right = clear & (best == rows)
+    wrong = clear & (best != rows) & (ordered[:, -1] - np.diag(r) > 2 * _MARGIN)
+    n_right, n_wrong = int(right.sum()), int(wrong.sum())
+    many = 3 * n_wrong >= n_right + n_wrong and 4 * n_wrong >= n
+    if n_wrong >= 2 and (many or 2 * n_right >= n):
+        yield (
+            f"{n_wrong} of {n} originals agree clearly better with the reconstruction of another "
+            f"stimulus ({n_right} with their own): check the order or the ids"
+        )
 
 
 def _other_orders(n: int) -> Iterator[tuple[str, NDArray[np.int_]]]:

@@ -1,10 +1,11 @@
 """Score a collection of reconstructions by a protocol: pictures, features, statistics, numbers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from math import ceil
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -105,6 +106,7 @@ def score_collections(
     protocol: Protocol,
     network: Callable[[Metric], Encoder],
     *,
+    weights: Mapping[str, str] = MappingProxyType({}),
     seed: int = 0,
     n_resamples: int = 2000,
     progress: Progress = lambda step, done, total: None,
@@ -117,7 +119,7 @@ def score_collections(
     ----------
     truth, reconstructions : PictureCollection
         Paired by :func:`~vox2pix.evaluation.pairing.pair`.
-    protocol, network, seed, n_resamples, progress
+    protocol, network, weights, seed, n_resamples, progress
         As for :func:`score_pairs`.
 
     Raises
@@ -135,6 +137,7 @@ def score_collections(
         protocol,
         network,
         condition=reconstructions.source.stem,
+        weights=weights,
         seed=seed,
         n_resamples=n_resamples,
         progress=progress,
@@ -152,6 +155,7 @@ def score_pairs(
     condition: str,
     subject: str = "",
     known: Known | None = None,
+    weights: Mapping[str, str] = MappingProxyType({}),
     seed: int = 0,
     n_resamples: int = 2000,
     progress: Progress = lambda step, done, total: None,
@@ -184,6 +188,9 @@ def score_pairs(
         Names for the records.
     known : dict, optional
         Features of these originals that an earlier call has left there; new ones are added.
+    weights : mapping of str to str
+        Digests of the weights by network, which become part of the records' definitions;
+        ``network`` may add them as it loads.
     seed : int
         Of the resamples and the mismatched pairs.
     n_resamples : int
@@ -235,7 +242,7 @@ def score_pairs(
                     ci_high=high,
                     chance=chances[samples],
                     n_stimuli=n,
-                    definition=metric.definition,
+                    definition=_definition(metric, protocol, reconstructions.n_samples, weights),
                 )
             )
 
@@ -260,6 +267,18 @@ def score_pairs(
     names = pd.MultiIndex.from_tuples(list(columns), names=("metric", "direction"))
     table = pd.DataFrame(np.column_stack(list(columns.values())), index=index, columns=names)
     return Evaluation(protocol, tuple(records), table, skipped, ())
+
+
+def _definition(
+    metric: Metric, protocol: Protocol, n_samples: int, weights: Mapping[str, str]
+) -> str:
+    """Return what exactly a record is of: the metric, its weights and how samples are joined."""
+    words = [metric.definition]
+    if metric.network is not None and metric.network in weights:
+        words.append(f"weights {weights[metric.network]}")
+    if metric.statistic == "two-way" and protocol.averaging == "correlations" and n_samples > 1:
+        words.append("correlations averaged over samples")
+    return ", ".join(words)
 
 
 class _Told:

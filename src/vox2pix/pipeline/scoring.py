@@ -18,11 +18,14 @@ from vox2pix.evaluation import (
     PictureCollection,
     Protocol,
     bootstrap_interval,
+    digest,
+    encoder_hashes,
     image_encoder,
     retrieval,
     retrieval_chance,
     score_pairs,
     score_rows,
+    weights_digest,
 )
 from vox2pix.evaluation.audit import nearest_training
 from vox2pix.pipeline.drawings import Drawing
@@ -37,6 +40,7 @@ RETRIEVAL = "retrieval"
 DECODED_FEATURES = "decoded {}"
 """Condition of the records of retrieval: no picture is drawn for them."""
 
+_DIGEST_SIZE = 256  # pixels at which originals are known again, whatever size was drawn
 _BLOCK = 32  # originals read at once
 _TOP = (1, 5)
 
@@ -75,31 +79,45 @@ def _score_condition(run: Run, name: str) -> tuple[list[dict[str, Any]], list[di
     rows = tuple(range(len(run.test_ids)))
     drawn, size = _collection_named(run, name)
     # Originals are looked at once, for all conditions of their size.
-    encoder, known = run.kept("stage", "scoring", lambda: (make_encoder(run), {}))
+    encoder, known, originals, weights = run.kept("stage", "scoring", lambda: _shared(run))
     found = score_pairs(
         _originals(run, size),
         drawn,
         Pairs(run.test_ids, rows, rows, "by id"),
-        _protocol(run),
+        _protocol(run, size),
         lambda metric: encoder,
         condition=name,
         subject=run.subject.name,
         known=known.setdefault(size, {}),
+        weights=weights,
         seed=run.config.seed,
         n_resamples=run.config.evaluate.resamples,
     )
-    return [record.model_dump() for record in found.records], list(score_rows(found.scores, name))
+    rows_of_scores = list(score_rows(found.scores, name, originals))
+    return [record.model_dump() for record in found.records], rows_of_scores
 
 
-def _protocol(run: Run) -> Protocol:
-    """Return what a run's own pictures are scored by: samples are joined as its protocol does."""
+def _shared(run: Run) -> tuple[Encoder, dict[int, Any], tuple[str, ...], dict[str, str]]:
+    """Return what all conditions share: network, features, digests of originals and weights."""
+    name = run.config.evaluate.encoder
+    hashes = encoder_hashes(name)
+    seen = _originals(run, _DIGEST_SIZE)
+    digests = tuple(digest(seen.picture(row)) for row in range(len(run.test_ids)))
+    return make_encoder(run), {}, digests, {name: weights_digest(hashes)} if hashes else {}
+
+
+def _protocol(run: Run, size: int | None = None) -> Protocol:
+    """Return what a run's own pictures are scored by: samples are joined as its protocol does.
+
+    ``size`` is that of the images, which are compared as they are.
+    """
     named, encoder = PROTOCOLS[run.config.protocol], run.config.evaluate.encoder
     return Protocol(
         name=named.name,
         source=named.source,
         metrics=(
-            Metric("pixcorr", "pixcorr"),
-            Metric("ssim", "ssim"),
+            Metric("pixcorr", "pixcorr", size=size),
+            Metric("ssim", "ssim", size=size),
             Metric(f"two-way {without_place(encoder)}", "two-way", encoder),
         ),
         direction=named.direction,

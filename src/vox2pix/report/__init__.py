@@ -3,6 +3,7 @@
 from vox2pix.report.comparison import (
     ComparisonRow,
     compare_folders,
+    comparison_note,
     comparison_source,
     difference_records,
     in_words,
@@ -19,6 +20,7 @@ __all__ = [
     "Rows",
     "choose_rows",
     "compare_folders",
+    "comparison_note",
     "comparison_source",
     "contact_sheet",
     "difference_records",

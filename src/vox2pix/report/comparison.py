@@ -1,7 +1,7 @@
 """Several runs side by side: paired differences over the pictures that all of them drew."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +10,14 @@ from typing import Any
 import pandas as pd
 
 from vox2pix.errors import UserError
+from vox2pix.evaluation.comparability import (
+    Mismatch,
+    mismatches,
+    pool_note,
+    refuse_other_definitions,
+    refuse_other_originals,
+    refuse_other_protocols,
+)
 from vox2pix.evaluation.comparison import (
     Comparison,
     PairedRow,
@@ -68,7 +76,32 @@ def comparison_rows(runs: Sequence[RunContents]) -> list[ComparisonRow]:
     runs : sequence of RunContents
         Two or more.
     """
-    return in_words(compare_scores([_drawn(run.scores) for run in runs]), runs[0].config.protocol)
+    rows = compare_scores([_drawn(run.scores) for run in runs])
+    apart = {mismatch.key for mismatch in _apart(runs)}
+    comparable = [row for row in rows if (row.condition, row.metric, row.direction) not in apart]
+    return in_words(comparable, runs[0].config.protocol)
+
+
+def not_compared(runs: Sequence[RunContents]) -> str:
+    """Say which metrics of runs are left out of their comparison, as their definitions differ.
+
+    Parameters
+    ----------
+    runs : sequence of RunContents
+        Two or more.
+    """
+    apart = {mismatch.key[1]: mismatch for mismatch in _apart(runs)}
+    if not apart:
+        return ""
+    reasons = "; ".join(mismatch.sentence for mismatch in apart.values())
+    return f"Not compared, because definitions differ: {reasons}."
+
+
+def _apart(runs: Sequence[RunContents]) -> list[Mismatch]:
+    """Return the metrics that runs define differently; refuse runs of different originals."""
+    names = [f"{run.path.name} ({number})" for number, run in enumerate(runs, 1)]
+    refuse_other_originals({name: run.scores for name, run in zip(names, runs, strict=True)})
+    return mismatches({name: run.records for name, run in zip(names, runs, strict=True)})
 
 
 def in_words(rows: Sequence[PairedRow], protocol: str) -> list[ComparisonRow]:
@@ -112,13 +145,54 @@ def compare_folders(folders: Sequence[Path]) -> list[PairedRow]:
     """
     if len(folders) < 2:
         raise UserError(f"there is nothing to compare {folders[0]} with; name two runs or more.")
-    rows = compare_scores([_scores_of(folder) for folder in folders])
+    tables = _tables(folders)
+    rows = compare_scores(list(tables.values()))
     if not rows:
         raise UserError(
             f"{listed([str(folder) for folder in folders])} have no metric of two or more "
             "stimuli in common; compare what was scored by the same metrics on the same pictures."
         )
+    _refuse_mixtures(folders, tables)
     return rows
+
+
+def comparison_note(folders: Sequence[Path]) -> str:
+    """Say what limits the comparison of folders that may be compared; perhaps nothing.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        As for :func:`compare_folders`.
+    """
+    return pool_note(_tables(folders))
+
+
+def _tables(folders: Sequence[Path]) -> dict[str, pd.DataFrame]:
+    """Return the scores of each folder by its path as given; one given twice has its number."""
+    names = [str(folder) for folder in folders]
+    numbered = (
+        name if names.count(name) == 1 else f"{name} ({number})"
+        for number, name in enumerate(names, 1)
+    )
+    return {name: _scores_of(folder) for name, folder in zip(numbered, folders, strict=True)}
+
+
+def _refuse_mixtures(folders: Sequence[Path], tables: Mapping[str, pd.DataFrame]) -> None:
+    """Refuse scores of different protocols, definitions or originals."""
+    records = {
+        name: read_records(folder / "metrics.json")
+        for name, folder in zip(tables, folders, strict=True)
+    }
+    are_runs = [_is_run(folder) for folder in folders]
+    if not any(are_runs):
+        refuse_other_protocols(records)
+    if not all(are_runs):
+        refuse_other_definitions(records, by_condition=False)
+    else:
+        refuse_other_definitions(
+            {name: [r for r in of if r.condition in DECODED] for name, of in records.items()}
+        )
+    refuse_other_originals(tables)
 
 
 def difference_records(rows: Sequence[PairedRow], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -185,6 +259,9 @@ def pool_folders(folders: Sequence[Path]) -> list[MetricRecord]:
         subjects[name] = records
     if len(subjects) < 2:
         raise UserError(f"{folders[0]} is one subject; name the runs of two or more to pool them.")
+    refuse_other_protocols(subjects)
+    refuse_other_definitions(subjects)
+    _refuse_other_samples(subjects)
     pooled = pool_records(subjects)
     if not pooled:
         raise UserError(
@@ -192,6 +269,21 @@ def pool_folders(folders: Sequence[Path]) -> list[MetricRecord]:
             "same experiment."
         )
     return pooled
+
+
+def _refuse_other_samples(subjects: Mapping[str, Sequence[MetricRecord]]) -> None:
+    """Refuse subjects with unequal numbers of samples, whose records would be left out."""
+    (first, own), *others = (
+        (name, {(r.condition, r.metric, r.samples.partition(" ")[0]): r.samples for r in records})
+        for name, records in subjects.items()
+    )
+    for other, theirs in others:
+        for key, samples in own.items():
+            if theirs.get(key, samples) != samples:
+                raise UserError(
+                    f"{key[1]} of {key[0]} is the {samples} samples in {first} and the "
+                    f"{theirs[key]} in {other}. Pool runs with equal numbers of samples."
+                )
 
 
 def _scores_of(folder: Path) -> pd.DataFrame:
@@ -203,8 +295,11 @@ def _scores_of(folder: Path) -> pd.DataFrame:
         )
     _require_whole(folder)
     scores = read_scores(folder / "scores.csv")
-    is_run = (folder / "config.toml").exists()
-    return _drawn(scores) if is_run else scores.assign(condition="")
+    return _drawn(scores) if _is_run(folder) else scores.assign(condition="")
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.toml").exists()
 
 
 def _require_whole(folder: Path) -> None:

@@ -269,7 +269,7 @@ def read_scores(path: Path) -> pd.DataFrame:
     path : Path
         ``scores.csv``.
     """
-    columns = ["stimulus_id", "condition", "metric", "direction", "score"]
+    columns = ["stimulus_id", "condition", "metric", "direction", "original", "score"]
     if not path.exists():
         return pd.DataFrame({name: pd.Series(dtype=object) for name in columns})
     text = dict.fromkeys(columns[:-1], str)

@@ -19,7 +19,12 @@ from vox2pix.errors import UserError
 from vox2pix.report import origin
 from vox2pix.report.assets import Assets, assets_of, remove_unused
 from vox2pix.report.brain import decoders, encoding_figures, encoding_tables
-from vox2pix.report.comparison import comparison_rows, differing_settings, shared_stimuli
+from vox2pix.report.comparison import (
+    comparison_rows,
+    differing_settings,
+    not_compared,
+    shared_stimuli,
+)
 from vox2pix.report.contents import RunContents, read_run
 from vox2pix.report.figures import decoding_figure, hover_figure, save_figure, scores_figure
 from vox2pix.report.gallery_view import (
@@ -312,7 +317,8 @@ def _comparison(runs: Sequence[RunContents], assets: Assets) -> str:
         _COMPARED,
         listed(names) + ", side by side",
         runs=told,
-        shared=f"{counted(len(shared), 'test picture')} in all runs, which have {n_all}.",
+        shared=f"{counted(len(shared), 'test picture')} in all runs, which have {n_all}. "
+        f"{not_compared(runs)}".strip(),
         view=view,
         gallery_note=_gallery_note(assets),
         gallery_missing=[] if view else ["There is no drawn test picture that all runs share."],
