@@ -205,7 +205,7 @@ def test_a_misspelt_phantom_is_guessed():
 
 def test_the_phantom_is_in_the_package(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.resources.files", lambda name: tmp_path / name)
-    with pytest.raises(UserError, match=r"not in the package.*python -m vox2pix.phantom.train"):
+    with pytest.raises(UserError, match=r"not in the package.*reinstall vox2pix"):
         find_pipeline("phantom")
     (tmp_path / "vox2pix/phantom/model").mkdir(parents=True)
     found = find_pipeline("phantom")

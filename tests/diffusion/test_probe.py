@@ -1,11 +1,14 @@
 """Recorded activations against hooks set by hand on the bare U-Net."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
 from vox2pix.diffusion.latent_diffusion import LatentDiffusion
+from vox2pix.diffusion.pipeline_folder import find_pipeline
 from vox2pix.diffusion.probe import Probe, activation_shapes
 from vox2pix.errors import UserError
 
@@ -142,13 +145,16 @@ def test_shapes_are_known_without_weights(model, components, inputs):
 
 
 def test_the_phantom_has_the_blocks_of_its_architecture():
+    config = json.loads((find_pipeline("phantom").path / "unet/config.json").read_text())
+    channels, size = config["block_out_channels"], config["sample_size"]
+    last, expected = len(channels) - 1, {}
+    for i, width in enumerate(channels):  # every down block but the last halves the grid
+        size //= 1 if i == last else 2
+        expected[f"down_blocks.{i}"] = (width, size, size)
+    expected["mid_block"] = (channels[-1], size, size)
+    for i, width in enumerate(reversed(channels)):  # every up block but the last doubles it
+        size *= 1 if i == last else 2
+        expected[f"up_blocks.{i}"] = (width, size, size)
     model = LatentDiffusion.from_pretrained("phantom", device="cpu")
-    blocks = ("down_blocks.0", "down_blocks.1", "mid_block", "up_blocks.0", "up_blocks.1")
-    assert set(blocks) < set(model.module_names)
-    assert model.activation_shapes(blocks) == {
-        "down_blocks.0": (128, 4, 4),
-        "down_blocks.1": (192, 4, 4),
-        "mid_block": (192, 4, 4),
-        "up_blocks.0": (192, 8, 8),
-        "up_blocks.1": (128, 8, 8),
-    }
+    assert set(expected) < set(model.module_names)
+    assert model.activation_shapes(tuple(expected)) == expected

@@ -175,34 +175,38 @@ def test_a_wider_plan_adds_to_what_is_there(model, arrays, tmp_path):
 
 def test_long_rows_are_projected_all_by_one_matrix(model, arrays, traced, tmp_path):
     whole, _, _ = traced
-    found = trace(model, *arrays, IDS, tmp_path, PLAN, seed=7, max_features=600, **SIZES)
+    n_latent = int(np.prod(model.latent_shape))
+    most = n_latent + 88
+    found = trace(model, *arrays, IDS, tmp_path, PLAN, seed=7, max_features=most, **SIZES)
     for module in PLAN.modules:
         n_features = whole.arrays[f"{module}@0.75:step0"].shape[1]
-        state = seed_for(7, "projection", n_features, 600) % 2**32
-        oracle = SparseRandomProjection(600, random_state=state).fit(np.zeros((1, n_features)))
+        state = seed_for(7, "projection", n_features, most) % 2**32
+        oracle = SparseRandomProjection(most, random_state=state).fit(np.zeros((1, n_features)))
         for step in PLAN.module_steps:
             name = f"{module}@0.75:step{step}"
             expected = oracle.transform(whole.arrays[name].read())
             np.testing.assert_allclose(found.arrays[name].read(), expected, rtol=1e-3, atol=1e-2)
         told = found.distortions[module]
-        assert (told.n_features, told.n_kept, told.n_pairs) == (n_features, 600, 10)
+        assert (told.n_features, told.n_kept, told.n_pairs) == (n_features, most, 10)
         assert told.mean == pytest.approx(1, abs=0.15)
         assert 0 < told.sd < 0.15
-    # z_c keeps its 512 numbers, as everything of at most max_features does
-    assert found.arrays["z_c@0.75"].shape == (5, 512)
+    # z_c keeps all its numbers, as everything of at most max_features does
+    assert found.arrays["z_c@0.75"].shape == (5, n_latent)
     counting = Counting(model)
-    again = trace(counting, *arrays, IDS, tmp_path, PLAN, seed=7, max_features=600, **SIZES)
+    again = trace(counting, *arrays, IDS, tmp_path, PLAN, seed=7, max_features=most, **SIZES)
     assert (again.distortions, counting.rows) == (found.distortions, [])
 
 
 def test_the_bytes_are_known_before(model, traced):
     found, _, _ = traced
+    n_latent = int(np.prod(model.latent_shape))
+    most = n_latent + 88
     shapes = model.activation_shapes(PLAN.modules)
     stated = trace_bytes(PLAN, 5, model.latent_shape, shapes)
     assert stated == {name: array.read().nbytes for name, array in found.arrays.items()}
-    small = trace_bytes(PLAN, 1000, model.latent_shape, shapes, max_features=600)
-    assert small["mid_block@0.75:step2"] == 4 * 1000 * 600
-    assert small["z_c@0.25"] == 4 * 1000 * 512
+    small = trace_bytes(PLAN, 1000, model.latent_shape, shapes, max_features=most)
+    assert small["mid_block@0.75:step2"] == 4 * 1000 * most
+    assert small["z_c@0.25"] == 4 * 1000 * n_latent
 
 
 def test_what_cannot_be_traced_is_said_before_any_work(model, arrays, tmp_path):

@@ -97,8 +97,7 @@ def find_pipeline(
         path = Path(str(importlib.resources.files("vox2pix"))) / "phantom" / "model"
         if not path.is_dir():
             raise UserError(
-                f"the phantom's model is not in the package (no folder {path}); "
-                "reinstall vox2pix, or train it with: python -m vox2pix.phantom.train"
+                f"the phantom's model is not in the package (no folder {path}); reinstall vox2pix"
             )
         return PipelineFolder(path, PHANTOM, None)
     path = Path(name).expanduser()

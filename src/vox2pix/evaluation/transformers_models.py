@@ -126,8 +126,7 @@ def _phantom() -> Path:
     folder = Path(str(importlib.resources.files("vox2pix"))) / "phantom" / "model" / "encoders"
     if not folder.is_dir():
         raise UserError(
-            f"the phantom's encoders are not in the package (no folder {folder}); "
-            "reinstall vox2pix, or train them with: python -m vox2pix.phantom.train"
+            f"the phantom's encoders are not in the package (no folder {folder}); reinstall vox2pix"
         )
     return folder
 

@@ -295,11 +295,22 @@ def render(scene: Scene, size: int = 64) -> Array:
     return np.clip(picture, 0, 1).astype(np.float32)
 
 
-def _paint(thing: SceneObject, light: float, x: Array, y: Array, size: int) -> tuple[Array, Array]:
-    """Return an object's coverage (height, width) and its shaded colour (height, width, 3)."""
+def cover(thing: SceneObject, x: Array, y: Array, size: int) -> Array:
+    """Return how much of each pixel at (x, y) an object covers, in [0, 1]."""
+    distance, *_ = _distance(thing, x, y)
+    return np.clip(0.5 - distance * thing.size * size, 0, 1)
+
+
+def _distance(thing: SceneObject, x: Array, y: Array) -> tuple[Array, Array, Array]:
+    """Return the signed distance from an object's edge, and both offsets from its centre."""
     cosine, sine = np.cos(thing.angle), np.sin(thing.angle)
     dx, dy = (x - thing.x) / thing.size, (y - thing.y) / thing.size
-    distance = KINDS[thing.kind](cosine * dx + sine * dy, cosine * dy - sine * dx)
+    return KINDS[thing.kind](cosine * dx + sine * dy, cosine * dy - sine * dx), dx, dy
+
+
+def _paint(thing: SceneObject, light: float, x: Array, y: Array, size: int) -> tuple[Array, Array]:
+    """Return an object's coverage (height, width) and its shaded colour (height, width, 3)."""
+    distance, dx, dy = _distance(thing, x, y)
     coverage = np.clip(0.5 - distance * thing.size * size, 0, 1)
     # Brighter towards the light, darker along the rim: enough to tell a thing from its ground.
     slope = dx * np.cos(light) + dy * np.sin(light)

@@ -1,0 +1,71 @@
+"""The training loop: that it finds a minimum, survives stopping, and decays from any step."""
+
+import pytest
+import torch
+from torch import nn
+
+from tools.phantom_model import training
+from tools.phantom_model.training import Place, Schedule, fit, step_of
+
+WEIGHTS = torch.tensor([[1.0, -2.0, 0.5]])
+
+
+def fit_line(folder, steps, decay_steps):
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(0)
+    model = nn.Linear(3, 1)
+
+    def loss(step, rng):
+        x = torch.from_numpy(rng.standard_normal((64, 3), dtype="float32"))
+        return (model(x).float() - x @ WEIGHTS.T).square().mean()
+
+    schedule = Schedule(steps, decay_steps, rate=0.05, average=0.9)
+    made = fit("line", model, loss, schedule, Place(folder, torch.device("cpu")))
+    return model.weight.detach(), made
+
+
+def test_training_finds_the_minimum(tmp_path):
+    found, made = fit_line(tmp_path, 120, 60)
+    assert made == 180
+    torch.testing.assert_close(found, WEIGHTS, atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("stop_after", [25, 50])  # in the constant phase, and in the decay
+def test_a_stopped_training_continues_as_if_it_had_not_been(tmp_path, monkeypatch, stop_after):
+    whole, _ = fit_line(tmp_path / "whole", 40, 20)
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", -1.0)
+    save, left = training.State.save, [stop_after]
+
+    def stop(self, path):
+        save(self, path)
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.State, "save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit_line(tmp_path / "cut", 40, 20)
+    monkeypatch.setattr(training.State, "save", save)
+    continued, _ = fit_line(tmp_path / "cut", 40, 20)
+    torch.testing.assert_close(continued, whole, atol=0, rtol=0)
+
+
+def test_a_decay_starts_from_any_checkpoint_and_leaves_it(tmp_path):
+    fit_line(tmp_path, 30, 0)
+    _, made = fit_line(tmp_path, 0, 10)
+    assert made == 40
+    assert step_of(tmp_path / "line.safetensors") == 30
+    assert step_of(tmp_path / "line-30-decay-10.safetensors") == 40
+    longer, _ = fit_line(tmp_path, 50, 10)
+    whole, _ = fit_line(tmp_path / "whole", 50, 10)
+    torch.testing.assert_close(longer, whole, atol=0, rtol=0)
+
+
+def test_a_parameter_can_have_a_faster_rate():
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"slow": nn.Linear(1, 1), "fast": nn.Linear(1, 1)})
+    before = {k: v.detach().clone() for k, v in model.named_parameters()}
+    state = training.State(model, {"fast.": 4.0})
+    state.descend(sum(p.sum() for p in model.parameters()), 0.01, 0.9)
+    moved = {k: (v - before[k]).abs().max().item() for k, v in model.named_parameters()}
+    assert moved["fast.bias"] == pytest.approx(4 * moved["slow.bias"], rel=0.05)

@@ -1,0 +1,1 @@
+"""Training and measurement of the phantom's networks; see README.md beside this file."""
