@@ -165,6 +165,8 @@ def train(out: Path, renders: Renders, schedule: Schedule, place: Place) -> int:
     tokenizer = build_tokenizer(out / "tokenizer", corpus)
     towers = _Towers(build_encoders(tokenizer))
     pair = towers.pair
+    # Plain matrix products: on CPUs the fused kernel's backward takes three times as long.
+    pair.set_attn_implementation("eager")
 
     def loss(step: int, rng: np.random.Generator) -> Tensor:
         indices = rng.integers(0, len(renders.images), PAIRS + MEANS)

@@ -28,9 +28,10 @@ def _unet(out: Path, schedule: Schedule, place: Place, n: int) -> int:
 
 
 def _detector(out: Path, schedule: Schedule, place: Place, n: int) -> int:
+    # It measures the new model and the one that ships, so it sees what either decoder draws.
+    folders = [f for f in (out, find_pipeline("phantom").path) if (f / "vae").is_dir()]
     weights = out / "detector" / "model.safetensors"
-    shipped = find_pipeline("phantom").path
-    return detector.train(weights, Renders(out / "cache", n), schedule, place, (out, shipped))
+    return detector.train(weights, Renders(out / "cache", n), schedule, place, folders)
 
 
 STAGES: dict[str, tuple[Callable[[Path, Schedule, Place, int], int], Schedule]] = {
@@ -47,6 +48,7 @@ def train(
     steps: int | None = None,
     decay_steps: int | None = None,
     device: str = "cpu",
+    compiled: bool = False,
     n_scenes: int = TRAINING_SCENES,
 ) -> None:
     """Train one network into a diffusers pipeline folder.
@@ -62,6 +64,8 @@ def train(
         Of the constant-rate phase in total, and of the decay; the stage's own where absent.
     device : str
         Where torch computes.
+    compiled : bool
+        Whether the U-Net's step is compiled; needs a C++ compiler.
     n_scenes : int
         How many training scenes are rendered.
     """
@@ -69,7 +73,7 @@ def train(
     given = {"steps": steps, "decay_steps": decay_steps}
     schedule = dataclasses.replace(schedule, **{k: v for k, v in given.items() if v is not None})
     torch.manual_seed(seed_for(0, stage))
-    place = Place(out / "checkpoints", torch.device(device))
+    place = Place(out / "checkpoints", torch.device(device), compiled)
     place.checkpoints.mkdir(parents=True, exist_ok=True)
     made = run(out, schedule, place, n_scenes)
     path = out / "training.json"
@@ -85,10 +89,18 @@ def main() -> None:
     parser.add_argument("--decay-steps", type=int, help="steps with the rate falling to zero")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--compile", action="store_true", help="compile the U-Net's step")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    train(options.stage, options.out, options.steps, options.decay_steps, options.device)
+    train(
+        options.stage,
+        options.out,
+        options.steps,
+        options.decay_steps,
+        options.device,
+        options.compile,
+    )
 
 
 if __name__ == "__main__":

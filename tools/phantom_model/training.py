@@ -51,11 +51,11 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Place:
-    """Where and from which seed a network is trained: checkpoint folder, device, seed."""
+    """Where a network is trained: checkpoint folder, device, whether compiled."""
 
     checkpoints: Path
     device: torch.device
-    seed: int = 0
+    compiled: bool = False
 
 
 class State:
@@ -157,7 +157,7 @@ def fit(
     schedule : Schedule
         Constant phase, then decay phase.
     place : Place
-        Checkpoint folder, device, seed.
+        Checkpoint folder and device.
     fast : dict of str to float, optional
         Factors of the rate, by prefix of the parameter's name.
 
@@ -208,7 +208,7 @@ def _run(
     while state.step < end:
         step = state.step
         with torch.autocast(place.device.type, torch.bfloat16):
-            loss = loss_of(step, rng_for(place.seed, checkpoint.name.split("-")[0], step))
+            loss = loss_of(step, rng_for(0, checkpoint.stem.split("-")[0], step))
         state.descend(loss, rate_of(step) * min(1, (step + 1) / WARM_UP), schedule.average)
         losses.append(loss.item())
         if state.step % 100 == 0 or state.step == end:

@@ -52,9 +52,7 @@ def build_scheduler() -> DDIMScheduler:
     )
 
 
-def train(
-    out: Path, renders: Renders, schedule: Schedule, place: Place, compiled: bool = False
-) -> int:
+def train(out: Path, renders: Renders, schedule: Schedule, place: Place) -> int:
     """Train the U-Net and write ``unet``, ``scheduler`` and ``model_index.json``.
 
     The loss is the plain squared error of v. Weights on cells with objects would depend on the
@@ -71,7 +69,7 @@ def train(
     unet = build()
     # Plain matrix products: at 64 tokens they run faster than the fused kernel's backward.
     unet.set_attn_processor(AttnProcessor())
-    predict = torch.compile(unet, dynamic=False) if compiled else unet
+    predict = torch.compile(unet, dynamic=False) if place.compiled else unet
 
     def loss(step: int, rng: np.random.Generator) -> Tensor:
         chosen = draw_indices(counts, BATCH, rng)
