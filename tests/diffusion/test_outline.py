@@ -7,6 +7,10 @@ from vox2pix.diffusion import LatentDiffusion
 from vox2pix.diffusion.outline import ModelOutline
 from vox2pix.diffusion.pipeline_folder import find_pipeline
 from vox2pix.errors import UserError
+from vox2pix.store import read_json
+
+CONFIG = find_pipeline("phantom").path / "unet" / "config.json"
+N_BLOCKS = len(read_json(CONFIG)["block_out_channels"])
 
 
 @pytest.fixture
@@ -65,7 +69,7 @@ def test_a_configuration_that_cannot_be_used_is_named(folder, file, content, nam
     "change",
     [
         {"sample_size": [64, 48]},
-        {"cross_attention_dim": [96, 96]},
+        {"cross_attention_dim": [96] * N_BLOCKS},
         {
             "addition_embed_type": "text_time",
             "addition_time_embed_dim": 8,

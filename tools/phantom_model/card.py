@@ -24,7 +24,7 @@ from tools.phantom_model.scene_sets import held_out_scenes, rendered, to_tensor
 from tools.phantom_model.text_tower import MAX_TOKENS, TextStates, tokenize
 from vox2pix.phantom.scenes import Scene, captions
 from vox2pix.seeds import rng_for
-from vox2pix.store import read_json
+from vox2pix.store import read_json, write_json
 
 DETECTOR = Path(__file__).parent / "detector.safetensors"
 GUIDANCE, SAMPLING_STEPS, STRENGTH = 3.0, 25, 0.8
@@ -212,7 +212,7 @@ def write_card(folder: Path, table: dict[str, Figures], figures: Figures, n: int
         "true_objects": float(np.mean([len(s.objects) for s in held_out_scenes(n, (2, 3))]))
     }
     whole = {"n": n, **figures, **table}
-    (folder / "card.json").write_text(json.dumps(whole, indent=2) + "\n")
+    write_json(folder / "card.json", whole)
     path = folder / "README.md"
     rows = "\n".join(_row(label, table[name]) for name, label in ROWS.items())
     trained = read_json(folder / "training.json")

@@ -26,6 +26,7 @@ from tools.phantom_model.scene_sets import (
 )
 from tools.phantom_model.training import Place, Schedule, fit
 from vox2pix.phantom.scenes import COLOURS, KINDS, Scene, captions
+from vox2pix.store import write_json
 
 MAX_TOKENS = 32
 CORPUS_SCENES = 4_000  # whose captions the tokenizer's vocabulary is learned from
@@ -34,6 +35,19 @@ SLOTS = 3
 SCHEDULE = Schedule(steps=600, decay_steps=400, rate=1e-3)
 HEAD_FACTOR = 2.0  # rate of the slot head over that of the towers
 PAIRS, MEANS = 64, 48  # scenes a step with one caption, and with the mean of all
+IMAGE_PROCESSOR = {
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_processor_type": "CLIPImageProcessor",
+    "image_std": [0.5, 0.5, 0.5],
+    "resample": 3,
+    "rescale_factor": 1 / 255,
+    "size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+}
+"""What the image tower takes, in the form of transformers: pixels in [-1, 1]."""
+
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 
@@ -190,6 +204,7 @@ def train(out: Path, renders: Renders, schedule: Schedule, place: Place) -> int:
 
     steps = fit("text_tower", towers, loss, schedule, place, fast={"head.": HEAD_FACTOR})
     pair.half().save_pretrained(out / "encoders")
+    write_json(out / "encoders" / "preprocessor_config.json", IMAGE_PROCESSOR)
     _text_encoder(pair).half().save_pretrained(out / "text_encoder")
     return steps
 

@@ -12,7 +12,7 @@ from tools.phantom_model.scene_sets import TRAINING_SCENES, Renders
 from tools.phantom_model.training import Place, Schedule
 from vox2pix.diffusion.pipeline_folder import find_pipeline
 from vox2pix.seeds import seed_for
-from vox2pix.store import read_json, write_json
+from vox2pix.store import claim, read_json, write_json
 
 
 def _autoencoder(out: Path, schedule: Schedule, place: Place, n: int) -> int:
@@ -72,6 +72,7 @@ def train(
     run, schedule = STAGES[stage]
     given = {"steps": steps, "decay_steps": decay_steps}
     schedule = dataclasses.replace(schedule, **{k: v for k, v in given.items() if v is not None})
+    claim(out, "model")
     torch.manual_seed(seed_for(0, stage))
     place = Place(out / "checkpoints", torch.device(device), compiled)
     place.checkpoints.mkdir(parents=True, exist_ok=True)

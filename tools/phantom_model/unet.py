@@ -1,6 +1,5 @@
 """The U-Net over 4 x 16 x 16 latents and its noise schedule."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from tools.phantom_model import autoencoder
 from tools.phantom_model.scene_sets import Renders, cached, draw_indices, object_counts
 from tools.phantom_model.text_tower import WIDTH, TextStates
 from tools.phantom_model.training import Place, Schedule, fit
+from vox2pix.store import write_json
 
 SCHEDULE = Schedule(steps=24_000, decay_steps=6_000, rate=1e-3)
 BATCH = 64
@@ -151,4 +151,4 @@ def _write_index(out: Path) -> None:
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderKL"],
     }
-    (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    write_json(out / "model_index.json", index)
