@@ -136,12 +136,12 @@ def test_every_fault_of_nsd_is_found(nsd):
         "betas_session03.hdf5 is truncated",
         "ROI 'FFA-2' is empty",
         "no ROI 'erly'; did you mean early",
-        "session04.hdf5 holds",
+        "session 4 holds 0 or NaN in all trials of all of its",
         "have no caption of stimulus",
     ]
     for one in words:
         assert any(one in fault for fault in report.faults), (one, report.faults)
-    assert report.sessions == (1, 4)
+    assert report.sessions == (1,)
     assert report.rois["early"].n_voxels == (tree.atlases["streams"] == 1).sum()
     assert report.rois["early"].n_constant == 0
 

@@ -13,6 +13,7 @@ from vox2pix.errors import UserError
 
 def columns(tmp_path, **texts):
     table = pd.DataFrame({name: [str(cell) for cell in cells] for name, cells in texts.items()})
+    table.index += 2  # the lines of the file
     faults = Faults()
     found = voxel_columns(tmp_path / "voxels.csv", table, faults)
     return found, faults

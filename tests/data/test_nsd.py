@@ -350,7 +350,7 @@ def test_truncated_hdf5(nsd, keep):
     tree = nsd()
     path = tree.folder / "betas_session02.hdf5"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=r"betas_session02\.hdf5 is truncated or is no HDF5"):
+    with pytest.raises(UserError, match=r"session02\.hdf5 is (truncated \(|empty \(0 bytes\))"):
         open_nsd(tree.root)
 
 
@@ -358,15 +358,14 @@ def test_truncated_nifti_is_found_on_reading(nsd):
     tree = nsd(volume="nifti")
     path = tree.folder / "betas_session02.nii.gz"
     path.write_bytes(path.read_bytes()[:2000])
-    subject = open_nsd(tree.root)
-    with pytest.raises(UserError, match=r"betas_session02\.nii\.gz is truncated or is no image"):
-        subject.train.betas()
+    with pytest.raises(UserError, match=r"betas_session02\.nii\.gz is truncated \("):
+        open_nsd(tree.root).train.betas()
 
 
 def test_empty_nifti(nsd):
     tree = nsd(volume="nifti")
     (tree.folder / "betas_session01.nii.gz").write_bytes(b"")
-    with pytest.raises(UserError, match=r"betas_session01\.nii\.gz is truncated or is no image"):
+    with pytest.raises(UserError, match=r"betas_session01\.nii\.gz is empty \(0 bytes\)"):
         open_nsd(tree.root)
 
 
@@ -631,7 +630,7 @@ def test_damaged_design(nsd):
     path = tree.root / "nsddata/experiments/nsd/nsd_expdesign.mat"
     original = path.read_bytes()
     path.write_bytes(original[:150])
-    with pytest.raises(UserError, match=r"nsd_expdesign\.mat is truncated|has no variable"):
+    with pytest.raises(UserError, match=r"nsd_expdesign\.mat is truncated \("):
         open_nsd(tree.root)
     savemat(path, {"masterordering": [[1]]})
     with pytest.raises(UserError, match="has no variable subjectim, sharedix"):

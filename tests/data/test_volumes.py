@@ -89,7 +89,9 @@ def test_damage_is_named(tmp_path):
     with pytest.raises(UserError, match=r"a\.nii\.gz does not exist"):
         image_shape(bad)
     bad.write_bytes(b"not an image")
-    with pytest.raises(UserError, match=r"a\.nii\.gz is truncated or is no image"):
+    with pytest.raises(
+        UserError, match=r"a\.nii\.gz is no image, it is text that begins with 'not an"
+    ):
         read_image(bad)
 
 

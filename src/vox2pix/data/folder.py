@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vox2pix.buckets import as_path, local_copy, zarr_store
+from vox2pix.data.damage import damage_sentence
 from vox2pix.data.faults import Faults
 from vox2pix.data.folder_voxels import voxel_columns
 from vox2pix.data.labels import read_grid, read_mask, require_same_grid
@@ -29,7 +30,6 @@ from vox2pix.data.trials import read_trials
 from vox2pix.data.volumes import (
     image_shape,
     is_there,
-    one_line,
     open_hdf5,
     read_nifti,
     require_finite,
@@ -150,6 +150,9 @@ def gather_folder(path: str | Path, faults: Faults) -> Subject | None:
     origin = Origin()
     with faults.gathered():
         origin = _origin(folder, split, faults)
+    trials = trials[~trials["session"].isin(left_out.sessions)].reset_index(drop=True)
+    if trials.empty:
+        return None
     return Subject(
         folder.name,
         trials,
@@ -597,7 +600,7 @@ def _open_array(path: Path, name: str = "responses") -> AbstractContextManager[A
 @contextmanager
 def _open_numpy(path: Path, name: str) -> Iterator[Any]:
     """Open an array of an npy, npz or zarr store."""
-    sentence = f"{path} is truncated or holds no array {name!r} ({{}}): save it again."
+    what = f"no file with an array {name!r}"
     try:
         if path.suffix == ".npy":
             array: Any = np.load(local_copy(path), mmap_mode="r", allow_pickle=False)
@@ -608,12 +611,12 @@ def _open_numpy(path: Path, name: str) -> Iterator[Any]:
     except UserError:
         raise
     except Exception as error:  # damaged headers raise errors of nearly every kind
-        raise UserError(sentence.format(one_line(error))) from error
+        raise UserError(damage_sentence(path, what, error, "save it again")) from error
     try:
         yield array
     except (OSError, ValueError, EOFError, BadZipFile, RuntimeError, MemoryError, zlib.error) as e:
         # RuntimeError is what zarr's decompressors raise
-        raise UserError(sentence.format(one_line(e))) from e
+        raise UserError(damage_sentence(path, what, e, "save it again")) from e
 
 
 def _zarr_array(path: Path, name: str) -> Any:

@@ -26,7 +26,7 @@ def voxel_columns(path: Path, table: pd.DataFrame, faults: Faults) -> dict[str, 
     path : Path
         The file, for the sentences.
     table : DataFrame
-        Its text, one row per voxel.
+        Its text, one row per voxel; the index has the lines of the file.
     faults : Faults
         Faults and notes are added.
 
@@ -76,8 +76,8 @@ def _column(path: Path, text: pd.Series, name: str, faults: Faults) -> NDArray[A
     wrong = np.flatnonzero(flags.isna())
     if wrong.size:
         raise UserError(
-            f"{path}, line {text.index[wrong[0]]}: {text.iloc[wrong[0]]!r} in column {name} is no "
-            "ROI flag; write 0 or 1."
+            f"{_at(path, text, wrong)}: {text.iloc[wrong[0]]!r} in column {name} is no ROI "
+            "flag; write 0 or 1."
         )
     if not flags.any():
         raise UserError(f"ROI {name!r} is empty: {path} flags no voxel; remove the column.")
@@ -90,7 +90,7 @@ def _hemispheres(path: Path, text: pd.Series, faults: Faults) -> NDArray[Any]:
     wrong = np.flatnonzero(sides.isna())
     if wrong.size:
         raise UserError(
-            f"{path}, line {text.index[wrong[0]]}: hemi is {text.iloc[wrong[0]]!r}; write lh or rh."
+            f"{_at(path, text, wrong)}: hemi is {text.iloc[wrong[0]]!r}; write lh or rh."
         )
     changed = int((sides != text).sum())
     if changed:
@@ -104,8 +104,8 @@ def _numbers(path: Path, text: pd.Series, name: str) -> NDArray[np.float64]:
     wrong = np.flatnonzero(values.isna() & ~text.str.lower().isin(["", "nan", "na"]))
     if wrong.size:
         raise UserError(
-            f"{path}, line {text.index[wrong[0]]}: column {name} holds {text.iloc[wrong[0]]!r}, "
-            "which is no number; correct it."
+            f"{_at(path, text, wrong)}: column {name} holds {text.iloc[wrong[0]]!r}, which is "
+            "no number; correct it."
         )
     return values.to_numpy(float)
 
@@ -116,9 +116,9 @@ def _ratios(path: Path, text: pd.Series) -> NDArray[np.float64]:
     wrong = np.flatnonzero((values < 0) | np.isinf(values))
     if wrong.size:
         raise UserError(
-            f"{path}, line {text.index[wrong[0]]}: ncsnr is {text.iloc[wrong[0]]} "
-            f"({_such(wrong)}), but a ratio of two standard deviations is finite and not "
-            "negative: leave the cell empty where it is unknown."
+            f"{_at(path, text, wrong)}: ncsnr is {text.iloc[wrong[0]]} ({_such(wrong)}), "
+            "but a ratio of two standard deviations is finite and not negative: leave "
+            "the cell empty where it is unknown."
         )
     return values
 
@@ -138,10 +138,15 @@ def _indices(path: Path, text: pd.Series, name: str) -> NDArray[np.int64]:
                 "xyz), or leave the columns x, y and z out"
             )
         raise UserError(
-            f"{path}, line {text.index[wrong[0]]}: {name} is {text.iloc[wrong[0]]!r} "
-            f"({_such(wrong)}), which is no {what} index (a whole number from 0): {remedy}."
+            f"{_at(path, text, wrong)}: {name} is {text.iloc[wrong[0]]!r} ({_such(wrong)}), "
+            f"which is no {what} index (a whole number from 0): {remedy}."
         )
     return values.astype(np.int64)
+
+
+def _at(path: Path, text: pd.Series, rows: NDArray[np.intp]) -> str:
+    """Return file and line of the first of some rows: the index of a column has the lines."""
+    return f"{path}, line {text.index[rows[0]]}"
 
 
 def _such(rows: NDArray[np.intp]) -> str:
@@ -164,7 +169,7 @@ def _require_places(path: Path, table: pd.DataFrame, columns: dict[str, NDArray[
         doubled = np.flatnonzero(places.duplicated(keep=False))
         if doubled.size:
             same = (places == places.iloc[doubled[0]]).all(axis=1)
-            first, second = np.flatnonzero(same)[:2] + 2
+            first, second = table.index[np.flatnonzero(same)[:2]]
             where = ", ".join(f"{name} {places[name].iloc[doubled[0]]}" for name in group)
             raise UserError(
                 f"{path}, lines {first} and {second}: both voxels are at {where} "

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from vox2pix.data.faults import Faults
 from vox2pix.data.subject import VOXEL_COLUMNS, BetasSource
-from vox2pix.errors import UserError
 
 HEAD = 4
 """Trials that are read of every voxel to find candidates; few responses are 0 so often."""
@@ -31,10 +30,14 @@ class LeftOut:
         Rows of the voxel table with data in every session.
     by_region : dict of str to int
         Voxels left out of each region, and of ``all``; empty if there are none.
+    sessions : tuple of int
+        Sessions that are at fault, because a region has no voxel with data in them: a check goes
+        on without them.
     """
 
     kept: NDArray[np.bool_]
     by_region: dict[str, int] = field(default_factory=dict)
+    sessions: tuple[int, ...] = ()
 
 
 def is_empty(
@@ -115,9 +118,10 @@ def find_left_out(
     }
     for roi, mask in {**masks, "all": np.ones(len(voxels), bool)}.items():
         if lost[mask].all():
-            with faults.gathered():
-                _refuse(name, roi, missing[:, mask], sessions, remedy)
-            return LeftOut(np.ones(len(voxels), bool))
+            whole = [s for s, row in zip(sessions, missing[:, mask], strict=True) if row.all()]
+            some = [s for s, row in zip(sessions, missing[:, mask], strict=True) if row.any()]
+            faults.add(_refusal(name, roi, int(mask.sum()), whole, some, remedy))
+            return LeftOut(np.ones(len(voxels), bool), sessions=tuple(whole or some))
     by_region = {roi: int(lost[mask].sum()) for roi, mask in masks.items()}
     faults.note(_sentence(masks, missing, sessions))
     alone = missing & (missing.sum(axis=0) == 1)
@@ -130,17 +134,16 @@ def find_left_out(
     return LeftOut(~lost, {**by_region, "all": int(lost.sum())})
 
 
-def _refuse(
-    name: str, roi: str, missing: NDArray[np.bool_], sessions: Sequence[int], remedy: str
-) -> None:
-    """Raise, naming the sessions in which a region has no data."""
-    whole = [s for s, row in zip(sessions, missing, strict=True) if row.all()]
-    guilty = whole or [s for s, row in zip(sessions, missing, strict=True) if row.any()]
+def _refusal(
+    name: str, roi: str, n_voxels: int, whole: Sequence[int], some: Sequence[int], remedy: str
+) -> str:
+    """Return a sentence that names the sessions in which all, or some, voxels have no data."""
+    guilty = whole or some
     region = "no voxel" if roi == "all" else f"no voxel of ROI {roi!r}"
-    raise UserError(
+    return (
         f"{name} has {region} with data in every session: {_named(guilty)} "
         f"{'holds' if len(guilty) == 1 else 'hold'} 0 or NaN in all trials of "
-        f"{'all' if whole else 'some'} of its {missing.shape[1]:,} voxels; "
+        f"{'all' if whole else 'some'} of its {n_voxels:,} voxels; "
         f"{remedy.format(session=guilty[0])}"
     )
 

@@ -149,18 +149,35 @@ def gather_nsd(
     stimuli = NsdStimuli(layout, tuple(sorted(set(trials["stimulus_id"]))))
     with faults.gathered():
         stimuli.require_known()
-    voxels, affine = opened
-    source = NsdBetas(layout, _indices(voxels, layout))
     origin = Origin()
     with faults.gathered():
         origin = _origin(layout, design, faults)
+    return _with_data(layout, *opened, shape, good, trials, stimuli, origin, faults)
+
+
+def _with_data(
+    layout: NsdLayout,
+    voxels: pd.DataFrame,
+    affine: NDArray[np.float64] | None,
+    shape: tuple[int, ...],
+    sessions: Sequence[int],
+    trials: pd.DataFrame,
+    stimuli: NsdStimuli,
+    origin: Origin,
+    faults: Faults,
+) -> Subject | None:
+    """Return the subject without the voxels that lack data in a session; None if none is left."""
+    source = NsdBetas(layout, _indices(voxels, layout))
     remedy = "leave session {session} out by data.sessions."
-    left_out = find_left_out(layout.name, voxels, source, good, remedy, faults)
+    left_out = find_left_out(layout.name, voxels, source, sessions, remedy, faults)
+    trials = trials[~trials["session"].isin(left_out.sessions)].reset_index(drop=True)
+    if trials.empty:
+        return None
     voxels = voxels[left_out.kept].reset_index(drop=True)
     voxels["ncsnr"] = known_ncsnr(voxels["ncsnr"].to_numpy(float), layout, faults)
     source = replace(source, indices=source.indices[left_out.kept])
     return Subject(
-        layout.name, trials, voxels, space, source, stimuli, shape, affine, faults.notes,
+        layout.name, trials, voxels, layout.space, source, stimuli, shape, affine, faults.notes,
         left_out.by_region, origin,
     )  # fmt: skip
 

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from vox2pix.buckets import local_copy
-from vox2pix.data.volumes import is_there, one_line
+from vox2pix.data.damage import damage_sentence
+from vox2pix.data.volumes import is_there, one_line, open_hdf5
 from vox2pix.errors import UserError
 
 HEMISPHERES = ("lh", "rh")
+_VARIABLES = ("masterordering", "subjectim", "sharedix")
 
 
 @dataclass(frozen=True)
@@ -195,14 +198,8 @@ def read_design(layout: NsdLayout) -> Design:
     path = layout.design
     if not path.is_file():
         raise UserError(f"{path} does not exist: add NSD's experiment design.")
-    try:
-        # MATLAB files fail to parse with errors of nearly every kind
-        mat = loadmat(local_copy(path))
-    except Exception as error:
-        raise UserError(
-            f"{path} is truncated or is no MATLAB file ({one_line(error)}): download it again."
-        ) from error
-    missing = [name for name in ("masterordering", "subjectim", "sharedix") if name not in mat]
+    mat = _read_matlab(path)
+    missing = [name for name in _VARIABLES if name not in mat]
     if missing:
         raise UserError(f"{path} has no variable {', '.join(missing)}: replace the file.")
     order = _whole_numbers("masterordering", mat, path).ravel()
@@ -215,6 +212,25 @@ def read_design(layout: NsdLayout) -> Design:
     _require_index("subjectim", own, path)
     _require_index("sharedix", shared, path)
     return Design(own[order - 1] - 1, shared - 1)
+
+
+def _read_matlab(path: Path) -> Mapping[str, Any]:
+    """Read the design's matrices from a MATLAB file of any version."""
+    if h5py.is_hdf5(local_copy(path)):  # version 7.3, with the axes the other way round
+        return {name: _read_matlab_hdf5(path, name) for name in _VARIABLES}
+    try:
+        # MATLAB files fail to parse with errors of nearly every kind
+        return dict(loadmat(local_copy(path)))
+    except Exception as error:
+        raise UserError(
+            damage_sentence(path, "no MATLAB file", error, "download it again")
+        ) from error
+
+
+def _read_matlab_hdf5(path: Path, name: str) -> NDArray[Any]:
+    """Read one matrix of a MATLAB file of version 7.3."""
+    with open_hdf5(path, name) as array:
+        return np.asarray(array).T
 
 
 def _whole_numbers(name: str, mat: Mapping[str, Any], path: Path) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vox2pix.buckets import local_copy
+from vox2pix.data.damage import damage_sentence
 from vox2pix.data.faults import Faults
 from vox2pix.data.nsd_layout import NsdLayout
 from vox2pix.data.pictures import as_rgb
@@ -203,6 +204,5 @@ def _read_annotations(path: Any) -> list[tuple[int, str]]:
         content = json.loads(local_copy(path).read_text(encoding="utf-8"))
         return [(int(a["image_id"]), str(a["caption"])) for a in content["annotations"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(
-            f"{path} is truncated or holds no COCO captions ({one_line(error)}): download it again."
-        ) from error
+        what = "no file of COCO captions"
+        raise UserError(damage_sentence(path, what, error, "download it again")) from error

@@ -18,6 +18,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from vox2pix.buckets import is_remote, local_copy, open_binary
+from vox2pix.data.damage import damage_sentence
 from vox2pix.errors import UserError
 
 # Bytes of one read: large enough to be fast, small beside one session's volume.
@@ -78,8 +79,7 @@ def open_hdf5(path: Path, dataset: str) -> Iterator[h5py.Dataset]:
             yield array
     except (OSError, ValueError, KeyError, RuntimeError, MemoryError, OverflowError) as error:
         raise UserError(
-            f"{path} is truncated or is no HDF5 file ({one_line(error)}): copy or download it "
-            "again."
+            damage_sentence(path, "no HDF5 file", error, "copy or download it again")
         ) from error
 
 
@@ -433,7 +433,7 @@ def _damage_named(path: Path) -> Iterator[None]:
         yield
     except _IMAGE_DAMAGE as error:
         raise UserError(
-            f"{path} is truncated or is no image ({one_line(error)}): copy or download it again."
+            damage_sentence(path, "no image", error, "copy or download it again")
         ) from error
 
 

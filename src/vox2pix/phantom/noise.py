@@ -39,6 +39,8 @@ NCSNR_QUANTILES: dict[str, tuple[float, float, float, float, float]] = {
 NEAREST_AREA = {"midventral": "ventral", "midlateral": "lateral", "midparietal": "parietal"}
 """Areas without measured quantiles take those of the stream that they lead to."""
 
+_ONE_WITHOUT_DATA_IN = 400
+
 QUANTILE_LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -147,6 +149,41 @@ def ncsnr_quantile(area: str, level: NDArray[np.float64]) -> NDArray[np.float64]
     low = measured[0] - 0.125 * (measured[1] - measured[0])
     high = measured[4] + 0.5 * (measured[4] - measured[3])
     return np.interp(level, (0.0, *QUANTILE_LEVELS, 1.0), (low, *measured, high))
+
+
+def draw_no_data(
+    height: Array, stream: NDArray[np.integer], n_sessions: int, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Draw which voxels lack data in which sessions, as where the head moved out of the slab.
+
+    One voxel in 400 of the whole brain and of each stream, those at the lower edge, lack data in
+    one session, and every other one of them in a second session where there is one.
+
+    Parameters
+    ----------
+    height : ndarray of shape (n_voxels,)
+        Position upwards.
+    stream : ndarray of int of shape (n_voxels,)
+        Label of each voxel's stream; 0 is brain that belongs to none.
+    n_sessions : int
+        Sessions of the experiment.
+    rng : numpy.random.Generator
+        Draws the sessions.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_sessions, n_voxels)
+    """
+    upwards = np.argsort(height, kind="stable")
+    streams = [upwards[stream[upwards] == label] for label in np.unique(stream[stream > 0])]
+    lowest = upwards[: max(1, len(upwards) // _ONE_WITHOUT_DATA_IN)]
+    parts = [part[: len(part) // _ONE_WITHOUT_DATA_IN] for part in streams]
+    edge = np.concatenate([lowest, *parts])
+    missing = np.zeros((n_sessions, len(height)), bool)
+    sessions = rng.permutation(n_sessions)
+    missing[sessions[0], edge] = True
+    missing[sessions[-1], edge[::2]] = True
+    return missing
 
 
 class NcsnrMeter:

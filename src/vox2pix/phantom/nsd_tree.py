@@ -31,7 +31,6 @@ SIMULATED = "simulated.json"
 """At the root of every simulated tree."""
 
 RUNS_PER_SESSION = 12
-_ONE_WITHOUT_DATA_IN = 400
 TRIAL_SECONDS = 4.0
 HEMISPHERES = ("lh", "rh")
 
@@ -335,38 +334,6 @@ def write_anatomy(root: Path, brain: Brain) -> None:
         for who in (person, "fsaverage"):
             path = _file(root, f"nsddata/freesurfer/{who}/label/{name}.mgz.ctab")
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def draw_no_data(brain: Brain, n_sessions: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Draw which voxels lack data in which sessions, as where the head moved out of the slab.
-
-    One voxel in 400 of the whole brain and of each stream, those at the lower edge, lack data in
-    one session, and every other one of them in a second session where there is one.
-
-    Parameters
-    ----------
-    brain : Brain
-        Whose voxels.
-    n_sessions : int
-        Sessions of the experiment.
-    rng : numpy.random.Generator
-        Draws the sessions.
-
-    Returns
-    -------
-    ndarray of bool, shape (n_sessions, n_voxels)
-    """
-    layout = brain.layout
-    upwards = np.argsort(layout.position[:, 2], kind="stable")
-    parts = [upwards, *(upwards[layout.stream[upwards] == label] for label in STREAMS.values())]
-    counts = [len(part) // _ONE_WITHOUT_DATA_IN for part in parts]
-    counts[0] = max(1, counts[0])
-    edge = np.concatenate([part[:n] for part, n in zip(parts, counts, strict=True)])
-    missing = np.zeros((n_sessions, layout.n_voxels), bool)
-    sessions = rng.permutation(n_sessions)
-    missing[sessions[0], edge] = True
-    missing[sessions[-1], edge[::2]] = True
-    return missing
 
 
 def write_session(

@@ -212,6 +212,7 @@ def _write_subject(
 
     from vox2pix.phantom import nsd_tree
     from vox2pix.phantom.brain import simulate_brain
+    from vox2pix.phantom.noise import draw_no_data
 
     nsd_tree.write_responses(root, design, subject, rng_for(seed, "behaviour", subject))
     seen = design.subject_stimuli[subject - 1]
@@ -232,7 +233,8 @@ def _write_subject(
             _write_truth_of_brain(file.create_group(brain.layout.space), brain, responses)
             # drawn apart from the noise, so that the other voxels do not depend on it
             rng = rng_for(seed, "no data", subject, brain.layout.space)
-            missing = nsd_tree.draw_no_data(brain, design.n_sessions, rng) & options.no_data
+            height, stream = brain.layout.position[:, 2], brain.layout.stream
+            missing = draw_no_data(height, stream, design.n_sessions, rng) & options.no_data
             file[f"{brain.layout.space}/no_data"] = missing
             ncsnr = _write_betas(root, design, brain, responses, missing, seed, options.nifti, tell)
             nsd_tree.write_ncsnr(root, brain, ncsnr)
