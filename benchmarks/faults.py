@@ -25,7 +25,7 @@ from results import machine, option_parser, show
 from vox2pix.config import load_config
 from vox2pix.pipeline import encode, run
 from vox2pix.report.seal import is_sound
-from vox2pix.store import read_checked_json, read_json
+from vox2pix.store import MARKER, read_checked_json, read_json
 
 DISK_FULL = ("could not be written", "free space or name another folder")
 PER_KIND = 1  # files of a kind that are damaged, in a small size
@@ -69,7 +69,7 @@ def by_kind(root: Path) -> dict[str, list[Path]]:
     """Group the files of a run and its cache."""
     found: dict[str, list[Path]] = {}
     for path in sorted(root.rglob("*")):
-        if path.is_file() and path.name != ".lock":
+        if path.is_file() and path.name not in (".lock", MARKER):
             name = path.relative_to(root)
             found.setdefault(kind(name.as_posix()), []).append(name)
     return found

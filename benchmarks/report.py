@@ -20,7 +20,7 @@ import tomli_w
 from results import machine, option_parser, show
 from vox2pix.config import Config
 from vox2pix.report import Nearest, save_gallery, write_report
-from vox2pix.store import ShardedArray
+from vox2pix.store import ShardedArray, claim
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _METRICS = (
@@ -35,7 +35,7 @@ def make_run(path: Path, n: int, samples: int, size: int) -> None:
     """Write a run folder of smooth random pictures, with all that a report shows of them."""
     rng = np.random.default_rng(0)
     config = Config.model_validate({"name": "large", "data": {"source": "phantom"}})
-    path.mkdir(parents=True)
+    claim(path, "run")
     text = tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
     (path / "config.toml").write_text(text)
     ids = [f"{i:05d}" for i in range(n)]
@@ -104,7 +104,7 @@ def measure(n: int, samples: int, size: int) -> dict[str, Any]:
         page = write_report([run])
         told["build_s"] = round(time.perf_counter() - start, 1)
         told["build_cpu_s"] = round(time.process_time() - cpu, 1)
-        assets = list((run / "report_assets").glob("*"))
+        assets = list(run.glob("report_assets-*/[!.]*"))
         told["page_mb"] = round(page.stat().st_size / 1e6, 1)
         told["n_assets"] = len(assets)
         told["assets_mb"] = round(sum(path.stat().st_size for path in assets) / 1e6, 1)

@@ -147,8 +147,10 @@ def require_ours(folder: Path, kind: str, source: str = "") -> None:
         raise UserError(f"{folder} is not a folder; name a new or an empty folder.")
     found = marker_of(folder)
     if found is None and not is_empty(folder):
+        damaged = f" ({MARKER} in it is damaged, or of a newer version)"
         raise UserError(
-            f"{folder} holds files that vox2pix did not write; name a new or an empty folder."
+            f"{folder} holds files that vox2pix did not write"
+            f"{damaged if os.path.lexists(folder / MARKER) else ''}; name a new or an empty folder."
         )
     if found is not None and found.kind != kind:
         raise UserError(
