@@ -8,6 +8,7 @@ from evaluation.images import noisy, save_files, scenes
 from vox2pix.errors import UserError
 from vox2pix.evaluation import evaluate_pictures
 from vox2pix.evaluation.inputs import open_pictures
+from vox2pix.store import claim
 
 PATTERN = "{id}_{sample}.png"
 
@@ -31,6 +32,17 @@ def test_originals_among_the_samples_are_refused(released, tmp_path: Path) -> No
         error.value
     )
     assert "--truth-files, such as '{id}_org.png'" in str(error.value)
+
+
+def test_images_that_vox2pix_wrote_below_a_folder_are_no_data(tmp_path: Path) -> None:
+    names, images = [f"{i:05d}.png" for i in range(4)], scenes(4)
+    folder = save_files(tmp_path / "seen", names, images)
+    for kind in ("assets", "run"):
+        claim(folder / kind, kind)
+        save_files(folder / kind / "gallery", names, images)
+    found = open_pictures(folder)
+    assert list(found.ids) == [f"{i:05d}" for i in range(4)]
+    assert any("8 ignored, files that vox2pix wrote" in note for note in found.notes)
 
 
 def test_both_sides_come_from_one_folder(released, tmp_path: Path) -> None:

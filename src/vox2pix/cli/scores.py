@@ -62,7 +62,8 @@ def evaluate(
     from vox2pix.store import require_ours
 
     folder = local_folder(out or f"{reconstructions.resolve().stem}-evaluation")
-    require_ours(folder, "evaluation", evaluation_source(truth, reconstructions, protocol))
+    source = evaluation_source(truth, reconstructions, protocol, truth_files, samples)
+    require_ours(folder, "evaluation", source)
     console.say(bold(protocol), f": {shown(reconstructions)} against {shown(truth)}")
     with Bars(to_stderr(), transient=True) as bars:
         evaluation, told = evaluate_pictures(

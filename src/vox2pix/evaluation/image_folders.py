@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vox2pix.data.pictures import read_picture
 from vox2pix.errors import UserError
 from vox2pix.evaluation.collection import PictureCollection
+from vox2pix.store import marker_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 ORIGINAL_NAMES = frozenset(
@@ -195,6 +196,9 @@ def _why_ignored(path: Path, name: str, flat: bool) -> str:
     """Say what kind of file it is, if it is not one to be read."""
     if any(part.startswith(".") for part in name.split("/")):
         return "hidden files"
+    below = path.parents[: name.count("/")]
+    if any(marker_of(parent) is not None for parent in below):
+        return "files that vox2pix wrote"
     if path.suffix.lower() not in SUFFIXES:
         return "files that are not PNG or JPEG"
     return "images in subfolders" if flat and "/" in name else ""

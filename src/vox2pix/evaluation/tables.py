@@ -153,7 +153,11 @@ def save_evaluation(
     """
     condition = evaluation.records[0].condition
     source = evaluation_source(
-        told.get("truth", ""), told.get("reconstructions", ""), evaluation.protocol.name
+        told.get("truth", ""),
+        told.get("reconstructions", ""),
+        evaluation.protocol.name,
+        told.get("truth_files"),
+        told.get("samples"),
     )
     with swapped_in(folder, "evaluation", source=source) as new:
         rows = list(score_rows(evaluation.scores, condition, evaluation.originals))
@@ -172,7 +176,13 @@ def save_evaluation(
         write_json(new / "metrics.json", [record.model_dump() for record in evaluation.records])
 
 
-def evaluation_source(truth: str | Path, reconstructions: str | Path, protocol: str) -> str:
+def evaluation_source(
+    truth: str | Path,
+    reconstructions: str | Path,
+    protocol: str,
+    truth_files: str | None,
+    samples: str | None,
+) -> str:
     """Return 64 hex digits that name what an evaluation is of, without telling where it is.
 
     Parameters
@@ -181,9 +191,11 @@ def evaluation_source(truth: str | Path, reconstructions: str | Path, protocol: 
         The images on both sides.
     protocol : str
         Its name.
+    truth_files, samples : str or None
+        The patterns that choose files on both sides.
     """
     places = [str(Path(place).resolve()) for place in (truth, reconstructions)]
-    return sha256(json.dumps([*places, protocol]).encode()).hexdigest()
+    return sha256(json.dumps([*places, protocol, truth_files, samples]).encode()).hexdigest()
 
 
 def _computed(evaluation: Evaluation) -> list[Metric]:
