@@ -145,6 +145,10 @@ def constant_voxels(data):
 
 
 def constant_in_a_session(data):
+    data.responses[N : 2 * N, :3] = 7
+
+
+def nothing_in_a_session(data):
     data.responses[N : 2 * N, :3] = 0
 
 
@@ -190,6 +194,7 @@ def offset_of_the_test_trials(data):
         (copied_trial, "trial 4 of session 1 has the same responses as trial 3 of session 1"),
         (constant_voxels, "39 of 40 voxels never change, which leaves 1."),
         (constant_in_a_session, "3 of 40 voxels never change within session 2:"),
+        (nothing_in_a_session, "3 of 40 voxels have no data (0 or NaN in every trial) in session"),
         (other_units, "Responses of session 2 vary"),
         (own_test_session, "All test trials are in session 3, without a training trial"),
         (own_test_session_with_an_offset, "of the sessions, and their responses differ by"),
@@ -208,10 +213,10 @@ def test_evidence_is_told(tmp_path, harm, sentence):
 
 def test_one_nan_voxel_is_one_fault(tmp_path):
     data = made(tmp_path / "d")
-    data.responses[:, 4] = np.nan
+    data.responses[::2, 4] = np.nan  # in every trial of a session it would have no data
     write(data)
     (fault,) = check(data.root).faults
-    assert "holds 20 NaN or infinite responses (the first in trial 1 of session 1, voxel 5" in fault
+    assert "holds 10 NaN or infinite responses (the first in trial 1 of session 1, voxel 5" in fault
     assert "The same voxels have such values in sessions 1, 2, 3." in fault
 
 

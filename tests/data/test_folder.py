@@ -145,7 +145,7 @@ def test_pictures_in_arrays(folder):
     with pytest.raises(UserError, match="3 pictures and 2 different stimulus_id"):
         open_folder(path).pictures(["1"])
     np.savez(path / "stimuli.npz", pictures=pictures * 300, stimulus_id=["2", "1", "0"])
-    with pytest.raises(UserError, match=r"picture 0 is float64 .* save pictures as uint8"):
+    with pytest.raises(UserError, match=r"image 0 is float64 .* save pictures as uint8"):
         open_folder(path).pictures(["0"])
 
 
@@ -268,7 +268,7 @@ def test_damaged_zarr(folder):
     with pytest.raises(UserError, match=r"responses\.zarr is damaged or is no file with an array"):
         subject.train.betas()
     (path / "responses.zarr/zarr.json").write_text("{")
-    with pytest.raises(UserError, match=r"responses\.zarr is damaged or is no file with an array"):
+    with pytest.raises(UserError, match=r"responses\.zarr is truncated \(Expecting property name"):
         open_folder(path)
 
 
