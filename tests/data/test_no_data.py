@@ -112,6 +112,7 @@ def test_volumes_equal_those_of_regions_without_the_voxels(nsd, tmp_path, dtype,
     same(subject, oracle)
     report = check(tree.root, rois=ROIS)
     assert report.ok
+    assert not any(roi.n_left_out for roi in report.rois.values())
     y = np.random.default_rng(0).normal(size=(len(subject.train.stimulus_ids), 3))
     decoded = [
         RidgeDecoder().fit(one.train.mean_betas(), y).predict(one.test.mean_betas())
@@ -241,6 +242,7 @@ def test_folders(folder, form, nothing):
     report = check(path)
     assert report.ok
     assert subject.notes[0] in report.notes
+    assert {roi: n.n_left_out for roi, n in report.rois.items()} == {"V1": 2, "V2": 0, "all": 2}
 
 
 def test_a_folder_of_images(folder):
@@ -293,3 +295,11 @@ def phantom_with_lost_voxels(nsd):
     lost = open_nsd(tree.root, rois=ROIS).voxels[["x", "y", "z"]].to_numpy()[[1, 6]]
     blank_volume(tree, 1, lost)
     return open_nsd(tree.root, rois=ROIS), lost
+
+
+def test_a_plan_reads_no_responses(nsd, monkeypatch):
+    tree = nsd()
+    monkeypatch.setattr("vox2pix.data.nsd.read_hdf5", lambda *_args, **_kwargs: 1 / 0)
+    assert open_nsd(tree.root, rois=ROIS, leave_out=False).left_out == {}
+    with pytest.raises(ZeroDivisionError):
+        open_nsd(tree.root, rois=ROIS)

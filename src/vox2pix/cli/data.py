@@ -258,12 +258,14 @@ def _rois_table(report: "CheckReport") -> Table:
     averaged = f"mean of {times.pop()}" if len(times) == 1 else "mean of repeats"
     table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
     table.add_column("ROI", min_width=_NAMES)
-    for heading in ("voxels", "constant", "ceiling, %\none trial", f"ceiling, %\n{averaged}"):
+    ceilings = ("ceiling, %\none trial", f"ceiling, %\n{averaged}")
+    for heading in ("voxels", "left out", "constant", *ceilings):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, roi in report.rois.items():
         table.add_row(
             shown(name),
             f"{roi.n_voxels:,}",
+            f"{roi.n_left_out:,}" if roi.n_left_out else "-",
             f"{roi.n_constant:,}" if roi.n_constant else "-",
             *("-" if math.isnan(c) else f"{c:.1f}" for c in (roi.single, roi.averaged)),
             style="bold" if name == "all" else None,

@@ -42,6 +42,9 @@ class RoiCounts:
     ----------
     n_voxels : int
         Voxels.
+    n_left_out : int
+        Voxels that are left out because they lack data in a session; they are not among
+        ``n_voxels``.
     n_constant : int
         Voxels whose response never changes.
     single : float
@@ -52,6 +55,7 @@ class RoiCounts:
     """
 
     n_voxels: int
+    n_left_out: int
     n_constant: int
     single: float
     averaged: float
@@ -197,5 +201,6 @@ def _count_rois(subject: Subject, found: Findings) -> dict[str, RoiCounts]:
             for n in (1, n_repeats)
         )
         n_constant = int(found.constant[mask].sum())
-        counts[roi] = RoiCounts(int(mask.sum()), n_constant, single, averaged)
+        n_left_out = subject.left_out.get(roi, 0)
+        counts[roi] = RoiCounts(int(mask.sum()), n_left_out, n_constant, single, averaged)
     return counts

@@ -49,6 +49,8 @@ def open_nsd(
     rois: str | Sequence[str] = ("early", "ventral"),
     space: str = "func1pt8mm",
     betas: str = "betas_fithrf_GLMdenoise_RR",
+    *,
+    leave_out: bool = True,
 ) -> Subject:
     """Open one subject of NSD, or of data in NSD's layout.
 
@@ -75,6 +77,9 @@ def open_nsd(
         ``fsaverage5`` (MGH).
     betas : str
         Version of the betas.
+    leave_out : bool
+        Whether to look for voxels without data and leave them out. A plan of data in a bucket
+        does without: it reads no responses.
 
     Returns
     -------
@@ -96,7 +101,7 @@ def open_nsd(
     beside the voxels selected.
     """
     faults = Faults()
-    opened = gather_nsd(root, subject, sessions, rois, space, betas, faults)
+    opened = gather_nsd(root, subject, sessions, rois, space, betas, faults, leave_out)
     faults.raise_first()
     if opened is None:
         raise AssertionError("a subject that cannot be opened has a fault")
@@ -111,6 +116,7 @@ def gather_nsd(
     space: str,
     betas: str,
     faults: Faults,
+    leave_out: bool = True,
 ) -> Subject | None:
     """Open what can be opened and note every fault on the way.
 
@@ -120,6 +126,8 @@ def gather_nsd(
         As in :func:`open_nsd`.
     faults : Faults
         Added to.
+    leave_out : bool
+        As in :func:`open_nsd`.
 
     Returns
     -------
@@ -152,7 +160,8 @@ def gather_nsd(
     origin = Origin()
     with faults.gathered():
         origin = _origin(layout, design, faults)
-    return _with_data(layout, *opened, shape, good, trials, stimuli, origin, faults)
+    looked_at = good if leave_out else ()
+    return _with_data(layout, *opened, shape, looked_at, trials, stimuli, origin, faults)
 
 
 def _with_data(

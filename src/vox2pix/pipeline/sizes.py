@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vox2pix.buckets import is_remote
 from vox2pix.config import Config
 from vox2pix.data import open_folder, open_nsd
 from vox2pix.data.faults import Faults
@@ -78,7 +79,10 @@ def experiment_sizes(config: Config, path: Path, rois: Regions) -> Sizes:
     else:
         names = tuple(dict.fromkeys(name for group in rois.values() for name in group))
         try:
-            subject = open_nsd(root, data.subject, data.sessions, names, data.space, data.betas)
+            subject = open_nsd(
+                root, data.subject, data.sessions, names, data.space, data.betas,
+                leave_out=not is_remote(root),
+            )  # fmt: skip
         except UserError as fault:
             layout = NsdLayout(root, data.subject, data.space, data.betas)
             sessions = _sessions_asked_for(layout, data.sessions, fault)
