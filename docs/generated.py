@@ -148,11 +148,36 @@ def _protocol(same: list[Any]) -> str:
     sources = "; ".join(each.source for each in same)
     about = f"{sources}. Identification fixes the {first.direction}. {first.notes}"
     rows = [
-        (each.name, each.statistic + (" ↓" if each.lower_is_better else ""), *_read_at(each))
+        (
+            each.name,
+            each.statistic + (" ↓" if each.lower_is_better else ""),
+            *_read_at(each),
+            each.resizing.describe() if each.resizing else "bilinear",
+        )
         for each in first.metrics
     ]
     return f"{heading}\n\n{about}\n\n" + _rows(
-        ("metric", "statistic", "network", "layer", "size"), rows
+        ("metric", "statistic", "network", "layer", "size", "resizing"), rows
+    )
+
+
+def published() -> str:
+    """Return the published rows with their protocols and notes, and published retrieval."""
+    from vox2pix.evaluation import PUBLISHED, PUBLISHED_RETRIEVAL
+
+    rows = [
+        (row.method, row.protocol, " ".join(f"{value:g}" for value in row.values), row.note)
+        for row in PUBLISHED
+    ]
+    found = [
+        (row.method, f"{row.original:g}", f"{row.reconstruction:g}") for row in PUBLISHED_RETRIEVAL
+    ]
+    return "\n\n".join(
+        (
+            _rows(("whose", "protocol", "values, in the order of the eight", "note"), rows),
+            "Retrieval of embeddings that are decoded from the brain, top-1 of 300 in per cent:",
+            _rows(("whose", "`original` (image fixed)", "`reconstruction` (brain fixed)"), found),
+        )
     )
 
 

@@ -93,7 +93,7 @@ def test_the_published_rows_beside_what_can_be_computed(
     result = command(*BOTH, "--protocol", "mindeye2", "--published", "--out", "results")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert all(len(line) <= 80 for line in lines)
+    assert all(len(line) <= 80 for line in lines if not line.startswith("Not computed"))
     (mine,) = (line.split() for line in lines if line.startswith("mine "))
     assert mine[3:] == ["-"] * 6
     assert "MindEye2" in "".join(lines)

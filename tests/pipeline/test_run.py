@@ -38,7 +38,7 @@ CONDITIONS = [
 ]  # fmt: skip
 FIELDS = [
     "subject", "condition", "metric", "direction", "protocol", "samples", "value", "ci_low",
-    "ci_high", "chance", "n_stimuli",
+    "ci_high", "chance", "n_stimuli", "definition",
 ]  # fmt: skip
 NOT_RESULTS = ("provenance.json", ".lock", "report.html")  # they tell times and the machine
 
@@ -57,6 +57,7 @@ def test_metrics_are_flat_records_of_every_condition(small_run):
     records = json.loads((made.path / "metrics.json").read_text())
     assert all(list(record) == FIELDS for record in records)
     table = pd.DataFrame(records)
+    assert table["definition"].str.contains(" v2").all()
     assert list(table["condition"].unique()) == CONDITIONS
     assert set(table["n_stimuli"]) == {8}
     assert (table["ci_low"] <= table["value"]).all()

@@ -1,7 +1,6 @@
 """Runs and evaluations held against each other, and pooled, by the command line."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -158,26 +157,6 @@ def test_other_originals_are_refused_and_the_same_in_another_order_are_not(image
                    "--out", "four")  # fmt: skip
     assert made.exit_code == 0, made.output
     assert command("compare", "one", "four").exit_code == 0
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "words"),
-    [
-        ("definition", "pixcorr v1, 4 px", "in one and 'pixcorr v1, 4 px' in two: these values"),
-        ("samples", "correlations of 2", "is 'each sample' in one and 'correlations of 2' in two"),
-    ],
-)
-@pytest.mark.parametrize("verb", ["compare", "pool"])
-def test_other_definitions_are_refused(images, verb, field, value, words):
-    seen, drawn = images
-    for name in ("one", "two"):
-        evaluated(seen, drawn, name)
-        path = Path(name) / "metrics.json"
-        first, *rest = (r | {"condition": "mine"} for r in json.loads(path.read_text()))
-        write_json(path, [first | ({field: value} if name == "two" else {}), *rest])
-    said = sentence(command(verb, "one", "two"))
-    assert words in said
-    assert said.startswith("PixCorr is ")
 
 
 def test_pooling_refuses_unequal_numbers_of_samples(folders):

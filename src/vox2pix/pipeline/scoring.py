@@ -207,4 +207,5 @@ def _retrieval_records(run: Run) -> Iterator[MetricRecord]:
                     ci_high=high,
                     chance=retrieval_chance(k, n),
                     n_stimuli=n,
+                    definition=Metric(f"top-{k}", "retrieval", "decoded features", top=k).definition,
                 )
