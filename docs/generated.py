@@ -264,6 +264,7 @@ PARTS = {
     "settings": settings,
     "commands": commands,
     "protocols": protocols,
+    "published": published,
     "weights": weights,
     "latents": latents,
     "audit": audit,

@@ -189,6 +189,7 @@ def _retrieval_records(run: Run) -> Iterator[MetricRecord]:
         decoded = load_arrays(run.path / "decoded" / f"{space.name}.safetensors")["predicted"]
         truth = space.targets(run, run.test_ids).reshape(n, -1)
         for k in _TOP:
+            metric = Metric(f"top-{k}", "retrieval", "decoded features", top=k)
             for direction, scores in retrieval(truth, decoded.reshape(n, -1), k).items():
                 low, high = bootstrap_interval(
                     scores,
@@ -198,7 +199,7 @@ def _retrieval_records(run: Run) -> Iterator[MetricRecord]:
                 yield MetricRecord(
                     subject=run.subject.name,
                     condition=DECODED_FEATURES.format(space.name),
-                    metric=f"top-{k}",
+                    metric=metric.name,
                     direction=direction,
                     protocol=wanted.protocol,
                     samples="mean of 1",
@@ -207,5 +208,7 @@ def _retrieval_records(run: Run) -> Iterator[MetricRecord]:
                     ci_high=high,
                     chance=retrieval_chance(k, n),
                     n_stimuli=n,
-                    definition=Metric(f"top-{k}", "retrieval", "decoded features", top=k).definition,
+                    definition=Metric(
+                        f"top-{k}", "retrieval", "decoded features", top=k
+                    ).definition,
                 )
