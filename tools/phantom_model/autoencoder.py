@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tools.phantom_model.scene_sets import IMAGE_SIZE, Renders
-from tools.phantom_model.training import Place, Schedule, fit
+from tools.phantom_model.training import Place, Schedule, compile_parts, fit
 from vox2pix.store import file_hash
 
 SCHEDULE = Schedule(steps=1500, decay_steps=1500, rate=2e-3, average=0.995)
@@ -40,6 +40,8 @@ def build() -> AutoencoderKL:
 def train(out: Path, renders: Renders, schedule: Schedule, place: Place) -> int:
     """Train the autoencoder and write ``out/vae`` in float16; return the steps made."""
     model = build()
+    if place.compiled:
+        compile_parts(model.encoder, model.decoder)
 
     def loss(step: int, rng: np.random.Generator) -> Tensor:
         images, inside = renders.batch(rng.integers(0, len(renders.images), BATCH), place.device)

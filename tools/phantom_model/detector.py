@@ -33,7 +33,7 @@ BATCH = 48
 STRIDE = 2  # pixels of a cell: centres of neighbouring objects are at least 6 pixels apart
 SPREAD = 1.2  # standard deviation of a centre's target, in cells
 THRESHOLD = 0.4  # of a centre's probability
-ROUND_TRIPS = 8_000  # training scenes that also pass through each autoencoder
+ROUND_TRIPS = 4_000  # training scenes that also pass through each autoencoder
 NOISE = 0.06  # largest standard deviation of pixel noise in training
 
 Pair = tuple[str, str]

@@ -12,7 +12,7 @@ from torch import Tensor
 from tools.phantom_model import autoencoder
 from tools.phantom_model.scene_sets import Renders, cached, draw_indices, object_counts
 from tools.phantom_model.text_tower import WIDTH, TextStates
-from tools.phantom_model.training import Place, Schedule, fit
+from tools.phantom_model.training import Place, Schedule, compile_parts, fit
 from vox2pix.store import write_json
 
 SCHEDULE = Schedule(steps=24_000, decay_steps=6_000, rate=1e-3)
@@ -69,7 +69,8 @@ def train(out: Path, renders: Renders, schedule: Schedule, place: Place) -> int:
     unet = build()
     # Plain matrix products: at 64 tokens they run faster than the fused kernel's backward.
     unet.set_attn_processor(AttnProcessor())
-    predict = torch.compile(unet, dynamic=False) if place.compiled else unet
+    if place.compiled:
+        compile_parts(unet)
 
     def loss(step: int, rng: np.random.Generator) -> Tensor:
         chosen = draw_indices(counts, BATCH, rng)
@@ -79,7 +80,7 @@ def train(out: Path, renders: Renders, schedule: Schedule, place: Place) -> int:
         noise = noise.to(place.device)
         times = torch.from_numpy(draw_times(BATCH, rng)).to(place.device)
         noisy = scheduler.add_noise(target, noise, times)
-        found = predict(noisy, times, conditioning(some, empty, rng), return_dict=False)[0]
+        found = unet(noisy, times, conditioning(some, empty, rng), return_dict=False)[0]
         return (found.float() - scheduler.get_velocity(target, noise, times)).square().mean()
 
     steps = fit("unet", unet, loss, schedule, place)
