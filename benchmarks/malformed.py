@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -37,7 +37,7 @@ class Outcome:
     megabytes: float = 0.0
 
 
-def work(connection: Connection) -> None:
+def work(connection: Connection, read: Callable[[str, Path], str] = consume) -> None:
     """Read what is asked for, until there is no more."""
     import psutil
 
@@ -49,7 +49,7 @@ def work(connection: Connection) -> None:
         reader, path = connection.recv()
         before = _peak(process)
         try:
-            answer = ("read", consume(reader, path))
+            answer = ("read", read(reader, path))
         except UserError as error:
             answer = ("refused", str(error))
         except BaseException as error:
@@ -66,14 +66,15 @@ def _peak(process: object) -> float:
 class Worker:
     """A process that reads, and is replaced when it hangs or dies."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[str, Path], str] = consume) -> None:
+        self.read = read
         self.start()
 
     def start(self) -> None:
         """Start the process."""
         self.connection, other = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
-        self.process = context.Process(target=work, args=(other,), daemon=True)
+        self.process = context.Process(target=work, args=(other, self.read), daemon=True)
         self.process.start()
         other.close()
 

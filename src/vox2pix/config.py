@@ -8,7 +8,6 @@ import difflib
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +26,8 @@ from vox2pix.buckets import as_path, is_url
 from vox2pix.errors import UserError
 from vox2pix.outside import holds_secrets, is_utf8, without_secrets
 from vox2pix.places import where_they_are
+from vox2pix.untrusted.files import require_file
+from vox2pix.untrusted.text import read_toml
 
 Condition = Literal["z-decode", "z", "c", "z+c"]
 _SHIPPED = ("phantom", "pixels", "edges")  # models and encoders that no folder can be taken for
@@ -448,14 +449,8 @@ def load_config(path: str | Path) -> Config:
         file, the key, the value, and the key that was probably meant.
     """
     path = Path(path)
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"There is no experiment file {path}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as text: {error}.") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is not valid TOML: {error}.") from None
+    require_file(path, "name an experiment file")
+    raw = read_toml(path)
     try:
         config = Config.model_validate(where_they_are(raw, path))
     except ValidationError as error:

@@ -12,8 +12,8 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from vox2pix.data import open_nsd
-from vox2pix.data.damage import damage_sentence
 from vox2pix.errors import UserError
+from vox2pix.untrusted.damage import damage_sentence
 
 VALUES = np.random.default_rng(0).normal(size=(40, 30)).astype(np.float32)
 

@@ -25,10 +25,10 @@ def test_unreadable_files(tmp_path):
     path = tmp_path / "cut.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(UserError, match=r"cut\.png cannot be read as a picture"):
+    with pytest.raises(UserError, match=r"cut\.png cannot be read as PNG or JPEG"):
         read_picture(path)
     path.write_text("no picture")
-    with pytest.raises(UserError, match=r"cut\.png cannot be read as a picture"):
+    with pytest.raises(UserError, match=r"cut\.png cannot be read as PNG or JPEG"):
         read_picture(path)
     Image.fromarray(np.full((4, 4), 1000, np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(UserError, match="more than 8 bits a channel"):

@@ -1,22 +1,18 @@
 """Reader of a person's own data: a folder of arrays and tables."""
 
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import prod
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vox2pix.buckets import as_path, local_copy, zarr_store
-from vox2pix.data.damage import damage_sentence
+from vox2pix.buckets import as_path, is_remote
 from vox2pix.data.faults import Faults
 from vox2pix.data.folder_voxels import voxel_columns
 from vox2pix.data.labels import read_grid, read_mask, require_same_grid
@@ -30,11 +26,14 @@ from vox2pix.data.trials import read_trials
 from vox2pix.data.volumes import (
     image_shape,
     is_there,
-    open_hdf5,
     read_nifti,
     require_finite,
 )
 from vox2pix.errors import UserError
+from vox2pix.untrusted.files import READ_ERRORS, damage_named, files_below, require_inside
+from vox2pix.untrusted.hdf5 import open_hdf5
+from vox2pix.untrusted.numpy_files import NpzFile, open_npy
+from vox2pix.untrusted.zarr_folders import open_zarr
 
 _RESPONSES = (".npy", ".npz", ".h5", ".hdf5", ".zarr", ".nii.gz", ".nii")
 _PICTURES = (".png", ".jpg", ".jpeg")
@@ -123,6 +122,9 @@ def gather_folder(path: str | Path, faults: Faults) -> Subject | None:
         None if responses and trials cannot be matched.
     """
     folder = as_path(path).resolve()
+    if folder.is_dir() and not is_remote(folder):
+        with faults.gathered():
+            require_inside(folder, files_below(folder, is_of_folder))
     trials = responses = voxels = None
     split = ""
     with faults.gathered():
@@ -395,7 +397,7 @@ class FolderStimuli:
         counts: Counter[str] = Counter()
         if source is not None and source.is_dir():
             for stimulus_id in stimulus_ids:
-                counts.update(conversions(local_copy(self._files[stimulus_id])))
+                counts.update(conversions(self._files[stimulus_id]))
         return dict(counts)
 
     def iter_pictures(self, stimulus_ids: Sequence[str]) -> Iterator[NDArray[Any]]:
@@ -419,7 +421,7 @@ class FolderStimuli:
             raise UserError(self._no_images)
         if source.is_dir():
             for stimulus_id in stimulus_ids:
-                yield read_picture(local_copy(self._files[stimulus_id]))
+                yield read_picture(self._files[stimulus_id])
             return
         with _open_array(source, "pictures") as array:
             rows = self._places(source)
@@ -592,39 +594,26 @@ def _only(places: Sequence[Path], what: str) -> Path | None:
     return found[0] if found else None
 
 
-def _open_array(path: Path, name: str = "responses") -> AbstractContextManager[Any]:
-    """Open an array of any format lazily: it has shape, dtype and can be sliced."""
-    return open_hdf5(path, name) if path.suffix in (".h5", ".hdf5") else _open_numpy(path, name)
-
-
 @contextmanager
-def _open_numpy(path: Path, name: str) -> Iterator[Any]:
-    """Open an array of an npy, npz or zarr store."""
-    what = f"no file with an array {name!r}"
-    try:
+def _open_array(path: Path, name: str = "responses") -> Iterator[Any]:
+    """Open an array of any format lazily: it has shape, dtype and can be sliced."""
+    if path.suffix in (".h5", ".hdf5"):
+        with open_hdf5(path, name) as dataset:
+            yield dataset
+        return
+    with damage_named(path, f"no file with an array {name!r}", "save it again", READ_ERRORS):
         if path.suffix == ".npy":
-            array: Any = np.load(local_copy(path), mmap_mode="r", allow_pickle=False)
+            yield open_npy(path)
         elif path.suffix == ".npz":
-            array = _NpzArray(local_copy(path), name)
+            yield _member(path, NpzFile(path), name)
         else:
-            array = _zarr_array(path, name)
-    except UserError:
-        raise
-    except Exception as error:  # damaged headers raise errors of nearly every kind
-        raise UserError(damage_sentence(path, what, error, "save it again")) from error
-    try:
-        yield array
-    except (OSError, ValueError, EOFError, BadZipFile, RuntimeError, MemoryError, zlib.error) as e:
-        # RuntimeError is what zarr's decompressors raise
-        raise UserError(damage_sentence(path, what, e, "save it again")) from e
+            yield _zarr_array(path, name)
 
 
 def _zarr_array(path: Path, name: str) -> Any:
-    """Open a zarr array, or one of a zarr group."""
-    import zarr
-
-    store = zarr.open(zarr_store(path), mode="r")
-    array: Any = store[name] if isinstance(store, zarr.Group) else store
+    """Open a zarr array, or one of a zarr group, of which no chunk is missing."""
+    opened = open_zarr(path, path.parent)
+    array: Any = _member(path, opened, name) if isinstance(opened, Mapping) else opened
     if array.nchunks_initialized < array.nchunks:
         raise UserError(
             f"{path} holds {array.nchunks_initialized} of {array.nchunks} chunks, and those that "
@@ -634,32 +623,9 @@ def _zarr_array(path: Path, name: str) -> Any:
     return array
 
 
-class _NpzArray:
-    """An array of an npz file: its shape is read from the header, the whole when sliced."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        self._path, self._name = path, name
-        with ZipFile(path) as archive, archive.open(f"{name}.npy") as stream:
-            version = np.lib.format.read_magic(stream)
-            first = version == (1, 0)
-            read_header = (
-                np.lib.format.read_array_header_1_0
-                if first
-                else np.lib.format.read_array_header_2_0
-            )
-            self.shape, _, self.dtype = read_header(stream)
-            held = archive.getinfo(f"{name}.npy").file_size
-        if prod(self.shape) * self.dtype.itemsize > held:
-            raise ValueError(f"{held} bytes cannot hold an array of shape {self.shape}")
-
-    def __getitem__(self, rows: Any) -> NDArray[Any]:
-        return np.asarray(self._whole[rows])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return self._whole
-
-    @cached_property
-    def _whole(self) -> NDArray[Any]:
-        """All of it, kept while the array is open."""
-        with np.load(self._path, allow_pickle=False) as archive:
-            return np.asarray(archive[self._name])
+def _member(path: Path, arrays: Mapping[str, Any], name: str) -> Any:
+    """Return one of several arrays."""
+    if name not in arrays:
+        held = ", ".join(list(arrays)[:20]) or "nothing"
+        raise UserError(f"{path} has no array {name!r} (it holds: {held}): save it again.")
+    return arrays[name]

@@ -139,7 +139,9 @@ def gather_nsd(
     # steps that do not need each other go on when one of them fails
     with faults.gathered():
         layout.require_folders()
-        sound = _sound_sessions(layout, _sessions(layout, sessions), faults)
+        chosen = _sessions(layout, sessions)
+        layout.require_inside(chosen)
+        sound = _sound_sessions(layout, chosen, faults)
     with faults.gathered():
         design = read_design(layout)
     if sound is None:

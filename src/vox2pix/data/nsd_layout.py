@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.io import loadmat
 
-from vox2pix.buckets import local_copy
-from vox2pix.data.damage import damage_sentence
-from vox2pix.data.volumes import is_there, one_line, open_hdf5
+from vox2pix.buckets import is_remote
+from vox2pix.data.volumes import is_there
 from vox2pix.errors import UserError
+from vox2pix.untrusted.files import one_line, require_file, require_inside
+from vox2pix.untrusted.hdf5 import open_hdf5
+from vox2pix.untrusted.matlab import is_matlab_hdf5, read_matlab
+from vox2pix.untrusted.tables import read_csv
 
 HEMISPHERES = ("lh", "rh")
 _VARIABLES = ("masterordering", "subjectim", "sharedix")
@@ -136,6 +137,27 @@ class NsdLayout:
         )
         return tuple(sorted({int(match[1]) for match in matches if match}))
 
+    def require_inside(self, sessions: Sequence[int]) -> None:
+        """Raise if a link among the files that are read leads out of the data's folder.
+
+        Parameters
+        ----------
+        sessions : sequence of int
+            Whose betas are read.
+
+        Raises
+        ------
+        UserError
+            Naming the first one; see :func:`vox2pix.untrusted.files.require_inside`.
+        """
+        if is_remote(self.root):
+            return
+        folders = [folder for folder in (self.rois, *self.label_folders) if folder.is_dir()]
+        files = [self.design, self.stimulus_info, self.pictures, self.responses, self.brain_mask]
+        files += [self.captions(split) for split in ("train2017", "val2017")]
+        files += [*self.ncsnr, *(file for number in sessions for file in self.session(number))]
+        require_inside(self.root, [*files, *(file for f in folders for file in f.iterdir())])
+
     def require_folders(self) -> None:
         """Raise if there are no betas of this subject, space and version.
 
@@ -196,8 +218,7 @@ def read_design(layout: NsdLayout) -> Design:
         an index counted from 1.
     """
     path = layout.design
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: add NSD's experiment design.")
+    require_file(path, "add NSD's experiment design")
     mat = _read_matlab(path)
     missing = [name for name in _VARIABLES if name not in mat]
     if missing:
@@ -216,15 +237,9 @@ def read_design(layout: NsdLayout) -> Design:
 
 def _read_matlab(path: Path) -> Mapping[str, Any]:
     """Read the design's matrices from a MATLAB file of any version."""
-    if h5py.is_hdf5(local_copy(path)):  # version 7.3, with the axes the other way round
+    if is_matlab_hdf5(path):  # version 7.3, with the axes the other way round
         return {name: _read_matlab_hdf5(path, name) for name in _VARIABLES}
-    try:
-        # MATLAB files fail to parse with errors of nearly every kind
-        return dict(loadmat(local_copy(path)))
-    except Exception as error:
-        raise UserError(
-            damage_sentence(path, "no MATLAB file", error, "download it again")
-        ) from error
+    return read_matlab(path, _VARIABLES)
 
 
 def _read_matlab_hdf5(path: Path, name: str) -> NDArray[Any]:
@@ -270,7 +285,7 @@ def require_shared(layout: NsdLayout, design: Design) -> None:
         return
     columns = ("nsdId", "shared1000")
     try:
-        table = pd.read_csv(local_copy(path), usecols=lambda name: name in columns)
+        table = read_csv(path, usecols=lambda name: name in columns)
         if set(columns) - set(table):
             return
         marked = table["nsdId"][table["shared1000"].astype(str).str.lower().isin(["true", "1"])]
@@ -359,7 +374,7 @@ def _runs(
         return np.zeros(len(nsd_ids), np.int64)
     columns = ["SESSION", "RUN", "TRIAL", "73KID"]
     try:
-        table = pd.read_csv(local_copy(path), sep="\t", usecols=columns)[columns].astype(int)
+        table = read_csv(path, sep="\t", usecols=columns)[columns].astype(int)
     except (ValueError, OSError, OverflowError) as error:
         raise UserError(
             f"{path} has no integer columns {', '.join(columns)} ({one_line(error)}): replace "

@@ -1,6 +1,5 @@
 """NSD's pictures and their COCO captions."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,14 +10,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vox2pix.buckets import local_copy
-from vox2pix.data.damage import damage_sentence
 from vox2pix.data.faults import Faults
 from vox2pix.data.nsd_layout import NsdLayout
 from vox2pix.data.pictures import as_rgb
-from vox2pix.data.volumes import hdf5_shape, is_there, one_line, open_hdf5
+from vox2pix.data.volumes import hdf5_shape, is_there
 from vox2pix.errors import UserError
+from vox2pix.untrusted.damage import damage_sentence
+from vox2pix.untrusted.files import one_line
+from vox2pix.untrusted.hdf5 import open_hdf5
+from vox2pix.untrusted.tables import read_csv
+from vox2pix.untrusted.text import read_json
 
+_LARGEST_CAPTIONS = 2**30
 COCO_SPLITS = ("train2017", "val2017")
 
 
@@ -176,9 +179,7 @@ class NsdStimuli:
         path = self.layout.stimulus_info
         columns = ["nsdId", "cocoId", "cocoSplit"]
         try:
-            table = pd.read_csv(local_copy(path), usecols=columns).astype(
-                {"nsdId": int, "cocoId": int}
-            )
+            table = read_csv(path, usecols=columns).astype({"nsdId": int, "cocoId": int})
         except FileNotFoundError:
             raise UserError(f"{path} does not exist: add NSD's table of stimuli.") from None
         except (ValueError, OSError, OverflowError) as error:
@@ -201,7 +202,7 @@ def _n_pictures(shape: tuple[int, ...], path: Path) -> int:
 def _read_annotations(path: Any) -> list[tuple[int, str]]:
     """Read image id and text of each caption of a COCO file."""
     try:
-        content = json.loads(local_copy(path).read_text(encoding="utf-8"))
+        content = read_json(path, _LARGEST_CAPTIONS)
         return [(int(a["image_id"]), str(a["caption"])) for a in content["annotations"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         what = "no file of COCO captions"

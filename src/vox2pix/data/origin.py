@@ -1,6 +1,5 @@
 """What was read: whose data they are, and the record of it that a run keeps."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from vox2pix.buckets import local_copy
 from vox2pix.errors import UserError
+from vox2pix.untrusted.text import read_json
 
 if TYPE_CHECKING:
     from vox2pix.data.subject import Subject
@@ -118,14 +117,14 @@ def simulated_by(root: Path) -> str | None:
         If the file that says so is damaged.
     """
     path = root / SIMULATED_FILE
-    try:
-        told = json.loads(local_copy(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not (path.exists() or path.is_symlink()):
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    try:
+        told = read_json(path, 2**20)
+    except UserError as error:
         raise UserError(
-            f"{path} cannot be read ({type(error).__name__}), and it says how the data were "
-            "simulated; restore the file, or simulate again."
+            f"{path} cannot be read, and it says how the data were simulated; restore the file, or "
+            "simulate again."
         ) from error
     named = told.get("generator") if isinstance(told, dict) else None
     return str(named or "vox2pix phantom")

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from vox2pix.errors import UserError
+from vox2pix.untrusted.images import open_image
 
 _EXIF_ORIENTATION = 0x0112
 
@@ -18,7 +19,7 @@ def read_picture(path: str | Path) -> NDArray[np.uint8]:
     Parameters
     ----------
     path : str or Path
-        PNG, JPEG or another format that Pillow reads.
+        PNG or JPEG.
 
     Returns
     -------
@@ -29,20 +30,10 @@ def read_picture(path: str | Path) -> NDArray[np.uint8]:
     UserError
         If the file is missing, damaged, transparent somewhere or has more than 8 bits a channel.
     """
-    try:
-        with Image.open(path) as image:
-            mode = image.mode
-            if not mode.startswith(("I", "F")):
-                turned = ImageOps.exif_transpose(image)
-                _require_opaque(turned, path)
-                return np.asarray(turned.convert("RGB"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: add the picture.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"{path} cannot be read as a picture ({error}): replace the file."
-        ) from error
-    raise UserError(f"{path} has more than 8 bits a channel (mode {mode}): save it as 8-bit RGB.")
+    with open_image(path if not isinstance(path, str) else Path(path)) as image:
+        turned = ImageOps.exif_transpose(image)
+        _require_opaque(turned, path)
+        return np.asarray(turned.convert("RGB"))
 
 
 def _require_opaque(image: Image.Image, path: str | Path) -> None:
@@ -71,7 +62,7 @@ def conversions(path: str | Path) -> tuple[str, ...]:
     tuple of str
         Such as ``"are turned as their EXIF orientation says"``; none for most files.
     """
-    with Image.open(path) as image:
+    with open_image(path if not isinstance(path, str) else Path(path)) as image:
         turned = image.getexif().get(_EXIF_ORIENTATION, 1) not in (0, 1)
         mode, frames = image.mode, getattr(image, "n_frames", 1)
     found = ["are turned as their EXIF orientation says"] if turned else []

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vox2pix.buckets import local_copy
 from vox2pix.data.faults import Faults
 from vox2pix.data.labels import GridImage, joined, read_label_image
 from vox2pix.data.names import nearest
 from vox2pix.errors import UserError
+from vox2pix.untrusted.text import read_text
 
+_LARGEST_TABLE = 2**22  # bytes of label names
 # NSD's own regions come before ready-made atlases that use the same label names
 # (Kastner2015 also has a V1v, for one).
 _PREFERRED = ("streams", "prf-visualrois", "prf-eccrois", "floc-", "nsdgeneral")
@@ -66,7 +67,7 @@ def read_labels(path: Path) -> dict[str, tuple[int, ...]]:
     UserError
         If a line does not start with a number and a name, or two names share a number.
     """
-    text = local_copy(path).read_text(encoding="utf-8-sig", errors="replace")
+    text = read_text(path, _LARGEST_TABLE, errors="replace", encoding="utf-8-sig")
     rows: list[tuple[int, int, str]] = []
     for line_number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from vox2pix.buckets import local_copy
 from vox2pix.errors import UserError
+from vox2pix.untrusted.files import require_file
+from vox2pix.untrusted.text import read_bytes
 
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and ods are zip files, xls is OLE
+_LARGEST = 2**30
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -54,12 +56,8 @@ def read_table(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
 
 def _text(path: Path) -> str:
     """Return the text of a file, or say in which other form it was saved."""
-    try:
-        raw = local_copy(path).read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist: add it.") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): save it again.") from error
+    require_file(path, "add it")
+    raw = read_bytes(path, _LARGEST)
     advice = 'save it as "CSV UTF-8 (comma delimited)".'
     if raw.startswith(_WORKBOOKS):
         raise UserError(f"{path} is a workbook or a zip file under the name of a table: {advice}")

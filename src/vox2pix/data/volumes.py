@@ -1,32 +1,22 @@
 """Single-trial responses from HDF5, NIfTI and MGH files, only the voxels asked for."""
 
-import gzip
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
-import h5py
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.freesurfer.mghformat import MGHError, MGHHeader
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from vox2pix.buckets import is_remote, local_copy, open_binary
-from vox2pix.data.damage import damage_sentence
 from vox2pix.errors import UserError
+from vox2pix.untrusted.hdf5 import open_hdf5
+from vox2pix.untrusted.volumes import reading_volume, require_numbers, volume_header
 
 # Bytes of one read: large enough to be fast, small beside one session's volume.
 _BLOCK_BYTES = 64 * 2**20
 # Unwanted voxels along x that one read may span rather than start another.
 _MAX_GAP = 4
-# Deflate packs no tighter: a header that promises more is damaged, whatever else it says.
-_TIGHTEST = 1032
 
 
 def hdf5_shape(path: Path, dataset: str) -> tuple[int, ...]:
@@ -45,42 +35,8 @@ def hdf5_shape(path: Path, dataset: str) -> tuple[int, ...]:
         If the file is missing or truncated, or has no such array, or one of something else.
     """
     with open_hdf5(path, dataset) as array:
-        _require_numbers(path, array.dtype)
+        require_numbers(path, array.dtype)
         return tuple(array.shape)
-
-
-@contextmanager
-def open_hdf5(path: Path, dataset: str) -> Iterator[h5py.Dataset]:
-    """Open one array of an HDF5 file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    dataset : str
-        Name of the array in it.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or truncated, or has no such array.
-    """
-    _require_file(path)
-    try:
-        # HDF5's own driver is faster than Python's files, where it can be had
-        source = open_binary(path) if is_remote(path) else nullcontext(path)
-        with source as opened, h5py.File(opened, "r") as file:
-            array = file.get(dataset)
-            if not isinstance(array, h5py.Dataset) or array.shape is None:
-                raise UserError(
-                    f"{path} has no array {dataset!r} (it holds: {', '.join(file) or 'nothing'}): "
-                    "replace the file."
-                )
-            yield array
-    except (OSError, ValueError, KeyError, RuntimeError, MemoryError, OverflowError) as error:
-        raise UserError(
-            damage_sentence(path, "no HDF5 file", error, "copy or download it again")
-        ) from error
 
 
 def read_hdf5(
@@ -165,7 +121,7 @@ def image_shape(path: Path) -> tuple[int, ...]:
     UserError
         If the file is missing or damaged, or too short for its shape.
     """
-    header = _header(path) if is_remote(path) else _load(path).header
+    header = volume_header(path)
     return tuple(int(n) for n in header.get_data_shape())
 
 
@@ -220,7 +176,7 @@ def image_place(path: Path) -> Place:
     UserError
         If the file is missing or damaged, or its affine is no transformation.
     """
-    header = _header(path) if is_remote(path) else _load(path).header
+    header = volume_header(path)
     return _place(path, header)
 
 
@@ -237,7 +193,7 @@ def load_image(path: Path) -> Image:
     UserError
         If the file is missing or damaged, or its affine is no transformation.
     """
-    with _reading(path) as image:
+    with reading_volume(path) as image:
         slope = abs(float(image.dataobj.slope)) if image.get_data_dtype().kind in "iu" else 0.0
         return Image(path, np.asarray(image.dataobj), _place(path, image.header), slope)
 
@@ -279,7 +235,7 @@ def read_image(path: Path) -> NDArray[Any]:
     UserError
         If the file is missing or damaged.
     """
-    with _reading(path) as image:
+    with reading_volume(path) as image:
         return np.asarray(image.dataobj)
 
 
@@ -344,7 +300,7 @@ def _read_trials(
     path: Path, pick: Callable[[NDArray[Any]], NDArray[Any]], trials: slice | None = None
 ) -> NDArray[Any]:
     """Read an image some trials at a time and keep what ``pick`` takes of each block."""
-    with _reading(path) as image:
+    with reading_volume(path) as image:
         start, stop, _ = (trials or slice(None)).indices(image.shape[3])
         bytes_a_trial = int(np.prod(image.shape[:3])) * image.get_data_dtype().itemsize
         blocks = [
@@ -354,107 +310,9 @@ def _read_trials(
         return np.concatenate(blocks)
 
 
-def _load(path: Path) -> Any:
-    """Open an image lazily; its file stays open so that blocks are read in one pass."""
-    _require_file(path)
-    with _damage_named(path):
-        image: Any = nib.load(local_copy(path), keep_file_open=True)
-        _require_whole(path, image.header, image.dataobj.offset)
-        return image
-
-
-def _header(path: Path) -> Any:
-    """Read the header of a remote image, and nothing else of it."""
-    _require_file(path)
-    kind = MGHHeader if path.suffix in (".mgh", ".mgz") else nib.Nifti1Header
-    with _damage_named(path), open_binary(path) as stream:
-        header = kind.from_fileobj(gzip.GzipFile(fileobj=stream) if _is_packed(path) else stream)
-    _require_whole(path, header, int(header.get_data_offset()))
-    return header
-
-
-def _require_numbers(path: Path, dtype: np.dtype[Any]) -> None:
-    """Raise if an array holds text, records, colours or complex numbers."""
-    if dtype.kind not in "iuf":
-        raise UserError(f"{path} holds values of type {dtype}, not numbers: replace the file.")
-
-
-def _require_whole(path: Path, header: Any, offset: int) -> None:
-    """Raise if a file holds no numbers or is too short for what its header promises."""
-    _require_numbers(path, header.get_data_dtype())
-    needed = offset + _data_bytes(header)
-    if needed > path.stat().st_size * (_TIGHTEST if _is_packed(path) else 1):
-        packed = "packed " if _is_packed(path) else ""
-        raise UserError(
-            f"{path} is truncated ({path.stat().st_size} {packed}of {needed} bytes): copy or "
-            "download it again."
-        )
-
-
-def _data_bytes(header: Any) -> int:
-    shape = header.get_data_shape()
-    return prod(int(n) for n in shape) * int(header.get_data_dtype().itemsize)
-
-
-def _is_packed(path: Path) -> bool:
-    return path.suffix in (".gz", ".mgz")
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[Any]:
-    """Open an image; the checksum of a packed one is looked at where it was read to its end."""
-    with _damage_named(path):
-        image = _load(path)
-        if not _is_packed(path):
-            yield image
-            return
-        with gzip.open(local_copy(path)) as stream:
-            image = type(image).from_file_map(type(image).make_file_map({"image": stream}))
-            yield image
-            end = image.dataobj.offset + _data_bytes(image.header)
-            while stream.tell() >= end and stream.read(2**20):
-                pass
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's text on one line, for a sentence; its name where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def is_there(path: Path) -> bool:
     """Tell whether something has this name, be it a link that leads nowhere."""
     return path.exists() or path.is_symlink()
-
-
-@contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged image raises into one sentence."""
-    try:
-        yield
-    except _IMAGE_DAMAGE as error:
-        raise UserError(
-            damage_sentence(path, "no image", error, "copy or download it again")
-        ) from error
-
-
-_IMAGE_DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    OverflowError,
-    MemoryError,
-    zlib.error,
-    ImageFileError,
-    HeaderDataError,
-    MGHError,
-)
-
-
-def _require_file(path: Path) -> None:
-    """Raise if there is no such file."""
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: add the file or ask for less.")
 
 
 class NonFiniteError(UserError):

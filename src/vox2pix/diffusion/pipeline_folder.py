@@ -3,7 +3,6 @@
 import difflib
 import hashlib
 import importlib.resources
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from vox2pix.errors import UserError
 from vox2pix.store import file_hash
+from vox2pix.untrusted.models import check_model_folder, check_settings, weight_files
 
 PHANTOM = "phantom"
 
@@ -135,9 +135,14 @@ def load_components(folder: PipelineFolder, dtype: torch.dtype) -> Components:
 
     _check_index(folder.path)
     _check_files(folder.path)
+    for part, stem in {**_WEIGHTS, "tokenizer": "", "scheduler": ""}.items():
+        further = _TOKENIZER_FILES if part == "tokenizer" else ()
+        check_model_folder(folder.path / part, stem, further)
     sampled = scheduler_config(folder.path)  # before what takes long
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(folder.path / "tokenizer", local_files_only=True)
+        tokenizer = CLIPTokenizer.from_pretrained(
+            folder.path / "tokenizer", local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(_unreadable(folder.path / "tokenizer", error)) from error
     # diffusers' other way of loading needs accelerate, and warns where that is not installed
@@ -280,7 +285,7 @@ def _check_files(folder: Path) -> None:
     for part, stem in _WEIGHTS.items():
         if not (folder / part / "config.json").is_file():
             raise UserError(_missing(folder, f"{part}/config.json"))
-        if _weight_files(folder / part, stem):
+        if weight_files(folder / part, stem):
             continue
         if any((folder / part).glob("*.bin")) or any((folder / part).glob("*.ckpt")):
             raise UserError(
@@ -297,23 +302,11 @@ def _check_files(folder: Path) -> None:
         raise UserError(_missing(folder, "tokenizer/vocab.json and tokenizer/merges.txt"))
 
 
-def _weight_files(folder: Path, stem: str) -> list[Path]:
-    """Return the safetensors files that the loaders choose: one file or shards."""
-    single = folder / f"{stem}.safetensors"
-    if single.is_file():
-        return [single]
-    index = folder / f"{stem}.safetensors.index.json"
-    if not index.is_file():
-        return []
-    shards = sorted(set(_read_json(index).get("weight_map", {}).values()))
-    return [index, *(folder / shard for shard in shards)]
-
-
 def _used_files(folder: Path) -> list[Path]:
     """Return the files that :func:`load_components` reads, sorted."""
     files = [folder / _SCHEDULER]
     for part, stem in _WEIGHTS.items():
-        files += [folder / part / "config.json", *_weight_files(folder / part, stem)]
+        files += [folder / part / "config.json", *weight_files(folder / part, stem)]
     files += [folder / "tokenizer" / file for file in _TOKENIZER_FILES]
     return sorted(file for file in files if file.is_file())
 
@@ -350,11 +343,8 @@ def _load_weights(model_class: Any, folder: Path, **options: Any) -> Any:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object from a file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(_unreadable(path, error)) from error
+    """Return a JSON object from a file, which may name no code and no other file."""
+    content = check_settings(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} does not hold a JSON object; fetch or save the file again")
     return content

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
@@ -14,6 +13,7 @@ from vox2pix.evaluation.intervals import bootstrap_interval
 from vox2pix.evaluation.protocols import Metric
 from vox2pix.evaluation.scoring import Evaluation
 from vox2pix.seeds import rng_for, seed_for
+from vox2pix.untrusted.tables import read_csv
 
 _MISMATCHES = 5  # wrong references that the captions are held against for chance
 
@@ -133,10 +133,7 @@ def read_captions(path: Path) -> dict[str, list[str]]:
     UserError
         If it cannot be read or lacks a column.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]})") from error
+    table = read_csv(path, dtype=str, keep_default_na=False)
     if not {"stimulus_id", "caption"} <= set(table.columns):
         raise UserError(
             f"{path} has the columns {', '.join(table.columns)}; captions are a CSV file with "

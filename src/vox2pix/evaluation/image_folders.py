@@ -13,6 +13,8 @@ from vox2pix.data.pictures import read_picture
 from vox2pix.errors import UserError
 from vox2pix.evaluation.collection import PictureCollection
 from vox2pix.store import marker_of
+from vox2pix.untrusted.files import require_inside
+from vox2pix.untrusted.images import open_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 ORIGINAL_NAMES = frozenset(
@@ -164,19 +166,17 @@ def read_file(path: Path) -> NDArray[Any]:
     UserError
         If the file is damaged, has more than 8 bits a channel, or several frames.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    frames, with_alpha = 1, None
-    try:
-        with Image.open(path) as image:
-            frames = getattr(image, "n_frames", 1)
-            if image.has_transparency_data and not image.mode.startswith(("I", "F")):
-                with_alpha = np.asarray(ImageOps.exif_transpose(image).convert("RGBA"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        pass  # the common reader says what is wrong
-    if frames > 1:
-        raise UserError(f"{path} holds {frames} frames: save the one that is meant as an image.")
-    return read_picture(path) if with_alpha is None else with_alpha
+    with open_image(path) as image:
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1:
+            raise UserError(
+                f"{path} holds {frames} frames: save the one that is meant as an image."
+            )
+        if image.has_transparency_data:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGBA"))
+    return read_picture(path)
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -187,8 +187,10 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
     """Yield all files below a folder, in order, with their paths within it."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
+    paths = sorted(folder.rglob("*"))
+    require_inside(folder, (path for path in paths if path.suffix.lower() in SUFFIXES))
+    for path in paths:
+        if not path.is_dir():
             yield path, path.relative_to(folder).as_posix()
 
 

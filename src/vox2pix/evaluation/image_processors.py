@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
 from vox2pix.evaluation.pictures import Filter, Resizing
+from vox2pix.untrusted.models import check_settings
 
 FILES = ("preprocessor_config.json", "processor_config.json")
 """What transformers saves: an image processor alone, or nested in the processor of a model."""
@@ -107,14 +108,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     UserError
         If it is missing or damaged.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(
-            f"cannot read {path} ({lines[0].rstrip('.')}); give the folder of a transformers "
-            "vision model"
-        ) from error
+    content = check_settings(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} does not hold a JSON object; fetch or save the model again")
     return content

@@ -1,6 +1,5 @@
 """Collections of pictures as labs keep them: a folder of files, or an array in a file."""
 
-import pickle
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +11,9 @@ from numpy.typing import NDArray
 from vox2pix.errors import UserError
 from vox2pix.evaluation.collection import PictureCollection
 from vox2pix.evaluation.image_folders import open_folder, originals_pattern, samples_pattern
+from vox2pix.untrusted.numpy_files import NpzFile, open_npy
+from vox2pix.untrusted.torch_files import load_tensors
+from vox2pix.untrusted.zarr_folders import is_zarr, open_zarr
 
 _IDS = ("ids", "stimulus_id")
 _PICTURES = "pictures"
@@ -59,7 +61,7 @@ def open_pictures(
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path} does not exist; name a folder of pictures or an array file")
-    if path.is_dir() and not _is_zarr(path):
+    if path.is_dir() and not is_zarr(path):
         pattern = samples_pattern(samples) if samples is not None else None
         if originals is not None:
             pattern = originals_pattern(originals)
@@ -76,26 +78,18 @@ def _open_array(path: Path) -> PictureCollection:
     """Open a file that holds an array, and perhaps ids."""
     kind = path.suffix.lower()
     openers: dict[str, Callable[[Path], Any]] = {
-        ".npy": lambda p: np.load(p, mmap_mode="r", allow_pickle=False),
-        ".npz": lambda p: dict(np.load(p, allow_pickle=False)),
-        ".zarr": _open_zarr,
-        ".pt": _open_tensors,
-        ".pth": _open_tensors,
+        ".npy": open_npy,
+        ".npz": NpzFile,
+        ".zarr": open_zarr,
+        ".pt": load_tensors,
+        ".pth": load_tensors,
     }
-    if kind not in openers and not _is_zarr(path):
+    if kind not in openers and not is_zarr(path):
         raise UserError(
             f"{path} is no collection of pictures; give a folder of PNG or JPEG files, or .npy, "
             ".npz, .zarr or .pt"
         )
-    try:
-        content = openers.get(kind, _open_zarr)(path)
-    except UserError:
-        raise
-    except Exception as error:  # damaged files raise errors of nearly every kind
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(
-            f"{path} cannot be read ({lines[0]}); save the pictures again as a plain array"
-        ) from error
+    content = openers.get(kind, open_zarr)(path)
     members = dict(content) if isinstance(content, Mapping) else {_PICTURES: content}
     told = next((members.pop(key) for key in _IDS if key in members), None)
     name = _PICTURES if _PICTURES in members else next(iter(members), "")
@@ -175,28 +169,3 @@ def _taken(array: Any, row: int, sample: int, has_samples: bool) -> NDArray[Any]
     if hasattr(picture, "is_floating_point"):  # a tensor; NumPy knows no bfloat16
         picture = picture.float() if picture.is_floating_point() else picture
     return np.asarray(picture)
-
-
-def _open_zarr(path: Path) -> Any:
-    """Open a zarr array, or a group as its members."""
-    import zarr
-
-    content = zarr.open(path, mode="r")
-    return dict(content.arrays()) if isinstance(content, zarr.Group) else content
-
-
-def _open_tensors(path: Path) -> Any:
-    """Read tensors, running nothing that the file may hold."""
-    import torch
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # its own text runs over pages
-        raise UserError(
-            f"{path} holds more than tensors, lists and words, and code in it is not run; save "
-            "a plain tensor, or a dictionary of 'pictures' and 'ids'"
-        ) from error
-
-
-def _is_zarr(path: Path) -> bool:
-    return any((path / mark).exists() for mark in ("zarr.json", ".zarray", ".zgroup"))

@@ -6,6 +6,8 @@ from typing import Any
 
 from vox2pix.errors import UserError
 from vox2pix.evaluation.weights import NetworkUnavailableError
+from vox2pix.untrusted.safetensors_files import load_safetensors
+from vox2pix.untrusted.torch_files import load_tensors
 
 # Weights' name to torchvision's architecture and its settings. The published Inception v3 scales
 # its input once more, as its weights came from another library.
@@ -88,18 +90,7 @@ def load(network: str, path: Path) -> Any:
 
 def _read_state(path: Path) -> Mapping[str, Any]:
     """Read a state dict, running nothing that the file may hold."""
-    import pickle
-
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} cannot be read as weights; fetch it again") from error
+    state = load_safetensors(path) if path.suffix == ".safetensors" else load_tensors(path)
     if not isinstance(state, Mapping):
         raise UserError(f"{path} holds no state dict; fetch it again")
     return state

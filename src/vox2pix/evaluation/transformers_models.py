@@ -8,6 +8,7 @@ from typing import Any
 from vox2pix.errors import UserError
 from vox2pix.evaluation.image_processors import FILES, has_processor, read_settings
 from vox2pix.evaluation.weights import NetworkUnavailableError, published
+from vox2pix.untrusted.models import check_model_folder
 
 PHANTOM = "phantom"
 
@@ -83,6 +84,7 @@ def load(folder: Path) -> Any:
     class ClipImageEncoder(CLIPVisionModelWithProjection):
         _keys_to_ignore_on_load_unexpected = ("text_", "logit_scale")
 
+    check_model_folder(folder, "model", FILES)
     kind = read_settings(folder / "config.json").get("model_type")
     clip = kind in ("clip", "clip_vision_model")
     family: Any = ClipImageEncoder if clip else AutoModel
@@ -91,6 +93,7 @@ def load(folder: Path) -> Any:
             folder,
             dtype=torch.float32,
             use_safetensors=True,
+            trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
         )

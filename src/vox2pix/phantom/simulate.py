@@ -1,11 +1,11 @@
 """Simulate a whole experiment: pictures, brains, trials, files."""
 
 import csv
-import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vox2pix.errors import UserError
 from vox2pix.seeds import rng_for, seed_for
 from vox2pix.store import swapped_in
+from vox2pix.untrusted.text import read_json, read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +27,7 @@ Progress = Callable[[str, int, int], None]
 
 SPACES = ("func1pt8mm", "fsaverage5")
 PICTURE_TYPES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _SPARE_BYTES = 4_000_000  # captions, labels, truth
 _BATCH = 100
 
@@ -438,10 +440,10 @@ def _read_captions(path: Path) -> dict[str, list[str]]:
     captions: dict[str, list[str]] = {}
     try:
         if path.suffix.lower() == ".json":
-            for note in json.loads(path.read_text(encoding="utf-8"))["annotations"]:
+            for note in read_json(path, 2**30)["annotations"]:
                 captions.setdefault(str(note["image_id"]), []).append(str(note["caption"]))
         else:
-            with path.open(encoding="utf-8-sig", newline="") as file:
+            with StringIO(read_text(path, 2**30, encoding="utf-8-sig"), newline="") as file:
                 rows = csv.DictReader(file)
                 for row in rows:
                     if row["stimulus_id"] is None or row["caption"] is None:
@@ -451,9 +453,7 @@ def _read_captions(path: Path) -> dict[str, list[str]]:
                             "complete or remove it."
                         )
                     captions.setdefault(row["stimulus_id"], []).append(row["caption"])
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}): captions names a text file.") from error
-    except (KeyError, TypeError, csv.Error, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, csv.Error) as error:
         raise UserError(
             f"{path} is no caption file: write a CSV with columns stimulus_id and caption, or "
             "COCO's JSON with a list of annotations that have image_id and caption."
@@ -466,18 +466,10 @@ def _read_picture(path: Path, size: int) -> "NDArray[np.uint8]":
     import numpy as np
     from PIL import Image, ImageOps
 
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):
-                raise UserError(
-                    f"{path} has more than 8 bits a channel (mode {image.mode}): save it as 8-bit "
-                    "RGB."
-                )
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"{path} is no readable picture ({error}): replace or remove it."
-        ) from error
+    from vox2pix.untrusted.images import open_image
+
+    with open_image(path, _FORMATS) as image:
+        upright = ImageOps.exif_transpose(image).convert("RGB")
     side = min(upright.size)
     left, top = (upright.width - side) // 2, (upright.height - side) // 2
     middle = upright.crop((left, top, left + side, top + side))

@@ -1,0 +1,164 @@
+"""HDF5: one array of numbers, stored in the file itself, packed by HDF5's own filters.
+
+HDF5 can name other files (external storage, external links, virtual data sets) and load shared
+libraries (filter plug-ins). All of that is refused before a byte of the array is read.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import h5py
+from h5py import h5d, h5g, h5l, h5o, h5p, h5pl, h5s, h5z
+
+from vox2pix.buckets import is_remote, open_binary
+from vox2pix.errors import UserError
+from vox2pix.untrusted.damage import damage_sentence
+from vox2pix.untrusted.files import READ_ERRORS, require_file
+
+FILTERS = {
+    h5z.FILTER_DEFLATE: "gzip",
+    h5z.FILTER_SHUFFLE: "shuffle",
+    h5z.FILTER_FLETCHER32: "fletcher32",
+    h5z.FILTER_SZIP: "szip",
+    h5z.FILTER_NBIT: "nbit",
+    h5z.FILTER_SCALEOFFSET: "scaleoffset",
+    h5z.FILTER_LZF: "lzf",
+}
+"""HDF5's own filters and h5py's, by number."""
+
+# HDF5 unpacks a chunk as a whole, however few of its values are asked for.
+_LARGEST_CHUNK = 2**30
+_LARGEST_VALUE = 64  # bytes of one value: no number and no id is longer
+_NAMED = 20  # members that a sentence names
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@contextmanager
+def open_hdf5(path: Path, dataset: str) -> Iterator[h5py.Dataset]:
+    """Open one array of an HDF5 file.
+
+    Parameters
+    ----------
+    path : Path
+        The file, on this machine or in a bucket.
+    dataset : str
+        Name of the array in it; ``/`` separates groups.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, truncated or no file, has no such array, or the array is stored
+        in other files, reached by a link, packed by a filter that is not HDF5's own, or holds
+        what is neither number nor short text.
+    """
+    require_file(path)
+    try:
+        # HDF5's own driver is faster than Python's files, where it can be had
+        source = open_binary(path) if is_remote(path) else nullcontext(path)
+        with source as opened:
+            with _without_plugins():
+                file = h5py.File(opened, "r")
+                array = _checked(path, file, dataset)
+            with file:
+                yield array
+    except READ_ERRORS as error:
+        sentence = damage_sentence(path, "no HDF5 file", error, "copy or download it again")
+        raise UserError(sentence) from error
+
+
+@contextmanager
+def _without_plugins() -> Iterator[None]:
+    """Let HDF5 look for no plug-in: names in a group can be packed by a filter, too."""
+    with _ONE_AT_A_TIME:
+        places = [h5pl.get(i) for i in range(h5pl.size())]
+        for _ in places:
+            h5pl.remove(0)
+        try:
+            yield
+        finally:
+            for place in places:
+                h5pl.append(place)
+
+
+def _checked(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+    """Return an array after checking it; the file is closed if it is refused."""
+    try:
+        array = _find(path, file, name)
+        # before its shape is asked for, which may open the files of a virtual data set
+        _require_own_bytes(path, name, array.get_create_plist())
+        _require_values(path, name, array)
+        return h5py.Dataset(array)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _find(path: Path, file: h5py.File, name: str) -> h5d.DatasetID:
+    """Return an array by its name, which no link may lead to."""
+    here: Any = h5g.open(file.id, b"/")
+    for part in name.strip("/").split("/"):
+        encoded = part.encode()
+        if not isinstance(here, h5g.GroupID) or not here.links.exists(encoded):
+            here = None
+            break
+        kind = here.links.get_info(encoded).type
+        if kind != h5l.TYPE_HARD:
+            how = {h5l.TYPE_SOFT: "a link", h5l.TYPE_EXTERNAL: "a link to another file"}
+            raise UserError(
+                f"{path}: {name!r} is {how.get(kind, 'a link of an unknown kind')}, which is not "
+                f"followed: save the array itself as {name!r}."
+            )
+        here = h5o.open(here, encoded)
+    if not isinstance(here, h5d.DatasetID):
+        held = ", ".join(sorted(file)[:_NAMED]) or "nothing"
+        raise UserError(f"{path} has no array {name!r} (it holds: {held}): replace the file.")
+    return here
+
+
+def _require_own_bytes(path: Path, name: str, stored: h5p.PropDCID) -> None:
+    """Raise if an array is stored in other files, or packed by what HDF5 does not bring."""
+    other = None
+    if stored.get_external_count():
+        other = f"in another file, {stored.get_external(0)[0].decode(errors='replace')!r}"
+    elif stored.get_layout() == h5d.VIRTUAL:
+        other = "in other data sets (it is virtual)"
+    if other:
+        raise UserError(
+            f"{path}: the values of {name!r} are {other}, which is not read: save the array "
+            "itself in the file."
+        )
+    numbers = []
+    for i in range(stored.get_nfilters()):
+        number, _, _, label = stored.get_filter(i)
+        numbers.append(number)
+        if number not in FILTERS or numbers.count(number) > 1:
+            words = "twice " if number in FILTERS else ""
+            raise UserError(
+                f"{path}: {name!r} is packed {words}by HDF5 filter {number} "
+                f"({label.decode(errors='replace') or 'without a name'}), and vox2pix reads "
+                f"{', '.join(FILTERS.values())}, each once: save the array again, "
+                "compression='gzip'."
+            )
+
+
+def _require_values(path: Path, name: str, array: h5d.DatasetID) -> None:
+    """Raise if the values are no numbers or short texts, or a chunk of them is too large."""
+    if array.get_space().get_simple_extent_type() == h5s.NULL:
+        raise UserError(f"{path}: {name!r} holds no values: replace the file.")
+    dtype = array.dtype
+    plain = dtype.kind in "biufc" or dtype.kind in "SU"
+    if not plain or dtype.itemsize > _LARGEST_VALUE:
+        raise UserError(f"{path} holds values of type {dtype}, not numbers: replace the file.")
+    stored = array.get_create_plist()
+    if stored.get_layout() != h5d.CHUNKED:
+        return
+    chunk = prod(stored.get_chunk()) * dtype.itemsize
+    if chunk > _LARGEST_CHUNK:
+        raise UserError(
+            f"{path}: {name!r} has chunks of {chunk / 1e9:,.1f} GB, and each is unpacked as a "
+            f"whole: save the array with chunks below {_LARGEST_CHUNK / 1e9:.1f} GB."
+        )

@@ -1,0 +1,25 @@
+"""Hostile inputs of every format: refused in one sentence, nothing run, nothing else read."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from vox2pix.errors import UserError
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from hostile_inputs import MARK, SECRET, cases, read
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: f"{case.kind}: {case.name}")
+def test_a_hostile_input_is_refused(case, tmp_path):
+    (tmp_path / "secret").write_bytes(SECRET)
+    case.write(tmp_path)
+    with pytest.raises(UserError) as refusal:
+        read(case.reader, tmp_path)
+    sentence = str(refusal.value)
+    assert not (tmp_path / MARK).exists()
+    assert sentence.strip()
+    assert "\n" not in sentence
+    assert str(tmp_path) in sentence or "model" in sentence
+    assert SECRET[:16].decode() not in sentence
