@@ -26,7 +26,6 @@ from vox2pix.buckets import as_path, is_url
 from vox2pix.errors import UserError
 from vox2pix.outside import holds_secrets, is_utf8, without_secrets
 from vox2pix.places import where_they_are
-from vox2pix.untrusted.files import require_file
 from vox2pix.untrusted.text import read_toml
 
 Condition = Literal["z-decode", "z", "c", "z+c"]
@@ -449,7 +448,8 @@ def load_config(path: str | Path) -> Config:
         file, the key, the value, and the key that was probably meant.
     """
     path = Path(path)
-    require_file(path, "name an experiment file")
+    if not path.exists():
+        raise UserError(f"There is no experiment file {path}.")
     raw = read_toml(path)
     try:
         config = Config.model_validate(where_they_are(raw, path))

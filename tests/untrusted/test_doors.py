@@ -28,13 +28,12 @@ DOORS = {
 # What reads or writes only vox2pix's own files, and why.
 OWN = {
     "store/files.py": "files of a run, with checksums",
+    "store/owned.py": "the marker of a folder of vox2pix's own",
     "store/keyed.py": "files of a run, with checksums",
     "store/sharded.py": "makes arrays of a run",
     "report/contents.py": "tables of a run",
     "report/seal.py": "the end of a report",
     "cli/tables.py": "tables of a run",
-    "buckets/lock.py": "vox2pix's own lock",
-    "buckets/working_copy.py": "vox2pix's own notes",
     "pipeline/encoding_maps.py": "tables of a run",
     "pipeline/sheet.py": "tables of a run",
     "pipeline/audit.py": "tables of a run",

@@ -123,7 +123,7 @@ def simulated_by(root: Path) -> str | None:
         told = read_json(path, 2**20)
     except UserError as error:
         raise UserError(
-            f"{path} cannot be read, and it says how the data were simulated; restore the file, or "
+            f"{path} cannot be read (no JSON), and it says how the data were simulated; restore the file, or "
             "simulate again."
         ) from error
     named = told.get("generator") if isinstance(told, dict) else None

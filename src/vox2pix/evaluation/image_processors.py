@@ -200,7 +200,7 @@ def _sizes(path: Path, settings: dict[str, Any]) -> tuple[int | None, Resizing]:
 
 def _filter(path: Path, settings: dict[str, Any]) -> Filter:
     value = settings.get("resample")
-    if value not in _FILTERS or isinstance(value, bool):
+    if not isinstance(value, int) or isinstance(value, bool) or value not in _FILTERS:
         raise UserError(
             f"{path}: resample is {value!r}, and must be 2 (bilinear) or 3 (bicubic) for images "
             "to be resized as the model was trained."
