@@ -123,8 +123,8 @@ def simulated_by(root: Path) -> str | None:
         told = read_json(path, 2**20)
     except UserError as error:
         raise UserError(
-            f"{path} cannot be read (no JSON), and it says how the data were simulated; restore the file, or "
-            "simulate again."
+            f"{path} cannot be read (no JSON), and it says how the data were simulated; restore "
+            "the file, or simulate again."
         ) from error
     named = told.get("generator") if isinstance(told, dict) else None
     return str(named or "vox2pix phantom")
