@@ -39,11 +39,8 @@ OWN = {
     "pipeline/audit.py": "tables of a run",
     "decoding/ridge_decoder.py": "settings in an array that a person passes",
     "__init__.py": "names of its own modules",
-    "phantom/architecture.py": "a tokenizer that was just trained",
-    "phantom/card.py": "describes the model that was just trained",
     "phantom/nsd_tree.py": "writes",
     "phantom/simulate.py": "writes, and reads what it wrote",
-    "phantom/train.py": "trains the model that ships with the package",
 }
 
 
