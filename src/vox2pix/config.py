@@ -26,15 +26,11 @@ from vox2pix.buckets import as_path, is_url
 from vox2pix.errors import UserError
 from vox2pix.outside import holds_secrets, is_utf8, without_secrets
 from vox2pix.places import where_they_are
+from vox2pix.protocols import RUN_PROTOCOLS, RunProtocol
 from vox2pix.untrusted.text import read_toml
 
 Condition = Literal["z-decode", "z", "c", "z+c"]
 _SHIPPED = ("phantom", "pixels", "edges")  # models and encoders that no folder can be taken for
-_TAKAGI2023: dict[str, dict[str, Any]] = {
-    "model": {"z_posterior": "sample"},
-    "decode": {"alphas": (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0), "selection": "cv"},
-    "generate": {"schedule": "takagi2023"},
-}
 
 
 class _Table(BaseModel):
@@ -170,7 +166,8 @@ class GenerateConfig(_Table):
         default=5.0, ge=1, description="classifier-free guidance scale; 1 is no guidance"
     )
     schedule: Literal["diffusers", "takagi2023"] = Field(
-        default="diffusers", description="noise level at which denoising starts"
+        default="diffusers",
+        description="noise level at which denoising starts, of images and of z_c (encode)",
     )
 
     @model_validator(mode="after")
@@ -195,7 +192,6 @@ class EvaluateConfig(_Table):
         description="phantom, pixels, a folder with a CLIP model, relative to the experiment "
         "file, or its Hugging Face name",
     )
-    resamples: int = Field(default=2000, ge=100, description="draws of the bootstrap")
     per_group: int = Field(default=3, ge=1, description="best, median and worst rows on the sheet")
 
 
@@ -366,9 +362,8 @@ class Config(_Table):
     name : str
         Name of the run folder.
     protocol : {"default", "takagi2023"}
-        ``takagi2023`` repeats the released code's faults (protocol of the CVPR 2023 paper):
-        no intercept, its alphas, folds through repeats, raw int16 betas, a sample of the
-        posterior, one noise for all pictures, noise one step above the first denoised one.
+        ``takagi2023`` repeats the released code (protocol of the CVPR 2023 paper) with its
+        faults; :mod:`vox2pix.protocols` lists them.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run folder")
@@ -402,23 +397,34 @@ class Config(_Table):
     @classmethod
     def _with_protocol(cls, raw: Any) -> Any:
         """Fill in what a named protocol sets, under what the experiment itself says."""
-        if not isinstance(raw, dict) or raw.get("protocol") != "takagi2023":
+        if not isinstance(raw, dict) or raw.get("protocol") not in RUN_PROTOCOLS:
             return raw
         tables = {
             key: preset | raw.get(key, {})
-            for key, preset in _TAKAGI2023.items()
+            for key, preset in RUN_PROTOCOLS[raw["protocol"]].presets.items()
             if isinstance(raw.get(key, {}), dict)
         }
         return raw | tables
 
     @model_validator(mode="after")
     def _protocol_is_kept(self) -> "Config":
-        if self.protocol == "takagi2023" and self.decode.selection != "cv":
+        named, dtype = self.run_protocol, self.compute.dtype
+        if named.released_ridge and self.decode.selection != "cv":
             raise ValueError(
-                "protocol = 'takagi2023' chooses penalties by folds: remove decode.selection, or "
-                "take protocol = 'default'."
+                f"protocol = '{named.name}' chooses penalties by folds: remove decode.selection, "
+                "or take protocol = 'default'."
+            )
+        if named.precision is not None and dtype != named.precision:
+            raise ValueError(
+                f"protocol = '{named.name}' computes in {named.precision}, but compute.dtype is "
+                f"'{dtype}': remove compute.dtype, or take protocol = 'default'."
             )
         return self
+
+    @property
+    def run_protocol(self) -> RunProtocol:
+        """What the protocol named decides."""
+        return RUN_PROTOCOLS[self.protocol]
 
 
 def _texts(value: Any, name: str) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Latents on the way through the denoising, against the model called by hand."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -126,6 +127,27 @@ def test_noise_belongs_to_stimulus_sample_and_seed(model, arrays, traced, tmp_pa
     for other in ({"seed": 8}, {"seed": 7, "sample": 1}):
         values = trace(model, z[3:], c[3:], IDS[3:], tmp_path, plan, **other).arrays["z_c@0.75"]
         assert abs(values.read() - expected).max() > 0.1
+
+
+def test_one_noise_and_the_released_schedule_are_other_traces(model, arrays, tmp_path):
+    z, c = (np.repeat(values[:1], 2, axis=0) for values in arrays)
+    plan = TracePlan(strengths=(0.75,), strength=0.75, steps=4, guidance=3.0)
+    found = {}
+    for one_noise in (False, True):
+        for schedule in ("diffusers", "takagi2023"):
+            of = replace(plan, schedule=schedule)
+            made = trace(model, z, c, IDS[:2], tmp_path, of, seed=7, one_noise=one_noise)
+            found[one_noise, schedule] = made.arrays["z_c@0.75"].read()
+            name = "one noise for all" if one_noise else IDS[1]
+            expected = model.denoise(
+                z[1:], c[1:], [seed_for(7, "trace", name, 0)], strength=0.75, steps=4,
+                guidance=3.0, schedule=schedule,
+            )  # fmt: skip
+            np.testing.assert_allclose(found[one_noise, schedule][1], expected.ravel(), atol=1e-4)
+    same = {key: np.abs(rows[0] - rows[1]).max() < 1e-4 for key, rows in found.items()}
+    assert same == {key: key[0] for key in found}
+    for one, other in combinations(found.values(), 2):
+        assert np.abs(one[1] - other[1]).max() > 1e-2
 
 
 def test_a_trace_that_was_stopped_goes_on_to_the_same_bytes(model, arrays, traced, tmp_path):

@@ -18,6 +18,7 @@ from vox2pix.generation.reconstruct import (
     picture_seeds,
     reconstruct,
     resize_pictures,
+    start_seeds,
     starting_latents,
 )
 
@@ -164,6 +165,24 @@ def test_settings_reach_the_model(inputs):
         "guidance": 3.0,
         "schedule": "takagi2023",
     }
+
+
+def test_the_released_start_is_cut_to_8_bit_and_a_draw_from_the_posterior(inputs):
+    class Drawing(GlassModel):
+        def encode_pictures(self, pictures, seeds=None, batch_size=8):
+            self.given, self.seeds = pictures, seeds
+            return super().encode_pictures(pictures)
+
+    model = Drawing()
+    settings = ReconstructionSettings(samples=3, truncate=True, sample_start=True)
+    reconstruct(model, ["z", "z+c", "c", "z"], inputs.z, inputs.c, inputs.seeds, settings)
+    coarse = model.decode_latents(inputs.z[[0, 1, 3]])
+    levels = [Image.fromarray((image * 255).astype(np.uint8)) for image in coarse]
+    larger = [np.asarray(image.resize((16, 16), Image.BICUBIC)) / 255 for image in levels]
+    np.testing.assert_allclose(model.given, larger, atol=1e-6)
+    assert len(set(model.seeds)) == 3
+    np.testing.assert_array_equal(model.seeds, start_seeds(inputs.seeds)[[0, 1, 3]])
+    assert not set(model.seeds) & set(inputs.seeds.ravel())  # other draws than the noise's
 
 
 def test_defaults_are_the_papers():

@@ -133,6 +133,7 @@ def trace(
     *,
     seed: int = 0,
     sample: int = 0,
+    one_noise: bool = False,
     batch_size: BatchSize = "auto",
     shard_size: int = 250,
     max_features: int = MAX_FEATURES,
@@ -168,6 +169,8 @@ def trace(
         The run's seed, of noise and projections.
     sample : int
         Number of the noise sample: another one is another trace.
+    one_noise : bool
+        Whether all stimuli have the same noise.
     batch_size : int or "auto"
         Stimuli denoised at once.
     shard_size : int
@@ -198,6 +201,7 @@ def trace(
         plan,
         seed=seed,
         sample=sample,
+        one_noise=one_noise,
         batch_size=batch_size,
         shard_size=shard_size,
         max_features=max_features,
@@ -218,7 +222,9 @@ class Tracing:
 
     Parameters
     ----------
-    model, z, c, stimulus_ids, folder, plan, seed, sample, batch_size, shard_size, max_features
+    model, z, c, stimulus_ids, folder, plan, seed, sample, one_noise, batch_size, shard_size
+        As for :func:`trace`.
+    max_features
         As for :func:`trace`.
 
     Attributes
@@ -247,6 +253,7 @@ class Tracing:
         *,
         seed: int = 0,
         sample: int = 0,
+        one_noise: bool = False,
         batch_size: BatchSize = "auto",
         shard_size: int = 250,
         max_features: int = MAX_FEATURES,
@@ -258,9 +265,11 @@ class Tracing:
         shapes = model.activation_shapes(plan.modules, z.shape[1:])
         counts = _n_features(z.shape[1:], shapes, max_features)
         settings = [model.identity, str(model.dtype), plan.steps, plan.guidance, plan.schedule]
-        rows_are = [list(stimulus_ids), checksum(z), checksum(c), seed, sample, max_features]
+        of_rows = [list(stimulus_ids), checksum(z), checksum(c)]
+        rows_are = [*of_rows, seed, sample, one_noise, max_features]
         home = folder / f"trace-{digest([settings, rows_are])}"
-        seeds = np.array([seed_for(seed, "trace", i, sample) for i in stimulus_ids], np.int64)
+        names = ["one noise for all"] * n if one_noise else stimulus_ids
+        seeds = np.array([seed_for(seed, "trace", i, sample) for i in names], np.int64)
         # Modules of one size share a matrix, of hundreds of megabytes; it is drawn when needed.
         matrix = cache(lambda n_features: random_projection(n_features, max_features, seed))
         sizes = {module: prod(shape) for module, shape in shapes.items()}

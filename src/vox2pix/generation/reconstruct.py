@@ -46,6 +46,11 @@ class ReconstructionSettings:
     quantize : bool
         Take the coarse picture through 8 bit, as a picture file would, before it is encoded
         again.
+    truncate : bool
+        Whether 8 bit are cut off, not rounded.
+    sample_start : bool
+        Whether the coarse image is encoded by a draw from the posterior, one for each stimulus
+        from the seed of its first sample, not by the posterior's mode.
     """
 
     strength: float = 0.8
@@ -54,6 +59,8 @@ class ReconstructionSettings:
     schedule: "Schedule" = "diffusers"
     samples: int = 5
     quantize: bool = True
+    truncate: bool = False
+    sample_start: bool = False
 
 
 def picture_seeds(run_seed: int, stimulus_ids: Sequence[str], samples: int) -> NDArray[np.int64]:
@@ -171,7 +178,14 @@ def reconstruct(
     if start is not None:
         for row, latent in zip(
             from_z,
-            starting_latents(model, start[from_z], settings.quantize, batch_size),
+            starting_latents(
+                model,
+                start[from_z],
+                settings.quantize,
+                batch_size,
+                truncate=settings.truncate,
+                seeds=start_seeds(seeds)[from_z] if settings.sample_start else None,
+            ),
             strict=True,
         ):
             starts[row] = latent
@@ -214,15 +228,17 @@ def starting_latents(
     z: ArrayLike,
     quantize: bool = True,
     batch_size: "BatchSize" = "auto",
+    *,
+    truncate: bool = False,
+    seeds: NDArray[np.int64] | None = None,
 ) -> FloatArray:
     """Return the latents that denoising starts from: z drawn, resized and encoded again.
 
     z of Takagi & Nishimoto (CVPR 2023) belongs to 320 px and their diffusion runs at 512 px: z
     is decoded, made 8 bit, resized (bicubic, as their released code does) and encoded at 512 px.
     Where both sizes agree nothing is resized, and the way through the autoencoder, which brings
-    a decoded z back among the latents of pictures, remains. Two faults of that code are left
-    out: values are rounded to 8 bit, not truncated, and the posterior's mode is taken, not a
-    sample.
+    a decoded z back among the latents of pictures, remains. By default values are rounded to
+    8 bit and the posterior's mode is taken; that code truncates, and takes a sample.
 
     Parameters
     ----------
@@ -234,6 +250,10 @@ def starting_latents(
         Go through 8 bit.
     batch_size : int or "auto"
         Pictures at a time.
+    truncate : bool
+        Cut off to 8 bit.
+    seeds : array of int (n,), optional
+        Of a draw from the posterior of each; its mode without.
 
     Returns
     -------
@@ -244,12 +264,24 @@ def starting_latents(
     for first in range(0, len(latents), _BLOCK):
         rows = slice(first, first + _BLOCK)
         coarse = model.decode_latents(latents[rows], batch_size=batch_size)
-        resized = resize_pictures(coarse, model.picture_size, quantize)
-        starts[rows] = model.encode_pictures(resized, batch_size=batch_size)
+        resized = resize_pictures(coarse, model.picture_size, quantize, truncate)
+        own = None if seeds is None else seeds[rows]
+        starts[rows] = model.encode_pictures(resized, seeds=own, batch_size=batch_size)
     return starts
 
 
-def resize_pictures(pictures: FloatArray, size: int, quantize: bool = True) -> FloatArray:
+def start_seeds(seeds: ArrayLike) -> NDArray[np.int64]:
+    """Return the seed of each stimulus's start from those of its samples, (n, samples).
+
+    Another seed than the noise has: the two draws are independent.
+    """
+    first = np.asarray(seeds)[:, 0]
+    return np.array([seed_for(int(seed), "start") for seed in first], np.int64)
+
+
+def resize_pictures(
+    pictures: FloatArray, size: int, quantize: bool = True, truncate: bool = False
+) -> FloatArray:
     """Return pictures at another size, by Pillow's bicubic filter.
 
     Parameters
@@ -259,13 +291,16 @@ def resize_pictures(pictures: FloatArray, size: int, quantize: bool = True) -> F
         Side of the square pictures returned; pictures of that size are not filtered.
     quantize : bool
         Round to 8 bit first (and stay there); else filter in float32.
+    truncate : bool
+        Cut off to 8 bit, where the others round.
 
     Returns
     -------
     array (n, size, size, 3), float32 in [0, 1]
     """
     if quantize:
-        pictures = (np.rint(pictures * 255) / 255).astype(np.float32)
+        levels = np.floor(pictures * 255) if truncate else np.rint(pictures * 255)
+        pictures = (levels / 255).astype(np.float32)
     if pictures.shape[1:3] == (size, size):
         return pictures
     resized = np.empty((len(pictures), size, size, 3), np.float32)

@@ -108,7 +108,7 @@ def _from_null_brains(run: Run, space: FeatureSpace) -> dict[str, NDArray[Any]]:
         load_arrays(run.path / "decoders" / f"{space.name}.safetensors")
     )
     both = mean_betas_of([run.subject.train, run.subject.test], space.rois)
-    train, test = (units(betas, run.config.protocol) for betas in both)
+    train, test = (units(betas, run.config) for betas in both)
     measured = test[: len(run.test_ids)]
     # Means and deviations in float64: a large baseline would leave float32 few digits for them.
     mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -128,8 +128,8 @@ def _held_out(run: Run, space: FeatureSpace, cluster: int) -> dict[str, NDArray[
         "stage",
         space.name,
         lambda: (
-            units(train.betas(space.rois), run.config.protocol),
-            units(test.mean_betas(space.rois), run.config.protocol),
+            units(train.betas(space.rois), run.config),
+            units(test.mean_betas(space.rois), run.config),
             space.stored(run, train.stimulus_ids),
         ),
     )

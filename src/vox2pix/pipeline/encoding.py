@@ -105,6 +105,7 @@ def _analyses(run: Run) -> Analyses:
             module_steps=layer_moments,
             steps=wanted.steps,
             guidance=wanted.guidance,
+            schedule=run.config.generate.schedule,
         )
         if denoises
         else None,
@@ -113,7 +114,8 @@ def _analyses(run: Run) -> Analyses:
 
 def _n_run(run: Run) -> int:
     """Count the steps of the denoising whose way is followed."""
-    return len(run.outline.plan(run.config.encode.strength, run.config.encode.steps).timesteps)
+    wanted, schedule = run.config.encode, run.config.generate.schedule
+    return len(run.outline.plan(wanted.strength, wanted.steps, schedule).timesteps)
 
 
 def layers_of(config: Config, names: Sequence[str]) -> tuple[str, ...]:
@@ -238,6 +240,7 @@ def _tracing(run: Run) -> Tracing:
             folder=encoding_folder(run) / "latents",
             plan=plan,
             seed=run.config.seed,
+            one_noise=run.config.run_protocol.one_noise,
             batch_size=run.config.compute.batch_size,
         )
 

@@ -32,6 +32,11 @@ def _encode_settings(config: Config, names: set[str]) -> Sequence[Any]:
     return [config.encode.model_dump(mode="json", include=names)]
 
 
+def _denoising_settings(config: Config) -> Sequence[Any]:
+    own = _encode_settings(config, _DENOISING)
+    return [*own, config.generate.schedule, config.run_protocol.one_noise]
+
+
 def _data_settings(config: Config) -> Sequence[Any]:
     what = config.data.model_dump(mode="json", exclude={"path"})
     return [what, config.encode.rois]
@@ -76,7 +81,7 @@ ENCODING_STAGES = (
         "trace",
         "Denoising",
         encoding.denoise,
-        lambda c: _encode_settings(c, _DENOISING),
+        _denoising_settings,
         is_sound=_trace_is_sound,
     ),
     Stage(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vox2pix.decoding import RidgeDecoder
 from vox2pix.errors import UserError
-from vox2pix.generation.reconstruct import starting_latents
+from vox2pix.generation.reconstruct import start_seeds, starting_latents
 from vox2pix.pipeline.drawings import fullest_condition
 from vox2pix.pipeline.latents import FloatArray
 from vox2pix.pipeline.pictures import as_bytes, noise_seeds
@@ -151,9 +151,16 @@ class _Drawer:
 
     def draw(self, knobs: Knobs, show: Show) -> None:
         model, wanted = self._run.model, self._run.config.generate
+        protocol = self._run.config.run_protocol
+        seeds = noise_seeds(self._run.config, [knobs.stimulus_id], knobs.seed + 1)
         start = text = None
         if "z" in knobs.condition:
-            start = starting_latents(model, self._features("z", knobs.z_from, knobs.left_out))
+            start = starting_latents(
+                model,
+                self._features("z", knobs.z_from, knobs.left_out),
+                truncate=protocol.truncates,
+                seeds=start_seeds(seeds) if protocol.samples_start else None,
+            )
         if "c" in knobs.condition:
             text = self._features("c", knobs.c_from, knobs.left_out)
         strength = knobs.strength if start is not None else None
@@ -163,12 +170,13 @@ class _Drawer:
         def preview(step: int, timestep: int, latents: FloatArray) -> None:
             left = n_steps - 1 - step
             if left % every == 0:
-                show(step + 1, n_steps, as_bytes(model.decode_latents(latents))[0])
+                image = as_bytes(model.decode_latents(latents), protocol.truncates)[0]
+                show(step + 1, n_steps, image)
 
         model.denoise(
             start,
             text,
-            noise_seeds(self._run.config, [knobs.stimulus_id], knobs.seed + 1)[0, -1:].tolist(),
+            seeds[0, -1:].tolist(),
             strength=knobs.strength,
             steps=wanted.steps,
             guidance=knobs.guidance,
@@ -189,7 +197,7 @@ class _Drawer:
             return decoded
         response = np.where(silent, self._mean, self._responses[row])[None, used]
         arrays = load_arrays(run.path / "decoders" / f"{space}.safetensors")
-        predicted = RidgeDecoder.from_arrays(arrays).predict(units(response, run.config.protocol))
+        predicted = RidgeDecoder.from_arrays(arrays).predict(units(response, run.config))
         return predicted.reshape(decoded.shape).astype(np.float32)
 
     @cached_property

@@ -38,9 +38,10 @@ def as_floats(stored: NDArray[np.uint8]) -> FloatArray:
     return np.divide(stored, 255, dtype=np.float32)
 
 
-def as_bytes(pictures: FloatArray) -> NDArray[np.uint8]:
-    """Bring pictures in [0, 1] to 8 bit."""
-    return np.rint(pictures * 255).astype(np.uint8)
+def as_bytes(pictures: FloatArray, truncate: bool = False) -> NDArray[np.uint8]:
+    """Bring images in [0, 1] to 8 bit: rounded, or cut off as some released code does."""
+    scaled = pictures * 255
+    return (scaled if truncate else np.rint(scaled)).astype(np.uint8)
 
 
 def draw(run: Run, drawings: Sequence[Drawing]) -> None:
@@ -78,11 +79,13 @@ def _draw_shard(run: Run, item: tuple[Drawing, int, int]) -> None:
             guidance=wanted.guidance,
             schedule=wanted.schedule,
             samples=drawing.samples,
+            truncate=run.config.run_protocol.truncates,
+            sample_start=run.config.run_protocol.samples_start,
         ),
         batch_size=run.config.compute.batch_size,
         overlap=run.config.compute.overlap,
     )
-    out.write(shard, as_bytes(pictures))
+    out.write(shard, as_bytes(pictures, run.config.run_protocol.truncates))
 
 
 def _length(rows: slice) -> int:
@@ -92,7 +95,7 @@ def _length(rows: slice) -> int:
 def noise_seeds(config: Config, stimulus_ids: Sequence[str], samples: int) -> NDArray[np.int64]:
     """Return the seed of each picture's noise, (n_stimuli, samples)."""
     # The released code seeded each process alike: every picture got the same noise.
-    one_noise = config.protocol == "takagi2023"
+    one_noise = config.run_protocol.one_noise
     names = ["one noise for all"] * len(stimulus_ids) if one_noise else stimulus_ids
     return picture_seeds(config.seed, names, samples)
 

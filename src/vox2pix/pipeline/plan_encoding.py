@@ -100,7 +100,8 @@ def _plan_trace(
     wanted, n = config.encode, sizes.n_train + sizes.n_test
     if not sizes.has_captions:
         return StagePlan("trace", "no captions, nothing to denoise with", 0, 0, 0, 0)
-    n_run = len(outline.plan(wanted.strength, wanted.steps).timesteps)
+    schedule = config.generate.schedule
+    n_run = len(outline.plan(wanted.strength, wanted.steps, schedule).timesteps)
     plan = TracePlan(
         strengths=(wanted.strength, *wanted.strengths),
         strength=wanted.strength,
@@ -108,6 +109,7 @@ def _plan_trace(
         modules=tuple(shapes),
         module_steps=steps_at(wanted.layer_moments, n_run),
         steps=wanted.steps,
+        schedule=schedule,
     )
     written = sum(trace_bytes(plan, n, cost.z_shape, shapes).values())
     n_steps = sum(int(wanted.steps * strength) for strength in plan.passes)

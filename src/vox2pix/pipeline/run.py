@@ -267,7 +267,7 @@ def carry_out(
     return run
 
 
-_SHARED = ("seed", "protocol", "data", "model", "compute")
+_SHARED = ("seed", "protocol", "data", "model", "generate.schedule", "compute")
 
 
 def _keep_config(run: Run, own: Sequence[str], beside: str) -> None:
@@ -298,7 +298,8 @@ def _what(config: Config, key: str) -> Any:
         return config.data.model_dump(exclude={"path"})
     if key == "model":
         return config.model.model_copy(update={"name": without_place(config.model.name)})
-    return config.compute.dtype if key == "compute" else getattr(config, key)
+    named = {"compute": config.compute.dtype, "generate.schedule": config.generate.schedule}
+    return named.get(key) or getattr(config, key)
 
 
 def open_run(path: Path, reporter: Reporter | None = None) -> Run:

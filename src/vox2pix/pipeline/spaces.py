@@ -57,7 +57,7 @@ def solver_device(config: Config) -> str | None:
 def make_decoder(config: Config) -> RidgeDecoder:
     """Return the decoder that an experiment names, not fitted."""
     device, decode = solver_device(config), config.decode
-    if config.protocol == "takagi2023":
+    if config.run_protocol.released_ridge:
         return RidgeDecoder.takagi2023(decode.alphas).set_params(
             alpha_per_target=decode.alpha_per_target, device=device
         )
@@ -91,13 +91,13 @@ def fit_decoder(run: Run, space: FeatureSpace, part: tuple[int, int]) -> RidgeDe
     """
     train, decoder = run.subject.train, make_decoder(run.config)
     if decoder.selection == "cv":
-        X = units(train.betas(space.rois), run.config.protocol)
+        X = units(train.betas(space.rois), run.config)
         targets = space.stored(run, train.stimulus_ids)
         return decoder.fit(X, targets, rows=train.stimulus_rows)
 
     def decomposed() -> tuple[Decomposition, StoredFeatures]:
         sessions = (
-            (units(betas, run.config.protocol), train.stimulus_rows[trials.index])
+            (units(betas, run.config), train.stimulus_rows[trials.index])
             for trials, betas in train.iter_betas(space.rois)
         )
         n_stimuli = len(train.stimulus_ids)
@@ -109,6 +109,7 @@ def fit_decoder(run: Run, space: FeatureSpace, part: tuple[int, int]) -> RidgeDe
     return decoder.fit_decomposed(decomposition, some)
 
 
-def units(betas: FloatArray, protocol: str) -> FloatArray:
-    """Return percent signal change, or NSD's raw integers, as the released code used them."""
-    return betas * np.float32(300) if protocol == "takagi2023" else betas
+def units(betas: FloatArray, config: Config) -> FloatArray:
+    """Return percent signal change, or NSD's raw integers, as the experiment's protocol has it."""
+    scale = config.run_protocol.beta_scale
+    return betas if scale == 1 else betas * np.float32(scale)

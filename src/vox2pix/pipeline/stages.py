@@ -112,7 +112,7 @@ def _decode_block(run: Run, item: tuple[str, tuple[int, int]]) -> None:
     space = next(space for space in feature_spaces(run) if space.name == name)
     decoder = fit_decoder(run, space, part)
     test = run.kept("test", space.rois, lambda: run.subject.test.mean_betas(space.rois))
-    predicted = decoder.predict(units(test[: len(run.test_ids)], run.config.protocol))
+    predicted = decoder.predict(units(test[: len(run.test_ids)], run.config))
     save_arrays(path, decoder.to_arrays() | {"predicted": predicted.astype(np.float32)})
 
 
@@ -143,10 +143,15 @@ def _gather(run: Run, space: FeatureSpace, parts: Sequence[tuple[int, int]]) -> 
     }
     save_arrays(run.path / "decoded" / f"{space.name}.safetensors", scored)
     save_arrays(run.path / "decoders" / f"{space.name}.safetensors", decoder)
-    return (
+    message = (
         f"{space.name} from {'+'.join(space.rois)}: mean r {np.nanmean(scored['r']):.3f} over "
         f"{y_test.shape[1]:,} features of {len(truth):,} test pictures"
     )
+    if run.config.run_protocol.by_image and y_test.shape[1] > 1:
+        # What the authors call prediction accuracy.
+        by_image = np.nanmean(pearson_r(y_test.T, predicted.T))
+        message += f"; r across features, mean over test images: {by_image:.3f}"
+    return message
 
 
 def _generate(run: Run) -> Sequence[str]:
@@ -180,9 +185,14 @@ def _data_settings(config: Config) -> Sequence[Any]:
     return [what, config.decode.z, config.decode.c]
 
 
+def _drawing_settings(config: Config) -> Sequence[Any]:
+    named = config.run_protocol
+    return [config.generate, config.seed, named.one_noise, named.truncates, named.samples_start]
+
+
 def _evaluate_settings(config: Config) -> Sequence[Any]:
     encoder = without_place(config.evaluate.encoder)  # its files are hashed
-    return [config.evaluate.model_copy(update={"encoder": encoder})]
+    return [config.evaluate.model_copy(update={"encoder": encoder}), config.protocol]
 
 
 def _are_drawn(run: Run, drawings: Sequence[Drawing]) -> bool:
@@ -196,14 +206,14 @@ STAGES = (
         "decode",
         "Decoding",
         _decode,
-        lambda c: [c.decode, c.protocol],
+        lambda c: [c.decode, c.run_protocol.released_ridge, c.run_protocol.beta_scale],
         leftovers="decoders",
     ),
     Stage(
         "generate",
         "Drawing",
         _generate,
-        lambda c: [c.generate, c.seed],
+        _drawing_settings,
         is_sound=lambda run: _are_drawn(run, _conditions(run)),
     ),
     Stage(
