@@ -75,7 +75,6 @@ def experiment(small: bool) -> Config:
                 },
             },
             "generate": {"samples": 4, "steps": 3},
-            "evaluate": {"resamples": 100},
             "compute": {"device": "cpu", "batch_size": 10, "shard_size": 5},
         }
     )

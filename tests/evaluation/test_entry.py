@@ -147,7 +147,8 @@ def test_decoded_captions_are_scored_beside(
         scores = [float(row["score"]) for row in csv.DictReader(file) if row["metric"] == "chrF"]
     assert scores[1::2] == pytest.approx([100] * 3)
     assert chrf["value"] == pytest.approx(np.mean(scores))
-    assert chrf["chance"] < chrf["ci_low"] < chrf["value"] < 100
+    assert chrf["chance"] < chrf["value"] < 100
+    assert chrf["ci_low"] < chrf["value"] < chrf["ci_high"]
     assert "give both --captions and --references" in sentence(command(*given))
     (tmp_path / "written.csv").write_text("stimulus_id,caption\n00,a ball\n")
     said = sentence(command(*given, "--references", "written.csv"))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vox2pix.evaluation import identification, two_way, two_way_scores
+from vox2pix.evaluation import identification, two_way, two_way_jackknife, two_way_scores
 from vox2pix.evaluation.identification import DIRECTIONS, Direction, unit_rows
 
 
@@ -191,3 +191,27 @@ def test_pairs_and_whole_blocks_settle_alike(monkeypatch: pytest.MonkeyPatch) ->
         by_rank = ((own > table) + 0.5 * (own == table)).sum(axis=1) - 0.5
         for scores in (by_pairs, by_blocks):
             np.testing.assert_allclose(scores[direction], by_rank / 59, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_samples", [1, 3])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_pseudo_values_are_those_of_leaving_each_stimulus_out(
+    direction: Direction, n_samples: int
+) -> None:
+    rng = np.random.default_rng(4)
+    truth = rng.normal(size=(9, 6))
+    drawn = truth[:, None] + 1.5 * rng.normal(size=(9, n_samples, 6))
+    drawn[3] = drawn[5]  # ties
+    scores, pseudo = two_way_jackknife(truth, drawn)[direction]
+    np.testing.assert_array_equal(scores, two_way(truth, drawn, direction))
+    whole = two_way(truth, drawn, direction).mean()
+    for i in range(9):
+        rest = np.arange(9) != i
+        without = two_way(truth[rest], drawn[rest], direction).mean()
+        assert pseudo[i] == pytest.approx(9 * whole - 8 * without)
+    assert pseudo.mean() == pytest.approx(whole)
+
+
+def test_pseudo_values_of_two_stimuli_are_their_scores() -> None:
+    scores, pseudo = two_way_jackknife(np.eye(2), np.eye(2)[::-1])["original"]
+    np.testing.assert_array_equal(scores, pseudo)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
+from scipy.stats import beta, bootstrap, t
 
 from vox2pix.evaluation import bootstrap_interval, intervals
-from vox2pix.evaluation.intervals import joint_interval
+from vox2pix.evaluation.intervals import joint_interval, mean_interval, rate_interval
 
 
 @pytest.mark.parametrize("statistic", [np.mean, np.median])
@@ -94,3 +94,67 @@ def test_joint_interval_refuses_bad_input() -> None:
         joint_interval(np.add, [1.0, 2], [1.0, 2, 3])
     with pytest.raises(ValueError, match="finite"):
         joint_interval(np.add, [1.0, 2], [1.0, np.nan])
+
+
+def test_the_mean_of_even_tailed_scores_has_students_interval() -> None:
+    values = np.arange(10.0)  # kurtosis 1.78: n / 0.78 is more than n - 1
+    half = t.ppf(0.95, 9) * values.std(ddof=1) / np.sqrt(10)
+    assert mean_interval(values, 0.9) == pytest.approx((4.5 - half, 4.5 + half))
+
+
+def test_heavy_tails_leave_fewer_degrees_of_freedom() -> None:
+    values = np.array([0.0] * 18 + [1.0, 6.0])
+    kurtosis = np.mean((values - 0.35) ** 4) / np.var(values) ** 2
+    half = t.ppf(0.975, max(2, 20 / (kurtosis - 1))) * values.std(ddof=1) / np.sqrt(20)
+    assert mean_interval(values) == pytest.approx((0.35 - half, 0.35 + half))
+
+
+@pytest.mark.parametrize("n", [2, 20, 300])
+def test_where_all_won_or_lost_it_is_that_of_one_more_failure(n: int) -> None:
+    low, high = rate_interval(np.ones(n))
+    assert high == 1
+    if n > 2:  # Clopper & Pearson's exact end, from n independent trials
+        assert low == pytest.approx(0.025 ** (1 / n), abs=0.02)
+    assert rate_interval(np.zeros(n)) == pytest.approx((0, 1 - low))
+
+
+@pytest.mark.parametrize(("n", "wins"), [(20, 8), (20, 10), (60, 20), (60, 35), (300, 290)])
+def test_many_independent_trials_have_nearly_jeffreys_interval(n: int, wins: int) -> None:
+    low, high = rate_interval(np.repeat([1.0, 0.0], [wins, n - wins]))
+    expected = beta.ppf([0.025, 0.975], wins + 0.5, n - wins + 0.5)
+    width = expected[1] - expected[0]
+    assert abs(low - expected[0]) < 0.12 * width and abs(high - expected[1]) < 0.12 * width
+
+
+@pytest.mark.parametrize("failed", [1, 2, 4])
+def test_few_failures_make_it_reach_farther_than_clopper_and_pearson(failed: int) -> None:
+    low, high = rate_interval(np.repeat([0.0, 1.0], [failed, 40 - failed]))
+    exact = 1 - beta.ppf(0.975, failed + 1, 40 - failed)
+    assert exact - 0.12 < low < exact + 0.001
+    assert 1 - failed / 40 < high < 1
+
+
+def test_rates_above_and_below_one_half_mirror_each_other() -> None:
+    values = np.random.default_rng(0).beta(8, 1, 30)
+    low, high = rate_interval(values)
+    assert rate_interval(1 - values) == pytest.approx((1 - high, 1 - low))
+    assert 0 < low < values.mean() < high < 1
+
+
+def test_equal_pseudo_values_between_are_sure() -> None:
+    assert rate_interval(np.full(8, 0.5)) == (0.5, 0.5)  # one image for all: ties throughout
+
+
+@pytest.mark.parametrize("interval", [mean_interval, rate_interval])
+@pytest.mark.parametrize(
+    ("values", "level", "sentence"),
+    [
+        ([1.0], 0.95, "at least two values"),
+        ([[1.0, 2.0]], 0.95, r"not the shape \(1, 2\)"),
+        ([1.0, np.nan], 0.95, "finite values"),
+        ([1.0, 2.0], 95, "between 0 and 1, not at 95"),
+    ],
+)
+def test_both_refuse_bad_input(interval, values: list, level: float, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        interval(values, level)

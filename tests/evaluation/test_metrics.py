@@ -6,9 +6,11 @@ from scipy.spatial.distance import correlation
 from vox2pix.evaluation import (
     correlation_distance,
     identify,
+    identify_jackknife,
     pixcorr,
     resize_pictures,
     ssim,
+    two_way_jackknife,
     two_way_scores,
 )
 
@@ -110,8 +112,10 @@ def test_identification_from_correlations_is_that_from_features() -> None:
     a, b = np.random.default_rng(2).normal(size=(2, 12, 30))
     r = np.corrcoef(a, a + 2 * b)[:12, 12:]
     expected = two_way_scores(a, a + 2 * b)
+    both = two_way_jackknife(a, a + 2 * b)
     for direction, scores in identify(r).items():
         np.testing.assert_allclose(scores, expected[direction])
+        np.testing.assert_allclose(identify_jackknife(r)[direction], both[direction])
     for bad in (np.zeros((2, 3)), np.zeros((1, 1)), np.full((2, 2), np.nan)):
         with pytest.raises(ValueError, match="must be finite and"):
             identify(bad)

@@ -7,14 +7,13 @@ from scipy.stats import pearsonr
 from skimage.metrics import structural_similarity
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation import bootstrap_interval
+from vox2pix.evaluation import mean_interval, rate_interval, two_way_jackknife
 from vox2pix.evaluation.collection import PictureCollection
 from vox2pix.evaluation.networks import network
 from vox2pix.evaluation.pairing import pair
 from vox2pix.evaluation.protocols import Metric, Protocol
 from vox2pix.evaluation.scoring import Evaluation, score_collections, score_pairs
 from vox2pix.evaluation.weights import NetworkUnavailableError
-from vox2pix.seeds import seed_for
 
 N = 7
 
@@ -72,9 +71,7 @@ def test_pixel_metrics_are_means_over_samples_and_stimuli() -> None:
         assert record.chance < best.chance < best.value
         np.testing.assert_allclose(found.scores[record.metric, ""], by_hand, atol=1e-6)
         assert record.value == pytest.approx(np.mean(by_hand), abs=1e-6)
-        interval = bootstrap_interval(
-            found.scores[record.metric, ""], seed=seed_for(0, "bootstrap")
-        )
+        interval = mean_interval(found.scores[record.metric, ""])
         assert (record.ci_low, record.ci_high) == pytest.approx(interval)
         assert (record.samples, record.n_stimuli) == ("mean of 3", N)
         assert record.condition == "mine"
@@ -106,6 +103,11 @@ def test_identification_of_a_loop() -> None:
             found.scores["pixels", record.direction], scores.mean(axis=1), atol=1e-12
         )
         assert record.chance == 0.5
+        both = two_way_jackknife(truth.reshape(N, -1), drawn.reshape(N, 3, -1))
+        own, pseudo = both[record.direction]
+        assert (record.ci_low, record.ci_high) == pytest.approx(rate_interval(pseudo))
+        highest = rate_interval(scores.max(axis=1) + pseudo - own)
+        assert (best.ci_low, best.ci_high) == pytest.approx(highest)
         assert best.direction == record.direction
         assert best.value == pytest.approx(scores.max(axis=1).mean())
     assert {record.direction for record in found.records} == {"original", "reconstruction"}

@@ -93,7 +93,7 @@ def evaluate(
     for samples in best:
         print_rows((samples, *heads), result_rows(evaluation, best=True))
     console.print(
-        "Means over pictures with 95 % bootstrap intervals; identification and retrieval in per "
+        "Means over pictures with 95 % intervals; identification and retrieval in per "
         f"cent. {shown(protocol)} fixes the {shown(fixed)}. ↓: lower is better."
         + " The best sample is chosen by the original: an upper bound."
         * bool(best),

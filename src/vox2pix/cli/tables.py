@@ -28,7 +28,7 @@ def print_metrics(folder: Path) -> None:
     n_stimuli = max(r["n_stimuli"] for r in records)
     has_best = any(r["samples"].startswith("best") for r in drawn)
     console.print(
-        f"Means over {n_stimuli:,} test pictures with 95 % bootstrap intervals. Two-way "
+        f"Means over {n_stimuli:,} test pictures with 95 % intervals. Two-way "
         "identification: chance is 50 %. Ceilings (true-...) are drawn from the true features."
         + " The best sample is chosen by the original: an upper bound, chance is higher."
         * has_best,
@@ -89,8 +89,8 @@ def print_comparison(names: Sequence[str], rows: Sequence["ComparisonRow"], n_st
         print_rows(["", names[0], name, "difference", "p"], lines)
     console.print(
         f"Means over the {n_stimuli:,} pictures that all have scored; differences from "
-        f"{shown(names[0])} picture by picture with 95 % bootstrap intervals; p of sign "
-        "flips, corrected for all rows (Holm); * below .05.",
+        f"{shown(names[0])} picture by picture with 95 % intervals; p of sign flips, "
+        "corrected for all rows (Holm); * below .05.",
         style="dim",
     )
 

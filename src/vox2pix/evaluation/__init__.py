@@ -2,10 +2,16 @@
 
 from vox2pix.evaluation.collection import PictureCollection
 from vox2pix.evaluation.entry import evaluate_pictures
-from vox2pix.evaluation.identification import two_way, two_way_scores
+from vox2pix.evaluation.identification import two_way, two_way_jackknife, two_way_scores
 from vox2pix.evaluation.inputs import open_pictures
-from vox2pix.evaluation.intervals import bootstrap_interval
-from vox2pix.evaluation.metrics import correlation_distance, identify, pixcorr, ssim
+from vox2pix.evaluation.intervals import bootstrap_interval, mean_interval, rate_interval
+from vox2pix.evaluation.metrics import (
+    correlation_distance,
+    identify,
+    identify_jackknife,
+    pixcorr,
+    ssim,
+)
 from vox2pix.evaluation.networks import (
     Encoder,
     encoder_files,
@@ -54,13 +60,16 @@ __all__ = [
     "evaluate_pictures",
     "evaluation_source",
     "identify",
+    "identify_jackknife",
     "image_encoder",
     "latex_table",
+    "mean_interval",
     "network",
     "open_pictures",
     "pixcorr",
     "published_notes",
     "published_rows",
+    "rate_interval",
     "resize_pictures",
     "result_rows",
     "retrieval",
@@ -71,6 +80,7 @@ __all__ = [
     "score_rows",
     "ssim",
     "two_way",
+    "two_way_jackknife",
     "two_way_scores",
     "weights_digest",
 ]

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.intervals import bootstrap_interval
+from vox2pix.evaluation.intervals import mean_interval
 from vox2pix.evaluation.protocols import Metric
 from vox2pix.evaluation.scoring import Evaluation
-from vox2pix.seeds import rng_for, seed_for
+from vox2pix.seeds import rng_for
 from vox2pix.untrusted.tables import read_csv
 
 _MISMATCHES = 5  # wrong references that the captions are held against for chance
@@ -184,7 +184,7 @@ def with_captions(
     records, notes, scores = [], [], evaluation.scores.copy()
     found = caption_scores([told[n][0] for n in ids], [written[n] for n in ids], seed)
     for name, each in zip(("BLEU", "chrF"), found, strict=True):
-        low, high = bootstrap_interval(each.per_caption, seed=seed_for(seed, "bootstrap"))
+        low, high = mean_interval(each.per_caption)
         scores[name, ""] = each.per_caption
         notes.append(
             f"{name} of all captions as one corpus: {each.value:.1f}, by chance "

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from vox2pix.evaluation.intervals import bootstrap_interval
+from vox2pix.evaluation.intervals import mean_interval
 from vox2pix.evaluation.records import MetricRecord
-from vox2pix.seeds import rng_for, seed_for
+from vox2pix.seeds import rng_for
 
 _EXACT = 14  # differences whose 2^14 signs are all tried
 _SAME = 1e-12  # relative: sums nearer than this differ by rounding only
@@ -28,7 +28,7 @@ class Comparison:
     difference : float
         Mean over stimuli of first less second.
     ci_low, ci_high : float
-        95 % bootstrap interval of ``difference`` over stimuli.
+        95 % interval of ``difference`` over stimuli.
     p : float
         Two-sided, of the sign-flip test.
     p_holm : float
@@ -104,9 +104,9 @@ def compare(
     pairs : sequence of (str, str), optional
         Which to compare; all pairs if None. Holm's correction is over these.
     n_resamples : int
-        Bootstrap draws, and sign flips where not all are tried.
+        Sign flips, where not all are tried.
     seed : int
-        Of both.
+        Of these.
 
     Returns
     -------
@@ -137,9 +137,7 @@ def compare(
     corrected = holm(p)
     comparisons = []
     for i, (first, second) in enumerate(chosen):
-        low, high = bootstrap_interval(
-            differences[i], n_resamples=n_resamples, seed=seed_for(seed, "bootstrap")
-        )
+        low, high = mean_interval(differences[i])
         comparisons.append(
             Comparison(
                 first=first,
@@ -310,7 +308,7 @@ def pool_subjects(scores: Mapping[str, ArrayLike], level: float = 0.95) -> Poole
     narrow: its spread lacks the factor sqrt(K / (K - 1)) and the tails of t. Pooling the stimuli
     of all subjects as if they were independent is narrower still. What all subjects share, the
     test stimuli, is taken as given: use
-    :func:`~vox2pix.evaluation.intervals.bootstrap_interval` on the scores averaged over subjects
+    :func:`~vox2pix.evaluation.intervals.mean_interval` on the scores averaged over subjects
     for the uncertainty about other stimuli in these subjects.
 
     For a difference between two runs, give each subject's paired differences.

@@ -85,36 +85,85 @@ def two_way_scores(
     dict of str to ndarray of float64, shape (n,)
         Keys "original" and "reconstruction".
     """
+    found = two_way_jackknife(truth_features, features)
+    return {direction: scores for direction, (scores, _) in found.items()}
+
+
+def two_way_jackknife(
+    truth_features: ArrayLike, features: ArrayLike
+) -> dict[Direction, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    r"""Return :func:`two_way_scores`, and the jackknife's pseudo-value of each stimulus.
+
+    A stimulus takes part in its own score and in those of all others. With W comparisons won in
+    all, of which stimulus i wins :math:`R_i` itself and :math:`C_i` are won over it, the rate
+    without it is :math:`\hat\theta_{-i} = (W - R_i - C_i) / ((n - 1)(n - 2))`, and its
+    pseudo-value :math:`n \hat\theta - (n - 1) \hat\theta_{-i}`. Their mean is that of the
+    scores; :func:`~vox2pix.evaluation.intervals.rate_interval` takes them. Of two stimuli, the
+    scores are returned twice.
+
+    Parameters
+    ----------
+    truth_features, features : array_like of float
+        As for :func:`two_way`.
+
+    Returns
+    -------
+    dict of str to (ndarray, ndarray), float64, shape (n,) each
+        Keys "original" and "reconstruction": scores and pseudo-values.
+    """
     truth, samples = _check_features(truth_features, features)
-    n_samples = samples.shape[1]
+    n, n_samples = len(truth), samples.shape[1]
     unit_truth = single_unit_rows(truth)
-    scores = {direction: np.zeros(len(truth)) for direction in DIRECTIONS}
+    sums = {direction: np.zeros((2, n)) for direction in DIRECTIONS}
     for sample in range(n_samples):
         beaten = _beaten(truth, unit_truth, samples[:, sample])
         for direction in DIRECTIONS:
-            scores[direction] += beaten[direction] / (n_samples * (len(truth) - 1))
-    return scores
+            sums[direction] += beaten[direction] / n_samples
+    return {
+        direction: (won / (n - 1), pseudo_values(won, won_over))
+        for direction, (won, won_over) in sums.items()
+    }
+
+
+def pseudo_values(won: NDArray[np.float64], won_over: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the pseudo-values of :func:`two_way_jackknife` from counts of comparisons.
+
+    Parameters
+    ----------
+    won, won_over : ndarray of float, shape (n,)
+        Comparisons that each stimulus wins, and that others win over it.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+    """
+    n, total = len(won), won.sum()
+    if n < 3:
+        return won / (n - 1)
+    without = (total - won - won_over) / ((n - 1) * (n - 2))
+    return np.asarray(total / (n - 1) - (n - 1) * without)
 
 
 def _beaten(
     truth: NDArray[np.floating], unit_truth: NDArray[np.float32], pictures: NDArray[np.floating]
 ) -> dict[Direction, NDArray[np.float64]]:
-    """Count the other stimuli that each stimulus beats."""
+    """Count the others that each stimulus beats, and that beat others over it, shape (2, n)."""
     own, unit_pictures = np.empty(len(truth)), np.empty(pictures.shape, np.float32)
     for start in range(0, len(own), _ROWS):
         rows = slice(start, start + _ROWS)
         unit = unit_rows(pictures[rows])
         own[rows] = np.einsum("ij,ij->i", unit_rows(truth[rows]), unit)
         unit_pictures[rows] = unit
-    by_original = np.empty(len(own))
-    by_reconstruction = np.zeros(len(own))
+    by_original, by_reconstruction = np.zeros((2, 2, len(own)))
     for start in range(0, len(own), _BLOCK):
         rows = slice(start, start + _BLOCK)
         r = (unit_truth[rows] @ unit_pictures.T).astype(np.float64)
         r[np.arange(len(r)), np.arange(start, start + len(r))] = np.nan  # a stimulus with itself
         _settle_near_ties(r, own, own[rows], truth[rows], pictures)
-        by_original[rows] = _wins(own[rows, None] - r, axis=1)
-        by_reconstruction += _wins(own - r, axis=0)
+        by_original[0, rows], over = _wins(own[rows, None] - r)
+        by_original[1] += over
+        by_reconstruction[1, rows], won = _wins(own - r)
+        by_reconstruction[0] += won
     return {"original": by_original, "reconstruction": by_reconstruction}
 
 
@@ -141,11 +190,14 @@ def _settle_near_ties(
     r[itself] = np.nan
 
 
-def _wins(margin: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Count along an axis: 1 where the own one leads, 1/2 where they tie, 0 where it trails."""
-    ahead = np.count_nonzero(margin > _TIE, axis=axis)
-    not_behind = np.count_nonzero(margin >= -_TIE, axis=axis)
-    return (ahead + not_behind) / 2
+def _wins(margin: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Count by row and by column: 1 where the own leads, 1/2 where they tie, 0 where it trails."""
+    ahead, not_behind = margin > _TIE, margin >= -_TIE
+    by_row, by_column = (
+        (np.count_nonzero(ahead, axis=axis) + np.count_nonzero(not_behind, axis=axis)) / 2
+        for axis in (1, 0)
+    )
+    return by_row, by_column
 
 
 def unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float64]:

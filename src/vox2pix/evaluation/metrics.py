@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vox2pix.evaluation.identification import Direction, rowwise_correlation
+from vox2pix.evaluation.identification import Direction, pseudo_values, rowwise_correlation
 from vox2pix.evaluation.pictures import check_pairs
 
 Windows = Literal["square", "columns"]
@@ -188,14 +188,36 @@ def identify(correlations: ArrayLike) -> dict[Direction, NDArray[np.float64]]:
     ValueError
         For another shape, fewer than two stimuli, NaN or infinity.
     """
+    found = identify_jackknife(correlations)
+    return {direction: scores for direction, (scores, _) in found.items()}
+
+
+def identify_jackknife(
+    correlations: ArrayLike,
+) -> dict[Direction, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return :func:`identify`, and the jackknife's pseudo-value of each stimulus.
+
+    As :func:`~vox2pix.evaluation.identification.two_way_jackknife` returns both.
+
+    Parameters
+    ----------
+    correlations : array_like of float, shape (n, n)
+        As for :func:`identify`, which raises the same errors.
+
+    Returns
+    -------
+    dict of str to (ndarray, ndarray), float64, shape (n,) each
+    """
     r = np.asarray(correlations, np.float64)
     if r.ndim != 2 or r.shape[0] != r.shape[1] or len(r) < 2 or not np.isfinite(r).all():
         raise ValueError(f"Correlations must be finite and (n, n) with n > 1, not {r.shape}.")
     return {"original": _wins(r), "reconstruction": _wins(r.T)}
 
 
-def _wins(r: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the fraction of each row's other entries that its diagonal one beats."""
+def _wins(r: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the fraction of each row's other entries that its diagonal one beats, and so on."""
     margin = np.diag(r)[:, None] - r
     wins = (margin > _TIE) + 0.5 * (np.abs(margin) <= _TIE)
-    return (wins.sum(axis=1) - 0.5) / (len(r) - 1)  # each has tied with itself
+    np.fill_diagonal(wins, 0)
+    won = wins.sum(axis=1)
+    return won / (len(r) - 1), pseudo_values(won, wins.sum(axis=0))

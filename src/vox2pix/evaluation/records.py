@@ -31,7 +31,7 @@ class MetricRecord(BaseModel):
     value : float
         Mean over stimuli.
     ci_low, ci_high : float
-        95 % bootstrap interval of ``value`` over stimuli.
+        95 % interval of ``value`` over stimuli.
     chance : float
         What pictures of other stimuli reach.
     n_stimuli : int

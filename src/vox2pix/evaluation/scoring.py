@@ -14,9 +14,15 @@ from numpy.typing import NDArray
 from vox2pix.errors import UserError
 from vox2pix.evaluation.collection import PictureCollection
 from vox2pix.evaluation.comparison import over_samples
-from vox2pix.evaluation.identification import CHANCE, two_way_scores, unit_rows
-from vox2pix.evaluation.intervals import bootstrap_interval
-from vox2pix.evaluation.metrics import SSIM_WINDOW, correlation_distance, identify, pixcorr, ssim
+from vox2pix.evaluation.identification import CHANCE, two_way_jackknife, unit_rows
+from vox2pix.evaluation.intervals import mean_interval, rate_interval
+from vox2pix.evaluation.metrics import (
+    SSIM_WINDOW,
+    correlation_distance,
+    identify_jackknife,
+    pixcorr,
+    ssim,
+)
 from vox2pix.evaluation.networks import Encoder
 from vox2pix.evaluation.pairing import Pairs, pair
 from vox2pix.evaluation.pictures import Resizing
@@ -25,7 +31,7 @@ from vox2pix.evaluation.records import MetricRecord
 from vox2pix.evaluation.retrieval import N_CANDIDATES, retrieval, retrieval_chance
 from vox2pix.evaluation.survey import survey
 from vox2pix.evaluation.weights import NetworkUnavailableError
-from vox2pix.seeds import rng_for, seed_for
+from vox2pix.seeds import rng_for
 
 _BATCH = 64  # pictures in memory at once
 _MISMATCHED = 200  # pairs that chance is a mean over, where there are as many
@@ -79,14 +85,29 @@ class _Scored:
         Of the same pictures as pictures of other stimuli; no row where theory knows all chances.
     chance : float or None
         Of the mean over samples, where theory knows it.
-    joined : ndarray, shape (n,), optional
-        What stands for the mean over samples where correlations were averaged.
+    pseudo : ndarray, shape (n, n_samples), optional
+        The jackknife's pseudo-values, of rates whose stimuli share a pool.
+    joined : (ndarray, ndarray), shape (n,) each, optional
+        What stands for the mean over samples where correlations were averaged: scores and
+        pseudo-values.
     """
 
     own: NDArray[np.float64]
     others: NDArray[np.float64]
     chance: float | None = None
-    joined: NDArray[np.float64] | None = None
+    pseudo: NDArray[np.float64] | None = None
+    joined: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+
+    def interval(self, values: NDArray[np.float64], is_joined: bool) -> tuple[float, float]:
+        """Return the interval of the mean of one value for each stimulus, made of its samples.
+
+        What others win over a stimulus is averaged over samples also where the best is taken.
+        """
+        if is_joined and self.joined is not None:
+            return rate_interval(self.joined[1])
+        if self.pseudo is None:
+            return mean_interval(values)
+        return rate_interval(values + (self.pseudo - self.own).mean(axis=1))
 
 
 _PICTURE_STATISTICS: dict[str, Callable[..., NDArray[np.float64]]] = {
@@ -108,7 +129,6 @@ def score_collections(
     *,
     weights: Mapping[str, str] = MappingProxyType({}),
     seed: int = 0,
-    n_resamples: int = 2000,
     progress: Progress = lambda step, done, total: None,
 ) -> Evaluation:
     """Score reconstructions against originals by a protocol.
@@ -119,7 +139,7 @@ def score_collections(
     ----------
     truth, reconstructions : PictureCollection
         Paired by :func:`~vox2pix.evaluation.pairing.pair`.
-    protocol, network, weights, seed, n_resamples, progress
+    protocol, network, weights, seed, progress
         As for :func:`score_pairs`.
 
     Raises
@@ -139,7 +159,6 @@ def score_collections(
         condition=reconstructions.source.stem,
         weights=weights,
         seed=seed,
-        n_resamples=n_resamples,
         progress=progress,
     )
     return replace(found, notes=found_out.notes, originals=found_out.digests)
@@ -157,15 +176,15 @@ def score_pairs(
     known: Known | None = None,
     weights: Mapping[str, str] = MappingProxyType({}),
     seed: int = 0,
-    n_resamples: int = 2000,
     progress: Progress = lambda step, done, total: None,
 ) -> Evaluation:
     """Score reconstructions that were paired with their originals.
 
     A metric whose network is not here is left out and said. The score of a stimulus is the mean
     over its samples, the value the mean over stimuli; its interval is that of
-    :func:`~vox2pix.evaluation.intervals.bootstrap_interval`. With several samples a record of the
-    best of them follows (:func:`~vox2pix.evaluation.comparison.over_samples`).
+    :func:`~vox2pix.evaluation.intervals.rate_interval` for identification and retrieval, else of
+    :func:`~vox2pix.evaluation.intervals.mean_interval`. With several samples a record of the best
+    of them follows (:func:`~vox2pix.evaluation.comparison.over_samples`).
 
     Chance of the mean is one half for identification, k of the candidates for retrieval. All
     other chances, those of the best among them, are what the same pictures reach as pictures of
@@ -192,9 +211,7 @@ def score_pairs(
         Digests of the weights by network, which become part of the records' definitions;
         ``network`` may add them as it loads.
     seed : int
-        Of the resamples and the mismatched pairs.
-    n_resamples : int
-        Bootstrap samples of stimuli.
+        Of the mismatched pairs.
     progress : callable
         Told the step, how much of it is done, and of how much.
 
@@ -221,14 +238,12 @@ def score_pairs(
             others = over_samples(scored.others, better)
             chances[best] = float(others[best].mean())
             chances[mean] = float(others[mean].mean()) if scored.chance is None else scored.chance
-        columns[metric.name, direction] = values if scored.joined is None else scored.joined
+        columns[metric.name, direction] = values if scored.joined is None else scored.joined[0]
         told = {mean: columns[metric.name, direction]}
         told |= {best: highest} if reconstructions.n_samples > 1 else {}
         for samples, values in told.items():
-            low, high = bootstrap_interval(
-                values, n_resamples=n_resamples, seed=seed_for(seed, "bootstrap")
-            )
             averaged = samples == mean and scored.joined is not None
+            low, high = scored.interval(values, averaged)
             records.append(
                 MetricRecord(
                     subject=subject,
@@ -346,6 +361,7 @@ def _of_features(
     originals = known[key]
     mean_r = np.zeros((n, n)) if average_correlations else None
     scores: dict[tuple[Metric, str], list[NDArray[np.float64]]] = {}
+    pseudo: dict[tuple[Metric, str], list[NDArray[np.float64]]] = {}
     for sample in range(n_samples):
         features = _features(
             encoder, reconstructions, pairs.reconstruction_rows, sample, told, total
@@ -360,14 +376,20 @@ def _of_features(
                 for shift in (0, *turns)
             ]
             for direction in of_turn[0]:
-                of_sample = np.stack([found[direction] for found in of_turn])
+                of_sample = np.stack([found[direction][0] for found in of_turn])
                 scores.setdefault((metric, direction), []).append(of_sample)
-    joined = {} if mean_r is None else identify(mean_r)
+                pseudo.setdefault((metric, direction), []).append(of_turn[0][direction][1])
+    joined = {} if mean_r is None else identify_jackknife(mean_r)
     return {
         (metric, direction): _Scored(
             own=np.stack([of_sample[0] for of_sample in found], axis=1),
             others=np.stack([of_sample[1:].ravel() for of_sample in found], axis=1),
             chance=_known_chance(metric, n),
+            pseudo=(
+                None
+                if metric.statistic == "distance"
+                else np.stack(pseudo[metric, direction], axis=1)
+            ),
             joined=joined.get(direction) if metric.statistic == "two-way" else None,  # type: ignore[call-overload]
         )
         for (metric, direction), found in scores.items()
@@ -376,13 +398,16 @@ def _of_features(
 
 def _statistic(
     metric: Metric, originals: NDArray[np.float32], features: NDArray[np.float32]
-) -> dict[str, NDArray[np.float64]]:
-    """Score the features of one sample of every stimulus, by direction."""
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Score the features of one sample of every stimulus: scores and pseudo-values by direction."""
     if metric.statistic == "distance":
-        return {"": correlation_distance(originals, features)}
+        distance = correlation_distance(originals, features)
+        return {"": (distance, distance)}
     if metric.statistic == "retrieval":
-        return dict(retrieval(originals, features, metric.top, N_CANDIDATES).items())
-    return dict(two_way_scores(originals, features).items())
+        # Whether one is found hardly depends on whether another is: scores stand for themselves.
+        found = retrieval(originals, features, metric.top, N_CANDIDATES)
+        return {direction: (scores, scores) for direction, scores in found.items()}
+    return dict(two_way_jackknife(originals, features).items())
 
 
 def _known_chance(metric: Metric, n: int) -> float | None:

@@ -17,10 +17,10 @@ from vox2pix.evaluation import (
     Pairs,
     PictureCollection,
     Protocol,
-    bootstrap_interval,
     digest,
     encoder_hashes,
     image_encoder,
+    rate_interval,
     retrieval,
     retrieval_chance,
     score_pairs,
@@ -33,7 +33,6 @@ from vox2pix.pipeline.latents import FloatArray, picture_size
 from vox2pix.pipeline.pictures import drawings_of, stored_pictures
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.spaces import feature_spaces
-from vox2pix.seeds import seed_for
 from vox2pix.store import load_arrays, write_json, write_table
 
 RETRIEVAL = "retrieval"
@@ -91,7 +90,6 @@ def _score_condition(run: Run, name: str) -> tuple[list[dict[str, Any]], list[di
         known=known.setdefault(size, {}),
         weights=weights,
         seed=run.config.seed,
-        n_resamples=run.config.evaluate.resamples,
     )
     rows_of_scores = list(score_rows(found.scores, name, originals))
     return [record.model_dump() for record in found.records], rows_of_scores
@@ -190,12 +188,9 @@ def _retrieval_records(run: Run) -> Iterator[MetricRecord]:
         truth = space.targets(run, run.test_ids).reshape(n, -1)
         for k in _TOP:
             metric = Metric(f"top-{k}", "retrieval", "decoded features", top=k)
-            for direction, scores in retrieval(truth, decoded.reshape(n, -1), k).items():
-                low, high = bootstrap_interval(
-                    scores,
-                    n_resamples=wanted.evaluate.resamples,
-                    seed=seed_for(wanted.seed, "bootstrap"),
-                )
+            found = retrieval(truth, decoded.reshape(n, -1), k)
+            for direction, scores in found.items():
+                low, high = rate_interval(scores)
                 yield MetricRecord(
                     subject=run.subject.name,
                     condition=DECODED_FEATURES.format(space.name),

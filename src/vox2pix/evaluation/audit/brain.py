@@ -23,7 +23,7 @@ _ROUNDING = 1e-9  # of a correlation in float64
 
 
 def null_brain(
-    kind: str, scores: ArrayLike, null_scores: ArrayLike, chance: float = CHANCE, seed: int = 0
+    kind: str, scores: ArrayLike, null_scores: ArrayLike, chance: float = CHANCE
 ) -> Finding:
     """Score what the same pipeline draws from a brain that knows nothing of the picture.
 
@@ -42,17 +42,15 @@ def null_brain(
     scores, null_scores : array_like of float, shape (n,)
         A score a test picture, of the real brain and of the null brain.
     chance : float
-    seed : int
-        Of the resamples.
 
     Returns
     -------
     Finding
     """
     real, null = check_scores(scores, null_scores)
-    value, ci = mean_interval(null, seed, _SURE)
+    value, ci = mean_interval(null, _SURE)
     real_value = float(real.mean())
-    lead, lead_ci = mean_interval(real - null, seed)
+    lead, lead_ci = mean_interval(real - null)
     if lead_ci[0] <= 0:
         verdict: Verdict = "fail"
         meaning = "the real brain does no better, so the score does not come from it"
@@ -102,7 +100,7 @@ def ceiling(
         is blind, and there is no way to go a share of.
     """
     decoded, true = check_scores(scores, ceiling_scores)
-    top, top_ci = mean_interval(true, seed)
+    top, top_ci = mean_interval(true)
     if top_ci[0] <= chance:
         raise UnanswerableError(
             f"pictures from the true features score {spoken(top, top_ci)}, which is not above "
@@ -134,7 +132,7 @@ def ceiling(
 
 
 def held_out_clusters(
-    scores: ArrayLike, held_out_scores: ArrayLike, chance: float = CHANCE, seed: int = 0
+    scores: ArrayLike, held_out_scores: ArrayLike, chance: float = CHANCE
 ) -> Finding:
     """Compare ordinary training with training that never saw the test picture's cluster.
 
@@ -154,14 +152,13 @@ def held_out_clusters(
         The same pictures, each from a decoder trained without its cluster
         (:func:`~vox2pix.evaluation.audit.clusters`).
     chance : float
-    seed : int
 
     Returns
     -------
     Finding
     """
     ordinary, held_out = check_scores(scores, held_out_scores)
-    value, ci = mean_interval(held_out, seed)
+    value, ci = mean_interval(held_out)
     reached = float(ordinary.mean())
     if ci[0] <= chance:
         verdict: Verdict = "fail"
@@ -184,7 +181,7 @@ def held_out_clusters(
 
 
 def within_clusters(
-    original_features: ArrayLike, features: ArrayLike, labels: ArrayLike, seed: int = 0
+    original_features: ArrayLike, features: ArrayLike, labels: ArrayLike
 ) -> Finding:
     """Identify pictures among those of their own cluster only.
 
@@ -200,7 +197,6 @@ def within_clusters(
         Of the reconstructions.
     labels : array_like, shape (n,)
         Cluster of each test picture. Those alone in theirs are left out.
-    seed : int
 
     Returns
     -------
@@ -216,7 +212,7 @@ def within_clusters(
     everywhere = two_way_scores(np.asarray(original_features), np.asarray(features))
     all_scores = (everywhere["original"] + everywhere["reconstruction"]) / 2
     overall = float(all_scores.mean())
-    value, ci = mean_interval(scores, seed)
+    value, ci = mean_interval(scores)
     verdict: Verdict = "fail" if ci[0] <= CHANCE else "pass"
     meaning = (
         "at chance, so the picture tells the cluster and nothing else"
@@ -339,7 +335,6 @@ def swap(
     layout_to_c: ArrayLike,
     content_to_z: ArrayLike,
     content_to_c: ArrayLike,
-    seed: int = 0,
 ) -> Finding:
     """Ask of pictures from the z of one stimulus and the c of another which follows which.
 
@@ -354,7 +349,6 @@ def swap(
         and to that of its c.
     content_to_z, content_to_c : array_like of float, shape (n,)
         The same in content (e.g. correlation of CLIP's embeddings).
-    seed : int
 
     Returns
     -------
@@ -363,8 +357,8 @@ def swap(
     to_z, to_c, content_z, content_c = check_scores(
         layout_to_z, layout_to_c, content_to_z, content_to_c
     )
-    layout, layout_ci = mean_interval(to_z - to_c, seed)
-    content, content_ci = mean_interval(content_c - content_z, seed)
+    layout, layout_ci = mean_interval(to_z - to_c)
+    content, content_ci = mean_interval(content_c - content_z)
     follows = {"layout follows z": layout_ci[0] > 0, "content follows c": content_ci[0] > 0}
     verdicts: tuple[Verdict, ...] = ("fail", "warn", "pass")
     shown = [name for name, is_so in follows.items() if is_so]

@@ -7,8 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vox2pix.evaluation.intervals import bootstrap_interval
-from vox2pix.seeds import seed_for
+from vox2pix.evaluation import intervals
 
 Verdict = Literal["pass", "warn", "fail"]
 
@@ -34,7 +33,7 @@ class Finding:
     value : float
         The number that decides, as the check's docstring says.
     ci : (float, float) or None
-        Bootstrap interval of ``value`` over test stimuli, of 95 % unless the check says otherwise.
+        Interval of ``value`` over test stimuli, of 95 % unless the check says otherwise.
     references : mapping of str to float
         Numbers to hold the value against.
     details : mapping of str to ndarray
@@ -67,11 +66,10 @@ def worst(verdicts: list[Verdict]) -> Verdict:
 
 
 def mean_interval(
-    values: NDArray[np.float64], seed: int, level: float = 0.95
+    values: NDArray[np.float64], level: float = 0.95
 ) -> tuple[float, tuple[float, float]]:
-    """Return the mean over stimuli and its bootstrap interval."""
-    interval = bootstrap_interval(values, level=level, seed=seed_for(seed, "audit"))
-    return float(np.mean(values)), interval
+    """Return the mean over stimuli and its interval."""
+    return float(np.mean(values)), intervals.mean_interval(values, level)
 
 
 def spoken(value: float, ci: tuple[float, float]) -> str:

@@ -67,9 +67,7 @@ def nearest_training(
     return rows, best
 
 
-def retrieval_baseline(
-    scores: ArrayLike, baseline_scores: ArrayLike, seed: int = 0, measure: str = ""
-) -> Finding:
+def retrieval_baseline(scores: ArrayLike, baseline_scores: ArrayLike, measure: str = "") -> Finding:
     """Compare reconstructions with showing the nearest training picture instead.
 
     The baseline picture of a test stimulus is the training picture whose features the decoded
@@ -85,8 +83,6 @@ def retrieval_baseline(
     ----------
     scores, baseline_scores : array_like of float, shape (n,)
         A score a test picture, at most 1, higher is better.
-    seed : int
-        Of the resamples.
     measure : str
         What is scored, where it is not the run's identification; part of the name.
 
@@ -95,7 +91,7 @@ def retrieval_baseline(
     Finding
     """
     drawn, shown = check_scores(scores, baseline_scores)
-    value, ci = mean_interval(drawn - shown, seed)
+    value, ci = mean_interval(drawn - shown)
     saturated = shown.mean() > _SATURATED and ci[0] <= 0 <= ci[1]
     verdict: Verdict = "pass" if ci[0] > 0 else "warn" if value > 0 or saturated else "fail"
     meaning = {
@@ -152,7 +148,7 @@ def distance_dependence(
     rho = float(_spearman(values[None], far[None])[0])
     rho_ci = joint_interval(_spearman, values, far, seed=seed_for(seed, "audit"))
     farther = np.argsort(far, kind="stable")[len(far) // 2 :]
-    reached, reached_ci = mean_interval(values[farther], seed)
+    reached, reached_ci = mean_interval(values[farther])
     verdict: Verdict
     if reached_ci[0] <= chance:
         verdict, meaning = "fail", "far from training nothing is decoded"

@@ -161,11 +161,11 @@ def _held_out(inputs: Any) -> Finding:
         for seen in (inputs.embeddings, inputs.held_out_embeddings)
     )
     known = np.isfinite(ordinary)
-    return held_out_clusters(ordinary[known], held_out[known], seed=inputs.seed)
+    return held_out_clusters(ordinary[known], held_out[known])
 
 
 def _null(kind: str) -> Callable[[Any], Finding]:
-    return lambda i: null_brain(kind, i.scores, getattr(i, f"{kind}_scores"), i.chance, seed=i.seed)
+    return lambda i: null_brain(kind, i.scores, getattr(i, f"{kind}_scores"), i.chance)
 
 
 def _diversity(inputs: Any) -> Finding:
@@ -184,13 +184,11 @@ _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[Any], Finding]]] = {
     ),
     "retrieval baseline": (
         ("scores", "baseline_scores"),
-        lambda i: retrieval_baseline(i.scores, i.baseline_scores, i.seed),
+        lambda i: retrieval_baseline(i.scores, i.baseline_scores),
     ),
     "retrieval baseline, layout": (
         ("layout_scores", "baseline_layout_scores"),
-        lambda i: retrieval_baseline(
-            i.layout_scores, i.baseline_layout_scores, i.seed, "layout (PixCorr)"
-        ),
+        lambda i: retrieval_baseline(i.layout_scores, i.baseline_layout_scores, "layout (PixCorr)"),
     ),
     "distance to training": (("scores", "true_features", "training_features"), _distance),
     "near duplicates": (
@@ -204,7 +202,7 @@ _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[Any], Finding]]] = {
     "diversity": (("originals", "reconstructions"), _diversity),
     "within clusters": (
         ("original_embeddings", "embeddings", "labels"),
-        lambda i: within_clusters(i.original_embeddings, i.embeddings, i.labels, i.seed),
+        lambda i: within_clusters(i.original_embeddings, i.embeddings, i.labels),
     ),
     "held-out clusters": (
         ("original_embeddings", "embeddings", "held_out_embeddings", "labels"),
@@ -216,6 +214,6 @@ _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[Any], Finding]]] = {
     ),
     "z/c swap": (
         ("swap_similarities",),
-        lambda i: swap(**i.swap_similarities, seed=i.seed),
+        lambda i: swap(**i.swap_similarities),
     ),
 }
