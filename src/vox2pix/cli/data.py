@@ -4,14 +4,14 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from vox2pix.cli.app import app, console, data_app, fetch_app, to_stderr
+from vox2pix.cli.app import app, console, data_app, fetch_app, quiet_libraries, to_stderr
 from vox2pix.cli.bars import Bars
 from vox2pix.cli.terminal import bold, shown
 from vox2pix.errors import UserError
@@ -77,6 +77,10 @@ def check_data(
     betas: Annotated[
         str, typer.Option(help="Version of the responses.")
     ] = "betas_fithrf_GLMdenoise_RR",
+    model: Annotated[
+        str | None,
+        typer.Option(help="A diffusion model: count the captions that it cuts."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Count what a data set holds and name every fault. Exit status 2 if there is one.
@@ -96,6 +100,7 @@ def check_data(
             space,
             betas,
             progress=lambda what, done, total: bars.track(f"reading {what}", done, total),
+            caption_notes=_caption_notes(model),
         )
     if as_json:
         typer.echo(json.dumps(plain(dataclasses.asdict(report) | {"ok": report.ok}), indent=2))
@@ -104,9 +109,21 @@ def check_data(
     if not report.ok:
         n = len(report.faults)
         raise UserError(
-            f"{_named(path)} has {n} fault{'s' * (n > 1)}; mend {'them' if n > 1 else 'it'} "
+            f"{_named(path)} has {n} fault{'s' * (n > 1)}; fix {'them' if n > 1 else 'it'} "
             "and check again."
         )
+
+
+def _caption_notes(
+    model: str | None,
+) -> "Callable[[Sequence[Sequence[str]]], Sequence[str]] | None":
+    """Return what counts the captions that a model cuts, if a model is named."""
+    if model is None:
+        return None
+    quiet_libraries()
+    from vox2pix.pipeline.preconditions import caption_note
+
+    return lambda captions: caption_note(model, captions)
 
 
 @fetch_app.command("nsd")

@@ -1,6 +1,6 @@
 """Look a data set over: what is in it, and everything that is wrong with it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,6 +124,7 @@ def check(
     space: str = "func1pt8mm",
     betas: str = "betas_fithrf_GLMdenoise_RR",
     progress: Progress | None = None,
+    caption_notes: Callable[[Sequence[Sequence[str]]], Sequence[str]] | None = None,
 ) -> CheckReport:
     """Read everything once and report what there is and every fault found.
 
@@ -156,7 +157,7 @@ def check(
             str(path), layout, "", "", (), nothing, nothing, {}, "unknown", 0, 0, 0, (),
             faults.sentences,
         )  # fmt: skip
-    found = look_over(opened, faults, progress)
+    found = look_over(opened, faults, progress, caption_notes)
     return CheckReport(
         path=str(path),
         layout=layout,

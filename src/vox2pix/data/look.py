@@ -16,6 +16,12 @@ from vox2pix.data.subject import Split, Subject
 from vox2pix.data.volumes import NonFiniteError
 
 Progress = Callable[[str, int, int], None]
+CaptionNotes = Callable[[Sequence[Sequence[str]]], Sequence[str]]
+FEWEST_TEST = {"run": 2, "encode": 3}
+"""Test images that each analysis needs: to score them, and to correlate over them."""
+FEWEST_TRAIN = {"run": 2, "encode": 3}
+"""Training images that a decoder, and an encoding model, needs."""
+
 # Beyond these, float32 sums and products of responses overflow or vanish.
 _LARGEST, _SMALLEST = 1e12, 1e-12
 
@@ -50,7 +56,12 @@ class Findings:
         return self.images.n_images
 
 
-def look_over(subject: Subject, faults: Faults, progress: Progress | None = None) -> Findings:
+def look_over(
+    subject: Subject,
+    faults: Faults,
+    progress: Progress | None = None,
+    caption_notes: CaptionNotes | None = None,
+) -> Findings:
     """Read every response, image and caption once.
 
     Memory is that of one session's voxels beside a sample of each trial
@@ -65,6 +76,8 @@ def look_over(subject: Subject, faults: Faults, progress: Progress | None = None
     progress : callable, optional
         Called with what is being read (``"sessions"``, ``"pictures"``), how many are done, and
         how many there are.
+    caption_notes : callable, optional
+        Notes on the captions of all images, such as how many a model cuts.
     """
     told = progress or (lambda what, done, total: None)
     sample, ncsnr, source = _read_responses(subject, faults, told)
@@ -76,11 +89,26 @@ def look_over(subject: Subject, faults: Faults, progress: Progress | None = None
     images = survey_images(
         subject, whole.stimulus_ids, faults, lambda done, total: told("pictures", done, total)
     )
-    captions = _read_captions(subject, whole.stimulus_ids, faults)
-    if not subject.test.n_trials:
-        faults.note("no trial is marked as test.")
+    captions = _read_captions(subject, whole.stimulus_ids, faults, caption_notes)
+    for note in _size_notes(subject):
+        faults.note(note)
     constant = sample.low == sample.high
     return Findings(constant, ncsnr, source, images, captions)
+
+
+def _size_notes(subject: Subject) -> list[str]:
+    """Say which analyses the data are too small for."""
+    if not subject.test.n_trials:
+        return ["no trial is marked as test."]
+    notes = []
+    counts = (("test", subject.test, FEWEST_TEST), ("training", subject.train, FEWEST_TRAIN))
+    for name, split, fewest in counts:
+        n = len(split.stimulus_ids)
+        short = [f"vox2pix {analysis} needs {least}" for analysis, least in fewest.items()
+                 if n < least]  # fmt: skip
+        if short:
+            notes.append(f"{n} {name} image{'s' * (n != 1)}: {', '.join(short)} or more.")
+    return notes
 
 
 def _whole(subject: Subject) -> Split:
@@ -158,7 +186,10 @@ def _add_range(sample: ResponseSample, faults: Faults) -> None:
 
 
 def _read_captions(
-    subject: Subject, stimulus_ids: Sequence[str], faults: Faults
+    subject: Subject,
+    stimulus_ids: Sequence[str],
+    faults: Faults,
+    caption_notes: CaptionNotes | None,
 ) -> tuple[int, ...]:
     """Return the number of captions of each stimulus that has some."""
     if not subject.has_captions:
@@ -171,4 +202,6 @@ def _read_captions(
             f"All {len(captions)} images have the same captions: c is the same for all of them "
             "and cannot be decoded."
         )
+    for note in caption_notes(captions) if caption_notes else ():
+        faults.note(note)
     return tuple(len(of_one) for of_one in captions)

@@ -12,6 +12,9 @@ from vox2pix.data.reliability import effective_repeats, noise_ceiling
 from vox2pix.linear import pearson_r
 from vox2pix.seeds import rng_for
 
+FEWEST_REPEATED = 3
+"""Repeated stimuli that a ceiling from split repeats needs: correlations over fewer say nothing."""
+
 
 def ncsnr_ceiling(ncsnr: ArrayLike, repeats: ArrayLike) -> NDArray[np.float64]:
     """Return the noise ceiling of averaged test responses from ``ncsnr``.
@@ -79,10 +82,10 @@ def split_half_ceiling(
     repeats = np.bincount(stimulus)
     half = repeats // 2
     repeated = half > 0
-    if repeated.sum() < 3:
+    if repeated.sum() < FEWEST_REPEATED:
         raise ValueError(
             f"{repeated.sum()} stimuli were shown more than once: a ceiling from split repeats "
-            "needs at least 3."
+            f"needs at least {FEWEST_REPEATED}."
         )
     rng = rng_for(seed, "split-half")
     splits = [_halves(stimulus, half, rng) for _ in range(n_splits)]

@@ -12,7 +12,7 @@ from vox2pix.evaluation import Encoder, network, resize_pictures
 from vox2pix.evaluation.audit import Audit, AuditInputs, audit
 from vox2pix.evaluation.audit.figures import audit_figure
 from vox2pix.linear import pearson_r
-from vox2pix.pipeline.doubts import test_clusters
+from vox2pix.pipeline.doubts import test_clusters, why_not_held_out
 from vox2pix.pipeline.drawings import Drawing, fullest_condition
 from vox2pix.pipeline.latents import FloatArray, picture_size
 from vox2pix.pipeline.pictures import as_floats, c_donors, drawings_of, stored_pictures
@@ -92,7 +92,10 @@ def _inputs(run: Run) -> AuditInputs:
         training_pictures=run.subject.pictures(run.subject.train.stimulus_ids, size=_SMALL),
         original_embeddings=seen,
         embeddings=embeddings,
-        held_out_embeddings=_drawn(run, drawings["held-out"], encoder)[1],
+        held_out_embeddings=(
+            _drawn(run, drawings["held-out"], encoder)[1] if "held-out" in drawings else None
+        ),
+        reasons={"held-out clusters": reason} if (reason := why_not_held_out(run)) else {},
         swap_similarities=_swap_similarities(run, drawings, encoder, seen),
         seed=run.config.seed,
     )
@@ -157,6 +160,10 @@ def _swap_similarities(
         lines_drawn, drawn = edges(swapped), encoder(swapped)
         for name, of_name in (("z", rows), ("c", donors[rows])):
             lines = edges(run.subject.pictures([run.test_ids[i] for i in of_name], size=size))
-            found.setdefault(f"layout_to_{name}", []).append(pearson_r(lines.T, lines_drawn.T))
-            found.setdefault(f"content_to_{name}", []).append(pearson_r(seen[of_name].T, drawn.T))
+            # a uniform image has no edges: like every correlation with it, these count as 0
+            for what, r in (
+                ("layout", pearson_r(lines.T, lines_drawn.T)),
+                ("content", pearson_r(seen[of_name].T, drawn.T)),
+            ):
+                found.setdefault(f"{what}_to_{name}", []).append(np.nan_to_num(r))
     return {name: np.concatenate(parts) for name, parts in found.items()}

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from vox2pix.data import mean_betas_of
 from vox2pix.decoding import RidgeDecoder
-from vox2pix.errors import UserError
 from vox2pix.evaluation.audit import clusters
 from vox2pix.pipeline.latents import FloatArray, c_of, z_of
 from vox2pix.pipeline.run import Run
@@ -28,27 +27,26 @@ _FEWEST = 3  # training pictures of a decoder: one held out leaves two, which ha
 def decode_doubts(run: Run) -> Sequence[str]:
     """Predict features where nothing, or less, should be predictable.
 
-    Raises
-    ------
-    UserError
-        If hardly a training picture is left without one of the clusters.
+    Nothing is held out where hardly a training image would be left (:func:`why_not_held_out`).
     """
     if not run.config.audit.enabled:
         return ()
     n_train, n_clusters = len(run.subject.train.stimulus_ids), run.config.audit.clusters
     labels = _cluster_labels(run)
     n_left = min(np.count_nonzero(labels[:n_train] != k) for k in np.unique(labels[n_train:]))
-    if n_left < _FEWEST:
-        raise UserError(
-            f"audit.clusters = {n_clusters}: without one of the clusters {n_left} training "
-            f"pictures are left, and a decoder needs {_FEWEST}; take another number of clusters, "
-            "or audit.enabled = false. What is drawn is kept."
-        )
-    save_arrays(run.path / _CLUSTERS, {"train": labels[:n_train], "test": labels[n_train:]})
+    save_arrays(
+        run.path / _CLUSTERS,
+        {"train": labels[:n_train], "test": labels[n_train:], "n_left": np.array([n_left])},
+    )
+    reason = why_not_held_out(run)
+    if reason:
+        run.reporter.say(f"Held-out clusters: not computed, {reason}")
     spaces = feature_spaces(run)
     # Long ones first, so that no worker is left alone with one at the end: c is wider than z.
     items: list[tuple[str, int | str]] = [
-        (space.name, cluster) for space in reversed(spaces) for cluster in range(n_clusters)
+        (space.name, cluster)
+        for space in reversed(spaces)
+        for cluster in range(0 if reason else n_clusters)
     ]
     items += [(space.name, _NULL_BRAINS) for space in spaces]
     run.reporter.begin("Decoding for the audit", len(items), "parts")
@@ -59,10 +57,11 @@ def decode_doubts(run: Run) -> Sequence[str]:
         shape = space.stored(run, run.test_ids[:1]).row_shape
         null = load_arrays(_parts(run) / _PART.format(space.name, _NULL_BRAINS))
         arrays = {name: predicted.reshape(-1, *shape) for name, predicted in null.items()}
-        arrays["held_out"] = held_out = np.empty((len(run.test_ids), *shape), np.float32)
-        for cluster in range(n_clusters):
+        if not reason:
+            arrays["held_out"] = np.empty((len(run.test_ids), *shape), np.float32)
+        for cluster in range(0 if reason else n_clusters):
             part = load_arrays(_parts(run) / _PART.format(space.name, cluster))
-            held_out[part["rows"]] = part["predicted"].reshape(-1, *shape)
+            arrays["held_out"][part["rows"]] = part["predicted"].reshape(-1, *shape)
         save_arrays(run.path / _FILE.format(space.name), arrays)
         written.append(_FILE.format(space.name))
     return written
@@ -77,6 +76,20 @@ def doubtful_features(run: Run, space: str, source: str) -> FloatArray:
 def test_clusters(run: Run) -> NDArray[np.intp]:
     """Return the cluster of each test stimulus, as it was found for decoding."""
     return load_arrays(run.path / _CLUSTERS)["test"]
+
+
+def why_not_held_out(run: Run) -> str:
+    """Return why no cluster can be held out of training; empty if it can, or is not known yet."""
+    path = run.path / _CLUSTERS
+    if not run.config.audit.enabled or not holds_arrays(path):
+        return ""
+    n_left = int(load_arrays(path)["n_left"][0])
+    if n_left >= _FEWEST:
+        return ""
+    return (
+        f"without one of the {run.config.audit.clusters} clusters (audit.clusters) {n_left} "
+        f"training images are left, and a decoder needs {_FEWEST}"
+    )
 
 
 def _cluster_labels(run: Run) -> NDArray[np.intp]:

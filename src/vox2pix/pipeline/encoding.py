@@ -25,7 +25,7 @@ from vox2pix.encoding.tables import write_table
 from vox2pix.errors import UserError
 from vox2pix.features import Latent, TracePlan, Tracing, reduced
 from vox2pix.pipeline.latents import c_of, check_model, extract_latents, feature_files, z_of
-from vox2pix.pipeline.preparation import DATA_RECORD, prepare_subject
+from vox2pix.pipeline.preparation import prepare_subject
 from vox2pix.pipeline.reporter import tell_damage
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.spaces import solver_device
@@ -164,17 +164,7 @@ def steps_at(moments: Sequence[float], n_run: int) -> tuple[int, ...]:
 
 def prepare(run: Run) -> Sequence[str]:
     """Open the subject, and refuse what would fail after hours of denoising."""
-    outputs = prepare_subject(run, f"encoding/{DATA_RECORD}")
-    if len(run.test_ids) < 3:
-        raise UserError(
-            f"{run.subject.name} has {len(run.test_ids)} test pictures; correlations over them "
-            "need 3 or more."
-        )
-    for roi, voxels in region_masks(run).items():
-        if not voxels.any():
-            raise UserError(
-                f"The region '{roi}' of {run.subject.name} has no voxels; leave it out."
-            )
+    outputs = prepare_subject(run, "encode")
     check_model(run)
     plan = analyses(run).trace
     if plan is not None:

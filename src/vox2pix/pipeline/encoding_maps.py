@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vox2pix.data import Subject
 from vox2pix.encoding import compare, ncsnr_ceiling, roi_means, split_half_ceiling
+from vox2pix.encoding.ceiling import FEWEST_REPEATED
 from vox2pix.encoding.cortex import flat_map, inflated_views, slice_mosaic
 from vox2pix.encoding.figures import (
     Categories,
@@ -178,7 +179,7 @@ def _ceiling(run: Run) -> NDArray[np.float64]:
     if np.isfinite(ncsnr).any():
         return ncsnr_ceiling(ncsnr, subject.test.repeats[:n_test])
     out = np.full(len(ncsnr), np.nan)
-    if subject.test.repeats[:n_test].max() < 2:
+    if np.count_nonzero(subject.test.repeats[:n_test] > 1) < FEWEST_REPEATED:
         return out
     kept = subject.test.stimulus_rows < n_test
     array = stored_responses(run)["test"]
@@ -199,7 +200,9 @@ def _save_maps(
 ) -> None:
     """Write every map in the subject's own space."""
     if not _has_space(run.subject):
-        run.reporter.say("The voxels have no coordinates: there are tables, but no maps.")
+        run.reporter.say(
+            "The voxels have no place in a known volume or mesh: there are tables, but no maps."
+        )
         return
     wanted = analyses(run)
     maps: dict[str, NDArray[Any]] = {"ceiling": ceiling}
@@ -227,7 +230,14 @@ def _by_step(layers: Sequence[Latent]) -> dict[int, list[Latent]]:
 
 
 def _has_space(subject: Subject) -> bool:
-    return subject.affine is not None or "vertex" in subject.voxels.columns
+    """Tell whether values of voxels can be put on a map of a known volume or mesh."""
+    in_volume = {"x", "y", "z"} <= set(subject.voxels.columns) and subject.affine is not None
+    return _is_surface(subject) or (in_volume and subject.shape is not None)
+
+
+def _is_surface(subject: Subject) -> bool:
+    """Tell whether the voxels are vertices of a mesh of known size."""
+    return subject.shape is not None and {"hemi", "vertex"} <= set(subject.voxels.columns)
 
 
 # --- figures -------------------------------------------------------------------------------------
@@ -339,7 +349,7 @@ def _curves(path: Path, strength: float) -> Iterator[tuple[str, str, Plot]]:
 
 def _turning_cortices(run: Run, folder: Path) -> dict[str, dict[str, str]]:
     """Write each latent's cortex to turn, on a surface; return it under the inflated figure."""
-    if "vertex" not in run.subject.voxels.columns:
+    if not _is_surface(run.subject):
         return {}
     shown, scale = _correlations(run, _columns(run))
     told = {}
@@ -409,7 +419,7 @@ def _views(
     if not np.isfinite(values).any():
         return
     subject, masks = run.subject, region_masks(run)
-    if "vertex" in subject.voxels.columns:
+    if _is_surface(subject):
         surface = to_surface(subject, values)
         outlines = {roi: to_surface(subject, mask) for roi, mask in masks.items()}
         yield f"flat_{name}", title, flat_map(surface, scale, outlines, title)

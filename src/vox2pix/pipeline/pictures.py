@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from vox2pix.config import Config
 from vox2pix.generation import ReconstructionSettings, picture_seeds, reconstruct
-from vox2pix.pipeline.doubts import doubtful_features
+from vox2pix.pipeline.doubts import doubtful_features, why_not_held_out
 from vox2pix.pipeline.drawings import DOUBTED, Drawing, derangement, planned_drawings
 from vox2pix.pipeline.latents import FloatArray, c_of, picture_size, z_of
 from vox2pix.pipeline.reporter import tell_damage
@@ -29,8 +29,9 @@ def stored_pictures(run: Run, drawing: Drawing) -> ShardedArray:
 
 
 def drawings_of(run: Run) -> list[Drawing]:
-    """List what a run draws."""
-    return planned_drawings(run.config, run.subject.has_captions)
+    """List what a run draws; nothing of held-out clusters where none can be held out."""
+    planned = planned_drawings(run.config, run.subject.has_captions)
+    return [d for d in planned if d.source != "held-out" or not why_not_held_out(run)]
 
 
 def as_floats(stored: NDArray[np.uint8]) -> FloatArray:

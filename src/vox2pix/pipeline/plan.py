@@ -75,7 +75,7 @@ def plan(config: Config, path: Path, flops_a_second: float | None = None) -> Pla
         If there are no data to plan for, or the model is unknown.
     """
     cost = model_cost(config.model.name, config.model.revision, config.model.z_picture_size)
-    sizes = experiment_sizes(config, path, {"z": config.decode.z, "c": config.decode.c})
+    sizes = experiment_sizes(config, path, {"z": config.decode.z, "c": config.decode.c}, "run")
     measured = flops_a_second or sgemm_rate(config.compute.device)
     rate = SHARE_OF_SGEMM * measured
     audited = config.audit.enabled

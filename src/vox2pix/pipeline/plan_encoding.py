@@ -41,7 +41,7 @@ def plan_encoding(config: Config, path: Path, flops_a_second: float | None = Non
         As there; if a layer is unknown.
     """
     cost = model_cost(config.model.name, config.model.revision, config.model.z_picture_size)
-    sizes = experiment_sizes(config, path, {"voxels": config.encode.rois})
+    sizes = experiment_sizes(config, path, {"voxels": config.encode.rois}, "encode")
     measured = flops_a_second or sgemm_rate(config.compute.device)
     rate = SHARE_OF_SGEMM * measured
     outline = ModelOutline(config.model.name, config.model.revision, local_files_only=True)

@@ -4,22 +4,25 @@ from collections.abc import Callable, Sequence
 
 from vox2pix.data.origin import data_record
 from vox2pix.phantom import simulate
+from vox2pix.pipeline.preconditions import Analysis, inspect_subject
 from vox2pix.pipeline.reporter import Reporter
 from vox2pix.pipeline.run import Run
 from vox2pix.store import write_json
 
-DATA_RECORD = "data.json"
+_RECORDS: dict[Analysis, str] = {"run": "data.json", "encode": "encoding/data.json"}
 
 
-def prepare_subject(run: Run, record: str = DATA_RECORD) -> Sequence[str]:
+def prepare_subject(run: Run, analysis: Analysis) -> Sequence[str]:
     """Simulate the phantom where that is the source; open the subject, and record what was read.
+
+    Everything is read once, so that what cannot work is refused before the work.
 
     Parameters
     ----------
     run : Run
         The experiment.
-    record : str
-        File of the run folder for the record of the data.
+    analysis : {"run", "encode"}
+        What is to be done; each has its own record of the data.
 
     Returns
     -------
@@ -29,7 +32,7 @@ def prepare_subject(run: Run, record: str = DATA_RECORD) -> Sequence[str]:
     Raises
     ------
     UserError
-        If data are missing or faulty.
+        If data are missing or faulty, or the experiment is impossible with them.
     """
     data = run.config.data
     target = data.root(run.path)
@@ -58,11 +61,12 @@ def prepare_subject(run: Run, record: str = DATA_RECORD) -> Sequence[str]:
     )
     if data.source == "phantom":
         run.folder.mark_done(target.name, "", run.folder.files(f"{target.name}/**/*"))
-    read = data_record(subject, data.source, run.test_ids)
+    notes = inspect_subject(run.config, analysis, subject, run.test_ids, run.reporter)
+    read = data_record(subject, data.source, run.test_ids, notes)
     for note in read.notes:
         run.reporter.say(f"Note: {note}")
-    write_json(run.path / record, read.model_dump(mode="json"))
-    return (record,)
+    write_json(run.path / _RECORDS[analysis], read.model_dump(mode="json"))
+    return (_RECORDS[analysis],)
 
 
 def phantom_is_sound(run: Run) -> bool:

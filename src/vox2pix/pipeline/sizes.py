@@ -12,6 +12,7 @@ from vox2pix.data.nsd_layout import HEMISPHERES, NsdLayout, read_design
 from vox2pix.data.rois import Atlas, find_atlases, roi_mask, union_parts
 from vox2pix.data.volumes import hdf5_shape, image_shape, is_there
 from vox2pix.errors import UserError
+from vox2pix.pipeline.preconditions import Analysis, require_enough, require_subject
 
 # NSD as published (Allen et al. 2022), for planning before its files can be read: trials a
 # session, pictures a subject and how often each, pictures shared by all; the functional volume
@@ -41,6 +42,8 @@ class Sizes:
         Whether c can be decoded.
     facts : tuple of str
         Where the figures come from.
+    subject : str
+        Whose responses they are.
     """
 
     n_train_trials: int
@@ -50,9 +53,10 @@ class Sizes:
     beta_bytes: float
     has_captions: bool
     facts: tuple[str, ...]
+    subject: str = "the subject"
 
 
-def experiment_sizes(config: Config, path: Path, rois: Regions) -> Sizes:
+def experiment_sizes(config: Config, path: Path, rois: Regions, analysis: Analysis) -> Sizes:
     """Size an experiment by its files, or by what NSD published where they cannot be read.
 
     Parameters
@@ -64,12 +68,29 @@ def experiment_sizes(config: Config, path: Path, rois: Regions) -> Sizes:
     rois : mapping of str to tuple of str
         Groups of regions whose voxels are counted; a group named ``c`` only where there are
         captions.
+    analysis : {"run", "encode"}
+        What is to be done.
 
     Raises
     ------
     UserError
-        If there are no data to size, or the experiment asks for what is not among them.
+        If there are no data to size, the experiment asks for what is not among them, or is
+        impossible with them (:mod:`vox2pix.pipeline.preconditions`).
     """
+    sizes = _sizes(config, path, rois, analysis)
+    require_enough(
+        config,
+        analysis,
+        sizes.subject,
+        n_train=sizes.n_train,
+        n_test=sizes.n_test,
+        n_train_trials=sizes.n_train_trials,
+        has_captions=sizes.has_captions,
+    )
+    return sizes
+
+
+def _sizes(config: Config, path: Path, rois: Regions, analysis: Analysis) -> Sizes:
     data = config.data
     if data.source == "phantom":
         return _phantom_sizes(config, rois)
@@ -91,7 +112,9 @@ def experiment_sizes(config: Config, path: Path, rois: Regions) -> Sizes:
             if _can_be_read(layout, sessions, names, atlases):
                 raise
             return _published_sizes(config, len(sessions), rois, fault)
-    n_test = len(subject.test.stimulus_ids[: data.max_test_stimuli])
+    test_ids = subject.test.stimulus_ids[: data.max_test_stimuli]
+    n_test = len(test_ids)
+    require_subject(config, analysis, subject, test_ids)
     n_trials = len(subject.trials)
     n_voxels = {
         key: int(subject.voxel_mask(names).sum())
@@ -109,6 +132,7 @@ def experiment_sizes(config: Config, path: Path, rois: Regions) -> Sizes:
             f"{subject.name}, {len(subject.sessions)} sessions, read from {root}",
             _size_sentence(subject.train.n_trials, len(subject.train.stimulus_ids), n_test),
         ),
+        subject=subject.name,
     )
 
 

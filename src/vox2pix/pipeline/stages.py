@@ -32,7 +32,6 @@ from vox2pix.pipeline.spaces import (
     FeatureSpace,
     feature_spaces,
     fit_decoder,
-    make_decoder,
     target_blocks,
     units,
 )
@@ -41,40 +40,10 @@ from vox2pix.store import holds_arrays, load_arrays, read_json, save_arrays, wri
 
 def _prepare_data(run: Run) -> Sequence[str]:
     """Open the subject, simulated where that is the source, and refuse what would fail late."""
-    outputs = prepare_subject(run)
-    _check_experiment(run)
+    outputs = prepare_subject(run, "run")
     if not run.subject.has_captions:
         run.reporter.say("No captions: c is not available; the run goes on with z alone.")
     return outputs
-
-
-def _check_experiment(run: Run) -> None:
-    """Refuse what would fail only after hours of work."""
-    if len(run.test_ids) < 2:
-        raise UserError(
-            f"{run.subject.name} has {len(run.test_ids)} test pictures; scoring needs 2 or more."
-        )
-    train, decoder = run.subject.train, make_decoder(run.config)
-    n_train = len(train.stimulus_ids)
-    if n_train < 2:
-        raise UserError(
-            f"{run.subject.name} has {n_train} training pictures, and a decoder needs 2 or more; "
-            "mark fewer of its trials as test."
-        )
-    alphas = run.config.decode.alphas
-    chooses_by_folds = decoder.selection == "cv" and (alphas is None or len(alphas) > 1)
-    n, unit = (n_train, "pictures") if decoder.grouped else (train.n_trials, "trials")
-    if chooses_by_folds and n < decoder.n_folds:
-        raise UserError(
-            f"{run.subject.name} has {n} training {unit} for {decoder.n_folds} folds; give it "
-            'more, or choose penalties by decode.selection = "gcv" under protocol = "default".'
-        )
-    if not any(d.source == "decoded" for d in drawings_of(run)):
-        wanted = ", ".join(run.config.generate.conditions) or "none"
-        raise UserError(
-            f"generate.conditions ({wanted}) leaves nothing to draw from what is decoded; without "
-            "captions only z and z-decode can be drawn."
-        )
 
 
 def _extract_features(run: Run) -> Sequence[str]:

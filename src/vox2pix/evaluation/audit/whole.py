@@ -73,6 +73,8 @@ class AuditInputs:
         :func:`~vox2pix.evaluation.audit.swap` takes them.
     seed : int
         Of all resamples.
+    reasons : mapping of str to str
+        Why inputs are left out, by the name of the check that needs them.
     """
 
     scores: ArrayLike | None = None
@@ -97,6 +99,7 @@ class AuditInputs:
     held_out_embeddings: ArrayLike | None = None
     swap_similarities: Mapping[str, ArrayLike] | None = None
     seed: int = 0
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,8 @@ def audit(inputs: AuditInputs) -> Audit:
     for name, (needs, check) in _CHECKS.items():
         missing = [need for need in needs if getattr(inputs, need) is None]
         if missing:
-            not_computed[name] = f"there are no {' and no '.join(missing)}".replace("_", " ")
+            absent = f"there are no {' and no '.join(missing)}".replace("_", " ")
+            not_computed[name] = inputs.reasons.get(name, absent)
             continue
         try:
             findings.append(check(inputs))

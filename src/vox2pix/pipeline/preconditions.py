@@ -1,0 +1,205 @@
+"""What must hold of data and settings before any work: one check for plan, run and encode."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from vox2pix.config import Config
+from vox2pix.data import Subject
+from vox2pix.data.faults import Faults
+from vox2pix.data.look import FEWEST_TEST, FEWEST_TRAIN, look_over
+from vox2pix.diffusion.caption_length import caption_lengths
+from vox2pix.errors import UserError
+from vox2pix.pipeline.drawings import planned_drawings
+from vox2pix.pipeline.reporter import Reporter
+from vox2pix.pipeline.spaces import make_decoder
+
+Analysis = Literal["run", "encode"]
+
+_WHY_TEST: dict[Analysis, str] = {
+    "run": "scoring needs 2 or more",
+    "encode": "correlations over them need 3 or more",
+}
+_WHY_TRAIN: dict[Analysis, str] = {
+    "run": "a decoder needs 2 or more",
+    "encode": "an encoding model needs 3 or more",
+}
+
+
+def require_enough(
+    config: Config,
+    analysis: Analysis,
+    name: str,
+    *,
+    n_train: int,
+    n_test: int,
+    n_train_trials: int,
+    has_captions: bool,
+) -> None:
+    """Refuse an experiment that its counts alone make impossible.
+
+    Parameters
+    ----------
+    config : Config
+        The experiment.
+    analysis : {"run", "encode"}
+        What is to be done.
+    name : str
+        The subject's.
+    n_train, n_test, n_train_trials : int
+        Training stimuli, test stimuli that are used, training trials.
+    has_captions : bool
+        Whether c can be decoded.
+
+    Raises
+    ------
+    UserError
+        Naming the count, what is needed, and what to do.
+    """
+    if n_test < FEWEST_TEST[analysis]:
+        raise UserError(
+            f"{name} has {n_test} test images, and {_WHY_TEST[analysis]}; mark more of its trials "
+            "as test (column split of trials.csv), or read sessions that show more of them."
+        )
+    if n_train < FEWEST_TRAIN[analysis]:
+        raise UserError(
+            f"{name} has {n_train} training images, and {_WHY_TRAIN[analysis]}; mark fewer of its "
+            "trials as test."
+        )
+    if analysis == "encode":
+        return
+    decoder = make_decoder(config)
+    alphas = config.decode.alphas
+    chooses_by_folds = decoder.selection == "cv" and (alphas is None or len(alphas) > 1)
+    n, unit = (n_train, "images") if decoder.grouped else (n_train_trials, "trials")
+    if chooses_by_folds and n < decoder.n_folds:
+        raise UserError(
+            f"{name} has {n} training {unit} for {decoder.n_folds} folds; give it more, or choose "
+            'penalties by decode.selection = "gcv" under protocol = "default".'
+        )
+    if not any(d.source == "decoded" for d in planned_drawings(config, has_captions)):
+        wanted = ", ".join(config.generate.conditions) or "none"
+        raise UserError(
+            f"generate.conditions ({wanted}) leaves nothing to draw from what is decoded; without "
+            "captions only z and z-decode can be drawn."
+        )
+
+
+def require_subject(
+    config: Config, analysis: Analysis, subject: Subject, test_ids: Sequence[str]
+) -> None:
+    """Refuse an experiment that the subject's tables make impossible; no responses are read.
+
+    Parameters
+    ----------
+    config : Config
+        The experiment.
+    analysis : {"run", "encode"}
+        What is to be done.
+    subject : Subject
+        Whose.
+    test_ids : sequence of str
+        The test stimuli that are used.
+
+    Raises
+    ------
+    UserError
+        As :func:`require_enough`; or if a region has no voxels, or an image or caption is missing.
+    """
+    require_enough(
+        config,
+        analysis,
+        subject.name,
+        n_train=len(subject.train.stimulus_ids),
+        n_test=len(test_ids),
+        n_train_trials=subject.train.n_trials,
+        has_captions=subject.has_captions,
+    )
+    rois = {"run": config.decode.z, "encode": config.encode.rois}[analysis]
+    if analysis == "run" and subject.has_captions:
+        rois += config.decode.c
+    for roi in dict.fromkeys(rois):
+        if not subject.voxel_mask(roi).any():
+            raise UserError(f"The region {roi!r} of {subject.name} has no voxels; leave it out.")
+    ids, faults = (*subject.train.stimulus_ids, *test_ids), Faults()
+    subject.stimulus_source.missing_images(ids, faults)
+    if subject.has_captions:
+        subject.stimulus_source.missing_captions(ids, faults)
+    faults.raise_first()
+
+
+def inspect_subject(
+    config: Config,
+    analysis: Analysis,
+    subject: Subject,
+    test_ids: Sequence[str],
+    reporter: Reporter,
+) -> tuple[str, ...]:
+    """Read everything once before the work; return the notes, refuse at the first fault.
+
+    Parameters
+    ----------
+    config, analysis, subject, test_ids
+        As for :func:`require_subject`.
+    reporter : Reporter
+        Who is told how the reading goes.
+
+    Returns
+    -------
+    tuple of str
+        What :func:`~vox2pix.data.look.look_over` notes.
+
+    Raises
+    ------
+    UserError
+        As :func:`require_subject`; or with the first fault of responses, images or captions.
+    """
+    require_subject(config, analysis, subject, test_ids)
+    faults = Faults()
+    current, before = "", 0
+
+    def progress(what: str, done: int, total: int) -> None:
+        nonlocal current, before
+        if what != current:
+            reporter.begin(f"Checking {what}", total, what)
+            current, before = what, 0
+        reporter.advance(done - before)
+        before = done
+
+    model = config.model
+    found = look_over(
+        subject, faults, progress, lambda texts: caption_note(model.name, texts, model.revision)
+    )
+    faults.raise_first()
+    if found.constant.all():
+        raise UserError(
+            f"None of the {len(found.constant)} voxels of {subject.name} ever changes: nothing can "
+            "be predicted from them or of them; check the responses."
+        )
+    return faults.notes
+
+
+def caption_note(
+    model: str, captions: Sequence[Sequence[str]], revision: str | None = None
+) -> tuple[str, ...]:
+    """Say how many captions a model's text encoder cuts; nothing if it cuts none.
+
+    Parameters
+    ----------
+    model, revision
+        As in the table ``model`` of an experiment.
+    captions : sequence of sequences of str
+        One sequence an image.
+
+    Raises
+    ------
+    UserError
+        If the model's tokenizer cannot be had.
+    """
+    found = caption_lengths(model, captions, revision)
+    if not found.n_cut:
+        return ()
+    return (
+        f"{found.n_cut} of {found.n_captions} captions, of {found.n_images_cut} of "
+        f"{len(captions)} images, are longer than the {found.n_tokens} tokens that the text "
+        "encoder takes, and are cut.",
+    )
