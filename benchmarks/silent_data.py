@@ -126,7 +126,9 @@ RESPONSES: dict[str, tuple[Callable[[Data], None], str]] = {
         at(SECOND, lambda d: d.responses[:N] + 0.01 * d.rng.standard_normal((N, VOXELS))),
         "but for scale"),
     "a trial copied": (at(3, lambda d: d.responses[2]), "same responses as trial 3"),
-    "a trial copied, scaled": (at(3, lambda d: 1.5 * d.responses[2]), "nearly another one's"),
+    "a trial copied, noise": (
+        at(3, lambda d: d.responses[2] + 0.01 * d.rng.standard_normal(VOXELS)),
+        "nearly another one's"),
     "a trial x 1e6": (at(5, lambda d: 1e6 * d.responses[5]), "times as large as usual"),
     "a trial x 100": (at(5, lambda d: 100 * d.responses[5]), "times as large as usual"),
     "a response of 1e6": (at((5, 3), lambda d: 1e6), "times as large as usual"),

@@ -136,10 +136,6 @@ def copied_trial(data):
     data.responses[3] = data.responses[2]
 
 
-def scaled_trial(data):
-    data.responses[3] = 3 * data.responses[2]
-
-
 def constant_voxels(data):
     data.responses[:, 1:] = 3
 

@@ -113,6 +113,7 @@ def changed(config, change) -> None:
     """Change responses, trials and the first image of a folder."""
     folder = Path(config.data.path)
     responses, trials = np.load(folder / "responses.npy"), pd.read_csv(folder / "trials.csv")
+    trials.loc[trials["stimulus_id"] == "p02", "split"] = "test"  # encoding needs three
     responses = change(responses, trials, folder)
     np.save(folder / "responses.npy", responses.astype(np.float32))
     trials.to_csv(folder / "trials.csv", index=False)
@@ -192,7 +193,6 @@ def test_two_repeated_test_images_and_unplaced_vertices_are_encoded(small, tmp_p
     def few_repeats(responses, trials, folder):
         voxels = {"hemi": ["lh"] * 10 + ["rh"] * 10, "vertex": [*range(10)] * 2, "V1": 1}
         pd.DataFrame(voxels).to_csv(folder / "voxels.csv", index=False)
-        trials.loc[trials["stimulus_id"] == "p02", "split"] = "test"
         trials.drop(index=range(16, len(trials)), inplace=True)
         return responses[:16]
 
