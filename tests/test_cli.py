@@ -144,7 +144,7 @@ def test_every_fault_is_a_numbered_line(faulty: Path) -> None:
 
 def test_a_single_fault(tree: Path) -> None:
     result = vox2pix_run("data", "check", tree, "--rois", "early,ventrl")
-    assert sentence(result) == f"{tree} has 1 fault; mend it and check again."
+    assert sentence(result) == f"{tree} has 1 fault; fix it and check again."
     assert "  1. there is no ROI 'ventrl'; did you mean ventral" in result.stdout
 
 
