@@ -124,7 +124,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         open_pictures(tmp_path / "empty")
     for name in ("a.npy", "a.npz", "a.pt", "a.zarr"):
         (tmp_path / name).write_bytes(b"nothing of the kind")
-        with pytest.raises(UserError, match=f"{name} is no"):
+        with pytest.raises(UserError, match=f"{name} (is no|holds more than tensors)"):
             open_pictures(tmp_path / name)
     (tmp_path / "a.gif").write_bytes(b"")
     with pytest.raises(UserError, match=r"a\.gif is no collection of pictures"):
