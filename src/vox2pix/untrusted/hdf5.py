@@ -148,7 +148,7 @@ def _require_own_bytes(path: Path, name: str, stored: h5p.PropDCID) -> None:
 def _require_values(path: Path, name: str, array: h5d.DatasetID) -> None:
     """Raise if the values are no numbers or short texts, or a chunk of them is too large."""
     if array.get_space().get_simple_extent_type() == h5s.NULL:
-        raise UserError(f"{path}: {name!r} holds no values: replace the file.")
+        raise UserError(f"{path} has no array {name!r} with values: replace the file.")
     dtype = array.dtype
     plain = dtype.kind in "biufc" or dtype.kind in "SU"
     if not plain or dtype.itemsize > _LARGEST_VALUE:

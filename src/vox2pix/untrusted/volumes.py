@@ -157,7 +157,7 @@ def _nifti_header(path: Path, stream: IO[bytes]) -> tuple[Any, Any, int]:
     sizes = (int.from_bytes(begin, "little"), int.from_bytes(begin, "big"))
     size = next((size for size in sizes if size in _NIFTI), None)
     if size is None:
-        raise UserError(f"{path} is truncated or is no image (no NIfTI header): {_REMEDY}.")
+        raise ValueError("it has no NIfTI header")
     kind, magic = _NIFTI[size]
     block = begin + stream.read(size - 4)
     if block[_MAGIC[size]] != magic:
