@@ -621,7 +621,7 @@ def test_responses_cut_short_doubled_or_damaged(nsd):
     with pytest.raises(UserError, match="lists session 1, run 1, trial 5 twice"):
         open_nsd(tree.root)
     path.write_text("SESSION\tRUN\n1\t1\n")
-    with pytest.raises(UserError, match="(has no integer columns|cannot be read)"):
+    with pytest.raises(UserError, match=r"(has no integer columns|cannot be read)"):
         open_nsd(tree.root)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vox2pix.diffusion.pipeline_folder import find_pipeline, network_config
+from vox2pix.diffusion.pipeline_folder import find_pipeline, load_tokenizer, network_config
 from vox2pix.errors import UserError
 
 _BLOCK = 1024  # captions at a time
@@ -51,11 +51,9 @@ def caption_lengths(
     UserError
         If the model, its tokenizer or its text encoder's configuration cannot be had.
     """
-    from transformers import CLIPTokenizer
-
     folder = find_pipeline(name_or_path, revision, local_files_only).path
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        tokenizer = load_tokenizer(folder)
         limit = int(network_config(folder, "text_encoder")["max_position_embeddings"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(

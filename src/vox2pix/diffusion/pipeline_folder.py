@@ -131,20 +131,14 @@ def load_components(folder: PipelineFolder, dtype: torch.dtype) -> Components:
         For a part that is missing, of another class, or incomplete; for pickled weights.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextModel
 
     _check_index(folder.path)
     _check_files(folder.path)
-    for part, stem in {**_WEIGHTS, "tokenizer": "", "scheduler": ""}.items():
-        further = _TOKENIZER_FILES if part == "tokenizer" else ()
-        check_model_folder(folder.path / part, stem, further)
+    for part, stem in {**_WEIGHTS, "scheduler": ""}.items():
+        check_model_folder(folder.path / part, stem)
     sampled = scheduler_config(folder.path)  # before what takes long
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(
-            folder.path / "tokenizer", local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(_unreadable(folder.path / "tokenizer", error)) from error
+    tokenizer = load_tokenizer(folder.path)
     # diffusers' other way of loading needs accelerate, and warns where that is not installed
     plain = {"torch_dtype": dtype, "low_cpu_mem_usage": False}
     return Components(
@@ -155,6 +149,29 @@ def load_components(folder: PipelineFolder, dtype: torch.dtype) -> Components:
         tokenizer=tokenizer,
         scheduler_config=sampled,
     )
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load the tokenizer of a pipeline, of a fixed class.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        A pipeline folder.
+
+    Raises
+    ------
+    UserError
+        If a file is missing or damaged, or names code or another file.
+    """
+    from transformers import CLIPTokenizer
+
+    path = folder / "tokenizer"
+    check_model_folder(path, "", _TOKENIZER_FILES)
+    try:
+        return CLIPTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(_unreadable(path, error)) from error
 
 
 def network_config(folder: Path, part: str) -> dict[str, Any]:
