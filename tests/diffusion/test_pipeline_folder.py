@@ -153,7 +153,7 @@ def test_truncated_weights_are_refused(broken):
         path = broken / f"{part}.safetensors"
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(UserError, match=rf"cannot read .*{path.parent.name} \(.*fetch or save"):
+        with pytest.raises(UserError, match=rf"{path.parent.name}.*safetensors is .*fetch or save"):
             load(broken)
         path.write_bytes(whole)
 
@@ -162,7 +162,7 @@ def test_weights_of_another_size_are_refused(broken):
     path = broken / "unet/config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "block_out_channels": [8, 24]}))
-    with pytest.raises(UserError, match=r"unet.*safetensors is .* fetch or save"):
+    with pytest.raises(UserError, match=r"cannot read .*unet \("):
         load(broken)
 
 
