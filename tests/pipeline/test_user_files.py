@@ -12,7 +12,8 @@ from pipeline.conftest import Recorder, experiment
 from vox2pix.cli import app
 from vox2pix.errors import UserError
 from vox2pix.pipeline import run
-from vox2pix.store import damaged_files
+from vox2pix.store import MARKER, damaged_files
+from vox2pix.store.folder import is_own
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from user_files_inputs import chosen, images, own_data, snapshot
@@ -32,6 +33,12 @@ def test_files_of_a_persons_own_stay_as_they_are(case, small_run, tmp_path):
     assert snapshot(tmp_path, case.theirs) == before
     assert result.exit_code in (0, 2), result.exception
     assert result.exit_code == 0 or len(result.stderr.strip().splitlines()) == 1
+
+
+def test_every_file_of_a_run_is_known_as_its_own(small_run):
+    made, _ = small_run
+    names = [p.relative_to(made.path).as_posix() for p in made.path.rglob("*") if p.is_file()]
+    assert sorted(name for name in names if not is_own(name)) == sorted([".lock", MARKER])
 
 
 def test_a_run_beside_its_data_is_done_once(tmp_path):

@@ -40,7 +40,7 @@ _OWN_FOLDERS = {
 }
 _OWN_FILES = {
     *("config.toml", "model.json", "metrics.json", "scores.csv", "audit.json", "provenance.json"),
-    *("contact_sheet.png", "report.html", "dataset_description.json"),
+    *("contact_sheet.png", "report.html", "dataset_description.json", "data.json"),
 }
 _OF_REPORTS = ("report", "assets")  # these are written without the lock
 _SIMULATION = re.compile(r"phantom-[0-9a-f]{8}")
@@ -205,7 +205,7 @@ class RunFolder:
         """
         if _SHARED_ROWS.fullmatch(name) and marker_of(self.shared) is not None:
             remove_files(self.shared, [name.removeprefix("../cache/features/")])
-        elif _is_own(name) and is_inside(self.path, name):
+        elif is_own(name) and is_inside(self.path, name):
             (self.path / name).unlink(missing_ok=True)
 
     def discard(self, folder: str) -> None:
@@ -246,7 +246,7 @@ class RunFolder:
         return self.path / "stages" / f"{stage}.json"
 
 
-def _is_own(name: str) -> bool:
+def is_own(name: str) -> bool:
     """Tell whether a name below a run folder is one that a run gives."""
     parts = PurePosixPath(name).parts
     if len(parts) < 2:
