@@ -18,7 +18,7 @@ def test_a_tree_that_says_it_is_simulated_is_no_nsd(nsd):
     mark = tree.root / SIMULATED_FILE
     assert open_nsd(tree.root).origin.dataset == "own"
     assert open_nsd(tree.root).notes == ()
-    mark.write_text(json.dumps({"simulated": True, "generator": "vox2pix phantom"}))
+    mark.write_text(json.dumps({"simulated_by": "vox2pix phantom"}))
     subject = open_nsd(tree.root)
     assert subject.origin.dataset == "simulated"
     assert subject.notes == (NOTE,)

@@ -155,7 +155,7 @@ def transparent(responses, trials, folder):
 def test_what_cannot_work_is_refused_before_the_work_by_every_command(
     small, tmp_path, change, sentence, is_planned
 ):
-    config = small(12)
+    config = small(12, encode={"rois": ["all"]})
     changed(config, change)
     commands = [run, encode]
     if not is_planned:

@@ -126,7 +126,7 @@ def simulated_by(root: Path) -> str | None:
             f"{path} cannot be read (no JSON), and it says how the data were simulated; restore "
             "the file, or simulate again."
         ) from error
-    named = told.get("generator") if isinstance(told, dict) else None
+    named = told.get("simulated_by") if isinstance(told, dict) else None
     return str(named or "vox2pix phantom")
 
 
