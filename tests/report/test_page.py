@@ -13,6 +13,7 @@ from scipy import stats
 
 from report.folders import KEY, make_run
 from vox2pix.errors import UserError
+from vox2pix.evaluation import PUBLISHED
 from vox2pix.report import page as page_module
 from vox2pix.report import write_report
 from vox2pix.report.gallery import open_pictures
@@ -88,6 +89,14 @@ def test_sections_come_in_order_and_the_sidebar_leads_to_each(finished):
     assert ids == ["summary", "gallery", "numbers", "trust", "data", "brain", "made"]
     links = [a["href"][1:] for a in page.all("a") if a.get("href", "").startswith("#")]
     assert [link for link in links if link in ids][: len(ids)] == ids
+
+
+def test_published_rows_of_another_protocol_do_not_stand_beside_a_run(finished, tmp_path):
+    page = page_of(make_run(tmp_path / "nsd", 3, dataset="nsd"))
+    for row in PUBLISHED:
+        assert f"{row.values[2]:.1f} %" not in page.text  # AlexNet(2)
+    assert "--protocol mindeye2 --published" in page.text
+    assert "Published numbers" not in finished[1].text
 
 
 def test_nothing_is_loaded_from_elsewhere(finished):
@@ -363,7 +372,7 @@ def test_statements_about_data_come_from_what_was_read(tmp_path):
         assert absent not in page.text
     assert "The statistics that the phantom is calibrated to." in page.text
     page = page_of(make_run(tmp_path / "b", 3, dataset="nsd"))
-    for present in ("of the Natural Scenes Dataset", "NSD is free for", "Brain-Diffuser"):
+    for present in ("of the Natural Scenes Dataset", "NSD is free for"):
         assert present in page.text
     assert "Nothing was coerced, dropped or defaulted." in page.text
 

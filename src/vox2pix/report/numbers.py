@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from vox2pix.evaluation.protocols import PROTOCOLS
-from vox2pix.evaluation.published import COLUMNS, PUBLISHED
 from vox2pix.evaluation.records import MetricRecord
 from vox2pix.report.contents import RunContents
 from vox2pix.report.wording import (
@@ -123,20 +121,6 @@ def _cell(metric: Metric, record: MetricRecord | None) -> Cell | None:
     if record is None:
         return None
     return Cell(metric.written(record.value), metric.interval(record.ci_low, record.ci_high))
-
-
-def published_columns() -> list[str]:
-    """Name the columns of the published table; an arrow marks those where lower is better."""
-    low = {metric.name for metric in PROTOCOLS["mindeye2"].metrics if metric.lower_is_better}
-    return [f"{name} ↓" if name in low else name for name in COLUMNS]
-
-
-def published_rows() -> list[tuple[str, list[str]]]:
-    """Return the published means over NSD subjects 1, 2, 5 and 7, as they were printed."""
-    return [
-        (row.method, [f"{v:.1f} %" if v > 2 else f"{v:.3f}" for v in row.values])
-        for row in PUBLISHED
-    ]
 
 
 def headline(run: RunContents) -> str:

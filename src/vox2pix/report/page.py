@@ -37,8 +37,6 @@ from vox2pix.report.gallery_view import (
 from vox2pix.report.numbers import (
     headline,
     numbers_table,
-    published_columns,
-    published_rows,
     retrieval_table,
 )
 from vox2pix.report.seal import is_page, sealed
@@ -156,8 +154,6 @@ def _report(run: RunContents, target: Path, assets: Assets) -> str:
         retrieval=retrieval_table(run),
         n_test=counted(max((r.n_stimuli for r in run.records), default=0), "test picture"),
         no_retrieval=_retrieval_missing(run),
-        published=published_rows() if _is_of_nsd(run) else [],
-        published_columns=published_columns(),
         published_note=_published_note(run),
         doubts=doubts_in_words(run.audits),
         audits=audits(run, assets),
@@ -252,19 +248,15 @@ def _retrieval_missing(run: RunContents) -> str:
     return "The retrieval baseline (showing the nearest training picture) was not scored."
 
 
-def _published_note(run: RunContents) -> str:
-    """Say how far published numbers may be read beside the run's."""
-    nsd = (
-        "Means over NSD subjects 1, 2, 5 and 7, collected by Scotti et al. (2024), the last row by "
-        "Brain-IT (2025); ↓ lower is better."
+def _published_note(run: RunContents) -> str | None:
+    """Say how to compare with published results; None where the data are not those they are of."""
+    if run.data is None or run.data.dataset != "nsd":
+        return None
+    return (
+        "No published row was computed as this run scores its images: networks, image sizes and "
+        "test images differ. `vox2pix evaluate --protocol mindeye2 --published` computes the "
+        "metrics of the field's table and prints its rows beside them."
     )
-    if not _is_of_nsd(run):
-        return "Published results are of NSD; this run is not, so that none is shown beside it."
-    return f"{nsd} Comparable only with the same test images, networks and image sizes."
-
-
-def _is_of_nsd(run: RunContents) -> bool:
-    return run.data is not None and run.data.dataset == "nsd"
 
 
 def _bids(run: RunContents) -> Mapping[str, Any]:
