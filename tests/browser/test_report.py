@@ -313,7 +313,7 @@ def test_a_run_with_little_in_it_opens_too(browser, tmp_path):
     for run in (bare, one, unscored):
         made = Opened(browser, write_report([run]))
         assert made.complaints == []
-        assert made.page.locator("section").count() == 6
+        assert made.page.locator("section").count() == 7
         made.context.close()
 
 

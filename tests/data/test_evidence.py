@@ -42,7 +42,9 @@ def write(data):
 def found(root):
     """Faults and notes; that there are no captions is known."""
     report = check(root)
-    return (*report.faults, *(note for note in report.notes if "no captions" not in note))
+    limits = ("no captions", "vox2pix encode needs")  # true of such small data
+    notes = (note for note in report.notes if not any(limit in note for limit in limits))
+    return (*report.faults, *notes)
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def test_a_path_is_no_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_folder_without_a_vision_model(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot read .*config\.json"):
+    with pytest.raises(UserError, match=r"config\.json does not exist"):
         image_encoder(tmp_path)
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(UserError, match="does not hold a JSON object"):
@@ -228,7 +228,7 @@ def test_weights_that_are_not_all_there(clip_copy: Path) -> None:
     with pytest.raises(UserError, match=r"lacks 1 tensors .* first is visual_projection"):
         image_encoder(clip_copy, "cpu")
     path.write_bytes(b"not safetensors")
-    with pytest.raises(UserError, match="cannot read the model in"):
+    with pytest.raises(UserError, match=r"model\.safetensors is no safetensors file"):
         image_encoder(clip_copy, "cpu")
     path.unlink()
     torch.save(weights, clip_copy / "pytorch_model.bin")

@@ -35,8 +35,8 @@ def test_rows_of_scores_are_one_a_metric_direction_and_stimulus() -> None:
     columns = pd.MultiIndex.from_tuples([("pixcorr", ""), ("two-way x", "original")])
     scores = pd.DataFrame([[0.1, 0.5], [0.2, 1.0]], index=["b", "a"], columns=columns)
     assert [tuple(row.values()) for row in score_rows(scores, "z")] == [
-        ("b", "z", "pixcorr", "", 0.1),
-        ("a", "z", "pixcorr", "", 0.2),
-        ("b", "z", "two-way x", "original", 0.5),
-        ("a", "z", "two-way x", "original", 1.0),
+        ("b", "z", "pixcorr", "", 0.1, ""),
+        ("a", "z", "pixcorr", "", 0.2, ""),
+        ("b", "z", "two-way x", "original", 0.5, ""),
+        ("a", "z", "two-way x", "original", 1.0, ""),
     ]

@@ -12,7 +12,7 @@ from vox2pix.generation import ReconstructionSettings, picture_seeds, reconstruc
 from vox2pix.pipeline import explore
 from vox2pix.pipeline.explore import open_redraw
 from vox2pix.report.contents import CONFIG_MARK
-from vox2pix.store import RunFolder, load_arrays
+from vox2pix.store import RunFolder, claim, load_arrays
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +147,7 @@ def test_what_show_raises_ends_the_drawing(redraw):
 def test_a_run_that_is_not_finished_is_refused(small_run, tmp_path):
     with pytest.raises(UserError, match=r"no config\.toml"):
         open_redraw(tmp_path)
+    claim(tmp_path, "run")
     shutil.copy(small_run[0].path / "config.toml", tmp_path)
     with pytest.raises(UserError, match="is not finished; run `vox2pix run`"):
         open_redraw(tmp_path)

@@ -30,7 +30,7 @@ from vox2pix.pipeline.run import stage_keys
 from vox2pix.pipeline.scoring import nearest_training_ids
 from vox2pix.pipeline.spaces import make_decoder
 from vox2pix.pipeline.stages import STAGES
-from vox2pix.store import RunFolder, load_arrays
+from vox2pix.store import MARKER, RunFolder, load_arrays
 
 CONDITIONS = [
     "z-decode", "z", "c", "z+c", "true-z", "true-c", "true-z+c",
@@ -512,7 +512,7 @@ def test_an_audit_turned_off_leaves_pictures_and_takes_its_findings_along(small_
     run(experiment(audit={"enabled": False}), folder, recorder)
     assert "Drawing: done before, kept" in recorder.lines
     assert not (folder / "audit.json").exists()
-    assert not (folder / "audit").exists()
+    assert [path.name for path in (folder / "audit").iterdir()] == [MARKER]
 
 
 def test_the_audit_judges_the_fullest_condition_that_is_drawn(tmp_path):

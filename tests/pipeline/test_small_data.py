@@ -14,6 +14,7 @@ from vox2pix.config import Config
 from vox2pix.errors import UserError
 from vox2pix.evaluation.transformers_models import find_folder
 from vox2pix.pipeline import doubts, encode, plan, plan_encoding, run
+from vox2pix.store import MARKER
 
 N_TEST = 2
 
@@ -201,7 +202,7 @@ def test_two_repeated_test_images_and_unplaced_vertices_are_encoded(small, tmp_p
     means = pd.read_csv(made.path / "encoding" / "roi_means.csv")
     assert means["ceiling"].isna().all()
     assert means["value"].notna().all()
-    assert not (made.path / "encoding" / "maps").exists()
+    assert [path.name for path in (made.path / "encoding" / "maps").iterdir()] == [MARKER]
     record = json.loads((made.path / "encoding" / "data.json").read_text())
     assert record["n_voxels"] == {"V1": 20, "all": 20}
     page = (made.path / "report.html").read_text()

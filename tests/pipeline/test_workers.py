@@ -112,4 +112,4 @@ def test_a_worker_that_does_not_see_the_folder_says_so(tmp_path):
 
 def test_a_worker_with_another_version_says_so(tmp_path):
     with pytest.raises(UserError, match=r"has vox2pix .* this command 0\.0\.0"):
-        _opened(experiment(), tmp_path, None, None, (), "", "0.0.0")
+        _opened(experiment(), tmp_path, None, (), "", "0.0.0")
