@@ -50,6 +50,25 @@ def test_a_stopped_training_continues_as_if_it_had_not_been(tmp_path, monkeypatc
     torch.testing.assert_close(continued, whole, atol=0, rtol=0)
 
 
+def test_a_stopped_training_continues_where_weights_are_channels_last(tmp_path):
+    def fit_filter(folder, *steps):
+        folder.mkdir(exist_ok=True)
+        for end in steps:
+            torch.manual_seed(0)
+            model = nn.Conv2d(8, 8, 3).to(memory_format=torch.channels_last)
+
+            def loss(step, rng, model=model):
+                x = torch.from_numpy(rng.standard_normal((4, 8, 6, 6), dtype="float32"))
+                return (model(x).float() - x[:, :, 1:-1, 1:-1]).square().mean()
+
+            place = Place(folder, torch.device("cpu"))
+            fit("filter", model, loss, Schedule(end, 0, rate=0.05, average=0.0), place)
+        return model.weight.detach()
+
+    whole, cut = fit_filter(tmp_path / "whole", 30), fit_filter(tmp_path / "cut", 15, 30)
+    torch.testing.assert_close(cut, whole, atol=1e-5, rtol=1e-4)
+
+
 def test_a_decay_starts_from_any_checkpoint_and_leaves_it(tmp_path):
     fit_line(tmp_path, 30, 0)
     _, made = fit_line(tmp_path, 0, 10)
