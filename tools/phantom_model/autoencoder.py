@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from tools.phantom_model.scene_sets import IMAGE_SIZE, Renders
-from tools.phantom_model.training import Place, Schedule, compile_parts, fit
+from tools.phantom_model.training import Place, Schedule, fit
 from vox2pix.store import file_hash
 
-SCHEDULE = Schedule(steps=1500, decay_steps=1500, rate=2e-3, average=0.995)
+# In bfloat16 the gradients of the first layers are up to 35 degrees off once the network is good.
+SCHEDULE = Schedule(steps=1500, decay_steps=1500, rate=2e-3, average=0.995, bfloat16=False)
 BATCH = 32
 INSIDE_WEIGHT = 5.0  # small shapes fill few pixels
 GRADIENT_WEIGHT = 0.5
@@ -40,8 +41,6 @@ def build() -> AutoencoderKL:
 def train(out: Path, renders: Renders, schedule: Schedule, place: Place) -> int:
     """Train the autoencoder and write ``out/vae`` in float16; return the steps made."""
     model = build()
-    if place.compiled:
-        compile_parts(model.encoder, model.decoder)
 
     def loss(step: int, rng: np.random.Generator) -> Tensor:
         images, inside = renders.batch(rng.integers(0, len(renders.images), BATCH), place.device)

@@ -65,7 +65,7 @@ def train(
     device : str
         Where torch computes.
     compiled : bool
-        Whether autoencoder and U-Net are compiled; needs a C++ compiler.
+        Whether the U-Net is compiled; needs a C++ compiler.
     n_scenes : int
         How many training scenes are rendered.
     """
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--decay-steps", type=int, help="steps with the rate falling to zero")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument("--compile", action="store_true", help="compile autoencoder and U-Net")
+    parser.add_argument("--compile", action="store_true", help="compile the U-Net")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)

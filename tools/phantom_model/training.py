@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers.models.upsampling import Upsample2D
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -41,12 +42,15 @@ class Schedule:
         The constant rate of AdamW.
     average : float
         Decay of the moving average of the weights.
+    bfloat16 : bool
+        Whether losses are computed in bfloat16 where autocast uses it.
     """
 
     steps: int
     decay_steps: int
     rate: float
     average: float = 0.998
+    bfloat16: bool = True
 
 
 @dataclass(frozen=True)
@@ -134,11 +138,17 @@ class State:
                 parameter.copy_(self.average[key])
 
 
-def compile_parts(*parts: nn.Module) -> None:
-    """Compile modules in place, channels last: convolutions then need no reordering."""
-    for part in parts:
-        part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        part.compile(dynamic=False)
+def compile_network(model: nn.Module) -> None:
+    """Compile a network in place, channels last: convolutions then need no reordering.
+
+    Its upsamplers are left out: compiled for CPUs by torch 2.13, the backward pass of
+    nearest-neighbour upsampling in bfloat16 gives zeros.
+    """
+    for module in model.modules():
+        if isinstance(module, Upsample2D):
+            module.forward = torch.compiler.disable(module.forward)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.compile(dynamic=False)
 
 
 def step_of(path: Path) -> int:
@@ -162,7 +172,7 @@ def fit(
     name : str
         Of the network: names its checkpoints and its random streams.
     model : Module
-        Trained in place, in bfloat16 where autocast uses it.
+        Trained in place.
     loss_of : callable
         ``(step, rng) -> loss``; each step has its own random numbers, so that a resumed training
         is the same training.
@@ -219,7 +229,7 @@ def _run(
     began, cpu = time.monotonic(), time.process_time()
     while state.step < end:
         step = state.step
-        with torch.autocast(place.device.type, torch.bfloat16):
+        with torch.autocast(place.device.type, torch.bfloat16, enabled=schedule.bfloat16):
             loss = loss_of(step, rng_for(0, checkpoint.stem.split("-")[0], step))
         state.descend(loss, rate_of(step) * min(1, (step + 1) / WARM_UP), schedule.average)
         losses.append(loss.item())

@@ -12,7 +12,7 @@ from torch import Tensor
 from tools.phantom_model import autoencoder
 from tools.phantom_model.scene_sets import Renders, cached, draw_indices, object_counts
 from tools.phantom_model.text_tower import WIDTH, TextStates
-from tools.phantom_model.training import Place, Schedule, compile_parts, fit
+from tools.phantom_model.training import Place, Schedule, compile_network, fit
 from vox2pix.store import write_json
 
 SCHEDULE = Schedule(steps=24_000, decay_steps=6_000, rate=1e-3)
@@ -70,7 +70,7 @@ def train(out: Path, renders: Renders, schedule: Schedule, place: Place) -> int:
     # Plain matrix products: at 64 tokens they run faster than the fused kernel's backward.
     unet.set_attn_processor(AttnProcessor())
     if place.compiled:
-        compile_parts(unet)
+        compile_network(unet)
 
     def loss(step: int, rng: np.random.Generator) -> Tensor:
         chosen = draw_indices(counts, BATCH, rng)
