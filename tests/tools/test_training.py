@@ -1,7 +1,10 @@
 """The training loop: that it finds a minimum, survives stopping, and decays from any step."""
 
+import copy
+
 import pytest
 import torch
+from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
 from tools.phantom_model import training
@@ -88,3 +91,17 @@ def test_a_parameter_can_have_a_faster_rate():
     state.descend(sum(p.sum() for p in model.parameters()), 0.01, 0.9)
     moved = {k: (v - before[k]).abs().max().item() for k, v in model.named_parameters()}
     assert moved["fast.bias"] == pytest.approx(4 * moved["slow.bias"], rel=0.05)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_has_the_gradients_of_the_plain_one():
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(4, 32, 3, padding=1), Upsample2D(32, use_conv=True))
+    compiled = copy.deepcopy(plain)
+    training.compile_network(compiled)
+    images = torch.randn(8, 4, 8, 8)
+    for network in (plain, compiled):
+        with torch.autocast("cpu", torch.bfloat16):
+            network(images).float().square().mean().backward()
+    for expected, found in zip(plain.parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, expected.grad, rtol=0.05, atol=1e-3)

@@ -70,8 +70,11 @@ def train(
         How many training scenes are rendered.
     """
     run, schedule = STAGES[stage]
-    given = {"steps": steps, "decay_steps": decay_steps}
-    schedule = dataclasses.replace(schedule, **{k: v for k, v in given.items() if v is not None})
+    schedule = dataclasses.replace(
+        schedule,
+        steps=schedule.steps if steps is None else steps,
+        decay_steps=schedule.decay_steps if decay_steps is None else decay_steps,
+    )
     claim(out, "model")
     torch.manual_seed(seed_for(0, stage))
     place = Place(out / "checkpoints", torch.device(device), compiled)
