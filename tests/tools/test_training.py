@@ -4,8 +4,9 @@ import copy
 
 import pytest
 import torch
-from diffusers.models.upsampling import Upsample2D
+from diffusers.models.unets.unet_2d_blocks import UpDecoderBlock2D
 from torch import nn
+from torch.nn.functional import cosine_similarity
 
 from tools.phantom_model import training
 from tools.phantom_model.training import Place, Schedule, fit, step_of
@@ -96,7 +97,12 @@ def test_a_parameter_can_have_a_faster_rate():
 @pytest.mark.slow
 def test_a_compiled_network_has_the_gradients_of_the_plain_one():
     torch.manual_seed(0)
-    plain = nn.Sequential(nn.Conv2d(4, 32, 3, padding=1), Upsample2D(32, use_conv=True))
+    plain = nn.Sequential(
+        nn.Conv2d(4, 32, 3, padding=1),
+        UpDecoderBlock2D(32, 32, num_layers=1, resnet_groups=8),  # with an upsampler
+        UpDecoderBlock2D(32, 32, num_layers=1, resnet_groups=8, add_upsample=False),
+        nn.Conv2d(32, 4, 3, padding=1),
+    )
     compiled = copy.deepcopy(plain)
     training.compile_network(compiled)
     images = torch.randn(8, 4, 8, 8)
@@ -104,4 +110,4 @@ def test_a_compiled_network_has_the_gradients_of_the_plain_one():
         with torch.autocast("cpu", torch.bfloat16):
             network(images).float().square().mean().backward()
     for expected, found in zip(plain.parameters(), compiled.parameters(), strict=True):
-        torch.testing.assert_close(found.grad, expected.grad, rtol=0.05, atol=1e-3)
+        assert cosine_similarity(found.grad.flatten(), expected.grad.flatten(), 0) > 0.95
