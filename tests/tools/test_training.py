@@ -94,15 +94,24 @@ def test_a_parameter_can_have_a_faster_rate():
     assert moved["fast.bias"] == pytest.approx(4 * moved["slow.bias"], rel=0.05)
 
 
+class Upsampling(nn.Module):
+    """An upsampler followed by a residual block."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(4, 32, 3, padding=1)
+        self.up = UpDecoderBlock2D(32, 32, num_layers=1, resnet_groups=8)
+        self.flat = UpDecoderBlock2D(32, 32, num_layers=1, resnet_groups=8, add_upsample=False)
+        self.last = nn.Conv2d(32, 4, 3, padding=1)
+
+    def forward(self, images):
+        return self.last(self.flat(self.up(self.first(images))))
+
+
 @pytest.mark.slow
 def test_a_compiled_network_has_the_gradients_of_the_plain_one():
     torch.manual_seed(0)
-    plain = nn.Sequential(
-        nn.Conv2d(4, 32, 3, padding=1),
-        UpDecoderBlock2D(32, 32, num_layers=1, resnet_groups=8),  # with an upsampler
-        UpDecoderBlock2D(32, 32, num_layers=1, resnet_groups=8, add_upsample=False),
-        nn.Conv2d(32, 4, 3, padding=1),
-    )
+    plain = Upsampling()
     compiled = copy.deepcopy(plain)
     training.compile_network(compiled)
     images = torch.randn(8, 4, 8, 8)
