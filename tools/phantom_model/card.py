@@ -195,8 +195,8 @@ Sampling: {sampling_steps} DDIM steps, guidance {guidance:g}.
 
 ## Training
 
-`python -m tools.phantom_model.train`: {steps}. Training scenes, held-out scenes and the scenes of
-simulated subjects are different sets.
+{steps}. The scripts are in `tools/phantom_model`. Training
+scenes, held-out scenes and the scenes of simulated subjects are different sets.
 
 ## Use and limits
 

@@ -30,8 +30,8 @@ from vox2pix.phantom.scenes import BACKGROUNDS, COLOURS, KINDS, Scene
 
 SCHEDULE = Schedule(steps=1200, decay_steps=800, rate=2e-3, average=0.99)
 BATCH = 48
-STRIDE = 2  # pixels of a cell: centres of neighbouring objects are at least 6 pixels apart
-SPREAD = 1.2  # standard deviation of a centre's target, in cells
+STRIDE = 4  # pixels of a cell: centres of neighbouring objects are at least 9 pixels apart
+SPREAD = 0.8  # standard deviation of a centre's target, in cells
 THRESHOLD = 0.4  # of a centre's probability
 ROUND_TRIPS = 4_000  # training scenes that also pass through each autoencoder
 NOISE = 0.06  # largest standard deviation of pixel noise in training
@@ -40,7 +40,7 @@ Pair = tuple[str, str]
 
 
 class Detector(nn.Module):
-    """Centres, kinds and colours on a 32 x 32 grid, and the background of the whole image."""
+    """Centres, kinds and colours on a 16 x 16 grid, and the background of the whole image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Detector(nn.Module):
         last = self.coarsest(eighth)  # 4 x 4
         up = functional.interpolate(last, scale_factor=2.0)
         up = functional.interpolate(self.up_middle(torch.cat([up, eighth], 1)), scale_factor=2.0)
-        up = functional.interpolate(self.up_fine(torch.cat([up, quarter], 1)), scale_factor=2.0)
+        up = self.up_fine(torch.cat([up, quarter], 1))  # 16 x 16
         return {
             "centre": self.centre(up)[:, 0],
             "kind": self.kind(up),
@@ -81,7 +81,7 @@ class Detector(nn.Module):
     def _detect(self, images: Tensor) -> list[list[Pair]]:
         logits = self(images)
         heat = logits["centre"].float().sigmoid()
-        peaks = (heat == functional.max_pool2d(heat[:, None], 5, 1, 2)[:, 0]) & (heat > THRESHOLD)
+        peaks = (heat == functional.max_pool2d(heat[:, None], 3, 1, 1)[:, 0]) & (heat > THRESHOLD)
         kinds, colours = list(KINDS), list(COLOURS)
         found: list[list[Pair]] = [[] for _ in images]
         for n, row, column in peaks.nonzero().tolist():
