@@ -19,7 +19,7 @@ demo: venv
 	$(BIN)/vox2pix encode configs/demo-encoding.toml
 
 test: lint docs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term
 
 test-slow: venv
 	$(BIN)/python -m pytest -m slow

@@ -327,7 +327,7 @@ def experiment(folder: Path) -> Config:
             "name": "small",
             "data": {"source": "folder", "path": str(folder)},
             "generate": {"samples": 1, "steps": 2},
-            "evaluate": {"per_group": 1, "resamples": 100},
+            "evaluate": {"per_group": 1},
             "encode": {"latents": ["z"], "rois": ["all"], "steps": 2, "strengths": [],
                        "moments": [], "layers": [], "resamples": 100},
             "compute": {"device": "cpu"},

@@ -32,7 +32,6 @@ samples = 2
 steps = 3
 [evaluate]
 per_group = 1
-resamples = 1000
 [compute]
 device = "cpu"
 """

@@ -276,7 +276,7 @@ def _beside_ours(command: str, root: Path) -> Arguments:
     config = Path(experiment(root))
     if command == "run again":
         text = config.read_text()
-        config.write_text(text.replace("resamples = 1000", "resamples = 200", 1))
+        config.write_text(text.replace("per_group = 1", "per_group = 2", 1))
     return {
         "report": ["report", "run"],
         "audit": ["audit", "run"],

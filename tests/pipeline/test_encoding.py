@@ -285,6 +285,7 @@ ONLY_Z_AND_C = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_z_explains_early_and_c_higher_cortex(tmp_path):
     sizes = {
         "sessions": 4, "trials_per_session": 750, "n_shared": 250, "n_early": 300, "n_ventral": 90,

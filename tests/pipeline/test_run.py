@@ -404,6 +404,7 @@ def start(folder: Path) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_like_one_left_alone(small_run, tmp_path):
     made, _ = small_run
     folder = tmp_path / "small"

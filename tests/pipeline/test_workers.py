@@ -50,6 +50,7 @@ def test_a_run_on_two_workers_is_the_run_of_one_process(small_run, tmp_path):
     assert before["generate"]["key"] == told["generate"]["key"]
 
 
+@pytest.mark.slow
 def test_decoding_is_shared_out_by_blocks_of_features(small_run, tmp_path, monkeypatch):
     alone, _ = small_run
     monkeypatch.setattr(spaces, "TARGETS_AT_ONCE", 500)
