@@ -384,6 +384,13 @@ def test_a_run_that_read_no_data_states_nothing_about_them(tmp_path):
     assert "subj01" not in page.text
 
 
+def test_a_note_names_the_file_but_not_where_it_is(tmp_path):
+    notes = ("/home/private-name/nsd/roi/streams.nii.gz holds 3 NaN values.",)
+    page = page_of(make_run(tmp_path / "a", 3, is_scored=False, notes=notes))
+    assert "streams.nii.gz holds 3 NaN values." in page.text
+    assert "private-name" not in page.text
+
+
 def test_where_data_lie_is_not_told(tmp_path):
     data = {"source": "folder", "path": str(tmp_path / "private" / "mine")}
     html = write_report([make_run(tmp_path / "run", 2, data=data)]).read_text()

@@ -6,6 +6,7 @@ from shlex import quote
 from typing import Any
 
 from vox2pix.config import Config
+from vox2pix.outside import without_places
 from vox2pix.report.contents import RunContents
 from vox2pix.report.wording import counted, listed
 
@@ -176,7 +177,7 @@ def data_notes(run: RunContents) -> tuple[str, ...]:
     run : RunContents
         The run.
     """
-    return () if run.data is None else run.data.notes
+    return () if run.data is None else tuple(map(without_places, run.data.notes))
 
 
 def data_facts(run: RunContents) -> dict[str, str]:
