@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: venv demo picture test test-slow test-torchvision lint docs clean
+.PHONY: venv demo figures test test-slow test-torchvision lint docs clean
 .DEFAULT_GOAL := demo
 
 venv: $(READY)
@@ -38,8 +38,8 @@ lint: venv
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-picture: demo
-	$(BIN)/python docs/picture.py
+figures: demo
+	$(BIN)/python docs/figures.py
 
 docs: venv
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html

@@ -1,4 +1,4 @@
-"""How many workers for how long: eight subjects of NSD; z, c and z_c of all its 73,000 pictures.
+"""How many workers for how long: eight subjects of NSD; z, c and z_c of all its 73,000 images.
 
 Operations are those that ``vox2pix plan`` counts for ``configs/nsd.toml`` and
 ``configs/nsd-encoding.toml``. Time is what they take at the share of the rate of matrix products
@@ -16,11 +16,11 @@ from pathlib import Path
 from results import machine, option_parser, show
 from vox2pix.compute import resolve_device, resolve_dtype
 from vox2pix.config import Config, load_config
-from vox2pix.features.extract import ROWS_A_FILE
 from vox2pix.pipeline import plan, plan_encoding
 from vox2pix.pipeline.drawings import DOUBTED, planned_drawings
 from vox2pix.pipeline.plan import SHARE_OF_SGEMM
 from vox2pix.pipeline.spaces import TARGETS_AT_ONCE
+from vox2pix.targets.extract import ROWS_A_FILE
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 N_SESSIONS, N_SUBJECT, N_TEST, N_ALL = 40, 10_000, 1_000, 73_000  # as published
@@ -126,7 +126,7 @@ def main() -> None:
         seconds[name] = {stage.name: stage.seconds for stage in told.stages}
         for stage, taken in seconds[name].items():
             lines.append(f"{name:<15}{stage:<10}{items.get(stage, 1):>7}{taken / 3600:22,.1f}")
-    # The larger network passes over all pictures are those of one denoising, at full resolution.
+    # The larger network passes over all images are those of one denoising, at full resolution.
     passes = len({encoding.encode.strength, *encoding.encode.strengths})
     latents = {
         "features": seconds["encoding"]["features"] * N_ALL / N_SUBJECT,
@@ -138,7 +138,7 @@ def main() -> None:
         "one subject, encoding": (1, seconds["encoding"], items),
         "eight subjects, reconstruction": (8, seconds["reconstruction"], items),
         "eight subjects, encoding": (8, seconds["encoding"], items),
-        f"z, c and z_c of {N_ALL:,} pictures": (1, latents, dict.fromkeys(latents, shards)),
+        f"z, c and z_c of {N_ALL:,} images": (1, latents, dict.fromkeys(latents, shards)),
     }
     lines += ["", "days with".ljust(34) + "".join(f"{f'{n} workers':>12}" for n in WORKERS)]
     days = {}

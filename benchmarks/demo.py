@@ -26,7 +26,7 @@ NEEDED = ("z-decode", "z", "c", "z+c", "shuffled")
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean over test pictures, its 95 % interval, and what wrong pictures reach."""
+    """A mean over test images, its 95 % interval, and what wrong images reach."""
 
     value: float
     ci_low: float
@@ -80,7 +80,7 @@ def read_figures(path: Path) -> Figures:
 
 
 def requirements(found: Figures, seconds: float, memory_gb: float) -> Iterator[Requirement]:
-    """Yield what the demo must show: of its pictures, then of its cost."""
+    """Yield what the demo must show: of its images, then of its cost."""
     pixels, named = ({name: f[measure] for name, f in found.items()} for measure in MEASURES)
     yield Requirement(
         f"z+c: identification {IDENTIFIED:.0%} or more",

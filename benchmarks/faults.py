@@ -60,7 +60,7 @@ def kind(name: str) -> str:
     """Return what sort of artefact a file is: its name without digests, numbers and conditions."""
     name = re.sub(r"[0-9a-f]{16}|phantom-[0-9a-f]{8}", "*", name)
     name = re.sub(r"values/c/.*", "values/c/chunk", name)
-    name = re.sub(r"(pictures|latents/trace-\*|cache/features|stages|maps)/[^/]*", r"\1/*", name)
+    name = re.sub(r"(images|latents/trace-\*|cache/features|stages|maps)/[^/]*", r"\1/*", name)
     name = re.sub(r"(audit|encoding/figures|figures|scores-\*|unique-\*)/[^/]*\.", r"\1/*.", name)
     return re.sub(r"done/\d+", "done/mark", name)
 

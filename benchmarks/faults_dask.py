@@ -103,7 +103,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 def finished(folder: Path) -> dict[Path, int]:
     """Return the marks of shards that are finished, and when they were written."""
-    return {mark: mark.stat().st_mtime_ns for mark in folder.glob("pictures/*/done/0*")}
+    return {mark: mark.stat().st_mtime_ns for mark in folder.glob("images/*/done/0*")}
 
 
 def start(config: Path, folder: Path, *options: str) -> subprocess.Popen[bytes]:

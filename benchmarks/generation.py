@@ -1,10 +1,10 @@
-"""Pictures a second of a diffusion model, beside a plain loop that draws one at a time.
+"""Images a second of a diffusion model, beside a plain loop that draws one at a time.
 
     python benchmarks/generation.py [--small] [--compile] [--cuda]
 
-The plain loop is what research code does: for each picture it embeds the caption and the empty
+The plain loop is what research code does: for each image it embeds the caption and the empty
 prompt, draws z and encodes it again, asks the U-Net twice a step, once without and once with the
-caption, and decodes. Both draw the same pictures with the phantom's model, float32, on the CPU;
+caption, and decodes. Both draw the same images with the phantom's model, float32, on the CPU;
 ``difference`` is the largest one between their pixels, in [0, 1].
 
 Below, each setting of ``[compute]`` beside the default.
@@ -38,7 +38,7 @@ from vox2pix.diffusion import LatentDiffusion, Tuning
 from vox2pix.diffusion.cost import model_cost
 from vox2pix.diffusion.outline import configurations
 from vox2pix.diffusion.pipeline_folder import find_pipeline
-from vox2pix.generation import ReconstructionSettings, picture_seeds, reconstruct
+from vox2pix.generation import ReconstructionSettings, image_seeds, reconstruct
 from vox2pix.phantom.scenes import captions, render, scene
 
 FloatArray = NDArray[np.float32]
@@ -48,7 +48,7 @@ STRENGTH, GUIDANCE = 0.8, 5.0
 
 
 class PlainLoop:
-    """One picture at a time, over components of diffusers."""
+    """One image at a time, over components of diffusers."""
 
     def __init__(self, folder: str, steps: int) -> None:
         self.pipeline = StableDiffusionPipeline.from_pretrained(
@@ -72,7 +72,7 @@ class PlainLoop:
 
     @torch.no_grad()
     def draw(self, condition: str, z: FloatArray, caption: str, seed: int) -> FloatArray:
-        """Draw one picture."""
+        """Draw one image."""
         vae, unet, scheduler = self.pipeline.vae, self.pipeline.unet, self.scheduler
         scale = vae.config.scaling_factor
         text = self.embed(caption if "c" in condition else "")
@@ -91,8 +91,8 @@ class PlainLoop:
             with_text = unet(latents, timestep, encoder_hidden_states=text).sample
             output = without + GUIDANCE * (with_text - without)
             latents = scheduler.step(output, timestep, latents).prev_sample
-        picture = (vae.decode(latents / scale).sample / 2 + 0.5).clamp(0, 1)
-        return np.asarray(picture[0].permute(1, 2, 0))
+        image = (vae.decode(latents / scale).sample / 2 + 0.5).clamp(0, 1)
+        return np.asarray(image[0].permute(1, 2, 0))
 
 
 def on_cpu(small: bool, with_compile: bool) -> dict[str, Any]:
@@ -103,9 +103,9 @@ def on_cpu(small: bool, with_compile: bool) -> dict[str, Any]:
     plain = PlainLoop(str(find_pipeline("phantom").path), steps)
     scenes = [scene(i) for i in range(n_ours)]
     told = [captions(each)[0] for each in scenes]
-    z = ours.encode_pictures(np.stack([render(each) for each in scenes]))
+    z = ours.encode_images(np.stack([render(each) for each in scenes]))
     c = ours.embed_captions([(caption,) for caption in told])
-    seeds = picture_seeds(0, [str(i) for i in range(n_ours)], 1)
+    seeds = image_seeds(0, [str(i) for i in range(n_ours)], 1)
 
     def drawn(model: LatentDiffusion, condition: Any, **options: Any) -> FloatArray:
         return reconstruct(model, condition, z, c, seeds, settings, **options)[:, 0]
@@ -117,14 +117,14 @@ def on_cpu(small: bool, with_compile: bool) -> dict[str, Any]:
     conditions = []
     for condition in CONDITIONS:
         ways = [lambda c=condition: one_by_one(c), lambda c=condition: drawn(ours, c)]
-        (slow, expected), (fast, pictures) = in_turn(ways, rounds)
+        (slow, expected), (fast, images) = in_turn(ways, rounds)
         conditions.append(
             {
                 "condition": condition,
                 "plain_a_second": n_plain / slow,
                 "ours_a_second": n_ours / fast,
                 "ratio": (n_ours / fast) / (n_plain / slow),
-                "difference": float(np.abs(pictures[:n_plain] - expected).max()),
+                "difference": float(np.abs(images[:n_plain] - expected).max()),
             }
         )
     variants: dict[str, Callable[[], FloatArray]] = {
@@ -156,10 +156,10 @@ def on_cpu(small: bool, with_compile: bool) -> dict[str, Any]:
             {
                 "setting": name,
                 "speed": default[0] / seconds,
-                "difference": float(np.abs(pictures - default[1]).max()),
-                "mean_difference": float(np.abs(pictures - default[1]).mean()),
+                "difference": float(np.abs(images - default[1]).max()),
+                "mean_difference": float(np.abs(images - default[1]).mean()),
             }
-            for name, (seconds, pictures) in zip(variants, times, strict=True)
+            for name, (seconds, images) in zip(variants, times, strict=True)
         ],
         "gflops_matrix_product": rate / 1e9,
         "share_of_matrix_product": n_ours * flops / default[0] / rate,
@@ -174,7 +174,7 @@ def phantom(**options: Any) -> LatentDiffusion:
 def in_turn(
     ways: Sequence[Callable[[], FloatArray]], rounds: int
 ) -> list[tuple[float, FloatArray]]:
-    """Run every way once to warm up, then all in turn; return least seconds and pictures."""
+    """Run every way once to warm up, then all in turn; return least seconds and images."""
     results = [way() for way in ways]
     seconds = np.empty((rounds, len(ways)))
     for row in seconds:
@@ -234,19 +234,19 @@ def on_cuda(small: bool, with_compile: bool) -> dict[str, Any]:
     ways = [lambda overlap=overlap: drawn(overlap) for overlap in (False, True)]
     ways[0]()
     torch.cuda.reset_peak_memory_stats()
-    (plain, pictures), (overlapped, _) = in_turn(ways, rounds)
+    (plain, images), (overlapped, _) = in_turn(ways, rounds)
     cost, rate = model_cost(STABLE_DIFFUSION), bf16_rate()
     flops = 2 * steps * cost.denoise_flops + cost.decode_flops
     return {
         "gpu": torch.cuda.get_device_name(),
         "steps": steps,
         "batch_size": size,
-        "pictures_a_second": len(pictures) / plain,
+        "images_a_second": len(images) / plain,
         "overlap_speed": plain / overlapped,
         "tflops_matrix_product": rate / 1e12,
-        "share_of_matrix_product": len(pictures) * flops / plain / rate,
+        "share_of_matrix_product": len(images) * flops / plain / rate,
         "peak_memory_gb": torch.cuda.max_memory_allocated() / 1e9,
-        "finite": bool(np.isfinite(pictures).all()),
+        "finite": bool(np.isfinite(images).all()),
     }
 
 
@@ -255,7 +255,7 @@ def table(figures: dict[str, Any]) -> str:
     cpu, gpu = figures["cpu"], figures["cuda"]
     lines = [
         f"The phantom's model, float32, {cpu['steps']} steps, guidance {GUIDANCE:g}, "
-        f"{cpu['threads']} threads: pictures a second",
+        f"{cpu['threads']} threads: images a second",
         f"{'condition':<12}{'one by one':>12}{'ours':>9}{'ratio':>8}{'difference':>13}",
     ]
     lines += [
@@ -281,7 +281,7 @@ def table(figures: dict[str, Any]) -> str:
         return "\n".join([*lines, f"Stable Diffusion v1.4 on a GPU: not timed, {why}."])
     lines += [
         f"Stable Diffusion v1.4, random weights, bfloat16, {gpu['steps']} steps, {gpu['gpu']}:",
-        f"{gpu['pictures_a_second']:.2f} pictures a second in batches of {gpu['batch_size']}, "
+        f"{gpu['images_a_second']:.2f} images a second in batches of {gpu['batch_size']}, "
         f"{gpu['share_of_matrix_product']:.0%} of the measured matrix product's "
         f"{gpu['tflops_matrix_product']:.0f} TFLOP/s,",
         f"{gpu['peak_memory_gb']:.1f} GB at most; with overlap = true {gpu['overlap_speed']:.2f} "

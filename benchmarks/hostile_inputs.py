@@ -86,9 +86,9 @@ def _own(path: Path) -> Iterator[Any]:
 
 
 def _images(path: Path) -> Iterator[Any]:
-    from vox2pix.evaluation.inputs import open_pictures
+    from vox2pix.evaluation.inputs import open_images
 
-    found = open_pictures(next(p for p in path.iterdir() if p.name.startswith("images")))
+    found = open_images(next(p for p in path.iterdir() if p.name.startswith("images")))
     yield found.ids
     yield found.raw(0, 0)
 
@@ -175,13 +175,13 @@ _READERS: dict[str, Callable[[Path], Iterator[Any]]] = {
 def write_own(folder: Path, responses: bool = True) -> Path:
     """Write a sound folder of one's own data and return it."""
     own = folder / "own"
-    (own / "pictures").mkdir(parents=True)
+    (own / "images").mkdir(parents=True)
     if responses:
         np.save(own / "responses.npy", BETAS)
     (own / "trials.csv").write_text("stimulus_id\n" + "a\nb\n" * 3)
     (own / "captions.csv").write_text("stimulus_id,caption\na,a ball\nb,a cube\n")
     for name in "ab":
-        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(own / "pictures" / f"{name}.png")
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(own / "images" / f"{name}.png")
     return own
 
 
@@ -228,7 +228,7 @@ def _pickle_in_group(folder: Path) -> None:
     (folder / "images.zarr").mkdir()
     (folder / "images.zarr" / ".zgroup").write_text('{"zarr_format": 2}')
     _pickle_codec("filters", folder / "images.zarr")
-    (folder / "images.zarr" / "images.zarr").rename(folder / "images.zarr" / "pictures")
+    (folder / "images.zarr" / "images.zarr").rename(folder / "images.zarr" / "images")
 
 
 def _pickle_consolidated(folder: Path) -> None:
@@ -236,13 +236,13 @@ def _pickle_consolidated(folder: Path) -> None:
     import zarr
 
     group = zarr.open_group(folder / "images.zarr", mode="w", zarr_format=2)
-    group.create_array("pictures", data=np.zeros((2, 8, 8), np.uint8), compressors=None)
-    own = json.loads((folder / "images.zarr/pictures/.zarray").read_text())
+    group.create_array("images", data=np.zeros((2, 8, 8), np.uint8), compressors=None)
+    own = json.loads((folder / "images.zarr/images/.zarray").read_text())
     bad = {**own, "filters": [{"id": "pickle", "protocol": 5}], "dtype": "|O"}
-    metadata = {".zgroup": {"zarr_format": 2}, "pictures/.zarray": bad}
+    metadata = {".zgroup": {"zarr_format": 2}, "images/.zarray": bad}
     text = json.dumps({"zarr_consolidated_format": 1, "metadata": metadata})
     (folder / "images.zarr/.zmetadata").write_text(text)
-    (folder / "images.zarr/pictures/0.0.0").write_bytes(pickle.dumps(Bomb(folder)))
+    (folder / "images.zarr/images/0.0.0").write_bytes(pickle.dumps(Bomb(folder)))
 
 
 def _chunk_link(folder: Path) -> None:
@@ -420,14 +420,14 @@ def _npy_is_pickle(folder: Path) -> None:
 
 
 def _npz(folder: Path) -> None:
-    np.savez(folder / "images.npz", pictures=np.array([Bomb(folder)], object))
+    np.savez(folder / "images.npz", images=np.array([Bomb(folder)], object))
 
 
 def _npz_packed(method: int, folder: Path) -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.zeros((2, 8, 8), np.uint8))
     with zipfile.ZipFile(folder / "images.npz", "w", method) as archive:
-        archive.writestr("pictures.npy", buffer.getvalue())
+        archive.writestr("images.npy", buffer.getvalue())
 
 
 def _npz_flag(folder: Path) -> None:
@@ -441,13 +441,13 @@ def _npz_flag(folder: Path) -> None:
 
 def _npz_path(folder: Path) -> None:
     with zipfile.ZipFile(folder / "images.npz", "w") as archive:
-        archive.writestr("../../pictures.npy", b"")
+        archive.writestr("../../images.npy", b"")
 
 
 def _npz_bomb(folder: Path) -> None:
     """Promise a few bytes in the directory and unpack to many."""
     with zipfile.ZipFile(folder / "images.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("pictures.npy", bytes(_HUGE))
+        archive.writestr("images.npy", bytes(_HUGE))
     content = (folder / "images.npz").read_bytes()
     huge, small = struct.pack("<I", _HUGE), struct.pack("<I", 256)
     (folder / "images.npz").write_bytes(content.replace(huge, small))
@@ -465,7 +465,7 @@ def _laughs(folder: Path) -> Any:
         nested = [nested] * 10
     import torch
 
-    return {"pictures": torch.zeros(2, 8, 8), "ids": nested}
+    return {"images": torch.zeros(2, 8, 8), "ids": nested}
 
 
 def _expanded(folder: Path) -> Any:
@@ -543,7 +543,7 @@ def _number_cases() -> Iterator[Hostile]:
     pt = partial(Hostile, "pt")
     for name, make in (
         ("code", Bomb),
-        ("code in a dictionary", lambda folder: {"pictures": Bomb(folder)}),
+        ("code in a dictionary", lambda folder: {"images": Bomb(folder)}),
         ("lists that explode", _laughs),
         ("expanded to 2 TB", _expanded),
         ("sparse, 4 TB", _sparse),
@@ -575,7 +575,7 @@ def _number_cases() -> Iterator[Hostile]:
 
 
 def _image(fill: Callable[[Path], None], folder: Path) -> None:
-    fill(write_own(folder) / "pictures" / "a.png")
+    fill(write_own(folder) / "images" / "a.png")
 
 
 def _saved(form: str, path: Path) -> None:

@@ -1,6 +1,6 @@
 """Give every reader inputs that are damaged in 200 ways: it must refuse, or read what was written.
 
-Files of a simulated subject, of folders of one's own data, of picture collections, of a model and
+Files of a simulated subject, of folders of one's own data, of image collections, of a model and
 of an experiment are cut short, turned bit by bit, emptied, replaced by folders, links that lead
 nowhere and other formats, given wrong shapes, types and absurd sizes. A reader may refuse with
 one sentence, or return what the undamaged file holds. Where a change makes another sound input

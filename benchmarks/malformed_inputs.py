@@ -93,21 +93,21 @@ def _own(path: Path) -> Iterator[Any]:
     return _subject(open_folder(path))
 
 
-def _pictures(path: Path) -> Iterator[Any]:
-    from vox2pix.evaluation.inputs import open_pictures
+def _images(path: Path) -> Iterator[Any]:
+    from vox2pix.evaluation.inputs import open_images
 
-    found = open_pictures(next(path.iterdir()))
+    found = open_images(next(path.iterdir()))
     yield found.ids
     for row in range(len(found.ids)):
         for sample in range(found.n_samples):
-            yield found.picture(row, sample)
+            yield found.image(row, sample)
 
 
 def _model(path: Path) -> Iterator[Any]:
     from vox2pix.diffusion import LatentDiffusion
 
     model = LatentDiffusion.from_pretrained(str(path), device="cpu")
-    yield model.encode_pictures(np.full((1, 64, 64, 3), 0.3, np.float32))
+    yield model.encode_images(np.full((1, 64, 64, 3), 0.3, np.float32))
     yield model.embed_captions([("a red ball",)])
     yield model.plan(0.8, 10).timesteps
 
@@ -122,7 +122,7 @@ _READERS: dict[str, Callable[[Path], Iterator[Any]]] = {
     "nsd": _nsd,
     "surface": partial(_nsd, space="fsaverage5"),
     "own": _own,
-    "pictures": _pictures,
+    "images": _images,
     "model": _model,
     "config": _config,
 }
@@ -148,7 +148,7 @@ device = "cpu"
 
 
 def write_inputs(root: Path) -> None:
-    """Write a tree in NSD's layout, folders of one's own, pictures, a model, an experiment."""
+    """Write a tree in NSD's layout, folders of one's own, images, a model, an experiment."""
     import vox2pix
     from vox2pix.phantom import simulate
 
@@ -160,14 +160,14 @@ def write_inputs(root: Path) -> None:
         n_early=30,
         n_ventral=30,
         space=("func1pt8mm", "fsaverage5"),
-        picture_size=32,
+        image_size=32,
     )
     rng = np.random.default_rng(0)
     for form in OWN:
         _write_own(root / f"own-{form}", form, rng)
-    pictures = rng.integers(0, 256, (5, 16, 16, 3), np.uint8)
+    images = rng.integers(0, 256, (5, 16, 16, 3), np.uint8)
     for form in ("npy", "npz", "zarr", "pt", "png"):
-        _write_pictures(root / f"pictures-{form}", form, pictures)
+        _write_images(root / f"images-{form}", form, images)
     shutil.copytree(Path(vox2pix.__file__).parent / "phantom" / "model", root / "model")
     (root / "config").mkdir()
     (root / "config" / "experiment.toml").write_text(_EXPERIMENT)
@@ -204,34 +204,34 @@ def _write_own(folder: Path, form: str, rng: np.random.Generator) -> None:
     (folder / "voxels.csv").write_text("\n".join(["V1,V4,ncsnr", *flags]) + "\n")
     told = [f"s{i},a thing number {i}" for i in range(6)]
     (folder / "captions.csv").write_text("\n".join(["stimulus_id,caption", *told]) + "\n")
-    pictures = rng.integers(0, 256, (6, 16, 16, 3), np.uint8)
+    images = rng.integers(0, 256, (6, 16, 16, 3), np.uint8)
     if form == "npz":
-        np.savez(folder / "stimuli.npz", pictures=pictures, stimulus_id=[f"s{i}" for i in range(6)])
+        np.savez(folder / "stimuli.npz", images=images, stimulus_id=[f"s{i}" for i in range(6)])
         return
-    (folder / "pictures").mkdir()
-    for i, picture in enumerate(pictures):
-        Image.fromarray(picture).save(folder / "pictures" / f"s{i}.png")
+    (folder / "images").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(folder / "images" / f"s{i}.png")
 
 
-def _write_pictures(folder: Path, form: str, pictures: NDArray[np.uint8]) -> None:
+def _write_images(folder: Path, form: str, images: NDArray[np.uint8]) -> None:
     folder.mkdir()
-    path = folder / f"pictures.{form}"
+    path = folder / f"images.{form}"
     if form == "npy":
-        np.save(path, pictures)
+        np.save(path, images)
     elif form == "npz":
-        np.savez_compressed(path, pictures=pictures, ids=list("abcde"))
+        np.savez_compressed(path, images=images, ids=list("abcde"))
     elif form == "zarr":
         import zarr
 
-        zarr.save_array(path, pictures)
+        zarr.save_array(path, images)
     elif form == "pt":
         import torch
 
-        torch.save(torch.from_numpy(pictures), path)
+        torch.save(torch.from_numpy(images), path)
     else:
         (folder / "png").mkdir()
-        for name, picture in zip("abcde", pictures, strict=True):
-            Image.fromarray(picture).save(folder / "png" / f"{name}.png")
+        for name, image in zip("abcde", images, strict=True):
+            Image.fromarray(image).save(folder / "png" / f"{name}.png")
 
 
 # --- damage --------------------------------------------------------------------------------------
@@ -297,7 +297,7 @@ def _array(change: Callable[[NDArray[Any]], NDArray[Any]], path: Path) -> None:
         np.save(path, array, allow_pickle=True)
     elif path.suffix == ".npz":
         members = dict(np.load(path))
-        name = next(n for n in ("responses", "pictures") if n in members)
+        name = next(n for n in ("responses", "images") if n in members)
         members[name] = change(members[name])
         path.unlink()
         np.savez(path, **members)
@@ -333,7 +333,7 @@ def _absurd_npy(path: Path) -> None:
 
 
 def _absurd_npz(path: Path) -> None:
-    name = "responses" if "responses" in path.name else "pictures"
+    name = "responses" if "responses" in path.name else "images"
     plain = path.with_name("absurd.npy")
     plain.touch()
     _absurd_npy(plain)
@@ -410,7 +410,7 @@ def _with_nan(tensors: dict[str, Any]) -> dict[str, Any]:
 
 def cases(root: Path) -> list[Case]:
     """List every case, in an order and with seeds that never change."""
-    found = [*_nsd_cases(), *_own_cases(root), *_picture_cases(), *_model_cases(), *_toml_cases()]
+    found = [*_nsd_cases(), *_own_cases(root), *_image_cases(), *_model_cases(), *_toml_cases()]
     return [case for case in found if case.name != "may not be read" or os.getuid()]
 
 
@@ -480,9 +480,9 @@ def _nsd_cases() -> Iterator[Case]:
     betas = f"{folder}/betas_session01.hdf5"
     yield from _file("HDF5", "nsd", betas, "nsd", ((0, 0.01), (0, 0.05), (0.3, 1)))
     yield from _numbers("HDF5", "nsd", betas, "nsd", _absurd_hdf5)
-    pictures = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
-    yield from _file("HDF5", "nsd", pictures, "nsd", ((0, 0.05),))
-    yield Case("HDF5", "nsd", pictures, "nsd", "absurd size", _absurd_hdf5)
+    images = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
+    yield from _file("HDF5", "nsd", images, "nsd", ((0, 0.05),))
+    yield Case("HDF5", "nsd", images, "nsd", "absurd size", _absurd_hdf5)
     labels = f"{own}/roi/streams.nii.gz"
     yield from _file("NIfTI", "nsd", labels, "nsd", ((0.02, 1), (0.5, 1)), True)
     yield from _numbers("NIfTI", "nsd", labels, "nsd", _absurd_image, finite=False)
@@ -539,9 +539,9 @@ def _own_cases(root: Path) -> Iterator[Case]:
         if number < 9:
             yield from _table("CSV", "own-npy", file, "own", ",", number)
     yield Case("CSV", "own-npy", "captions.csv", "own", "row missing", partial(_lines, _short))
-    picture = "pictures/s2.png"
-    yield from _file("PNG", "own-h5", picture, "own", ((0.05, 0.5), (0.5, 0.95)), True)
-    yield Case("PNG", "own-h5", picture, "own", "absurd size", _absurd_png)
+    image = "images/s2.png"
+    yield from _file("PNG", "own-h5", image, "own", ((0.05, 0.5), (0.5, 0.95)), True)
+    yield Case("PNG", "own-h5", image, "own", "absurd size", _absurd_png)
     yield from _file("npz", "own-npz", "stimuli.npz", "own", ((0, 1),), True)
 
 
@@ -549,17 +549,17 @@ def _short(lines: list[str]) -> list[str]:
     return lines[:-1]
 
 
-def _picture_cases() -> Iterator[Case]:
+def _image_cases() -> Iterator[Case]:
     for form, absurd in (("npy", _absurd_npy), ("npz", _absurd_npz)):
-        name, tree = f"pictures.{form}", f"pictures-{form}"
-        yield from _file(form, tree, name, "pictures", ((0, 0.1), (0.1, 1)), form == "npz")
-        yield Case(form, tree, name, "pictures", "absurd size", absurd)
-        yield Case(form, tree, name, "pictures", "NaN", partial(_array, partial(_some, np.nan)))
-        yield Case(form, tree, name, "pictures", "to 300", partial(_array, lambda a: a * 1.2))
-    for form, file in (("zarr", "pictures.zarr/zarr.json"), ("pt", "pictures.pt")):
-        yield from _file(form, f"pictures-{form}", file, "pictures", ((0, 0.5), (0.5, 1)))
-    yield from _file("PNG", "pictures-png", "png/b.png", "pictures", ((0.05, 0.95),), True)
-    yield Case("PNG", "pictures-png", "png/b.png", "pictures", "absurd size", _absurd_png)
+        name, tree = f"images.{form}", f"images-{form}"
+        yield from _file(form, tree, name, "images", ((0, 0.1), (0.1, 1)), form == "npz")
+        yield Case(form, tree, name, "images", "absurd size", absurd)
+        yield Case(form, tree, name, "images", "NaN", partial(_array, partial(_some, np.nan)))
+        yield Case(form, tree, name, "images", "to 300", partial(_array, lambda a: a * 1.2))
+    for form, file in (("zarr", "images.zarr/zarr.json"), ("pt", "images.pt")):
+        yield from _file(form, f"images-{form}", file, "images", ((0, 0.5), (0.5, 1)))
+    yield from _file("PNG", "images-png", "png/b.png", "images", ((0.05, 0.95),), True)
+    yield Case("PNG", "images-png", "png/b.png", "images", "absurd size", _absurd_png)
 
 
 def _model_cases() -> Iterator[Case]:

@@ -5,7 +5,7 @@
 One person looked at ten 10 x 10 patterns of flickering patches. The responses are written to a
 folder in the layout of a person's own data and read back by ``open_folder``; z is the model's
 latent of the patterns, drawn so that one patch covers one pixel of the latent. Pixels, and z, are
-decoded leaving out a whole pattern with its eight blocks, or a single block; z becomes pictures
+decoded leaving out a whole pattern with its eight blocks, or a single block; z becomes images
 (z-decode, no diffusion). Pixels decoded by scikit-learn's ridge with a fixed penalty stand beside.
 
 Two-way identification in both directions: fix the original and ask whether its own prediction is
@@ -92,20 +92,20 @@ class Score:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What was found, and the pictures to look at.
+    """What was found, and the images to look at.
 
     Attributes
     ----------
     figures : tuple of Figure
         One for each kind of feature and each way of holding out.
-    pictures : dict of str to ndarray (n_patterns, height, width, 3)
+    images : dict of str to ndarray (n_patterns, height, width, 3)
         Seen, and decoded from the first block of each pattern.
     audit : Audit
         Of pixels decoded with their pattern held out.
     """
 
     figures: tuple[Figure, ...]
-    pictures: dict[str, FloatArray]
+    images: dict[str, FloatArray]
     audit: Audit
 
 
@@ -120,7 +120,7 @@ def write_folder(data: Path, folder: Path, patch: int = 8) -> Path:
     folder : Path
         Folder to make.
     patch : int
-        Pixels along one side of a patch of the pictures.
+        Pixels along one side of a patch of the images.
 
     Raises
     ------
@@ -131,8 +131,8 @@ def write_folder(data: Path, folder: Path, patch: int = 8) -> Path:
     responses, stimuli, shown = (
         arrays[name] for name in ("responses", "stimuli", "stimulus_index")
     )
-    pictures = folder / "pictures"
-    pictures.mkdir(parents=True)
+    images = folder / "images"
+    images.mkdir(parents=True)
     np.save(folder / "responses.npy", responses)
     names = [f"pattern-{k}" for k in range(len(stimuli))]
     trials = pd.DataFrame({"stimulus_id": [names[k] for k in shown]})
@@ -143,7 +143,7 @@ def write_folder(data: Path, folder: Path, patch: int = 8) -> Path:
     for name, pattern in zip(names, stimuli, strict=True):
         square = Image.fromarray(pattern * np.uint8(255))
         square = square.resize((SIDE * patch, SIDE * patch), Image.Resampling.NEAREST)
-        square.save(pictures / f"{name}.png")
+        square.save(images / f"{name}.png")
     return folder
 
 
@@ -159,13 +159,13 @@ def decode(subject: Subject, model: LatentDiffusion | None = None) -> Decoded:
     """
     train = subject.train
     X, rows = train.betas("V1"), train.stimulus_rows
-    seen = subject.pictures(train.stimulus_ids)
-    patterns = subject.pictures(train.stimulus_ids, size=SIDE)[..., 0].round()
+    seen = subject.images(train.stimulus_ids)
+    patterns = subject.images(train.stimulus_ids, size=SIDE)[..., 0].round()
     pixels = patterns.reshape(len(patterns), -1)
-    latents = np.empty((len(seen), 0), np.float32) if model is None else model.encode_pictures(seen)
+    latents = np.empty((len(seen), 0), np.float32) if model is None else model.encode_images(seen)
     z = latents.reshape(len(seen), -1)
     first = np.array([np.flatnonzero(rows == k)[0] for k in range(len(seen))])
-    figures, pictures = [], {"seen": seen}
+    figures, images = [], {"seen": seen}
     # One penalty for all targets: nine patterns are too few to choose hundreds.
     decoder = RidgeDecoder(alpha_per_target=False)
     for held_out in HELD_OUT:
@@ -188,7 +188,7 @@ def decode(subject: Subject, model: LatentDiffusion | None = None) -> Decoded:
         if held_out == "pattern":
             doubts = audit_patterns(pixels, predicted, uninformed, rows)
         grey = predicted[first].reshape(patterns.shape).clip(0, 1)
-        pictures[f"pixels, {held_out} out"] = np.repeat(grey[..., None], 3, axis=-1)
+        images[f"pixels, {held_out} out"] = np.repeat(grey[..., None], 3, axis=-1)
         if model is None:
             continue
         uninformed = training_means(z, rows, groups)
@@ -198,8 +198,8 @@ def decode(subject: Subject, model: LatentDiffusion | None = None) -> Decoded:
         distinct, trials = np.unique(uninformed, axis=0, return_inverse=True)
         blank = model.decode_latents(distinct.reshape(-1, *latents.shape[1:]))[trials]
         identify("z-decode", _flat(seen), _flat(drawn), _flat(blank))
-        pictures[f"z-decode, {held_out} out"] = drawn[first]
-    return Decoded(tuple(figures), pictures, doubts)
+        images[f"z-decode, {held_out} out"] = drawn[first]
+    return Decoded(tuple(figures), images, doubts)
 
 
 def audit_patterns(
@@ -310,8 +310,8 @@ def _identification(
     return two_way(truth, by_stimulus, direction=direction)
 
 
-def _flat(pictures: FloatArray) -> FloatArray:
-    return pictures.reshape(len(pictures), -1)
+def _flat(images: FloatArray) -> FloatArray:
+    return images.reshape(len(images), -1)
 
 
 def _table(decoded: Decoded) -> str:
@@ -339,7 +339,7 @@ def _cell(score: Score) -> str:
 def _draw_sheet(decoded: Decoded, stimulus_ids: tuple[str, ...], path: Path) -> None:
     """Draw what was seen beside what was decoded from the first block of each pattern."""
     sheet = contact_sheet(
-        decoded.pictures,
+        decoded.images,
         stimulus_ids,
         title="Ten patterns read from V1, each from one block (Miyawaki et al. 2008)",
     )

@@ -57,8 +57,8 @@ def read(data: Path) -> tuple[FloatArray, NDArray[np.uint8]]:
 def latents(patterns: NDArray[np.uint8], model: LatentDiffusion) -> FloatArray:
     """Return z of the patterns, one patch covering one pixel of the latent, (10, n_features)."""
     patch = np.ones((model.downsampling, model.downsampling), np.float32)
-    pictures = np.kron(patterns.astype(np.float32), patch)
-    z = model.encode_pictures(np.repeat(pictures[..., None], 3, axis=-1))
+    images = np.kron(patterns.astype(np.float32), patch)
+    z = model.encode_images(np.repeat(images[..., None], 3, axis=-1))
     return z.reshape(len(z), -1).astype(np.float64)
 
 

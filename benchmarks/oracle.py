@@ -87,7 +87,7 @@ def compare(root: Path, seed: int, n_scenes: int) -> list[dict[str, float | str]
         for split in (subject.train, subject.test):
             ids = split.stimulus_ids
             if what == "pixels":
-                wanted[ids] = low_resolution(subject.pictures(ids, size=early.PICTURE_SIZE))
+                wanted[ids] = low_resolution(subject.images(ids, size=early.IMAGE_SIZE))
             else:
                 wanted[ids] = content.values[[row_of[name] for name in ids]][:, simple]
         figures.append(compare_region(subject, roi, what, brain, responses, targets, wanted))
@@ -146,21 +146,21 @@ def reference(brain: Brain, n_scenes: int, seed: int) -> tuple[Array, Array, Con
     fields = brain.fields.gaussians()
     parts, pixels = [], []
     for start in range(0, n_scenes, BATCH):
-        pictures = np.stack(
-            [render(shown, early.PICTURE_SIZE) for shown in drawn[start : start + BATCH]]
+        images = np.stack(
+            [render(shown, early.IMAGE_SIZE) for shown in drawn[start : start + BATCH]]
         )
-        parts.append(early.drives(early.channel_maps(pictures), fields, brain.early_tuning))
-        pixels.append(low_resolution(pictures))
+        parts.append(early.drives(early.channel_maps(images), fields, brain.early_tuning))
+        pixels.append(low_resolution(images))
     content = scene_content(drawn)
     linear, energy = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
     return brain.responses(linear, energy, content), np.concatenate(pixels), content
 
 
-def low_resolution(pictures: Array) -> Array:
-    """Return pictures averaged in blocks, flat, (n, PIXELS * PIXELS * 3)."""
-    block = early.PICTURE_SIZE // PIXELS
-    blocks = pictures.reshape(len(pictures), PIXELS, block, PIXELS, block, 3)
-    return blocks.mean(axis=(2, 4)).reshape(len(pictures), -1)
+def low_resolution(images: Array) -> Array:
+    """Return images averaged in blocks, flat, (n, PIXELS * PIXELS * 3)."""
+    block = early.IMAGE_SIZE // PIXELS
+    blocks = images.reshape(len(images), PIXELS, block, PIXELS, block, 3)
+    return blocks.mean(axis=(2, 4)).reshape(len(images), -1)
 
 
 def brain_voxels(subject: Subject, roi: str, brain: Brain) -> NDArray[np.int64]:

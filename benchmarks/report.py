@@ -1,8 +1,8 @@
-"""Build and open the report of a large run: 1,000 test pictures, five samples each.
+"""Build and open the report of a large run: 1,000 test images, five samples each.
 
-    python benchmarks/report.py [--pictures 1000] [--samples 5] [--size 64] [--small] [--json]
+    python benchmarks/report.py [--images 1000] [--samples 5] [--size 64] [--small] [--json]
 
-Prints how long the page takes to build, how large it is beside its pictures, and how long a
+Prints how long the page takes to build, how large it is beside its images, and how long a
 browser takes from opening it to the gallery's answer to a change of the order.
 """
 
@@ -32,7 +32,7 @@ _METRICS = (
 
 
 def make_run(path: Path, n: int, samples: int, size: int) -> None:
-    """Write a run folder of smooth random pictures, with all that a report shows of them."""
+    """Write a run folder of smooth random images, with all that a report shows of them."""
     rng = np.random.default_rng(0)
     config = Config.model_validate({"name": "large", "data": {"source": "phantom"}})
     claim(path, "run")
@@ -40,23 +40,23 @@ def make_run(path: Path, n: int, samples: int, size: int) -> None:
     (path / "config.toml").write_text(text)
     ids = [f"{i:05d}" for i in range(n)]
 
-    def pictures(*shape: int) -> np.ndarray:
+    def images(*shape: int) -> np.ndarray:
         coarse = rng.integers(0, 256, (*shape, 8, 8, 3), np.uint8)
         return coarse.repeat(size // 8, axis=-3).repeat(size // 8, axis=-2)
 
     conditions = {"z-decode": 1, "z": samples, "c": samples, "z+c": samples}
     conditions |= {"true-z": 1, "true-c": 1, "true-z+c": 1, "shuffled": 1}
     for name, count in conditions.items():
-        folder = path / "pictures" / f"{name}-0123456789abcdef"
+        folder = path / "images" / f"{name}-0123456789abcdef"
         drawn = ShardedArray(folder, (n, count, size, size, 3), np.uint8, 25)
         for shard in range(drawn.n_shards):
             rows = drawn.rows(shard)
-            drawn.write(shard, pictures(rows.stop - rows.start, count))
+            drawn.write(shard, images(rows.stop - rows.start, count))
     nearest = Nearest(
-        [[f"t{j}" for j in range(5)]] * n, rng.random((n, 5)), "1 - Pearson r", pictures(n, 5)
+        [[f"t{j}" for j in range(5)]] * n, rng.random((n, 5)), "1 - Pearson r", images(n, 5)
     )
     captions = [[f"a thing number {i}", f"thing {i} again"] for i in range(n)]
-    save_gallery(path / "gallery", ids, pictures(n), captions=captions, nearest=nearest)
+    save_gallery(path / "gallery", ids, images(n), captions=captions, nearest=nearest)
     tables = [
         pd.DataFrame(
             {
@@ -96,7 +96,7 @@ def open_page(page: Path) -> dict[str, float] | None:
 
 def measure(n: int, samples: int, size: int) -> dict[str, Any]:
     """Build the page of a large run, and open it where there is a browser."""
-    told = {"n_pictures": n, "n_samples": samples, "pixels": size, "machine": machine()}
+    told = {"n_images": n, "n_samples": samples, "pixels": size, "machine": machine()}
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "large"
         make_run(run, n, samples, size)
@@ -115,10 +115,10 @@ def measure(n: int, samples: int, size: int) -> dict[str, Any]:
 def table(told: dict[str, Any]) -> str:
     """Return the figures as text for people."""
     lines = [
-        f"{told['n_pictures']:,} test pictures, {told['n_samples']} samples, {told['pixels']} px",
+        f"{told['n_images']:,} test images, {told['n_samples']} samples, {told['pixels']} px",
         f"built in           {told['build_s']:>8.1f} s ({told['build_cpu_s']:.1f} s of processor)",
         f"page               {told['page_mb']:>8.1f} MB",
-        f"pictures beside it {told['assets_mb']:>8.1f} MB in {told['n_assets']:,} files",
+        f"images beside it {told['assets_mb']:>8.1f} MB in {told['n_assets']:,} files",
     ]
     if "usable_s" not in told:
         return "\n".join([*lines, f"not opened: none of {', '.join(_BROWSERS)} is on the path"])
@@ -129,11 +129,11 @@ def table(told: dict[str, Any]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark and show what it found."""
     parser = option_parser(__doc__)
-    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--samples", type=int, default=5)
     parser.add_argument("--size", type=int, default=64, help="pixels a side, a multiple of 8")
     wanted = parser.parse_args(arguments)
-    n, samples = (30, 2) if wanted.small else (wanted.pictures, wanted.samples)
+    n, samples = (30, 2) if wanted.small else (wanted.images, wanted.samples)
     told = measure(n, samples, wanted.size)
     show({"benchmark": "report"} | told, table(told), wanted, "report")
     return 0

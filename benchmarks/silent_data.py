@@ -56,9 +56,9 @@ def made(n: int = N, n_sessions: int = SESSIONS, n_voxels: int = VOXELS, n_test:
 
 def write(data: Data, folder: Path) -> Path:
     """Write a folder of a person's own data."""
-    (folder / "pictures").mkdir(parents=True)
+    (folder / "images").mkdir(parents=True)
     for name, image in zip(data.names, data.images, strict=True):
-        file = folder / "pictures" / (name if "." in name else f"{name}.png")
+        file = folder / "images" / (name if "." in name else f"{name}.png")
         image = image if isinstance(image, Image.Image) else Image.fromarray(image)
         image.save(file, exif=image.info.get("exif", b""))
     np.save(folder / "responses.npy", np.asarray(data.responses, np.float32))

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vox2pix.evaluation import Metric, Protocol, evaluate_pictures, network, pixcorr
+from vox2pix.evaluation import Metric, Protocol, evaluate_images, network, pixcorr
 from vox2pix.evaluation.image_processors import read_processor
-from vox2pix.evaluation.inputs import open_pictures
+from vox2pix.evaluation.inputs import open_images
 from vox2pix.evaluation.scoring import score_collections
 
 N, SIZE, SAMPLES = 12, 24, "{id}_{sample}.png"
@@ -74,8 +74,8 @@ def _score(
     """Score two collections by PixCorr alone."""
     samples, files = given.get("samples"), given.get("truth_files")
     found = score_collections(
-        open_pictures(truth, originals=files),
-        open_pictures(drawn, samples, without=files if truth == drawn else None),
+        open_images(truth, originals=files),
+        open_images(drawn, samples, without=files if truth == drawn else None),
         _PIXCORR,
         lambda metric: network(str(metric.network)),
     )
@@ -95,7 +95,7 @@ def _array(folder: Path, name: str, images: Images, ids: Any = None) -> Path:
     if ids is None:
         np.save(folder / f"{name}.npy", images)
         return folder / f"{name}.npy"
-    np.savez(folder / f"{name}.npz", pictures=images, ids=ids)
+    np.savez(folder / f"{name}.npz", images=images, ids=ids)
     return folder / f"{name}.npz"
 
 
@@ -374,7 +374,7 @@ def _together_cases() -> Iterator[Case]:
 
     def evaluated(folder: Path, truth: Images, name: str, protocol: str) -> Path:
         source = _array(folder, f"{name}-seen", truth)
-        found, told = evaluate_pictures(source, _array(folder, "mine", DRAWN), protocol=protocol)
+        found, told = evaluate_images(source, _array(folder, "mine", DRAWN), protocol=protocol)
         save_evaluation(found, folder / name, told)
         return folder / name
 

@@ -87,7 +87,7 @@ def write_trees(root: Path) -> None:
     """Simulate the trees that cases change copies of."""
     from vox2pix.phantom import simulate
 
-    sizes: dict[str, Any] = {"trials_per_session": 12, "n_shared": 1, "picture_size": 16}
+    sizes: dict[str, Any] = {"trials_per_session": 12, "n_shared": 1, "image_size": 16}
     sizes |= {"sessions": 2, "n_early": 40, "n_ventral": 40, "no_data": False}
     simulate(root / "volume", nifti=True, **sizes)
     simulate(root / "surface", space="fsaverage5", **sizes)
@@ -345,12 +345,12 @@ def matlab_7_3(folder: Path) -> Callable[[], Answer]:
 
 def own_folder(folder: Path, betas: np.ndarray) -> np.ndarray:
     """Write a folder of two sessions; return the session of each trial."""
-    (folder / "pictures").mkdir()
+    (folder / "images").mkdir()
     rng = np.random.default_rng(0)
     ids = [f"s{i}" for i in range(6)]
     for name in ids:
         pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"pictures/{name}.png")
+        Image.fromarray(pixels).save(folder / f"images/{name}.png")
     session = np.repeat([1, 2], 6)
     split = ["test", "test", "train", "train", "train", "train"] * 2
     table = pd.DataFrame({"stimulus_id": ids * 2, "session": session, "split": split})

@@ -1,7 +1,7 @@
-"""Send 2,000 pictures through the full path and watch the memory: it must stay flat.
+"""Send 2,000 images through the full path and watch the memory: it must stay flat.
 
-A simulated subject sees 2,000 pictures; their features are extracted, decoders fitted, more than
-2,000 pictures drawn under every condition, scored and audited, all in one process. Resident
+A simulated subject sees 2,000 images; their features are extracted, decoders fitted, more than
+2,000 images drawn under every condition, scored and audited, all in one process. Resident
 memory is taken at every step of progress; a line is fitted a stage, after a warm-up.
 """
 
@@ -18,10 +18,10 @@ from vox2pix.config import Config
 from vox2pix.pipeline import run
 from vox2pix.store import peak_memory
 
-BOUND = 10.0  # MB a 1,000 pictures
-WARM_UP = 0.3  # share of a stage's pictures before the fit
+BOUND = 10.0  # MB a 1,000 images
+WARM_UP = 0.3  # share of a stage's images before the fit
 FEWEST = 4  # moments that a line is fitted to
-WATCHED = ("Extracting z", "Extracting c", "Drawing pictures", "Drawing for the audit")
+WATCHED = ("Extracting z", "Extracting c", "Drawing images", "Drawing for the audit")
 
 
 class Watch:
@@ -49,7 +49,7 @@ class Watch:
 
 
 def slope(seen: list[tuple[int, float]]) -> tuple[float, float]:
-    """Return the growth in MB a 1,000 pictures after the warm-up, and its standard error."""
+    """Return the growth in MB a 1,000 images after the warm-up, and its standard error."""
     done, memory = np.array(seen, float).T
     kept = done > WARM_UP * done[-1]
     if kept.sum() < FEWEST:
@@ -60,7 +60,7 @@ def slope(seen: list[tuple[int, float]]) -> tuple[float, float]:
 
 
 def experiment(small: bool) -> Config:
-    """Return an experiment that draws more than 2,000 pictures of 100 stimuli."""
+    """Return an experiment that draws more than 2,000 images of 100 stimuli."""
     return Config.model_validate(
         {
             "name": "soak",
@@ -87,25 +87,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         run(experiment(options.small), Path(scratch) / "soak", watch)
     rows = {}
-    lines = [f"{'stage':<24}{'pictures':>9}{'MB before':>11}{'MB after':>10}{'MB / 1,000':>20}"]
+    lines = [f"{'stage':<24}{'images':>9}{'MB before':>11}{'MB after':>10}{'MB / 1,000':>20}"]
     for title in WATCHED:
         seen = watch.done[title]
         growth, error = slope(seen)
-        rows[title] = {"pictures": seen[-1][0], "mb_per_1000": growth, "standard_error": error}
+        rows[title] = {"images": seen[-1][0], "mb_per_1000": growth, "standard_error": error}
         told = "too few moments" if np.isnan(growth) else f"{growth:+.2f} ± {2 * error:.2f}"
         lines.append(
             f"{title:<24}{seen[-1][0]:>9,}{seen[0][1]:>11,.0f}{seen[-1][1]:>10,.0f}{told:>20}"
         )
-    drawn = rows["Drawing pictures"]["pictures"] + rows["Drawing for the audit"]["pictures"]
+    drawn = rows["Drawing images"]["images"] + rows["Drawing for the audit"]["images"]
     worst = max(row["mb_per_1000"] for row in rows.values() if not np.isnan(row["mb_per_1000"]))
     kept = "kept" if worst < BOUND else "BROKEN"
     lines += [
         "",
-        f"{drawn:,} pictures drawn in {time.monotonic() - began:.0f} s; peak "
+        f"{drawn:,} images drawn in {time.monotonic() - began:.0f} s; peak "
         f"{peak_memory() / 1e6:,.0f} MB.",
         f"Growth is fitted after {WARM_UP:.0%} of a stage (± two standard errors); the largest, "
         f"{worst:+.2f} MB, is held",
-        f"against a bound of {BOUND:g} MB a 1,000 pictures: {kept}.",
+        f"against a bound of {BOUND:g} MB a 1,000 images: {kept}.",
     ]
     figures = {
         "stages": rows,

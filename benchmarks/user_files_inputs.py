@@ -32,7 +32,7 @@ FILES = (
 )
 FOLDERS = (
     *("gallery", "audit", "decoded/parts-x", "decoded/parts-0123456789abcdef", "figures", "stages"),
-    *("encoding/figures", "encoding/maps", "thesis.partial", ".thesis.partial", "pictures/values"),
+    *("encoding/figures", "encoding/maps", "thesis.partial", ".thesis.partial", "images/values"),
     *("report_assets", "report_assets-0123abcd", "cache/features", "phantom-0123abcd", "nsddata"),
     f".gallery.{'0d' * 16}.partial",
     f".recons-evaluation.{'0e' * 16}.partial",
@@ -248,7 +248,7 @@ def _linked(name: str, command: str, hard: bool, root: Path) -> Arguments:
 
 LINKS = (
     *(".lock", "figures", "gallery", "stages", "decoded/z.safetensors", "metrics.json", "audit"),
-    *("report.html", "encoding", "pictures", "features", "notes", "decoders/mine.txt"),
+    *("report.html", "encoding", "images", "features", "notes", "decoders/mine.txt"),
     *("dataset_description.json", "config.toml", "../cache/features/mine"),
 )
 
@@ -258,7 +258,7 @@ LINKS = (
 OWN_IN_RUN = (
     *("notes.md", "thesis.partial/one.txt", "mine/gallery/one.png", "gallery/mine.png"),
     *("gallery/originals/mine.txt", "figures/mine.svg", "audit/mine.png", "stages.txt"),
-    *("decoded/parts-x/one.txt", "decoded/mine.npy", "pictures/mine/one.png", "cache.md"),
+    *("decoded/parts-x/one.txt", "decoded/mine.npy", "images/mine/one.png", "cache.md"),
     *("encoding/figures.md", "../cache/notes.md", "../cache/features.md", "report_assets/a.jpg"),
     f".thesis.md.{'0a' * 16}.partial",
     f"mine/.metrics.json.{'0b' * 16}.partial",
@@ -310,7 +310,7 @@ def own_data(root: Path) -> None:
     """Write a small folder of one's own data."""
     rng = np.random.default_rng(0)
     images(root, 3, 0)
-    images(root / "pictures", 3, 8)
+    images(root / "images", 3, 8)
     np.save(root / "responses.npy", rng.normal(size=(24, 6)).astype(np.float32))
     rows = [f"{i % 8:02d},{'test' if i % 8 > 5 else 'train'}" for i in range(24)]
     (root / "trials.csv").write_text("\n".join(["stimulus_id,split", *rows]) + "\n")
@@ -377,7 +377,7 @@ def _cases_in_runs() -> Iterator[Case]:
         build = partial(_outside_mark, name)
         own = _not_of_run if name != "mine.txt" else lambda each: each == "run/mine.txt"
         yield Case("a mark that names other files", name, build, own)
-    for out in ("data/pictures/small", "data/pictures", "data/stimuli/small", "data/responses"):
+    for out in ("data/images/small", "data/images", "data/stimuli/small", "data/responses"):
         yield Case("a run folder among the data", out, partial(_among_data, out))
 
 

@@ -257,7 +257,7 @@ def sheet() -> str:
     """Return the demo's contact sheet, once it is there."""
     if not (ROOT / "docs/_static/demo.png").is_file():
         return ""
-    return "![Seen pictures beside reconstructions from the simulated brain](_static/demo.png)"
+    return "![Seen images beside reconstructions from the simulated brain](_static/demo.png)"
 
 
 PARTS = {

@@ -44,8 +44,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert result.exit_code == 0, result.output
     bars = [line for line in result.stdout.splitlines() if "━" in line]
     steps = {line.split(" ━")[0].strip(): line for line in bars}
-    assert list(steps) == ["Pictures", "Subject 1: early responses", "Subject 1: func1pt8mm betas"]
-    assert "10/10" in steps["Pictures"]
+    assert list(steps) == ["Images", "Subject 1: early responses", "Subject 1: func1pt8mm betas"]
+    assert "10/10" in steps["Images"]
     assert "1/1" in steps["Subject 1: func1pt8mm betas"]
     assert result.stdout.replace("\n", "").endswith(f"A simulated data set: {out}")
     return out
@@ -94,7 +94,7 @@ def test_what_the_phantom_wrote_is_sound(tree: Path) -> None:
     assert result.stderr == ""
     lines = result.stdout.splitlines()
     assert lines[0] == f"subj01: {tree}, NSD's layout, space func1pt8mm"
-    assert "  1 session; 10 of 10 pictures can be read; 50 captions" in lines
+    assert "  1 session; 10 of 10 images can be read; 50 captions" in lines
     rows = {line.split()[0]: line.split() for line in lines if line.strip()}
     assert rows["train"] == ["train", "27", "9", "3", "times", "each"]
     assert rows["test"] == ["test", "3", "1", "3", "times", "each"]
@@ -237,7 +237,7 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.Monk
     def interrupted(*_: object, **options: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("vox2pix.phantom.simulate", interrupted)
+    monkeypatch.setattr("vox2pix.phantom._simulate", interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # libraries set their own
     try:
         result = vox2pix_run("phantom", tmp_path / "brain")
@@ -251,7 +251,7 @@ def test_bars_follow_steps_and_the_reporter(capsys: pytest.CaptureFixture[str]) 
     with Bars() as bars:
         bars.track("reading sessions", 1, 4)
         bars.track("reading sessions", 4, 4)
-        bars.begin("Drawing", 3, "pictures")
+        bars.begin("Drawing", 3, "images")
         bars.advance(2)
         bars.track("reading sessions", 1, 2)
         bars.say("a [line]")
@@ -260,7 +260,7 @@ def test_bars_follow_steps_and_the_reporter(capsys: pytest.CaptureFixture[str]) 
     bars_drawn = [line for line in drawn if "━" in line]
     for line, words in zip(
         bars_drawn,
-        (("Reading sessions", "4/4"), ("Drawing", "2/3", "pictures"), ("Reading sessions", "1/2")),
+        (("Reading sessions", "4/4"), ("Drawing", "2/3", "images"), ("Reading sessions", "1/2")),
         strict=True,
     ):
         assert all(word in line for word in words)
@@ -324,7 +324,7 @@ def test_a_plan_tells_each_stage_and_writes_nothing(
     assert result.exit_code == 0, result.output
     for stage in ("data", "features", "decode", "generate", "evaluate", "total"):
         assert any(line.startswith(stage) for line in result.output.splitlines())
-    assert "96 training trials of 32 pictures; 8 test pictures" in result.output
+    assert "96 training trials of 32 images; 8 test images" in result.output
     assert not (tmp_path / "runs").exists()
 
 

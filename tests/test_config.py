@@ -184,9 +184,9 @@ def test_a_resolved_experiment_read_again_is_the_same(
 
 
 @pytest.mark.parametrize("size", ["0", "2.5", "true", '"many"'])
-def test_a_batch_is_a_number_of_pictures_or_auto(tmp_path, size):
+def test_a_batch_is_a_number_of_images_or_auto(tmp_path, size):
     text = f'name = "x"\n[data]\nsource = "phantom"\n[compute]\nbatch_size = {size}\n'
-    with pytest.raises(UserError, match=r"compute\.batch_size is .*; it is a number of pictures"):
+    with pytest.raises(UserError, match=r"compute\.batch_size is .*; it is a number of images"):
         load_config(write(tmp_path, text))
     good = text.replace(f"batch_size = {size}", 'batch_size = "auto"')
     assert load_config(write(tmp_path, good)).compute.batch_size == "auto"

@@ -42,9 +42,9 @@ def test_the_folder_holds_what_was_measured_and_seen(subject: Subject, miyawaki_
     with np.load(miyawaki_dir / "figures.npz") as arrays:
         np.testing.assert_array_equal(subject.train.betas("V1"), arrays["responses"])
         np.testing.assert_array_equal(subject.train.stimulus_rows, arrays["stimulus_index"])
-        pictures = subject.pictures(subject.train.stimulus_ids)
-        assert pictures.shape == (10, 80, 80, 3)
-        np.testing.assert_array_equal(pictures[:, 4::8, 4::8, 1], arrays["stimuli"])
+        images = subject.images(subject.train.stimulus_ids)
+        assert images.shape == (10, 80, 80, 3)
+        np.testing.assert_array_equal(images[:, 4::8, 4::8, 1], arrays["stimuli"])
 
 
 def test_pixels_are_no_worse_than_by_plain_ridge(miyawaki: ModuleType, subject: Subject) -> None:
@@ -60,7 +60,7 @@ def test_pixels_are_no_worse_than_by_plain_ridge(miyawaki: ModuleType, subject: 
             assert score.ci_low <= score.value <= score.ci_high
             assert len(score.by_pattern) == 10
     assert figures["pixels", "block"].reconstruction.value >= 0.98
-    assert decoded.pictures["pixels, pattern out"].shape == (10, 10, 10, 3)
+    assert decoded.images["pixels, pattern out"].shape == (10, 10, 10, 3)
 
 
 def test_identification_against_a_plain_count(miyawaki: ModuleType) -> None:
@@ -81,7 +81,7 @@ def test_responses_that_know_nothing_are_at_chance_less_the_mean(
     miyawaki: ModuleType, subject: Subject
 ) -> None:
     X, rows = subject.train.betas("V1"), subject.train.stimulus_rows
-    Y = subject.pictures(subject.train.stimulus_ids, size=10)[..., 0].round().reshape(10, -1)
+    Y = subject.images(subject.train.stimulus_ids, size=10)[..., 0].round().reshape(10, -1)
     uninformed = miyawaki.training_means(Y, rows, rows)
     rng = np.random.default_rng(0)
     less, left_in = [], []

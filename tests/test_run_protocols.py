@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from vox2pix import protocols
 from vox2pix.config import Config
 from vox2pix.pipeline.encoding_stages import ENCODING_STAGES
-from vox2pix.pipeline.pictures import as_bytes, noise_seeds
+from vox2pix.pipeline.images import as_bytes, noise_seeds
 from vox2pix.pipeline.spaces import make_decoder, units
 from vox2pix.pipeline.stages import STAGES
 

@@ -283,7 +283,7 @@ def test_what_a_killed_run_left_half_written_is_cleared_away(tmp_path):
     ours = [
         f".metrics.json.{digits}.partial",
         f"decoders/.c.safetensors.{digits}.partial",
-        f"pictures/z/values/c/0.{digits}.partial",
+        f"images/z/values/c/0.{digits}.partial",
     ]
     theirs = [
         f".thesis.md.{digits}.partial",
@@ -291,7 +291,7 @@ def test_what_a_killed_run_left_half_written_is_cleared_away(tmp_path):
         f"decoders/0.{digits}.partial",
         "decoders/thesis.partial",
         "decoders/.c.safetensors.0123.partial",
-        "pictures/z/values/c/0.12ab.partial",
+        "images/z/values/c/0.12ab.partial",
     ]
     folder = tmp_path / "run"
     claim(folder, "run")

@@ -1,4 +1,4 @@
-"""vox2pix: pictures from brain responses, and what in a diffusion model looks like the brain.
+"""vox2pix: images from brain responses, and what in a diffusion model looks like the brain.
 
 The front door. Names are loaded when they are first asked for, so that ``import vox2pix`` and
 ``vox2pix --help`` are quick.

@@ -42,14 +42,14 @@ class _Table(BaseModel):
 
 
 class PhantomSource(_Table):
-    """How to simulate a subject; see :func:`vox2pix.phantom.simulate`."""
+    """How to simulate a subject; see :func:`vox2pix.phantom._simulate`."""
 
     sessions: int = Field(default=4, ge=1, description="sessions of the simulated subject")
     trials_per_session: int = Field(default=750, ge=3, description="trials a session")
-    n_shared: int = Field(default=100, ge=2, description="test pictures, seen by every subject")
+    n_shared: int = Field(default=100, ge=2, description="test images, seen by every subject")
     n_early: int = Field(default=1500, ge=1, description="voxels of the early stream")
     n_ventral: int = Field(default=1500, ge=1, description="voxels of the ventral stream")
-    seed: int = Field(default=0, ge=0, description="seed of pictures, brain and noise")
+    seed: int = Field(default=0, ge=0, description="seed of images, brain and noise")
 
 
 SessionNumber = Annotated[int, Field(ge=1)]
@@ -119,7 +119,7 @@ class ModelConfig(_Table):
     revision: str | None = Field(
         default=None, description="branch, tag or commit, for a Hugging Face name"
     )
-    z_picture_size: int | None = Field(
+    z_image_size: int | None = Field(
         default=None, ge=8, description="pixels at which z is taken; the model's own if absent"
     )
     z_posterior: Literal["mode", "sample"] = Field(
@@ -145,7 +145,7 @@ class DecodeConfig(_Table):
 
 
 class GenerateConfig(_Table):
-    """How pictures are drawn from what was decoded."""
+    """How images are drawn from what was decoded."""
 
     conditions: tuple[Condition, ...] = Field(
         default=("z-decode", "z", "c", "z+c"), description="what is drawn from decoded features"
@@ -185,7 +185,7 @@ class GenerateConfig(_Table):
 
 
 class EvaluateConfig(_Table):
-    """What the pictures are held against."""
+    """What the images are held against."""
 
     encoder: str = Field(
         default="phantom",
@@ -196,7 +196,7 @@ class EvaluateConfig(_Table):
 
 
 class AuditConfig(_Table):
-    """Whether the pictures came from the brain at all."""
+    """Whether the images came from the brain at all."""
 
     enabled: bool = Field(
         default=True, description="whether to draw and judge what the audit needs"
@@ -204,7 +204,7 @@ class AuditConfig(_Table):
     clusters: int = Field(
         default=4,
         ge=2,
-        description="groups of pictures alike in c (or z), each held out of training once",
+        description="groups of images alike in c (or z), each held out of training once",
     )
 
 
@@ -214,7 +214,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 class EncodeConfig(_Table):
     """Which latents explain which voxels: the four analyses of the paper, and their statistics.
 
-    Moments of denoising are shares of the steps that are run: at 0.1 the picture hardly stands
+    Moments of denoising are shares of the steps that are run: at 0.1 the image hardly stands
     out from the noise, at 1 it is finished.
     """
 
@@ -306,10 +306,10 @@ class SlurmConfig(_Table):
 class ComputeConfig(_Table):
     """Where and how fast.
 
-    Only ``dtype`` is part of what a run computes: half precision draws slightly other pictures,
+    Only ``dtype`` is part of what a run computes: half precision draws slightly other images,
     in [0, 1] less than 0.02 away on average and 0.2 anywhere. The other settings move it by less
     than 1e-4 on average and 0.01 anywhere: by rounding, and where that turns one of the coarse
-    picture's 8-bit values. ``benchmarks/generation.py`` prints how far each does.
+    image's 8-bit values. ``benchmarks/generation.py`` prints how far each does.
     """
 
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:0 ... or mps")
@@ -318,7 +318,7 @@ class ComputeConfig(_Table):
     )
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         default="auto",
-        description="pictures in the networks at once; auto: what the CPU's cache or the GPU's "
+        description="images in the networks at once; auto: what the CPU's cache or the GPU's "
         "free memory suggests",
     )
     channels_last: bool = Field(
@@ -349,7 +349,7 @@ class ComputeConfig(_Table):
     def _a_size(cls, size: Any) -> Any:
         if size != "auto" and (type(size) is not int or size < 1):
             raise ValueError(
-                f'compute.batch_size is {size!r}; it is a number of pictures, 1 or more, or "auto".'
+                f'compute.batch_size is {size!r}; it is a number of images, 1 or more, or "auto".'
             )
         return size
 

@@ -17,7 +17,7 @@ def seed_for(run_seed: int, *names: str | int) -> int:
     run_seed : int
         The one seed of a run.
     *names : str or int
-        What the seed is for, e.g. ``("picture", stimulus_id, sample)``. A number and its text
+        What the seed is for, e.g. ``("image", stimulus_id, sample)``. A number and its text
         are different names.
 
     Returns

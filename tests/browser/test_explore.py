@@ -77,15 +77,15 @@ def wait_until_drawn(page) -> None:
     page.get_by_text("done", exact=True).wait_for(timeout=_LONG)
 
 
-def picture(page, title: str) -> str:
-    """Return the address of a picture, which holds it."""
+def image(page, title: str) -> str:
+    """Return the address of an image, which holds it."""
     figure = page.locator(".three figure").filter(has_text=title)
     return figure.locator("img").last.get_attribute("src")
 
 
 def pixels(page, title: str) -> np.ndarray:
-    """Return the values of a picture, 0 to 255."""
-    data = b64decode(picture(page, title).partition(",")[2])
+    """Return the values of an image, 0 to 255."""
+    data = b64decode(image(page, title).partition(",")[2])
     return np.asarray(Image.open(BytesIO(data))).astype(int)
 
 
@@ -108,24 +108,24 @@ def test_it_draws_first_what_the_run_drew_and_then_what_is_asked_for(page, addre
     open_page(page, address)
     # drawn one by one here, in batches there: floating-point rounding, then 8 bit
     assert np.abs(pixels(page, "Drawn now") - pixels(page, "Drawn by the run")).max() <= 1
-    assert picture(page, "Seen") != picture(page, "Drawn now")
+    assert image(page, "Seen") != image(page, "Drawn now")
     assert page.locator(".strip figure").count() == 2  # 0.8 of three steps
     page.screenshot(path=shots / "explore.png")
-    before = picture(page, "Drawn now")
+    before = image(page, "Drawn now")
     page.get_by_label("Seed").fill("5")
     page.get_by_label("Seed").press("Tab")
     for _ in range(_LONG // 100):
         page.wait_for_timeout(100)
-        if picture(page, "Drawn now") != before:
+        if image(page, "Drawn now") != before:
             break
     wait_until_drawn(page)
     assert np.abs(pixels(page, "Drawn now") - pixels(page, "Drawn by the run")).max() > 1
     page.get_by_role("button", name="As the run drew it").click()
     for _ in range(_LONG // 100):
         page.wait_for_timeout(100)
-        if picture(page, "Drawn now") == before:
+        if image(page, "Drawn now") == before:
             break
-    assert picture(page, "Drawn now") == before
+    assert image(page, "Drawn now") == before
     assert page.get_by_label("Seed").input_value() == "0"
 
 

@@ -107,7 +107,7 @@ def wait_until(page, expression: str) -> None:
 
 
 def shoot(page, path: Path) -> None:
-    """Keep a picture of the whole page, its lazy parts drawn."""
+    """Keep an image of the whole page, its lazy parts drawn."""
     height = page.evaluate("document.documentElement.scrollHeight")
     page.set_viewport_size({"width": page.viewport_size["width"], "height": height})
     wait_until(page, every("#rows > :not([hidden]) img", "e.complete"))
@@ -126,13 +126,13 @@ def test_it_opens_from_disk_without_complaint_or_network(opened, report, shots):
     assert [u for u in opened.requests if not u.startswith(("data:", "blob:"))] == [report.as_uri()]
 
 
-def test_every_picture_that_is_shown_was_decoded(opened):
+def test_every_image_that_is_shown_was_decoded(opened):
     opened.page.locator(".row:not([hidden])").last.scroll_into_view_if_needed()
     wait_until(opened.page, every("#rows > :not([hidden]) img", "e.naturalWidth === 32"))
 
 
 def test_at_first_best_median_and_worst_are_shown(opened):
-    # The score of picture i is i / 19.
+    # The score of image i is i / 19.
     assert opened.shown() == names(19, 18, 17, 16, 11, 10, 9, 8, 3, 2, 1, 0)
     groups = opened.page.locator(".row:not([hidden]) .group").all_text_contents()
     assert [g for g in groups if g] == ["best", "median", "worst"]
@@ -151,8 +151,8 @@ def test_sorting(opened):
     assert opened.shown() == names(*range(20))
 
 
-def test_scores_under_the_pictures_are_those_of_the_chosen_metric(opened):
-    score = opened.page.locator(".row[data-picture='19'] [data-column='z+c'] .score")
+def test_scores_under_the_images_are_those_of_the_chosen_metric(opened):
+    score = opened.page.locator(".row[data-image='19'] [data-column='z+c'] .score")
     assert score.text_content() == "100.0\u00a0%"
     opened.choose("metric", "0")
     assert score.text_content() == "1.000"
@@ -167,25 +167,25 @@ def test_filtering(opened):
     opened.page.fill("[name=low]", "50")
     opened.page.fill("[name=high]", "60")
     assert opened.shown() == names(11, 10)
-    assert "2 of 20 test pictures" in opened.page.text_content("#status")
+    assert "2 of 20 test images" in opened.page.text_content("#status")
     opened.page.uncheck("[name=column][value=z]")
-    assert not opened.page.locator(".row[data-picture='11'] [data-column=z]").is_visible()
-    assert opened.page.locator(".row[data-picture='11'] [data-column=c]").is_visible()
+    assert not opened.page.locator(".row[data-image='11'] [data-column=z]").is_visible()
+    assert opened.page.locator(".row[data-image='11'] [data-column=c]").is_visible()
 
 
-def test_filtering_by_what_pictures_show(opened):
+def test_filtering_by_what_images_show(opened):
     options = opened.page.locator("[name=category] option").all_text_contents()
     assert options == ["anything", "sea (5)"]
     opened.choose("category", "sea")
     assert opened.shown() == names(16, 12, 8, 4, 0)
-    assert "5 of 20 test pictures" in opened.page.text_content("#status")
+    assert "5 of 20 test images" in opened.page.text_content("#status")
     opened.choose("category", "")
-    assert "20 test pictures" in opened.page.text_content("#status")
+    assert "20 test images" in opened.page.text_content("#status")
 
 
-def test_opening_a_picture_shows_every_sample_and_the_nearest(opened, shots):
-    # The button covers its row, so that a click on a picture is one on it.
-    opened.page.click(".row[data-picture='19'] img >> nth=0", force=True)
+def test_opening_an_image_shows_every_sample_and_the_nearest(opened, shots):
+    # The button covers its row, so that a click on an image is one on it.
+    opened.page.click(".row[data-image='19'] img >> nth=0", force=True)
     viewer = opened.page.locator("#viewer")
     assert viewer.is_visible()
     assert opened.page.text_content("#viewer-title") == "00019"
@@ -211,7 +211,7 @@ def test_the_keyboard_is_enough(opened):
     assert page.text_content("#viewer-title") == "00019"
     page.keyboard.press("Escape")
     assert not page.locator("#viewer").is_visible()
-    focused = page.evaluate("document.activeElement.closest('.row').dataset.picture")
+    focused = page.evaluate("document.activeElement.closest('.row').dataset.image")
     assert focused == "19"
     outline = page.evaluate("getComputedStyle(document.activeElement, '::after').outlineStyle")
     assert outline == "solid"
@@ -221,12 +221,12 @@ def test_captions_are_text(opened):
     opened.choose("show", "all")
     opened.page.fill("[name=text]", "alert")
     assert opened.shown() == names(3)
-    opened.page.click(".row[data-picture='3'] .open")
+    opened.page.click(".row[data-image='3'] .open")
     assert EVIL in opened.page.text_content("#viewer-body")
     assert opened.complaints == []
 
 
-def test_pointing_at_a_dot_and_clicking_it_opens_its_picture(opened):
+def test_pointing_at_a_dot_and_clicking_it_opens_its_image(opened):
     page = opened.page
     page.locator("[data-hover]").scroll_into_view_if_needed()
     page.wait_for_selector(".drawn .points .point")
@@ -299,7 +299,7 @@ def test_it_prints_without_controls_and_with_all_settings(opened, shots):
     shoot(page, shots / "print.png")
 
 
-def test_without_script_the_pictures_are_there(browser, report):
+def test_without_script_the_images_are_there(browser, report):
     made = Opened(browser, report, java_script_enabled=False)
     assert made.page.locator(".row img").first.is_visible()
     assert not made.page.locator("#controls").is_visible()
@@ -317,7 +317,7 @@ def test_a_run_with_little_in_it_opens_too(browser, tmp_path):
         made.context.close()
 
 
-def test_pictures_beside_the_page_are_found(browser, tmp_path):
+def test_images_beside_the_page_are_found(browser, tmp_path):
     run = make_run(tmp_path / "it's many %41", 301, size=26, conditions={"z": 2})
     made = Opened(browser, write_report([run]))
     made.page.click(".row:not([hidden]) .open >> nth=0")

@@ -15,7 +15,7 @@ from scipy.io import savemat
 BETAS = "betas_fithrf_GLMdenoise_RR"
 SHAPE = (5, 6, 7)
 N_TRIALS = 12
-N_PICTURES = 40
+N_IMAGES = 40
 VERTICES = 10_242
 
 
@@ -31,8 +31,8 @@ def save_mgh(path: Path, array: np.ndarray) -> None:
 
 def _write_design(root: Path, rng: np.random.Generator, n_sessions: int) -> SimpleNamespace:
     """The order of stimuli of two subjects, for one session more than there are files."""
-    shared = np.sort(rng.choice(N_PICTURES, 4, replace=False)) + 1
-    others = rng.permutation(np.setdiff1d(np.arange(1, N_PICTURES + 1), shared))
+    shared = np.sort(rng.choice(N_IMAGES, 4, replace=False)) + 1
+    others = rng.permutation(np.setdiff1d(np.arange(1, N_IMAGES + 1), shared))
     subjectim = np.stack([[*shared, *others[:8]], [*shared, *others[8:16]]])
     thrice = np.concatenate([rng.permutation(12) for _ in range(n_sessions + 1)]) + 1
     order = thrice.reshape(1, -1)
@@ -46,12 +46,12 @@ def _write_design(root: Path, rng: np.random.Generator, n_sessions: int) -> Simp
 
 
 def _write_stimuli(root: Path, rng: np.random.Generator, shared: np.ndarray) -> np.ndarray:
-    pictures = rng.integers(0, 256, (N_PICTURES, 20, 20, 3), dtype=np.uint8)
+    images = rng.integers(0, 256, (N_IMAGES, 20, 20, 3), dtype=np.uint8)
     folder = root / "nsddata_stimuli/stimuli/nsd"
     (folder / "annotations").mkdir(parents=True, exist_ok=True)
     with h5py.File(folder / "nsd_stimuli.hdf5", "w") as file:
-        file.create_dataset("imgBrick", data=pictures, chunks=(1, 20, 20, 3))
-    ids = np.arange(N_PICTURES)
+        file.create_dataset("imgBrick", data=images, chunks=(1, 20, 20, 3))
+    ids = np.arange(N_IMAGES)
     info = pd.DataFrame(
         {
             "cocoId": 1000 + 7 * ids,
@@ -74,7 +74,7 @@ def _write_stimuli(root: Path, rng: np.random.Generator, shared: np.ndarray) -> 
         (folder / f"annotations/captions_{split}.json").write_text(
             json.dumps({"info": {}, "annotations": annotations})
         )
-    return pictures
+    return images
 
 
 def _write_responses(root: Path, design: SimpleNamespace, subject: int, n_sessions: int) -> None:
@@ -117,7 +117,7 @@ def write_nsd(
     """Write the tree and return what was put into it."""
     rng = np.random.default_rng(seed)
     design = _write_design(root, rng, n_sessions)
-    pictures = _write_stimuli(root, rng, design.shared)
+    images = _write_stimuli(root, rng, design.shared)
     _write_responses(root, design, subject, n_sessions)
     name = f"subj{subject:02d}"
     betas = rng.normal(0, 600, (n_sessions, N_TRIALS, *SHAPE)).astype(np.int16)  # X, Y, Z
@@ -155,7 +155,7 @@ def write_nsd(
     save_nifti(rois.parent / "brainmask.nii.gz", mask)
     truth = SimpleNamespace(
         root=root, name=name, folder=folder, rois=rois, lists=lists, betas=betas, ncsnr=ncsnr,
-        atlases={k: v[0] for k, v in atlases.items()}, mask=mask, pictures=pictures,
+        atlases={k: v[0] for k, v in atlases.items()}, mask=mask, images=images,
         design=design,
     )  # fmt: skip
     if surface:
@@ -179,7 +179,7 @@ def _write_surface(truth: SimpleNamespace, rng: np.random.Generator) -> None:
 def _write_folder(
     root: Path, betas: np.ndarray, stimulus: list[str], form: str = "npy", **columns: object
 ) -> Path:
-    """Write a folder of a person's own data: responses, trials and a picture a stimulus."""
+    """Write a folder of a person's own data: responses, trials and an image a stimulus."""
     import zarr
 
     root.mkdir(parents=True, exist_ok=True)
@@ -196,10 +196,10 @@ def _write_folder(
         zarr.save_group(str(root / "responses.zarr"), responses=betas)
     table = pd.DataFrame({"stimulus_id": stimulus, **columns})
     table.to_csv(root / "trials.csv", index=False)
-    (root / "pictures").mkdir(exist_ok=True)
+    (root / "images").mkdir(exist_ok=True)
     for i, name in enumerate(sorted(set(stimulus))):
         grey = np.full((8, 8, 3), i, np.uint8)
-        Image.fromarray(grey).save(root / "pictures" / f"{name}.png")
+        Image.fromarray(grey).save(root / "images" / f"{name}.png")
     return root
 
 

@@ -17,7 +17,7 @@ def assert_equal(here, there):
     pd.testing.assert_frame_equal(there.voxels, here.voxels)
     ids = here.test.stimulus_ids
     assert there.captions(ids) == here.captions(ids)
-    np.testing.assert_array_equal(there.pictures(ids), here.pictures(ids))
+    np.testing.assert_array_equal(there.images(ids), here.images(ids))
     for split in ("train", "test"):
         expected = getattr(here, split).betas()
         assert getattr(there, split).betas().tobytes() == expected.tobytes()
@@ -150,7 +150,7 @@ def test_a_folder_of_ones_own_in_a_bucket_equals_the_one_on_disk(s3, folder, for
     pd.testing.assert_frame_equal(there.trials, here.trials)
     assert there.train.betas().tobytes() == here.train.betas().tobytes()
     ids = here.train.stimulus_ids
-    np.testing.assert_array_equal(there.pictures(ids), here.pictures(ids))
+    np.testing.assert_array_equal(there.images(ids), here.images(ids))
 
 
 def test_the_check_reads_a_bucket_too(s3, nsd):

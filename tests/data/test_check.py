@@ -45,7 +45,7 @@ def test_counts_of_a_folder(folder):
     }
     assert report.ncsnr == "estimated"
     assert 0 < report.rois["V1"].single < report.rois["V1"].averaged < 100
-    assert (report.n_pictures, report.n_captioned) == (8, 0)
+    assert (report.n_images, report.n_captioned) == (8, 0)
     assert "1 of 6 voxels never change." in report.notes
     assert any("c cannot be decoded" in note for note in report.notes)
     json.dumps(dataclasses.asdict(report))
@@ -63,7 +63,7 @@ def test_noise_ceilings_from_the_file(nsd):
         np.median(100 * early**2 / (early**2 + 1 / 2))
     )
     assert report.rois["early"].n_voxels == len(early)
-    assert report.train.n_stimuli == report.n_pictures - report.test.n_stimuli == 8
+    assert report.train.n_stimuli == report.n_images - report.test.n_stimuli == 8
     assert (report.n_captioned, report.n_captions) == (12, 60)
 
 
@@ -93,8 +93,8 @@ def test_every_fault_of_a_folder_is_found(folder):
     pd.DataFrame({"V1": [1] * 6, "V2": [0] * 6, "V3": [2] * 6}).to_csv(
         path / "voxels.csv", index=False
     )
-    (path / "pictures/s4.png").unlink()
-    (path / "pictures/s5.png").write_text("no picture")
+    (path / "images/s4.png").unlink()
+    (path / "images/s5.png").write_text("no image")
     pd.DataFrame({"stimulus_id": [f"s{i}" for i in range(7)], "caption": "A cat."}).to_csv(
         path / "captions.csv", index=False
     )
@@ -114,7 +114,7 @@ def test_every_fault_of_a_folder_is_found(folder):
     for fault, words in zip(report.faults, expected, strict=True):
         assert words in fault
     assert not report.ok
-    assert report.n_pictures == 6
+    assert report.n_images == 6
     assert report.n_captioned == 7
     assert report.rois["V1"].n_voxels == 6
 
@@ -170,33 +170,33 @@ def test_a_split_that_the_table_of_stimuli_contradicts(nsd):
 
 
 @pytest.mark.parametrize(
-    ("pictures", "fault"),
+    ("images", "fault"),
     [
-        (np.float32(1), "has pictures of shape (): save an array (n, height, width)"),
-        (np.zeros(3), "has pictures of shape (3,)"),
+        (np.float32(1), "has images of shape (): save an array (n, height, width)"),
+        (np.zeros(3), "has images of shape (3,)"),
         (np.zeros((3, 0, 4, 3), np.uint8), "image 0 has shape (0, 4, 3)"),
-        (np.zeros((3, 4, 4), "U2"), "image 0 is <U2: save pictures as uint8"),
+        (np.zeros((3, 4, 4), "U2"), "image 0 is <U2: save images as uint8"),
         (np.zeros((3, 4, 4), [("a", "f4")]), "not numbers: save a plain array"),
     ],
 )
 @pytest.mark.parametrize("form", ["npy", "npz"])
-def test_arrays_that_are_no_pictures(folder, pictures, fault, form):
+def test_arrays_that_are_no_images(folder, images, fault, form):
     path = folder(np.random.default_rng(0).normal(size=(3, 4)), ["0", "1", "2"])
-    shutil.rmtree(path / "pictures")
+    shutil.rmtree(path / "images")
     if form == "npy":
-        np.save(path / "stimuli.npy", pictures)
+        np.save(path / "stimuli.npy", images)
     else:
-        np.savez(path / "stimuli.npz", pictures=pictures, stimulus_id=["0", "1", "2"])
+        np.savez(path / "stimuli.npz", images=images, stimulus_id=["0", "1", "2"])
     report = check(path)
     assert any(f"stimuli.{form}" in one and fault in one for one in report.faults), report.faults
-    assert report.n_pictures == 0
+    assert report.n_images == 0
 
 
 def test_a_single_id_is_no_list(folder):
     path = folder(np.random.default_rng(0).normal(size=(2, 4)), ["0", "1"])
-    shutil.rmtree(path / "pictures")
-    np.savez(path / "stimuli.npz", pictures=np.zeros((2, 4, 4)), stimulus_id="0")
-    assert "holds 2 pictures and 1 different stimulus_id" in check(path).faults[0]
+    shutil.rmtree(path / "images")
+    np.savez(path / "stimuli.npz", images=np.zeros((2, 4, 4)), stimulus_id="0")
+    assert "holds 2 images and 1 different stimulus_id" in check(path).faults[0]
 
 
 def test_responses_beyond_float32(folder):
@@ -218,7 +218,7 @@ def test_nothing_can_be_opened(tmp_path):
     assert any("nsddata_betas" in fault for fault in report.faults)
 
 
-def test_unknown_ceiling_and_dark_pictures(folder):
+def test_unknown_ceiling_and_dark_images(folder):
     path = folder(np.random.default_rng(0).normal(size=(2, 3)), ["a", "b"])
     report = check(path)
     assert report.ok
@@ -226,7 +226,7 @@ def test_unknown_ceiling_and_dark_pictures(folder):
     assert np.isnan(report.rois["all"].single)
     assert any("brighter than 1 of 255" in note for note in report.notes)
     assert "no trial is marked as test." in report.notes
-    shutil.rmtree(path / "pictures")
+    shutil.rmtree(path / "images")
     assert any("own has no images" in fault for fault in check(path).faults)
 
 
@@ -234,4 +234,4 @@ def test_progress_is_told(nsd):
     seen = []
     check(nsd().root, progress=lambda *args: seen.append(args))
     assert ("sessions", 2, 2) in seen
-    assert seen[-1] == ("pictures", 12, 12)
+    assert seen[-1] == ("images", 12, 12)

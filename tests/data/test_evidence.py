@@ -22,7 +22,7 @@ def made(root, seed=0, n=N, n_sessions=N_SESSIONS, n_voxels=40, signal=0.7):
     responses = pattern[shown] + rng.standard_normal((len(shown), n_voxels))
     root.mkdir(parents=True, exist_ok=True)
     images = rng.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8)
-    np.savez(root / "stimuli.npz", pictures=images, stimulus_id=[f"s{i}" for i in range(n)])
+    np.savez(root / "stimuli.npz", images=images, stimulus_id=[f"s{i}" for i in range(n)])
     data = SimpleNamespace(
         root=root, rng=rng, shown=shown, responses=responses.astype(np.float32), images=images,
         session=np.repeat(np.arange(n_sessions) + 1, n),
@@ -232,7 +232,7 @@ def test_images_under_a_test_and_a_training_id(tmp_path):
     images[0] = images[10]
     images[1] = np.clip(images[11].astype(int) + 1, 0, 255)
     images[2] = 7
-    np.savez(data.root / "stimuli.npz", pictures=images, stimulus_id=names)
+    np.savez(data.root / "stimuli.npz", images=images, stimulus_id=names)
     told = found(data.root)
     assert [one.partition(" (")[0] for one in told] == [
         "1 of 20 images is of one colour throughout",
@@ -241,16 +241,16 @@ def test_images_under_a_test_and_a_training_id(tmp_path):
     ], told
     assert "('s1' and 's11')" in told[2].replace("such as ", "")
     images[:] = images[0]
-    np.savez(data.root / "stimuli.npz", pictures=images, stimulus_id=names)
+    np.savez(data.root / "stimuli.npz", images=images, stimulus_id=names)
     told = " ".join(found(data.root))
     assert "5 test images are the same as a training image" in told
 
 
 def as_files(data, size=(16, 16), save=lambda image, path: image.save(path)):
     (data.root / "stimuli.npz").unlink(missing_ok=True)
-    (data.root / "pictures").mkdir(exist_ok=True)
+    (data.root / "images").mkdir(exist_ok=True)
     for i, image in enumerate(data.images):
-        save(Image.fromarray(image).resize(size), data.root / "pictures" / f"s{i}.png")
+        save(Image.fromarray(image).resize(size), data.root / "images" / f"s{i}.png")
 
 
 def test_what_is_done_to_images_is_counted(tmp_path):
@@ -313,7 +313,7 @@ def test_ids_that_do_not_match_are_one_fault_with_its_cause(tmp_path, trial_id, 
     data = made(tmp_path / "d")
     (data.root / "stimuli.npz").unlink()
     for i, image in enumerate(data.images):
-        path = data.root / "pictures" / file(f"s{i}")
+        path = data.root / "images" / file(f"s{i}")
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
     table = pd.read_csv(data.root / "trials.csv")

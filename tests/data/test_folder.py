@@ -51,8 +51,8 @@ def test_what_is_written_is_read(write_folder, tmp_path_factory, data):
         if wanted.any():
             np.testing.assert_array_equal(rows.betas(), betas[wanted].astype(np.float32))
     names = sorted(set(stimulus))
-    pictures = subject.pictures(names)
-    np.testing.assert_allclose(pictures[:, 0, 0, 0] * 255, np.arange(len(names)), atol=1e-4)
+    images = subject.images(names)
+    np.testing.assert_allclose(images[:, 0, 0, 0] * 255, np.arange(len(names)), atol=1e-4)
 
 
 @pytest.mark.parametrize("extension", [".nii.gz", ".nii"])
@@ -121,32 +121,32 @@ def test_opening_reads_the_first_trial_of_each_session(folder, monkeypatch):
     assert read == [(0, 1, 4), (2, 3, 4)]
 
 
-def test_pictures_in_arrays(folder):
+def test_images_in_arrays(folder):
     path = folder(BETAS, ["0", "1", "0", "2", "1", "2"])
-    for file in (path / "pictures").iterdir():
+    for file in (path / "images").iterdir():
         file.unlink()
-    (path / "pictures").rmdir()
+    (path / "images").rmdir()
     subject = open_folder(path)
-    with pytest.raises(UserError, match=r"own has no images: add pictures/ID\.png"):
-        subject.pictures(["0"])
-    pictures = np.random.default_rng(0).random((3, 5, 5))
-    np.save(path / "stimuli.npy", pictures)
-    expected = np.repeat(pictures[[2, 0]].astype(np.float32)[..., None], 3, axis=-1)
-    np.testing.assert_array_equal(open_folder(path).pictures(["2", "0"]), expected)
-    np.save(path / "stimuli.npy", pictures[:2])
+    with pytest.raises(UserError, match=r"own has no images: add images/ID\.png"):
+        subject.images(["0"])
+    images = np.random.default_rng(0).random((3, 5, 5))
+    np.save(path / "stimuli.npy", images)
+    expected = np.repeat(images[[2, 0]].astype(np.float32)[..., None], 3, axis=-1)
+    np.testing.assert_array_equal(open_folder(path).images(["2", "0"]), expected)
+    np.save(path / "stimuli.npy", images[:2])
     with pytest.raises(UserError, match=r"names stimulus '2', but .* holds images 0 to 1: an "):
         open_folder(path)
     (path / "stimuli.npy").unlink()
-    np.savez(path / "stimuli.npz", pictures=pictures, stimulus_id=["2", "1", "0"])
-    np.testing.assert_array_equal(open_folder(path).pictures(["0", "2"]), expected)
+    np.savez(path / "stimuli.npz", images=images, stimulus_id=["2", "1", "0"])
+    np.testing.assert_array_equal(open_folder(path).images(["0", "2"]), expected)
     with pytest.raises(UserError, match=r"stimuli\.npz has no image of stimulus '3'"):
-        open_folder(path).pictures(["3"])
-    np.savez(path / "stimuli.npz", pictures=pictures, stimulus_id=["2", "1", "1"])
-    with pytest.raises(UserError, match="3 pictures and 2 different stimulus_id"):
-        open_folder(path).pictures(["1"])
-    np.savez(path / "stimuli.npz", pictures=pictures * 300, stimulus_id=["2", "1", "0"])
-    with pytest.raises(UserError, match=r"image 0 is float64 .* save pictures as uint8"):
-        open_folder(path).pictures(["0"])
+        open_folder(path).images(["3"])
+    np.savez(path / "stimuli.npz", images=images, stimulus_id=["2", "1", "1"])
+    with pytest.raises(UserError, match="3 images and 2 different stimulus_id"):
+        open_folder(path).images(["1"])
+    np.savez(path / "stimuli.npz", images=images * 300, stimulus_id=["2", "1", "0"])
+    with pytest.raises(UserError, match=r"image 0 is float64 .* save images as uint8"):
+        open_folder(path).images(["0"])
 
 
 def test_captions(folder):
@@ -301,20 +301,20 @@ def test_wrong_responses(folder):
         open_folder(path / "nowhere")
 
 
-def test_pictures_missing_unreadable_or_ambiguous(folder):
+def test_images_missing_unreadable_or_ambiguous(folder):
     path = folder(BETAS, STIMULI)
-    (path / "pictures/b.png").write_text("no picture")
-    (path / "pictures/a.png").unlink()
+    (path / "images/b.png").write_text("no image")
+    (path / "images/a.png").unlink()
     subject = open_folder(path)
     with pytest.raises(UserError, match=r"has no image of stimulus 'a': add a\.png"):
-        subject.pictures(["a"])
+        subject.images(["a"])
     with pytest.raises(UserError, match=r"b\.png cannot be read as PNG or JPEG"):
-        subject.pictures(["b"])
-    Image.fromarray(np.zeros((8, 8), np.uint8)).save(path / "pictures/b.jpg")
-    with pytest.raises(UserError, match=r"are both pictures of stimulus 'b'"):
+        subject.images(["b"])
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(path / "images/b.jpg")
+    with pytest.raises(UserError, match=r"are both images of stimulus 'b'"):
         open_folder(path)
     np.save(path / "stimuli.npy", np.zeros((3, 2, 2)))
-    with pytest.raises(UserError, match=r"pictures and stimuli\.npy both hold pictures"):
+    with pytest.raises(UserError, match=r"images and stimuli\.npy both hold images"):
         open_folder(path)
 
 
@@ -322,7 +322,7 @@ def test_ids_cannot_leave_the_folder(folder, tmp_path):
     path = folder(BETAS, STIMULI)
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "secret.png")
     with pytest.raises(UserError, match="has no image of stimulus"):
-        open_folder(path).pictures(["../../secret"])
+        open_folder(path).images(["../../secret"])
 
 
 def test_real_responses(miyawaki_dir, tmp_path):
@@ -341,7 +341,7 @@ def test_real_responses(miyawaki_dir, tmp_path):
     np.testing.assert_array_equal(subject.train.betas("V1"), responses)
     means = np.stack([responses[index == i].mean(axis=0) for i in range(10)])
     np.testing.assert_allclose(subject.train.mean_betas(), means, rtol=1e-4, atol=1e-5)
-    pictures = subject.pictures(subject.train.stimulus_ids)
-    np.testing.assert_array_equal(pictures[..., 0], stimuli)
+    images = subject.images(subject.train.stimulus_ids)
+    np.testing.assert_array_equal(images[..., 0], stimuli)
     left_out = subject.select(subject.trials["stimulus_id"].to_numpy() != "3")
     assert left_out.n_trials == 72

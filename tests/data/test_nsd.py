@@ -255,20 +255,20 @@ def test_all_vertices(nsd):
     np.testing.assert_allclose(betas[:, 10_242 + 17], right, rtol=1e-6)
 
 
-def test_pictures(nsd):
+def test_images(nsd):
     tree = nsd()
     subject = open_nsd(tree.root)
     ids = [subject.test.stimulus_ids[2], subject.train.stimulus_ids[0]]
     with h5py.File(tree.root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5") as file:
         originals = [file["imgBrick"][int(i)] for i in ids]
-    pictures = subject.pictures(ids)
-    assert pictures.dtype == np.float32
-    np.testing.assert_allclose(pictures, np.stack(originals) / 255, atol=1e-7)
+    images = subject.images(ids)
+    assert images.dtype == np.float32
+    np.testing.assert_allclose(images, np.stack(originals) / 255, atol=1e-7)
     small = [Image.fromarray(o).resize((9, 9), Image.Resampling.LANCZOS) for o in originals]
     np.testing.assert_allclose(
-        subject.pictures(ids, size=9), np.stack([np.asarray(s) for s in small]) / 255, atol=1e-7
+        subject.images(ids, size=9), np.stack([np.asarray(s) for s in small]) / 255, atol=1e-7
     )
-    assert subject.pictures([], size=9).shape == (0, 9, 9, 3)
+    assert subject.images([], size=9).shape == (0, 9, 9, 3)
 
 
 def test_captions_come_by_way_of_coco(nsd):
@@ -589,7 +589,7 @@ def test_designs_that_hold_no_whole_numbers(nsd, name, value):
         open_nsd(tree.root)
 
 
-def test_stimuli_beyond_the_pictures(nsd):
+def test_stimuli_beyond_the_images(nsd):
     tree = nsd()
     change_design(tree.root, subjectim=lambda images: images + 20)
     (tree.root / "nsddata/ppdata/subj01/behav/responses.tsv").unlink()
@@ -641,7 +641,7 @@ def test_damaged_design(nsd):
 
 
 @pytest.mark.parametrize("brick", [7, np.zeros(40, np.uint8), h5py.Empty("u1"), "text"])
-def test_bricks_that_hold_no_pictures(nsd, brick):
+def test_bricks_that_hold_no_images(nsd, brick):
     tree = nsd()
     with h5py.File(tree.root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5", "w") as file:
         file["imgBrick"] = brick
@@ -651,11 +651,11 @@ def test_bricks_that_hold_no_pictures(nsd, brick):
     assert not check(tree.root).ok
 
 
-def test_missing_pictures_and_captions(nsd):
+def test_missing_images_and_captions(nsd):
     tree = nsd()
     subject = open_nsd(tree.root)
-    with pytest.raises(UserError, match="has no picture of stimulus '00040': ids go from 0 to 39"):
-        subject.pictures(["00040"])
+    with pytest.raises(UserError, match="has no image of stimulus '00040': ids go from 0 to 39"):
+        subject.images(["00040"])
     annotations = tree.root / "nsddata_stimuli/stimuli/nsd/annotations"
     (annotations / "captions_val2017.json").unlink()
     with pytest.raises(UserError, match="have no caption of stimulus"):
@@ -665,4 +665,4 @@ def test_missing_pictures_and_captions(nsd):
         open_nsd(tree.root).captions(subject.train.stimulus_ids)
     (tree.root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5").unlink()
     with pytest.raises(UserError, match=r"nsd_stimuli\.hdf5 does not exist"):
-        subject.pictures(subject.train.stimulus_ids)
+        subject.images(subject.train.stimulus_ids)

@@ -60,10 +60,10 @@ def test_noise_ceiling_without_test_trials(folder):
     assert np.isnan(subject.noise_ceiling(n_repeats=2)).all()
 
 
-def test_pictures_of_different_sizes_need_a_size(subject, tmp_path):
+def test_images_of_different_sizes_need_a_size(subject, tmp_path):
     from PIL import Image
 
-    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "own/pictures/a.png")
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "own/images/a.png")
     with pytest.raises(UserError, match=r"stimulus 'a' has shape \(9, 9, 3\), .*ask for one size"):
-        subject.pictures(["b", "a"])
-    assert subject.pictures(["b", "a"], size=4).shape == (2, 4, 4, 3)
+        subject.images(["b", "a"])
+    assert subject.images(["b", "a"], size=4).shape == (2, 4, 4, 3)

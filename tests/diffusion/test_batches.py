@@ -139,7 +139,7 @@ def test_what_fitted_is_remembered_and_said_once(fresh, components, inputs, monk
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fresh.decode_latents(inputs.z, batch_size=4)
-        fresh.encode_pictures(np.zeros((4, 16, 16, 3)), batch_size=4)
+        fresh.encode_images(np.zeros((4, 16, 16, 3)), batch_size=4)
     assert rows == [2, 2, 2]
 
 

@@ -47,7 +47,7 @@ def random_latents(rng, n: int = 3) -> np.ndarray:
 
 
 def test_sizes_and_identity(model, components):
-    assert model.picture_size == 16
+    assert model.image_size == 16
     assert model.downsampling == 2
     assert model.latent_shape == (4, 8, 8)
     assert model.latent_shape_at(20) == (4, 10, 10)
@@ -69,25 +69,25 @@ def test_identity_follows_the_weights(components):
 
 
 def test_encode_is_the_scaled_mode_of_the_posterior(model, components, rng):
-    pictures = rng.random((3, 16, 20, 3), dtype=np.float32)
+    images = rng.random((3, 16, 20, 3), dtype=np.float32)
     with torch.inference_mode():
-        batch = torch.from_numpy(pictures).permute(0, 3, 1, 2) * 2 - 1
+        batch = torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
         expected = components.vae.encode(batch).latent_dist.mode() * 0.18215
-    latents = model.encode_pictures(pictures)
+    latents = model.encode_images(images)
     assert latents.dtype == np.float32
     assert latents.shape == (3, 4, 8, 10)
     np.testing.assert_allclose(latents, expected.numpy(), atol=1e-6)
 
 
 def test_encode_draws_each_rows_own_sample(model, components, rng):
-    pictures = rng.random((3, 16, 16, 3), dtype=np.float32)
+    images = rng.random((3, 16, 16, 3), dtype=np.float32)
     with torch.inference_mode():
-        batch = torch.from_numpy(pictures).permute(0, 3, 1, 2) * 2 - 1
+        batch = torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
         posterior = components.vae.encode(batch).latent_dist
         expected = posterior.sample(generators(SEEDS)) * 0.18215
-    latents = model.encode_pictures(pictures, seeds=SEEDS)
+    latents = model.encode_images(images, seeds=SEEDS)
     np.testing.assert_allclose(latents, expected.numpy(), atol=1e-6)
-    alone = model.encode_pictures(pictures[1:2], seeds=SEEDS[1:2])
+    alone = model.encode_images(images[1:2], seeds=SEEDS[1:2])
     np.testing.assert_allclose(alone, latents[1:2], atol=1e-5)
 
 
@@ -96,11 +96,11 @@ def test_decode_equals_the_autoencoder(model, components, rng):
     with torch.inference_mode():
         drawn = components.vae.decode(torch.from_numpy(latents) / 0.18215).sample
     expected = (drawn / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
-    pictures = model.decode_latents(latents, batch_size=2)
-    assert pictures.dtype == np.float32
-    np.testing.assert_allclose(pictures, expected, atol=1e-5)
-    assert pictures.min() >= 0
-    assert pictures.max() <= 1
+    images = model.decode_latents(latents, batch_size=2)
+    assert images.dtype == np.float32
+    np.testing.assert_allclose(images, expected, atol=1e-5)
+    assert images.min() >= 0
+    assert images.max() <= 1
 
 
 def test_captions_are_embedded_as_diffusers_does_and_averaged(model, components):
@@ -218,10 +218,10 @@ def test_a_row_does_not_depend_on_its_batch(model, rng):
         np.testing.assert_allclose(batched, at_once, atol=1e-4)
     turned = model.denoise(latents[::-1], conditioning[::-1], seeds[::-1], steps=5, eta=0.5)
     np.testing.assert_allclose(turned[::-1], at_once, atol=1e-4)
-    pictures = model.decode_latents(at_once)
-    np.testing.assert_allclose(model.decode_latents(at_once, batch_size=2), pictures, atol=1e-5)
+    images = model.decode_latents(at_once)
+    np.testing.assert_allclose(model.decode_latents(at_once, batch_size=2), images, atol=1e-5)
     np.testing.assert_allclose(
-        model.encode_pictures(pictures, batch_size=2), model.encode_pictures(pictures), atol=1e-5
+        model.encode_images(images, batch_size=2), model.encode_images(images), atol=1e-5
     )
     np.testing.assert_allclose(
         model.embed_captions(CAPTIONS, batch_size=1), model.embed_captions(CAPTIONS), atol=1e-5
@@ -291,7 +291,7 @@ def test_half_precision_stays_near_float32(components, model, rng):
 
 
 def test_nothing_in_nothing_out(model):
-    assert model.encode_pictures(np.empty((0, 16, 16, 3))).shape == (0, 4, 8, 8)
+    assert model.encode_images(np.empty((0, 16, 16, 3))).shape == (0, 4, 8, 8)
     assert model.decode_latents(np.empty((0, 4, 8, 8))).shape == (0, 16, 16, 3)
     assert model.embed_captions([]).shape == (0, 12, 16)
     assert model.denoise(None, None, []).shape == (0, 4, 8, 8)
@@ -314,12 +314,12 @@ def nan_at(row: int, *shape: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m: m.encode_pictures(np.full((1, 16, 16, 3), 255.0)), "divide 8-bit pictures by"),
-        (lambda m: m.encode_pictures(np.zeros((1, 15, 16, 3))), "picture side 15 is no multiple"),
-        (lambda m: m.encode_pictures(np.zeros((1, 3, 16, 16))), r"not \(1, 3, 16, 16\)"),
-        (lambda m: m.encode_pictures(np.zeros((16, 16, 3))), "pictures must have 4 dimensions"),
-        (lambda m: m.encode_pictures(nan_at(2, 4, 16, 16, 3)), r"infinite values in rows \[2\]"),
-        (lambda m: m.encode_pictures(np.zeros((2, 16, 16, 3)), [1]), "1 seeds for 2 pictures"),
+        (lambda m: m.encode_images(np.full((1, 16, 16, 3), 255.0)), "divide 8-bit images by"),
+        (lambda m: m.encode_images(np.zeros((1, 15, 16, 3))), "image side 15 is no multiple"),
+        (lambda m: m.encode_images(np.zeros((1, 3, 16, 16))), r"not \(1, 3, 16, 16\)"),
+        (lambda m: m.encode_images(np.zeros((16, 16, 3))), "images must have 4 dimensions"),
+        (lambda m: m.encode_images(nan_at(2, 4, 16, 16, 3)), r"infinite values in rows \[2\]"),
+        (lambda m: m.encode_images(np.zeros((2, 16, 16, 3)), [1]), "1 seeds for 2 images"),
         (lambda m: m.decode_latents(np.zeros((1, 3, 8, 8))), r"shape \(n, 4, height, width\)"),
         (lambda m: m.decode_latents(nan_at(0, 1, 4, 8, 8)), r"latents hold NaN .* rows \[0\]"),
         (lambda m: m.embed_captions(["a disc"]), r"captions\[0\] must be a sequence"),
@@ -335,7 +335,7 @@ def nan_at(row: int, *shape: int) -> np.ndarray:
             "steps 1000 asks for timestep 1000, and the last trained one is 999",
         ),
         (lambda m: m.denoise(None, None, [1], batch_size=0), "batch_size 0 is less than 1"),
-        (lambda m: m.latent_shape_at(17), "picture side 17 is no multiple of 2"),
+        (lambda m: m.latent_shape_at(17), "image side 17 is no multiple of 2"),
     ],
 )
 def test_bad_arrays_are_named(model, call, message):

@@ -1,4 +1,4 @@
-"""Settings that make networks faster and leave pictures the same."""
+"""Settings that make networks faster and leave images the same."""
 
 import copy
 import shutil
@@ -21,12 +21,12 @@ def tuned(components, **settings) -> LatentDiffusion:
 
 def drawn(model: LatentDiffusion) -> np.ndarray:
     c = model.embed_captions([("a red disc",), ("a blue square",), ("",)])
-    z = model.encode_pictures(np.random.default_rng(0).random((3, 16, 16, 3), dtype=np.float32))
+    z = model.encode_images(np.random.default_rng(0).random((3, 16, 16, 3), dtype=np.float32))
     return model.decode_latents(model.denoise(z, c, SEEDS, steps=10))
 
 
 @pytest.mark.parametrize("settings", [{"channels_last": False}, {"attention": "plain"}])
-def test_settings_leave_pictures_the_same(components, model, settings):
+def test_settings_leave_images_the_same(components, model, settings):
     np.testing.assert_allclose(drawn(tuned(components, **settings)), drawn(model), atol=1e-3)
 
 
@@ -63,7 +63,7 @@ def test_identity_knows_weights_not_settings(components):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="nothing compiles without a compiler")
-def test_compiled_steps_give_the_same_pictures_and_layers(components, model):
+def test_compiled_steps_give_the_same_images_and_layers(components, model):
     fast = tuned(components, compile=True)
     np.testing.assert_allclose(drawn(fast), drawn(model), atol=1e-3)
     seen = []

@@ -27,9 +27,9 @@ def broken(saved_pipeline, tmp_path) -> Path:
 
 
 def draw(model: LatentDiffusion) -> np.ndarray:
-    """Return pictures that every component takes part in."""
+    """Return images that every component takes part in."""
     text = model.embed_captions([("a red disc",)])
-    z = model.encode_pictures(np.full((1, 16, 16, 3), 0.25, np.float32))
+    z = model.encode_images(np.full((1, 16, 16, 3), 0.25, np.float32))
     return model.decode_latents(model.denoise(z, text, [3], steps=5))
 
 

@@ -89,7 +89,7 @@ def build_and_denoise() -> dict:
         device="cpu",
     )
     rng = np.random.default_rng(0)
-    z = model.encode_pictures(rng.random((1, 320, 320, 3), dtype=np.float32))
+    z = model.encode_images(rng.random((1, 320, 320, 3), dtype=np.float32))
     c = model.embed_captions([("a dog on a beach", "a brown dog by the sea")])
     latents = rng.standard_normal((1, *model.latent_shape)).astype(np.float32)
     denoised = model.denoise(latents, c, [1], strength=0.02, steps=50)
@@ -100,7 +100,7 @@ def build_and_denoise() -> dict:
             name: sum(parameter.numel() for parameter in network.parameters())
             for name, network in networks.items()
         },
-        "picture_size": model.picture_size,
+        "image_size": model.image_size,
         "z": z.shape,
         "c": c.shape,
         "coarse": coarse.shape,
@@ -132,7 +132,7 @@ def test_real_size_with_random_weights():
         "unet": 859_520_964,
         "text_encoder": 123_060_480,
     }
-    assert measured["picture_size"] == 512
+    assert measured["image_size"] == 512
     assert measured["z"] == [1, 4, 40, 40]
     assert measured["c"] == [1, 77, 768]
     assert measured["coarse"] == [1, 320, 320, 3]

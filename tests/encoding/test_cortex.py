@@ -15,7 +15,7 @@ from vox2pix.encoding.figures import PALETTE, Categories, Scale, save_figure
 from vox2pix.errors import UserError
 
 N = 10_242
-SCALE = Scale("Pearson r, test pictures", 0, 0.5)
+SCALE = Scale("Pearson r, test images", 0, 0.5)
 SIDES = {"lh": "left", "rh": "right"}
 
 
@@ -84,7 +84,7 @@ def test_a_cell_lies_around_its_vertex(drawn):
 
 def test_the_colour_bar_names_its_unit_and_points_to_values_beyond(drawn):
     bar = drawn.figure.axes[-1]
-    assert bar.get_xlabel() == "Pearson r, test pictures"
+    assert bar.get_xlabel() == "Pearson r, test images"
     assert [ax.get_title() for ax in drawn.figure.axes[:2]] == [
         "Left hemisphere",
         "Right hemisphere",

@@ -22,7 +22,7 @@ from vox2pix.encoding.figures import (
 
 AXES = ("strength", "Noise added before denoising (strength)", "Unique variance, % of variance")
 ROIS = ("early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal")
-LABEL = "Pearson r, test pictures"
+LABEL = "Pearson r, test images"
 
 
 def heat_table(rois=ROIS, layers=("down 1", "bottleneck", "up 1"), steps=(0, 16, 32)):
@@ -100,9 +100,9 @@ def test_a_figure_saved_twice_is_the_same_bytes_and_carries_its_sentence(tmp_pat
     for paths in saved[1:]:
         for path, first in zip(paths, saved[0], strict=True):
             assert path.read_bytes() == first.read_bytes()
-    with Image.open(saved[0][0]) as picture:
-        assert picture.info["Description"] == plots[0].alt
-        assert picture.size == tuple(200 * plots[0].figure.get_size_inches())
+    with Image.open(saved[0][0]) as image:
+        assert image.info["Description"] == plots[0].alt
+        assert image.size == tuple(200 * plots[0].figure.get_size_inches())
     assert plots[0].alt in "".join(ElementTree.parse(saved[0][1]).getroot().itertext())
 
 

@@ -44,7 +44,7 @@ def surface_subject():
 def phantom(tmp_path_factory):
     return simulate(
         tmp_path_factory.mktemp("phantom") / "nsd", sessions=1, trials_per_session=30, n_shared=2,
-        space="both", n_early=200, n_ventral=200, picture_size=16,
+        space="both", n_early=200, n_ventral=200, image_size=16,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from vox2pix import cli
 from vox2pix.errors import UserError
-from vox2pix.evaluation import evaluate_pictures, latex_table, pixcorr
+from vox2pix.evaluation import evaluate_images, latex_table, pixcorr
 
 N = 6
 
@@ -158,9 +158,9 @@ def test_decoded_captions_are_scored_beside(
 def test_arrays_score_as_files_do(folders: tuple[np.ndarray, np.ndarray]) -> None:
     seen, mine = folders
     np.save("seen.npy", seen)
-    np.savez("mine.npz", pictures=mine, ids=np.arange(N))
-    files, _ = evaluate_pictures("seen", "mine", samples="{id}_{sample}.png")
-    arrays, _ = evaluate_pictures("seen.npy", "mine.npz")
+    np.savez("mine.npz", images=mine, ids=np.arange(N))
+    files, _ = evaluate_images("seen", "mine", samples="{id}_{sample}.png")
+    arrays, _ = evaluate_images("seen.npy", "mine.npz")
     assert [r.value for r in arrays.records] == [r.value for r in files.records]
 
 
@@ -184,14 +184,14 @@ def test_bad_input_is_one_sentence(
 
 def test_latex_prints_every_sign(folders: object, tmp_path: Path) -> None:
     (tmp_path / "mine").rename(tmp_path / "a_b & 5%")
-    found, _ = evaluate_pictures("seen", "a_b & 5%", samples="{id}_{sample}.png")
+    found, _ = evaluate_images("seen", "a_b & 5%", samples="{id}_{sample}.png")
     assert r"a\_b \& 5\%, mean of 2 & ." in latex_table(found)
 
 
 def test_a_seed_decides_and_nothing_else(folders: object) -> None:
     given = {"truth": "seen", "reconstructions": "mine", "samples": "{id}_{sample}.png"}
-    first, again, other = (evaluate_pictures(**given, seed=s)[0] for s in (1, 1, 2))  # type: ignore[arg-type]
+    first, again, other = (evaluate_images(**given, seed=s)[0] for s in (1, 1, 2))  # type: ignore[arg-type]
     assert first.records == again.records
     assert first.records != other.records
     with pytest.raises(UserError, match="no protocol"):
-        evaluate_pictures(**given, protocol="none")  # type: ignore[arg-type]
+        evaluate_images(**given, protocol="none")  # type: ignore[arg-type]

@@ -72,7 +72,7 @@ def test_two_stimuli_exchanged_are_both_wrong() -> None:
 
 @pytest.mark.parametrize("n", [2, 7, 40])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_one_picture_for_all_ties_with_itself(n: int, dtype: type) -> None:
+def test_one_image_for_all_ties_with_itself(n: int, dtype: type) -> None:
     truth, drawn = noisy(n, 101)
     same = np.repeat(drawn[:1], n, axis=0).astype(dtype)
     np.testing.assert_array_equal(two_way(truth, same, "original"), 0.5)
@@ -137,7 +137,7 @@ def test_refuses_bad_input() -> None:
 
 @pytest.mark.parametrize("n_fixed", [0, 1, 5, 12])
 def test_a_permutation_scores_what_theory_says(n_fixed: int) -> None:
-    # Of originals that all correlate alike, one that lost its place loses to the picture of
+    # Of originals that all correlate alike, one that lost its place loses to the image of
     # itself and ties with the other n - 2.
     n = 12
     order = np.arange(n)

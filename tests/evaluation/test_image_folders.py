@@ -6,8 +6,8 @@ from PIL import Image
 
 from evaluation.images import noisy, save_files, scenes
 from vox2pix.errors import UserError
-from vox2pix.evaluation import evaluate_pictures
-from vox2pix.evaluation.inputs import open_pictures
+from vox2pix.evaluation import evaluate_images
+from vox2pix.evaluation.inputs import open_images
 from vox2pix.store import claim
 
 PATTERN = "{id}_{sample}.png"
@@ -27,7 +27,7 @@ def released(tmp_path: Path) -> tuple[Path, np.ndarray, np.ndarray]:
 def test_originals_among_the_samples_are_refused(released, tmp_path: Path) -> None:
     folder, _, _ = released
     with pytest.raises(UserError) as error:
-        open_pictures(folder, PATTERN)
+        open_images(folder, PATTERN)
     assert "among the samples 000, 001, 002, ... is org, which seems to be the original" in str(
         error.value
     )
@@ -40,7 +40,7 @@ def test_images_that_vox2pix_wrote_below_a_folder_are_no_data(tmp_path: Path) ->
     for kind in ("assets", "run"):
         claim(folder / kind, kind)
         save_files(folder / kind / "gallery", names, images)
-    found = open_pictures(folder)
+    found = open_images(folder)
     assert list(found.ids) == [f"{i:05d}" for i in range(4)]
     assert any("8 ignored, files that vox2pix wrote" in note for note in found.notes)
 
@@ -51,8 +51,8 @@ def test_both_sides_come_from_one_folder(released, tmp_path: Path) -> None:
     only = tmp_path / "only"
     for s in range(5):
         save_files(only, [f"{i:05d}_{s:03d}.png" for i in range(6)], drawn[:, s])
-    apart, _ = evaluate_pictures(seen, only, samples=PATTERN)
-    found, told = evaluate_pictures(folder, folder, samples=PATTERN, truth_files="{id}_org.png")
+    apart, _ = evaluate_images(seen, only, samples=PATTERN)
+    found, told = evaluate_images(folder, folder, samples=PATTERN, truth_files="{id}_org.png")
     assert [r.value for r in found.records] == [r.value for r in apart.records]
     best = next(r for r in found.records if r.samples == "best of 5")
     assert best.value < 0.99
@@ -68,7 +68,7 @@ def test_one_sample_of_another_kind_is_refused(odd: str, tmp_path: Path) -> None
     names = [f"{key}_{sample}.png" for key in "ab" for sample in ("0", "1", odd)]
     save_files(tmp_path, names, scenes(6))
     with pytest.raises(UserError, match=f"among the samples 0, 1 is {odd}, which seems to be"):
-        open_pictures(tmp_path, PATTERN)
+        open_images(tmp_path, PATTERN)
 
 
 def test_a_sample_that_equals_every_original_is_refused(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_sample_that_equals_every_original_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "truth.npy", images)
     np.save(tmp_path / "drawn.npy", drawn)
     with pytest.raises(UserError, match="sample '1' equals the original of all 4 stimuli"):
-        evaluate_pictures(tmp_path / "truth.npy", tmp_path / "drawn.npy")
+        evaluate_images(tmp_path / "truth.npy", tmp_path / "drawn.npy")
 
 
 def test_copies_of_originals_are_counted(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_copies_of_originals_are_counted(tmp_path: Path) -> None:
     mine = save_files(tmp_path / "mine", names, drawn)
     large = np.asarray(Image.fromarray(images[6]).resize((48, 48), Image.Resampling.NEAREST))
     Image.fromarray(large).save(mine / "6.png")
-    said = "\n".join(evaluate_pictures(seen, mine)[0].notes)
+    said = "\n".join(evaluate_images(seen, mine)[0].notes)
     assert "1 of 8 reconstructions are identical to their original (the first is '2')" in said
     assert "1 of 8 reconstructions are nearly identical to their original at 16 px (the" in said
     assert "identical to the original of another stimulus (the first is '3')" in said
@@ -103,7 +103,7 @@ def test_ignored_files_are_counted_by_reason(tmp_path: Path) -> None:
     for name in ("notes.txt", "e.tif", ".DS_Store"):
         (folder / name).write_bytes(b"")
     (folder / "f.png").mkdir()
-    found = open_pictures(folder)
+    found = open_images(folder)
     assert found.ids == ("a", "b")
     assert set(found.notes) == {
         f"{folder}: 2 ignored, hidden files (.DS_Store, .hidden.png)",
@@ -115,27 +115,27 @@ def test_ignored_files_are_counted_by_reason(tmp_path: Path) -> None:
 def test_samples_of_other_names_are_noted(tmp_path: Path) -> None:
     names = ["a_0.png", "a_1.png", "b_0.png", "b_2.png"]
     save_files(tmp_path, names, scenes(4))
-    notes = open_pictures(tmp_path, PATTERN).notes
+    notes = open_images(tmp_path, PATTERN).notes
     assert f"{tmp_path}: 1 of 2 stimuli have samples of other names ('b': 0, 2)" in notes
 
 
 def test_the_pattern_of_originals(released) -> None:
     folder, images, _ = released
-    found = open_pictures(folder, originals="{id}_org.png")
+    found = open_images(folder, originals="{id}_org.png")
     assert found.ids == tuple(f"{i:05d}" for i in range(6))
     np.testing.assert_array_equal(
-        np.stack([found.picture(row) for row in range(6)]), images.astype(np.float32) / 255
+        np.stack([found.image(row) for row in range(6)]), images.astype(np.float32) / 255
     )
     for bad in ("org.png", "{id}_{sample}.png", "{id}{id}.png"):
         with pytest.raises(UserError, match=r"must hold \{id\} once and no \{sample\}"):
-            open_pictures(folder, originals=bad)
+            open_images(folder, originals=bad)
 
 
 def test_several_frames_are_refused(tmp_path: Path) -> None:
     frames = [Image.fromarray(image) for image in scenes(2)]
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
     with pytest.raises(UserError, match=r"a\.png holds 2 frames"):
-        open_pictures(tmp_path).picture(0)
+        open_images(tmp_path).image(0)
 
 
 def test_a_turned_transparent_palette_file_is_turned_like_the_others(tmp_path: Path) -> None:
@@ -146,6 +146,6 @@ def test_a_turned_transparent_palette_file_is_turned_like_the_others(tmp_path: P
     with Image.open(tmp_path / "a.png") as opened:
         assert opened.has_transparency_data
     try:
-        assert open_pictures(tmp_path).picture(0).shape == (24, 16, 3)
+        assert open_images(tmp_path).image(0).shape == (24, 16, 3)
     except UserError as error:  # where colour 255 of the palette is used
         assert "transparent" in str(error)

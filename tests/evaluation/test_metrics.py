@@ -8,7 +8,7 @@ from vox2pix.evaluation import (
     identify,
     identify_jackknife,
     pixcorr,
-    resize_pictures,
+    resize_images,
     ssim,
     two_way_jackknife,
     two_way_scores,
@@ -53,7 +53,7 @@ def test_pixcorr_by_hand() -> None:
 
 
 @pytest.mark.parametrize("grey", [0.0, 0.1, 0.7, 1.0])
-def test_a_constant_picture_has_pixcorr_zero(grey: float) -> None:
+def test_a_constant_image_has_pixcorr_zero(grey: float) -> None:
     truth, drawn = pair()
     drawn[1] = grey
     values = pixcorr(truth, drawn)
@@ -71,7 +71,7 @@ def test_ssim_is_the_published_formula() -> None:
 @pytest.mark.parametrize("metric", [pixcorr, ssim])
 def test_size_resizes_both_first(metric) -> None:
     truth, drawn = pair()
-    expected = metric(resize_pictures(truth, 31), resize_pictures(drawn, 31))
+    expected = metric(resize_images(truth, 31), resize_images(drawn, 31))
     np.testing.assert_array_equal(metric(truth, drawn, size=31), expected)
     assert abs(expected - metric(truth, drawn)).max() > 1e-3
     with pytest.raises(ValueError, match="give a size to bring both to"):

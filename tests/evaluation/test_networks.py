@@ -77,7 +77,7 @@ def clip_copy(clip_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(clip_folder, tmp_path / "clip"))
 
 
-def pictures(n: int, size: int) -> np.ndarray:
+def images(n: int, size: int) -> np.ndarray:
     return np.random.default_rng(0).random((n, size, size, 3), dtype=np.float32)
 
 
@@ -91,15 +91,15 @@ def embeddings(folder: Path, pixels: np.ndarray) -> np.ndarray:
 
 
 def test_is_the_models_image_embedding(clip_folder: Path) -> None:
-    given = pictures(3, 32)
+    given = images(3, 32)
     features = image_encoder(clip_folder, "cpu")(given)
     assert features.dtype == np.float32
     assert features.shape == (3, 8)
     np.testing.assert_allclose(features, embeddings(clip_folder, 2 * given - 1), atol=1e-5)
 
 
-def test_brings_pictures_to_the_models_size(clip_folder: Path) -> None:
-    given = pictures(1, 50)
+def test_brings_images_to_the_models_size(clip_folder: Path) -> None:
+    given = images(1, 50)
     channels = [
         np.asarray(Image.fromarray(given[0, ..., i]).resize((32, 32), Image.Resampling.BICUBIC))
         for i in range(3)
@@ -112,7 +112,7 @@ def test_brings_pictures_to_the_models_size(clip_folder: Path) -> None:
 def test_takes_the_models_own_mean_and_deviation(clip_copy: Path) -> None:
     mean, std = [0.48, 0.46, 0.41], [0.27, 0.26, 0.28]
     save_settings(clip_copy, image_mean=mean, image_std=std)
-    given = pictures(2, 32)
+    given = images(2, 32)
     expected = embeddings(clip_copy, (given - np.array(mean)) / np.array(std))
     np.testing.assert_allclose(image_encoder(clip_copy, "cpu")(given), expected, atol=1e-5)
     save_settings(clip_copy, do_normalize=False)
@@ -124,17 +124,17 @@ def test_takes_the_models_own_mean_and_deviation(clip_copy: Path) -> None:
 
 
 def test_the_batch_size_changes_nothing(clip_folder: Path) -> None:
-    given = pictures(7, 32)
+    given = images(7, 32)
     whole = image_encoder(clip_folder, "cpu", batch_size=7)(given)
     for batch_size in (1, 3, 64):
         features = image_encoder(str(clip_folder), "cpu", batch_size)(given)
         np.testing.assert_allclose(features, whole, atol=1e-5)
-    with pytest.raises(ValueError, match="at least one picture, not 0"):
+    with pytest.raises(ValueError, match="at least one image, not 0"):
         image_encoder(clip_folder, batch_size=0)
 
 
 def test_pixels_need_no_network() -> None:
-    given = pictures(3, 4)
+    given = images(3, 4)
     np.testing.assert_array_equal(image_encoder("pixels")(given), given.reshape(3, -1))
 
 
@@ -165,7 +165,7 @@ def test_a_hub_name_in_the_cache_asks_no_network(
     clip_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = hub(monkeypatch, cached=clip_folder, fetched=None)
-    given = pictures(2, 32)
+    given = images(2, 32)
     features = image_encoder("openai/clip-vit-large-patch14", "cpu")(given)
     np.testing.assert_array_equal(features, image_encoder(clip_folder, "cpu")(given))
     assert [request["local_files_only"] for request in asked] == [True]
@@ -213,7 +213,7 @@ def test_a_folder_without_a_vision_model(tmp_path: Path) -> None:
         image_encoder(tmp_path)
     settings = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     BertModel(BertConfig(vocab_size=9, intermediate_size=8, **settings)).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="of type 'bert', which does not look at pictures"):
+    with pytest.raises(UserError, match="of type 'bert', which does not look at images"):
         image_encoder(tmp_path)
 
 
@@ -243,7 +243,7 @@ def test_phantom_absent_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.skipif(not ENCODERS.is_dir(), reason="the phantom's encoders are not trained yet")
-def test_phantom_knows_a_scene_again_in_a_poor_picture() -> None:
+def test_phantom_knows_a_scene_again_in_a_poor_image() -> None:
     from vox2pix.phantom.scenes import render, scene
 
     seen = np.stack([render(scene(i, 72), 64) for i in range(24)])
@@ -267,7 +267,7 @@ def test_names_hold_layer_and_size(name: str, parts: tuple) -> None:
 
 
 def test_hidden_states_are_read_by_number(clip_folder: Path) -> None:
-    given = pictures(2, 32)
+    given = images(2, 32)
     model = CLIPModel.from_pretrained(clip_folder).eval()
     with torch.inference_mode():
         values = torch.from_numpy(2 * given - 1).permute(0, 3, 1, 2).contiguous()
@@ -286,7 +286,7 @@ def test_any_vision_model_of_transformers_is_read(tmp_path: Path) -> None:
     model = ViTModel(ViTConfig(image_size=32, patch_size=16, intermediate_size=8, **settings))
     model.save_pretrained(tmp_path / "vit")
     save_settings(tmp_path / "vit")
-    given = pictures(2, 32)
+    given = images(2, 32)
     features = network(f"{tmp_path / 'vit'}:last_hidden_state", device="cpu")(given)
     with torch.inference_mode():
         values = torch.from_numpy(2 * given - 1).permute(0, 3, 1, 2)
@@ -296,8 +296,8 @@ def test_any_vision_model_of_transformers_is_read(tmp_path: Path) -> None:
         network("vit@48", weights=tmp_path)
 
 
-def test_a_protocol_decides_how_pictures_are_resized(clip_folder: Path) -> None:
-    given = pictures(1, 64)
+def test_a_protocol_decides_how_images_are_resized(clip_folder: Path) -> None:
+    given = images(1, 64)
     name = f"{clip_folder.name}:image_embeds@32"
     plain = network(
         name, weights=clip_folder.parent, resizing=Resizing("bilinear", False, 48), device="cpu"
@@ -361,5 +361,5 @@ def test_clip_of_the_protocols_has_its_shapes(tmp_path: Path) -> None:
         "hidden_states.12": 257 * 1024,
     }.items():
         name = f"clip-vit-large-patch14:{layer}@224"
-        features = network(name, weights=tmp_path, device="cpu")(pictures(1, 100))
+        features = network(name, weights=tmp_path, device="cpu")(images(1, 100))
         assert features.shape == (1, width)

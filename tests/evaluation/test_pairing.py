@@ -9,17 +9,17 @@ from scipy.stats import pearsonr
 
 from evaluation.images import noisy, save_files, scenes
 from vox2pix.errors import UserError
-from vox2pix.evaluation import evaluate_pictures
-from vox2pix.evaluation.collection import PictureCollection
-from vox2pix.evaluation.inputs import open_pictures
+from vox2pix.evaluation import evaluate_images
+from vox2pix.evaluation._survey import survey
+from vox2pix.evaluation.collection import ImageCollection
+from vox2pix.evaluation.inputs import open_images
 from vox2pix.evaluation.pairing import pair
-from vox2pix.evaluation.survey import survey
 
 BLACK = np.zeros((4, 4, 3), np.uint8)
 
 
-def named(*ids: str, source: str = "side", numbered: bool = False) -> PictureCollection:
-    return PictureCollection(Path(source), ids, numbered, 1, lambda row, sample: BLACK)
+def named(*ids: str, source: str = "side", numbered: bool = False) -> ImageCollection:
+    return ImageCollection(Path(source), ids, numbered, 1, lambda row, sample: BLACK)
 
 
 def value(found) -> float:
@@ -36,7 +36,7 @@ def test_numbered_files_against_a_stack_of_the_same_images(
     rows = sorted(range(12), key=str) if order == "as text" else range(12)
     np.save(tmp_path / "stack.npy", images[list(rows)])
     sides = [folder, tmp_path / "stack.npy"]
-    found, _ = evaluate_pictures(*(sides if files_are == "truth" else sides[::-1]))
+    found, _ = evaluate_images(*(sides if files_are == "truth" else sides[::-1]))
     assert value(found) == pytest.approx(1)
     assert "12 stimuli, paired in row order: stack.npy has no ids; 1 sample each" in found.notes
     words = {
@@ -53,7 +53,7 @@ def test_numbered_files_against_a_stack_of_the_same_images(
 def test_without_evidence_files_are_ordered_by_number_and_it_is_said(tmp_path: Path) -> None:
     folder = save_files(tmp_path / "files", [f"{i}.png" for i in range(12)], scenes(12))
     np.save(tmp_path / "stack.npy", scenes(12, seed=1))
-    found, _ = evaluate_pictures(folder, tmp_path / "stack.npy")
+    found, _ = evaluate_images(folder, tmp_path / "stack.npy")
     assert any("file names are ordered by their numbers (mean r" in note for note in found.notes)
     assert list(found.scores.index) == [str(i) for i in range(12)]
 
@@ -113,7 +113,7 @@ def test_row_numbers_are_not_ids() -> None:
 def notes_of(tmp_path: Path, truth: np.ndarray, drawn: np.ndarray) -> str:
     np.save(tmp_path / "truth.npy", truth)
     np.save(tmp_path / "drawn.npy", drawn)
-    sides = [open_pictures(tmp_path / name) for name in ("truth.npy", "drawn.npy")]
+    sides = [open_images(tmp_path / name) for name in ("truth.npy", "drawn.npy")]
     return "\n".join(survey(*sides, pair(*sides)).notes)
 
 

@@ -1,8 +1,8 @@
 import pytest
 
 from vox2pix.errors import UserError
+from vox2pix.evaluation.images import Resizing
 from vox2pix.evaluation.networks import EDGES, PIXELS, parse_name
-from vox2pix.evaluation.pictures import Resizing
 from vox2pix.evaluation.protocols import PROTOCOLS, protocol
 from vox2pix.evaluation.published import COLUMNS, PUBLISHED, published_under
 from vox2pix.evaluation.weights import WEIGHTS

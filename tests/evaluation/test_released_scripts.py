@@ -15,8 +15,8 @@ from skimage.color import rgb2gray
 from skimage.metrics import structural_similarity
 
 from evaluation.images import noisy, scenes
-from vox2pix.evaluation import Resizing, evaluate_pictures, ssim
-from vox2pix.evaluation.pictures import resize_pictures
+from vox2pix.evaluation import Resizing, evaluate_images, ssim
+from vox2pix.evaluation.images import resize_images
 
 SEEN = np.stack([np.asarray(Image.fromarray(a).resize((425, 425))) for a in scenes(2, 60)])
 DRAWN = np.stack(
@@ -62,7 +62,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def scores(files: Path, protocol: str):
     # No network is at hand: the pixel metrics remain.
-    found, _ = evaluate_pictures(files / "seen", files / "drawn", protocol=protocol)
+    found, _ = evaluate_images(files / "seen", files / "drawn", protocol=protocol)
     return found
 
 
@@ -155,7 +155,7 @@ def test_transformers_own_processor_crops_and_resizes_alike() -> None:
 def test_floats_may_be_cropped_too() -> None:
     image = scenes(1, 64)[:, :40, :60].astype(np.float32) / 255
     found = Resizing("bicubic", crop="transformers", edge=36)(image, 30)
-    whole = resize_pictures(image, (36, 54), "bicubic")
+    whole = resize_images(image, (36, 54), "bicubic")
     np.testing.assert_array_equal(found, whole[:, 3:33, 12:42])
     with pytest.raises(ValueError, match="centre crop is square"):
         Resizing(crop="transformers")(image, (30, 31))

@@ -8,7 +8,7 @@ from skimage.metrics import structural_similarity
 
 from vox2pix.errors import UserError
 from vox2pix.evaluation import mean_interval, rate_interval, two_way_jackknife
-from vox2pix.evaluation.collection import PictureCollection
+from vox2pix.evaluation.collection import ImageCollection
 from vox2pix.evaluation.networks import network
 from vox2pix.evaluation.pairing import pair
 from vox2pix.evaluation.protocols import Metric, Protocol
@@ -18,11 +18,11 @@ from vox2pix.evaluation.weights import NetworkUnavailableError
 N = 7
 
 
-def collection(pictures: NDArray[np.float32], name: str = "a") -> PictureCollection:
-    """Pictures (n, n_samples, height, width, 3) in memory."""
-    ids = tuple(f"p{i}" for i in range(len(pictures)))
-    return PictureCollection(
-        Path(name), ids, False, pictures.shape[1], lambda row, sample: pictures[row, sample]
+def collection(images: NDArray[np.float32], name: str = "a") -> ImageCollection:
+    """Images (n, n_samples, height, width, 3) in memory."""
+    ids = tuple(f"p{i}" for i in range(len(images)))
+    return ImageCollection(
+        Path(name), ids, False, images.shape[1], lambda row, sample: images[row, sample]
     )
 
 
@@ -113,7 +113,7 @@ def test_identification_of_a_loop() -> None:
     assert {record.direction for record in found.records} == {"original", "reconstruction"}
 
 
-def test_chance_of_the_best_sample_is_what_unrelated_pictures_reach() -> None:
+def test_chance_of_the_best_sample_is_what_unrelated_images_reach() -> None:
     rng = np.random.default_rng(2)
     truth = rng.random((60, 1, 8, 8, 3), dtype=np.float32)
     drawn = rng.random((60, 4, 8, 8, 3), dtype=np.float32)
@@ -137,9 +137,9 @@ def test_features_of_originals_are_kept_for_the_next_reconstructions() -> None:
     wanted = Protocol("mine", "", (PIXELS,), "original", "scores", "")
     seen, known = [], {}
 
-    def encode(pictures: np.ndarray) -> np.ndarray:
-        seen.append(len(pictures))
-        return network("pixels")(pictures)
+    def encode(images: np.ndarray) -> np.ndarray:
+        seen.append(len(images))
+        return network("pixels")(images)
 
     for _ in range(2):
         pairs = pair(collection(truth), collection(drawn))
@@ -191,7 +191,7 @@ def test_other_sizes_are_brought_together_and_told() -> None:
     assert found.records[1].value == 1
 
 
-def test_pictures_of_one_colour_are_counted_and_score_nothing() -> None:
+def test_images_of_one_colour_are_counted_and_score_nothing() -> None:
     truth, _ = stimuli()
     found = score(truth, np.full_like(truth, 0.5), Metric("PixCorr", "pixcorr"), PIXELS)
     assert any(

@@ -77,7 +77,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def pictures(n: int, size: int) -> np.ndarray:
+def images(n: int, size: int) -> np.ndarray:
     return np.random.default_rng(0).random((n, size, size, 3), dtype=np.float32)
 
 
@@ -105,7 +105,7 @@ def test_the_shapes_are_those_of_every_network_that_a_protocol_names() -> None:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_layers_have_their_shapes(name: str, weights: Path) -> None:
-    features = network(name, weights=weights, device="cpu")(pictures(1, 32))
+    features = network(name, weights=weights, device="cpu")(images(1, 32))
     assert features.dtype == np.float32
     assert features.shape == (1, np.prod(SHAPES[name]))
     assert np.ptp(features) > 0
@@ -125,7 +125,7 @@ def test_layers_have_their_shapes(name: str, weights: Path) -> None:
 def test_features_are_those_of_torchvisions_own_pipeline(
     name: str, antialias: bool, first: int | None, weights: Path
 ) -> None:
-    given = pictures(2, 300)
+    given = images(2, 300)
     resizing = Resizing("bilinear", antialias, first)
     features = network(name, weights=weights, resizing=resizing, device="cpu")(given)
     expected = by_torchvision(name, given, antialias, first)
@@ -133,14 +133,14 @@ def test_features_are_those_of_torchvisions_own_pipeline(
 
 
 def test_a_layer_that_the_next_one_writes_over_is_read_in_time(weights: Path) -> None:
-    before = network("alexnet:features.3@64", weights=weights, device="cpu")(pictures(1, 64))
-    after = network("alexnet:features.4@64", weights=weights, device="cpu")(pictures(1, 64))
+    before = network("alexnet:features.3@64", weights=weights, device="cpu")(images(1, 64))
+    after = network("alexnet:features.4@64", weights=weights, device="cpu")(images(1, 64))
     assert before.min() < 0
     np.testing.assert_array_equal(np.maximum(before, 0), after)
 
 
 def test_the_batch_size_changes_nothing(weights: Path) -> None:
-    given = pictures(5, 64)
+    given = images(5, 64)
     name = "swav_resnet50:avgpool@64"
     whole = network(name, weights=weights, device="cpu", batch_size=5)(given)
     for batch_size in (1, 2):
@@ -183,7 +183,7 @@ def test_a_state_dict_of_torch_is_read_without_running_it(tmp_path: Path) -> Non
     state = {f"module.{k}": v for k, v in random_weights("swav_resnet50").items() if "fc." not in k}
     path = tmp_path / "swav_800ep_pretrain.pth.tar"
     torch.save(state, path)
-    features = network("swav_resnet50:avgpool@64", weights=tmp_path, device="cpu")(pictures(1, 64))
+    features = network("swav_resnet50:avgpool@64", weights=tmp_path, device="cpu")(images(1, 64))
     assert features.shape == (1, 2048)
     torch.save({"run": Path("anything")}, path)
     with pytest.raises(UserError, match="cannot be read as weights"):
@@ -231,7 +231,7 @@ def test_features_of_8_bit_images_are_those_of_the_scripts(
     from torchvision.models.feature_extraction import create_feature_extractor
 
     metric = next(m for m in PROTOCOLS[protocol].metrics if m.network == name)
-    image = np.round(pictures(1, 400)[0, :333] * 255).astype(np.uint8)
+    image = np.round(images(1, 400)[0, :333] * 255).astype(np.uint8)
     kind, layer, text = re.split("[:@]", name)
     size = int(text)
     resize = (

@@ -7,10 +7,10 @@ from PIL import Image
 
 from evaluation.images import noisy, save_files, scenes
 from vox2pix.errors import UserError
-from vox2pix.evaluation import evaluate_pictures
-from vox2pix.evaluation.inputs import open_pictures
+from vox2pix.evaluation import evaluate_images
+from vox2pix.evaluation._survey import survey
+from vox2pix.evaluation.inputs import open_images
 from vox2pix.evaluation.pairing import pair
-from vox2pix.evaluation.survey import survey
 
 IMAGES = scenes(8)
 DRAWN = noisy(IMAGES)[:, 0]
@@ -20,14 +20,14 @@ UNIT = DRAWN.astype(np.float32) / 255
 def evaluated(tmp_path: Path, drawn: np.ndarray):
     np.save(tmp_path / "truth.npy", IMAGES)
     np.save(tmp_path / "drawn.npy", drawn)
-    return evaluate_pictures(tmp_path / "truth.npy", tmp_path / "drawn.npy")[0]
+    return evaluate_images(tmp_path / "truth.npy", tmp_path / "drawn.npy")[0]
 
 
 def noted(tmp_path: Path, drawn: np.ndarray) -> str:
     """Only look at the images."""
     np.save(tmp_path / "truth.npy", IMAGES)
     np.save(tmp_path / "drawn.npy", drawn)
-    sides = [open_pictures(tmp_path / name) for name in ("truth.npy", "drawn.npy")]
+    sides = [open_images(tmp_path / name) for name in ("truth.npy", "drawn.npy")]
     return "\n".join(survey(*sides, pair(*sides)).notes)
 
 
@@ -39,7 +39,7 @@ def noted(tmp_path: Path, drawn: np.ndarray) -> str:
         ((UNIT / 255).astype(np.float16), "is float16, and no value"),
         (UNIT * 255, "divide values up to 255 by 255"),
         (UNIT * 2 - 1, r"take \(x \+ 1\) / 2"),
-        (DRAWN.astype(np.uint16), "is uint16; save pictures as uint8"),
+        (DRAWN.astype(np.uint16), "is uint16; save images as uint8"),
         (DRAWN.astype(np.int16), "is int16"),
         (UNIT.astype(complex), "is complex"),
         (np.dstack([UNIT.reshape(-1, 24, 3), np.full((192, 24), 0.5)]).reshape(8, 24, 24, 4),
@@ -94,25 +94,25 @@ def test_an_opaque_alpha_and_half_precision_tensors(tmp_path: Path) -> None:
     opaque = np.concatenate([UNIT, np.ones((8, 24, 24, 1), np.float32)], axis=-1)
     np.testing.assert_array_equal(evaluated(tmp_path, opaque).scores, expected.scores)
     torch.save(torch.from_numpy(UNIT).to(torch.bfloat16), tmp_path / "a.pt")
-    found, _ = evaluate_pictures(tmp_path / "truth.npy", tmp_path / "a.pt")
+    found, _ = evaluate_images(tmp_path / "truth.npy", tmp_path / "a.pt")
     np.testing.assert_allclose(found.scores["PixCorr"], expected.scores["PixCorr"], atol=1e-2)
 
 
 def test_identical_images_have_one_digest_whatever_their_file(tmp_path: Path) -> None:
     names = [f"{i}.png" for i in range(8)]
     folder = save_files(tmp_path / "seen", names, IMAGES)
-    np.savez(tmp_path / "seen.npz", pictures=IMAGES[::-1] / 255, ids=list(range(8))[::-1])
-    np.savez(tmp_path / "mine.npz", pictures=DRAWN, ids=list(range(8)))
-    one, _ = evaluate_pictures(folder, tmp_path / "mine.npz")
-    two, _ = evaluate_pictures(tmp_path / "seen.npz", tmp_path / "mine.npz")
+    np.savez(tmp_path / "seen.npz", images=IMAGES[::-1] / 255, ids=list(range(8))[::-1])
+    np.savez(tmp_path / "mine.npz", images=DRAWN, ids=list(range(8)))
+    one, _ = evaluate_images(folder, tmp_path / "mine.npz")
+    two, _ = evaluate_images(tmp_path / "seen.npz", tmp_path / "mine.npz")
     assert dict(zip(one.scores.index, one.originals, strict=True)) == dict(
         zip(two.scores.index, two.originals, strict=True)
     )
     assert len(set(one.originals)) == 8
     changed = IMAGES.copy()
     changed[3, 0, 0, 0] ^= 1
-    np.savez(tmp_path / "seen.npz", pictures=changed, ids=list(range(8)))
-    three, _ = evaluate_pictures(tmp_path / "seen.npz", tmp_path / "mine.npz")
+    np.savez(tmp_path / "seen.npz", images=changed, ids=list(range(8)))
+    three, _ = evaluate_images(tmp_path / "seen.npz", tmp_path / "mine.npz")
     assert [a == b for a, b in zip(one.originals, three.originals, strict=True)] == [
         i != 3 for i in range(8)
     ]
@@ -130,10 +130,10 @@ def test_modes_of_files(image: Image.Image, words: str | None, tmp_path: Path) -
     image.save(tmp_path / "a.png")
     if words:
         with pytest.raises(UserError, match=words):
-            open_pictures(tmp_path).picture(0)
+            open_images(tmp_path).image(0)
     else:
         expected = np.asarray(image.convert("RGB")) / np.float32(255)
-        np.testing.assert_array_equal(open_pictures(tmp_path).picture(0), expected)
+        np.testing.assert_array_equal(open_images(tmp_path).image(0), expected)
 
 
 @pytest.mark.parametrize(
@@ -147,9 +147,9 @@ def test_modes_of_files(image: Image.Image, words: str | None, tmp_path: Path) -
     ],
 )
 def test_ids_of_every_type(ids: np.ndarray, words: str | None, tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", pictures=DRAWN, ids=ids)
+    np.savez(tmp_path / "a.npz", images=DRAWN, ids=ids)
     if words:
         with pytest.raises(UserError, match=words):
-            open_pictures(tmp_path / "a.npz")
+            open_images(tmp_path / "a.npz")
     else:
-        assert open_pictures(tmp_path / "a.npz").ids == tuple(map(str, range(8)))
+        assert open_images(tmp_path / "a.npz").ids == tuple(map(str, range(8)))

@@ -12,12 +12,12 @@ from PIL import Image
 
 from vox2pix.diffusion import LatentDiffusion
 from vox2pix.errors import UserError
-from vox2pix.generation.reconstruct import (
+from vox2pix.generation._reconstruct import (
     CONDITIONS,
     ReconstructionSettings,
-    picture_seeds,
+    image_seeds,
     reconstruct,
-    resize_pictures,
+    resize_images,
     start_seeds,
     starting_latents,
 )
@@ -27,29 +27,29 @@ SETTINGS = ReconstructionSettings(samples=3)
 
 
 class GlassModel:
-    """A see-through model: latents are block means of pictures, denoising adds and records.
+    """A see-through model: latents are block means of images, denoising adds and records.
 
     ``denoise`` returns start * (1 - strength) + the seed's noise + the mean of the conditioning,
-    so that each ingredient can be read off the picture.
+    so that each ingredient can be read off the image.
     """
 
-    picture_size = 16
+    image_size = 16
     latent_shape = (3, 4, 4)
     device = torch.device("cpu")
 
     def __init__(self) -> None:
         self.calls: list[SimpleNamespace] = []
 
-    def encode_pictures(self, pictures, seeds=None, batch_size=8):
+    def encode_images(self, images, seeds=None, batch_size=8):
         assert seeds is None, "the start is the posterior's mode"
-        n, height, width, _ = pictures.shape
-        blocks = pictures.reshape(n, height // FACTOR, FACTOR, width // FACTOR, FACTOR, 3)
+        n, height, width, _ = images.shape
+        blocks = images.reshape(n, height // FACTOR, FACTOR, width // FACTOR, FACTOR, 3)
         return blocks.mean((2, 4)).transpose(0, 3, 1, 2).astype(np.float32)
 
     def decode_latents(self, latents, batch_size=8):
-        pictures = np.asarray(latents).transpose(0, 2, 3, 1)
-        pictures = pictures.repeat(FACTOR, axis=1).repeat(FACTOR, axis=2)
-        return np.clip(pictures, 0, 1).astype(np.float32)
+        images = np.asarray(latents).transpose(0, 2, 3, 1)
+        images = images.repeat(FACTOR, axis=1).repeat(FACTOR, axis=2)
+        return np.clip(images, 0, 1).astype(np.float32)
 
     def batch_size(self, guidance):
         return 8
@@ -78,28 +78,28 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture
 def inputs(rng) -> SimpleNamespace:
-    """Return 4 stimuli: z of 8 px pictures, c, seeds."""
+    """Return 4 stimuli: z of 8 px images, c, seeds."""
     return SimpleNamespace(
         z=rng.uniform(0.2, 0.8, (4, 3, 2, 2)).astype(np.float32),
         c=rng.uniform(0, 0.4, (4, 5, 7)).astype(np.float32),
-        seeds=picture_seeds(0, ["a", "b", "c", "d"], 3),
+        seeds=image_seeds(0, ["a", "b", "c", "d"], 3),
     )
 
 
-def through_a_file(picture: np.ndarray, size: int) -> np.ndarray:
-    """Return what a picture becomes when it is saved as 8 bit, opened and resized."""
-    image = Image.fromarray(np.uint8(np.floor(picture * 255 + 0.5)), "RGB")
+def through_a_file(image: np.ndarray, size: int) -> np.ndarray:
+    """Return what an image becomes when it is saved as 8 bit, opened and resized."""
+    image = Image.fromarray(np.uint8(np.floor(image * 255 + 0.5)), "RGB")
     return np.asarray(image.resize((size, size), Image.BICUBIC), np.float64) / 255
 
 
-def expected_picture(inputs, condition: str, stimulus: int, sample: int) -> np.ndarray:
-    """Return one picture of the glass model, step by step."""
+def expected_image(inputs, condition: str, stimulus: int, sample: int) -> np.ndarray:
+    """Return one image of the glass model, step by step."""
     model = GlassModel()
     z = np.full(model.latent_shape, model.noise(inputs.seeds[stimulus, sample]))
     if "z" in condition:
         coarse = model.decode_latents(inputs.z[stimulus : stimulus + 1])[0]
         larger = through_a_file(coarse, 16)
-        z = z + 0.2 * model.encode_pictures(larger[None])[0]
+        z = z + 0.2 * model.encode_images(larger[None])[0]
     if "c" in condition:
         z = z + inputs.c[stimulus].mean()
     return model.decode_latents(z[None])[0]
@@ -110,27 +110,27 @@ def expected_picture(inputs, condition: str, stimulus: int, sample: int) -> np.n
 @pytest.mark.parametrize("overlap", [False, True])
 def test_conditions_against_the_steps_by_hand(inputs, condition, batch_size, overlap):
     given = (inputs.z, inputs.c, inputs.seeds, SETTINGS, batch_size)
-    pictures = reconstruct(GlassModel(), condition, *given, overlap=overlap)
-    assert pictures.shape == (4, 3, 16, 16, 3)
-    assert pictures.dtype == np.float32
+    images = reconstruct(GlassModel(), condition, *given, overlap=overlap)
+    assert images.shape == (4, 3, 16, 16, 3)
+    assert images.dtype == np.float32
     for stimulus in range(4):
         for sample in range(3):
-            expected = expected_picture(inputs, condition, stimulus, sample)
-            np.testing.assert_allclose(pictures[stimulus, sample], expected, atol=1e-6)
+            expected = expected_image(inputs, condition, stimulus, sample)
+            np.testing.assert_allclose(images[stimulus, sample], expected, atol=1e-6)
 
 
 def test_conditions_share_batches(inputs):
     conditions = ["z", "z+c", "c", "z"]
     model = GlassModel()
-    pictures = reconstruct(model, conditions, inputs.z, inputs.c, inputs.seeds, SETTINGS, 12)
+    images = reconstruct(model, conditions, inputs.z, inputs.c, inputs.seeds, SETTINGS, 12)
     assert len(model.calls) == 1
     for stimulus, condition in enumerate(conditions):
         for sample in range(3):
-            expected = expected_picture(inputs, condition, stimulus, sample)
-            np.testing.assert_allclose(pictures[stimulus, sample], expected, atol=1e-6)
+            expected = expected_image(inputs, condition, stimulus, sample)
+            np.testing.assert_allclose(images[stimulus, sample], expected, atol=1e-6)
 
 
-def test_coarse_pictures_share_no_batch(inputs):
+def test_coarse_images_share_no_batch(inputs):
     mixed = ["z", "z-decode", "z", "z"]
     with pytest.raises(ValueError, match="'z-decode' is not denoised; draw it alone"):
         reconstruct(GlassModel(), mixed, inputs.z, inputs.c, inputs.seeds, SETTINGS)
@@ -138,11 +138,11 @@ def test_coarse_pictures_share_no_batch(inputs):
         reconstruct(GlassModel(), ["z", "c"], inputs.z, inputs.c, inputs.seeds, SETTINGS)
 
 
-def test_coarse_picture_is_the_plain_decode(inputs):
+def test_coarse_image_is_the_plain_decode(inputs):
     model = GlassModel()
-    pictures = reconstruct(model, "z-decode", inputs.z)
-    assert pictures.shape == (4, 1, 8, 8, 3)
-    np.testing.assert_array_equal(pictures[:, 0], model.decode_latents(inputs.z))
+    images = reconstruct(model, "z-decode", inputs.z)
+    assert images.shape == (4, 1, 8, 8, 3)
+    np.testing.assert_array_equal(images[:, 0], model.decode_latents(inputs.z))
     assert not model.calls
 
 
@@ -169,9 +169,9 @@ def test_settings_reach_the_model(inputs):
 
 def test_the_released_start_is_cut_to_8_bit_and_a_draw_from_the_posterior(inputs):
     class Drawing(GlassModel):
-        def encode_pictures(self, pictures, seeds=None, batch_size=8):
-            self.given, self.seeds = pictures, seeds
-            return super().encode_pictures(pictures)
+        def encode_images(self, images, seeds=None, batch_size=8):
+            self.given, self.seeds = images, seeds
+            return super().encode_images(images)
 
     model = Drawing()
     settings = ReconstructionSettings(samples=3, truncate=True, sample_start=True)
@@ -200,15 +200,15 @@ def test_a_stimulus_does_not_depend_on_its_block(inputs):
         np.testing.assert_array_equal(part, whole[block])
 
 
-def test_no_stimuli_no_pictures(inputs):
-    pictures = reconstruct(
+def test_no_stimuli_no_images(inputs):
+    images = reconstruct(
         GlassModel(), "z+c", inputs.z[:0], inputs.c[:0], inputs.seeds[:0], SETTINGS
     )
-    assert pictures.shape == (0, 3, 16, 16, 3)
+    assert images.shape == (0, 3, 16, 16, 3)
 
 
 @pytest.mark.parametrize(("condition", "last"), [("z", 12), ("z-decode", 4)])
-def test_progress_counts_pictures(inputs, condition, last):
+def test_progress_counts_images(inputs, condition, last):
     calls = []
     reconstruct(
         GlassModel(),
@@ -259,7 +259,7 @@ def test_the_start_goes_through_the_autoencoder_even_at_the_same_size(rng):
     model = GlassModel()
     z = rng.uniform(-0.5, 1.5, (2, 3, 4, 4)).astype(np.float32)
     exact = starting_latents(model, z, quantize=False)
-    # what no picture can show is gone: the glass model's pictures end at 0 and 1
+    # what no image can show is gone: the glass model's images end at 0 and 1
     np.testing.assert_allclose(exact, np.clip(z, 0, 1), atol=1e-6)
     coarse = starting_latents(model, z, quantize=True, batch_size=1)
     np.testing.assert_allclose(coarse, np.rint(np.clip(z, 0, 1) * 255) / 255, atol=1e-6)
@@ -268,12 +268,12 @@ def test_the_start_goes_through_the_autoencoder_even_at_the_same_size(rng):
 
 def test_resize_is_pillows(rng):
     # away from 0 and 1: with 8 bit Pillow clips between its two passes, with floats it does not
-    pictures = rng.uniform(0.3, 0.7, (2, 8, 8, 3)).astype(np.float32)
-    small = resize_pictures(pictures, 20)
+    images = rng.uniform(0.3, 0.7, (2, 8, 8, 3)).astype(np.float32)
+    small = resize_images(images, 20)
     assert small.dtype == np.float32
-    for picture, resized in zip(pictures, small, strict=True):
-        np.testing.assert_allclose(resized, through_a_file(picture, 20), atol=1e-6)
-    fine = resize_pictures(pictures, 20, quantize=False)
+    for image, resized in zip(images, small, strict=True):
+        np.testing.assert_allclose(resized, through_a_file(image, 20), atol=1e-6)
+    fine = resize_images(images, 20, quantize=False)
     assert fine.dtype == np.float32
     assert 0 < np.abs(fine - small).max() < 0.01
 
@@ -282,16 +282,16 @@ def test_resize_stays_within_range():
     edge = np.zeros((1, 8, 8, 3), np.float32)
     edge[:, :, 4:] = 1
     for quantize in (True, False):
-        resized = resize_pictures(edge, 20, quantize)
+        resized = resize_images(edge, 20, quantize)
         assert (resized.min(), resized.max()) == (0, 1)
 
 
 def test_resize_to_the_same_size_only_rounds(rng):
-    pictures = rng.random((1, 8, 8, 3), dtype=np.float32)
-    np.testing.assert_array_equal(resize_pictures(pictures, 8, quantize=False), pictures)
-    rounded = resize_pictures(pictures, 8)
+    images = rng.random((1, 8, 8, 3), dtype=np.float32)
+    np.testing.assert_array_equal(resize_images(images, 8, quantize=False), images)
+    rounded = resize_images(images, 8)
     assert rounded.dtype == np.float32
-    np.testing.assert_allclose(rounded * 255, np.rint(pictures * 255), atol=1e-4)
+    np.testing.assert_allclose(rounded * 255, np.rint(images * 255), atol=1e-4)
 
 
 @given(
@@ -300,18 +300,18 @@ def test_resize_to_the_same_size_only_rounds(rng):
     run_seed=st.integers(0, 2**31),
 )
 def test_seeds_belong_to_stimulus_and_sample(ids, samples, run_seed):
-    seeds = picture_seeds(run_seed, ids, samples)
+    seeds = image_seeds(run_seed, ids, samples)
     assert seeds.shape == (len(ids), samples)
     assert seeds.dtype == np.int64
     assert len(np.unique(seeds)) == seeds.size
     assert seeds.min() >= 0
-    turned = picture_seeds(run_seed, ids[::-1], samples + 1)
+    turned = image_seeds(run_seed, ids[::-1], samples + 1)
     np.testing.assert_array_equal(turned[::-1, :samples], seeds)
-    assert (picture_seeds(run_seed + 1, ids, samples) != seeds).all()
+    assert (image_seeds(run_seed + 1, ids, samples) != seeds).all()
 
 
 def test_seeds_of_no_stimuli():
-    assert picture_seeds(0, [], 5).shape == (0, 5)
+    assert image_seeds(0, [], 5).shape == (0, 5)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from vox2pix.phantom import early
 from vox2pix.seeds import rng_for
 
-DEGREES = (np.arange(early.PICTURE_SIZE) + 0.5) * early.FIELD_OF_VIEW / early.PICTURE_SIZE
+DEGREES = (np.arange(early.IMAGE_SIZE) + 0.5) * early.FIELD_OF_VIEW / early.IMAGE_SIZE
 X, DOWN = np.meshgrid(DEGREES - early.FIELD_OF_VIEW / 2, DEGREES - early.FIELD_OF_VIEW / 2)
 UP = -DOWN
 
@@ -49,8 +49,8 @@ def test_energy_does_not_depend_on_phase():
 
 
 def test_plain_colour_drives_colour_channels_alone():
-    picture = np.broadcast_to(np.array([0.9, 0.3, 0.2]), (1, 64, 64, 3)).astype(np.float32)
-    maps = dict(zip(early.CHANNELS, early.channel_maps(picture)[0], strict=True))
+    image = np.broadcast_to(np.array([0.9, 0.3, 0.2]), (1, 64, 64, 3)).astype(np.float32)
+    maps = dict(zip(early.CHANNELS, early.channel_maps(image)[0], strict=True))
     np.testing.assert_allclose(maps["luminance"], 1.4 / 3, rtol=1e-5)
     np.testing.assert_allclose(maps["L-M"], 0.6, rtol=1e-5)
     np.testing.assert_allclose(maps["S"], 0.2 - 0.6, rtol=1e-5)
@@ -85,8 +85,8 @@ def test_a_spot_drives_the_voxel_that_looks_at_it():
     voxel = int(np.argmin(np.hypot(fields.x - 2, fields.y - 2)))
     opposite = int(np.argmin(np.hypot(fields.x + 2, fields.y + 2)))
     spot = (np.hypot(X - fields.x[voxel], UP - fields.y[voxel]) < 0.7).astype(np.float32)
-    picture = np.repeat(spot[None, :, :, None], 3, axis=3)
-    luminance = early.channel_maps(picture)[0, 0] @ fields.gaussians().T
+    image = np.repeat(spot[None, :, :, None], 3, axis=3)
+    luminance = early.channel_maps(image)[0, 0] @ fields.gaussians().T
     assert luminance[voxel] > 0.1
     assert luminance[opposite] < 1e-3
 

@@ -132,7 +132,7 @@ def test_captions_without_words_are_refused():
         higher.caption_content([("the a",), ("of",)])
 
 
-def test_rows_select_pictures():
+def test_rows_select_images():
     content = higher.scene_content(SCENES)
     some = content.rows(np.array([4, 2]))
     np.testing.assert_array_equal(some.values, content.values[[4, 2]])

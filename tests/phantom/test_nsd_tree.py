@@ -92,7 +92,7 @@ def root(tmp_path_factory):
         trials_per_session=TRIALS,
         repeats=REPEATS,
         n_shared=SHARED,
-        picture_size=64,
+        image_size=64,
     )
 
 
@@ -207,7 +207,7 @@ def test_responses_have_runs_and_memory(root):
         last[image] = trial
 
 
-def test_pictures_and_captions_are_those_of_the_scenes(root):
+def test_images_and_captions_are_those_of_the_scenes(root):
     reader = PlainReader(root, 1)
     with truth_of(root, 1) as truth:
         seed = int(truth.attrs["scene_seed"])
@@ -271,7 +271,7 @@ def test_a_simulated_tree_says_so(root):
 
 def test_voxels_without_data_and_nifti_change_nothing_else(tmp_path):
     sizes = {"sessions": 2, "trials_per_session": 12, "n_early": 400, "n_ventral": 20}
-    sizes |= {"picture_size": 64, "n_shared": 1, "repeats": 2}
+    sizes |= {"image_size": 64, "n_shared": 1, "repeats": 2}
     full = simulate(tmp_path / "full", no_data=False, **sizes)
     cut = simulate(tmp_path / "cut", nifti=True, **sizes)
     names = {path.relative_to(full) for path in full.rglob("*") if path.is_file()}

@@ -57,12 +57,12 @@ def test_a_negative_index_is_refused():
 
 @given(indices, st.sampled_from([16, 64, 97]))
 @settings(max_examples=20, deadline=None)
-def test_pictures_are_floats_in_range_at_any_size(index, size):
-    picture = render(scene(index), size)
-    assert picture.shape == (size, size, 3)
-    assert picture.dtype == np.float32
-    assert picture.min() >= 0
-    assert picture.max() <= 1
+def test_images_are_floats_in_range_at_any_size(index, size):
+    image = render(scene(index), size)
+    assert image.shape == (size, size, 3)
+    assert image.dtype == np.float32
+    assert image.min() >= 0
+    assert image.max() <= 1
 
 
 def test_a_scene_looks_the_same_at_any_size():
@@ -86,9 +86,9 @@ def test_an_object_is_where_and_as_large_as_the_scene_says(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_objects_are_shaded_without_seams(kind):
-    picture = render(one(kind, "white", "night", size=0.29), 256)[..., 1]
-    inside = picture > 0.55
-    jump = abs(np.diff(picture, axis=1))[inside[:, 1:] & inside[:, :-1]]
+    image = render(one(kind, "white", "night", size=0.29), 256)[..., 1]
+    inside = image > 0.55
+    jump = abs(np.diff(image, axis=1))[inside[:, 1:] & inside[:, :-1]]
     assert np.quantile(jump, 0.98) < 0.06
 
 

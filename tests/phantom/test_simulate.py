@@ -16,8 +16,8 @@ from PIL import Image
 from vox2pix.errors import UserError
 from vox2pix.phantom import simulate
 from vox2pix.phantom import simulate as simulate_function
-from vox2pix.phantom.early import PICTURE_SIZE
-from vox2pix.phantom.simulate import resize_pictures
+from vox2pix.phantom._simulate import resize_images
+from vox2pix.phantom.early import IMAGE_SIZE
 from vox2pix.seeds import rng_for
 from vox2pix.store.owned import Marker
 
@@ -26,7 +26,7 @@ SMALL = {
     "trials_per_session": 30,
     "n_early": 40,
     "n_ventral": 40,
-    "picture_size": 64,
+    "image_size": 64,
 }
 WORDS = ("dog", "car", "tree", "house", "boat")
 
@@ -41,7 +41,7 @@ def hashes(root):
 
 @pytest.fixture
 def album(tmp_path):
-    """30 pictures of a person, not square, with captions in both forms."""
+    """30 images of a person, not square, with captions in both forms."""
     folder = tmp_path / "album"
     folder.mkdir()
     rng = rng_for(1, "album")
@@ -53,7 +53,7 @@ def album(tmp_path):
         text = f"a {WORDS[k % 5]}, by a {WORDS[k % 3]}"
         lines += [f'{k:04d}.png,"{text}"', f"{k:04d},one {WORDS[k % 5]}"]
         notes.append({"image_id": k, "id": k, "caption": text})
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     table = tmp_path / "captions.csv"
     table.write_text("\n".join(lines))
     annotations = tmp_path / "captions.json"
@@ -97,7 +97,7 @@ def test_progress_is_told(tmp_path):
     told = []
     simulate(tmp_path / "out", progress=lambda *event: told.append(event), **SMALL)
     assert told[-1] == ("subject 1: func1pt8mm betas", 2, 2)
-    assert {what for what, _, _ in told} >= {"pictures", "subject 1: early responses"}
+    assert {what for what, _, _ in told} >= {"images", "subject 1: early responses"}
     assert all(done <= total for _, done, total in told)
 
 
@@ -139,7 +139,7 @@ def test_an_existing_folder_is_left_alone(tmp_path):
         ({"subjects": 0}, "subjects is 0: give 1 or more."),
         ({"sessions": -1}, "sessions is -1: give 1 or more."),
         ({"n_early": 5}, "n_early is 5: give 20 or more."),
-        ({"picture_size": 8}, "picture_size is 8: give 16 or more."),
+        ({"image_size": 8}, "image_size is 8: give 16 or more."),
         ({"space": "MNI"}, "space 'MNI' is not known: choose 'func1pt8mm' or 'fsaverage5'"),
         ({"space": []}, "space is empty and is not known"),
         ({"n_shared": 20}, "20 shared images are not possible with 20 images a subject"),
@@ -157,7 +157,7 @@ def test_impossible_requests_are_refused(tmp_path, change, sentence):
 
 
 @pytest.mark.parametrize("form", [1, 2])
-def test_own_pictures(tmp_path, album, form):
+def test_own_images(tmp_path, album, form):
     out = simulate(tmp_path / "out", images=album[0], captions=album[form], **SMALL)
     with h5py.File(out / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5") as file:
         brick = file["imgBrick"][:]
@@ -178,9 +178,9 @@ def test_own_pictures(tmp_path, album, form):
         assert content[row, spoken] > 0
 
 
-def test_too_few_pictures_are_refused(tmp_path, album):
+def test_too_few_images_are_refused(tmp_path, album):
     settings = {**SMALL, "sessions": 4}
-    with pytest.raises(UserError, match="holds 30 pictures, and the experiment shows 40: give"):
+    with pytest.raises(UserError, match="holds 30 images, and the experiment shows 40: give"):
         simulate(tmp_path / "out", images=album[0], captions=album[1], **settings)
 
 
@@ -189,7 +189,7 @@ def test_faults_of_captions_are_named(tmp_path, album):
     out = tmp_path / "out"
     with pytest.raises(UserError, match=r"no\.csv does not exist"):
         simulate(out, images=folder, captions=tmp_path / "no.csv", **SMALL)
-    table.write_text("picture,text\n1,a dog\n")
+    table.write_text("image,text\n1,a dog\n")
     with pytest.raises(UserError, match=r"captions\.csv is no caption file: write a CSV"):
         simulate(out, images=folder, captions=table, **SMALL)
     table.write_text("stimulus_id,caption\n0001,a dog\n")
@@ -217,16 +217,16 @@ def test_faults_of_captions_are_named(tmp_path, album):
     assert not out.exists()
 
 
-def test_an_unreadable_picture_is_named(tmp_path, album):
+def test_an_unreadable_image_is_named(tmp_path, album):
     folder, table, _ = album
     for path in folder.glob("*.png"):
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     with pytest.raises(UserError, match=r"\d{4}\.png cannot be read as PNG"):
         simulate(tmp_path / "out", images=folder, captions=table, **SMALL)
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_that_would_be_clipped_or_are_too_large_are_refused(tmp_path, album, monkeypatch):
+def test_images_that_would_be_clipped_or_are_too_large_are_refused(tmp_path, album, monkeypatch):
     folder, table, _ = album
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 20 * 30 // 3)
     with pytest.raises(UserError, match=r"\d{4}\.png has more than 89 million pixels"):
@@ -249,13 +249,13 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 
 def test_resize_keeps_plain_colour_and_averages():
     plain = np.full((2, 425, 425, 3), 51, np.uint8)
-    np.testing.assert_allclose(resize_pictures(plain, PICTURE_SIZE), 0.2, atol=1e-6)
+    np.testing.assert_allclose(resize_images(plain, IMAGE_SIZE), 0.2, atol=1e-6)
     rng = rng_for(1, "pictures")
     fine = rng.integers(0, 256, (1, 128, 128, 3)).astype(np.uint8)
     halves = (fine[:, ::2] / 4 + fine[:, 1::2] / 4).astype(float)
     expected = (halves[:, :, ::2] + halves[:, :, 1::2]) / 255
-    np.testing.assert_allclose(resize_pictures(fine, 64), expected, atol=1e-6)
-    np.testing.assert_allclose(resize_pictures(fine, 128), fine / 255, atol=1e-6)
+    np.testing.assert_allclose(resize_images(fine, 64), expected, atol=1e-6)
+    np.testing.assert_allclose(resize_images(fine, 128), fine / 255, atol=1e-6)
 
 
 def test_the_package_exports_the_function():

@@ -37,8 +37,8 @@ def test_a_run_on_data_in_a_bucket_equals_the_one_on_local_data(s3, tree, tmp_pa
 
     for name in ("metrics.json", "scores.csv", "decoded/z.safetensors"):
         assert (remote / name).read_bytes() == (local / name).read_bytes(), name
-    names = {p.name.rsplit("-", 1)[0]: p for p in (local / "pictures").iterdir()}
-    for folder in (remote / "pictures").iterdir():
+    names = {p.name.rsplit("-", 1)[0]: p for p in (local / "images").iterdir()}
+    for folder in (remote / "images").iterdir():
         twin = names.pop(folder.name.rsplit("-", 1)[0])
         for mark in (twin / "done").iterdir():
             assert (folder / "done" / mark.name).read_text() == mark.read_text()

@@ -23,7 +23,7 @@ def test_without_captions_only_z_is_left():
 
 
 @pytest.mark.parametrize("has_c", [True, False])
-def test_the_autoencoders_picture_is_drawn_once(has_c):
+def test_the_autoencoders_image_is_drawn_once(has_c):
     samples = {d.name: d.samples for d in planned_drawings(experiment(), has_c)}
     assert samples["z-decode"] == 1
     assert samples["z"] == 2

@@ -12,7 +12,6 @@ from pipeline.test_run import digests
 from vox2pix.config import load_config
 from vox2pix.diffusion.pipeline_folder import find_pipeline
 from vox2pix.errors import UserError
-from vox2pix.features import Latent
 from vox2pix.linear import pearson_r
 from vox2pix.pipeline import Run, draw_encoding, encode, encoding, plan_encoding
 from vox2pix.pipeline import run as pipeline_run
@@ -26,6 +25,7 @@ from vox2pix.store import (
     read_checked_json,
     write_checked_json,
 )
+from vox2pix.targets import Latent
 
 STREAMS = ["early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"]
 ENCODE = {
@@ -329,7 +329,7 @@ def test_a_plan_counts_the_passes_and_writes_nothing(tmp_path):
     config = experiment(encode=ENCODE)
     made = plan_encoding(config, tmp_path / "run", flops_a_second=1e12)
     stages = {stage.name: stage for stage in made.stages}
-    assert "2 denoisings of 40 pictures" in stages["trace"].what
+    assert "2 denoisings of 40 images" in stages["trace"].what
     assert stages["encode"].what == "7 models of every voxel"
     more = plan_encoding(
         experiment(encode=ENCODE | {"guidance": 1.0}), tmp_path / "run", flops_a_second=1e12

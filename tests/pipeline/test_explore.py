@@ -8,7 +8,7 @@ import pytest
 
 from vox2pix.decoding import RidgeDecoder
 from vox2pix.errors import UserError
-from vox2pix.generation import ReconstructionSettings, picture_seeds, reconstruct
+from vox2pix.generation import ReconstructionSettings, image_seeds, reconstruct
 from vox2pix.pipeline import explore
 from vox2pix.pipeline.explore import open_redraw
 from vox2pix.report.contents import CONFIG_MARK
@@ -22,12 +22,12 @@ def redraw(small_run):
 
 @pytest.fixture(scope="module")
 def other(redraw):
-    """Another test picture."""
+    """Another test image."""
     return list(redraw.stimuli)[3]
 
 
 def drawn(redraw, knobs):
-    """All that was shown on the way, and the picture."""
+    """All that was shown on the way, and the image."""
     shown = []
     redraw.draw(knobs, lambda *step: shown.append(step))
     return shown, shown[-1][2].astype(int)
@@ -40,11 +40,11 @@ def test_what_can_be_chosen_is_what_the_run_has(redraw, small_run):
     assert redraw.regions == ("early", "ventral")
     assert redraw.n_samples == 2
     assert int(run.config.generate.steps * redraw.least_strength) == 1
-    seen = run.subject.pictures(run.test_ids[:1], size=run.model.picture_size)[0]
+    seen = run.subject.images(run.test_ids[:1], size=run.model.image_size)[0]
     np.testing.assert_array_equal(redraw.seen(run.test_ids[0]), np.rint(seen * 255))
 
 
-def test_where_only_the_autoencoders_picture_was_drawn_it_starts_from_z(small_run, tmp_path):
+def test_where_only_the_autoencoders_image_was_drawn_it_starts_from_z(small_run, tmp_path):
     folder = tmp_path / "small"
     shutil.copytree(small_run[0].path, folder)
     text = (folder / "config.toml").read_text()
@@ -67,12 +67,12 @@ def test_at_the_runs_own_settings_it_draws_what_the_run_drew(redraw, other, cond
             z_from=stimulus_id,
             c_from=stimulus_id,
         )
-        _, picture = drawn(redraw, knobs)
+        _, image = drawn(redraw, knobs)
         # another batch size: floating-point rounding, then 8 bit
-        assert np.abs(picture - redraw.in_run(knobs)).max() <= 1
+        assert np.abs(image - redraw.in_run(knobs)).max() <= 1
 
 
-def test_each_step_is_shown_and_the_last_is_the_picture(redraw):
+def test_each_step_is_shown_and_the_last_is_the_image(redraw):
     shown, _ = drawn(redraw, replace(redraw.own, condition="c"))
     assert [step[:2] for step in shown] == [(1, 3), (2, 3), (3, 3)]
     assert len({step[2].tobytes() for step in shown}) == 3
@@ -85,13 +85,13 @@ def test_each_step_is_shown_and_the_last_is_the_picture(redraw):
     [{"strength": 0.4}, {"guidance": 1.0}, {"seed": 7}, {"left_out": "early"}],
     ids=lambda changed: next(iter(changed)),
 )
-def test_each_knob_changes_the_picture(redraw, changed):
+def test_each_knob_changes_the_image(redraw, changed):
     _, own = drawn(redraw, redraw.own)
-    _, picture = drawn(redraw, replace(redraw.own, **changed))
-    assert np.abs(picture - own).mean() > 0.5
+    _, image = drawn(redraw, replace(redraw.own, **changed))
+    assert np.abs(image - own).mean() > 0.5
 
 
-def test_z_and_c_come_from_the_pictures_that_are_named(redraw, small_run, other):
+def test_z_and_c_come_from_the_images_that_are_named(redraw, small_run, other):
     run, _ = small_run
     decoded = {k: load_arrays(run.path / f"decoded/{k}.safetensors")["predicted"] for k in "zc"}
     wanted = run.config.generate
@@ -100,13 +100,13 @@ def test_z_and_c_come_from_the_pictures_that_are_named(redraw, small_run, other)
         "z+c",
         z=decoded["z"][[3]],
         c=decoded["c"][[0]],
-        seeds=picture_seeds(run.config.seed, [redraw.own.stimulus_id], 1),
+        seeds=image_seeds(run.config.seed, [redraw.own.stimulus_id], 1),
         settings=ReconstructionSettings(
             strength=wanted.strength, steps=wanted.steps, guidance=wanted.guidance, samples=1
         ),
     )[0, 0]
-    _, picture = drawn(redraw, replace(redraw.own, z_from=other))
-    assert np.abs(picture - np.rint(expected * 255)).max() <= 1
+    _, image = drawn(redraw, replace(redraw.own, z_from=other))
+    assert np.abs(image - np.rint(expected * 255)).max() <= 1
     _, mine = drawn(redraw, redraw.own)
     _, with_its_c = drawn(redraw, replace(redraw.own, c_from=other))
     assert np.abs(with_its_c - mine).mean() > 0.5
@@ -124,20 +124,20 @@ def test_a_region_left_out_holds_its_mean_over_training(redraw, small_run):
         run.model,
         "z",
         z=z,
-        seeds=picture_seeds(run.config.seed, [redraw.own.stimulus_id], 1),
+        seeds=image_seeds(run.config.seed, [redraw.own.stimulus_id], 1),
         settings=ReconstructionSettings(
             strength=wanted.strength, steps=wanted.steps, guidance=wanted.guidance, samples=1
         ),
     )[0, 0]
     knobs = replace(redraw.own, condition="z")
-    _, picture = drawn(redraw, replace(knobs, left_out="early"))
-    assert np.abs(picture - np.rint(expected * 255)).max() <= 2
+    _, image = drawn(redraw, replace(knobs, left_out="early"))
+    assert np.abs(image - np.rint(expected * 255)).max() <= 2
     _, same = drawn(redraw, replace(knobs, left_out="ventral"))  # z does not hear of it
     np.testing.assert_array_equal(same, drawn(redraw, knobs)[1])
 
 
 def test_what_show_raises_ends_the_drawing(redraw):
-    def stop(step, n_steps, picture):
+    def stop(step, n_steps, image):
         raise InterruptedError(step)
 
     with pytest.raises(InterruptedError, match="1"):

@@ -17,7 +17,7 @@ def nsd(root, **tables) -> Config:
     raw = {
         "name": "x",
         "data": {"source": "nsd", "path": str(root)},
-        "model": {"name": "CompVis/stable-diffusion-v1-4", "z_picture_size": 320},
+        "model": {"name": "CompVis/stable-diffusion-v1-4", "z_image_size": 320},
         "compute": {"device": "cpu"},
     }
     return Config.model_validate(raw | tables)
@@ -36,9 +36,9 @@ def test_a_tree_of_empty_files_is_planned_from_published_sizes(empty_tree):
     made = plan(nsd(empty_tree), empty_tree / "run", flops_a_second=1e12)
     text = " ".join(made.facts)
     assert "37 session files" in text
-    # the paper counts 24,980 training trials and 982 test pictures in 37 sessions
+    # the paper counts 24,980 training trials and 982 test images in 37 sessions
     assert "24,975 training trials" in text
-    assert "1,000 test pictures" in text
+    assert "1,000 test images" in text
     assert "6,000 voxels (early)" in text
     assert not (empty_tree / "run").exists()
 
@@ -63,7 +63,7 @@ def test_drawing_is_priced_by_the_operations_of_the_u_net(empty_tree):
         flops_a_second=1e14,
     )
     drawing = next(s for s in fast.stages if s.name == "generate")
-    # 1,000 pictures x 40 steps x 2 (guidance) x 803 GFLOP, plus the autoencoder
+    # 1,000 images x 40 steps x 2 (guidance) x 803 GFLOP, plus the autoencoder
     least = 1000 * 40 * 2 * 803e9 / (0.4 * 1e14)
     assert least < drawing.seconds < 1.1 * least
     slow = plan(
@@ -87,7 +87,7 @@ def test_the_total_adds_up(empty_tree):
         sum(s.seconds for s in made.stages),
     )
     features = next(s for s in made.stages if s.name == "features")
-    n = 8996 + 1000  # pictures that 37 of 40 sessions show, three showings each
+    n = 8996 + 1000  # images that 37 of 40 sessions show, three showings each
     assert features.write_bytes == pytest.approx(n * 4 * (6400 + 77 * 768), rel=1e-3)
 
 
@@ -153,13 +153,12 @@ def test_a_phantom_is_planned_as_it_will_be_simulated(small_run):
     drawn = plan(experiment(), made.path, flops_a_second=1e11)
     n_train = len(made.subject.train.stimulus_ids)
     assert (
-        f"{made.subject.train.n_trials:,} training trials of {n_train:,} pictures"
-        in (drawn.facts[1])
+        f"{made.subject.train.n_trials:,} training trials of {n_train:,} images" in (drawn.facts[1])
     )
     voxels = {name: int(made.subject.voxel_mask(name).sum()) for name in ("early", "ventral")}
     assert f"z from {voxels['early']} voxels" in drawn.facts[2]
-    pictures = next(s for s in drawn.stages if s.name == "generate")
-    assert pictures.write_bytes == 8 * (1 + 3 * 2 + 3 + 1) * 64 * 64 * 3
+    images = next(s for s in drawn.stages if s.name == "generate")
+    assert images.write_bytes == 8 * (1 + 3 * 2 + 3 + 1) * 64 * 64 * 3
     doubted = next(s for s in drawn.stages if s.name == "audit-drawing")
     assert doubted.write_bytes == 8 * 4 * 64 * 64 * 3
     kept = next(s for s in drawn.stages if s.name == "gallery")

@@ -23,7 +23,7 @@ from vox2pix.data import Split
 from vox2pix.decoding import RidgeDecoder
 from vox2pix.errors import UserError
 from vox2pix.evaluation.transformers_models import find_folder
-from vox2pix.pipeline import Run, audit, pictures, run, stages
+from vox2pix.pipeline import Run, audit, images, run, stages
 from vox2pix.pipeline.inputs import input_files
 from vox2pix.pipeline.latents import c_of, z_of
 from vox2pix.pipeline.run import stage_keys
@@ -100,7 +100,7 @@ def test_retrieval_by_decoded_features_is_the_naive_search(small_run):
             assert found[f"top-{k}", direction] == pytest.approx(np.mean(hits))
 
 
-def test_the_mean_over_the_scores_of_pictures_is_the_metric(small_run):
+def test_the_mean_over_the_scores_of_images_is_the_metric(small_run):
     made, _ = small_run
     scores = pd.read_csv(made.path / "scores.csv", dtype={"stimulus_id": str})
     scores["direction"] = scores["direction"].fillna("")
@@ -108,7 +108,7 @@ def test_the_mean_over_the_scores_of_pictures_is_the_metric(small_run):
     records = json.loads((made.path / "metrics.json").read_text())
     for record in (r for r in records if r["samples"].startswith("mean")):
         if record["condition"].startswith("decoded"):
-            continue  # retrieval by features: no picture was drawn
+            continue  # retrieval by features: no image was drawn
         key = (record["condition"], record["metric"], record["direction"] or "")
         assert record["value"] == pytest.approx(means[key], abs=1e-9)
 
@@ -169,11 +169,11 @@ def test_the_decoder_predicts_what_scikit_learn_predicts(small_run):
 def test_progress_counts_everything_once(small_run):
     _, told = small_run
     assert told.counted == told.begun
-    assert told.begun["Drawing pictures"] == 8 * (1 + 3 * 2 + 3 + 1)
+    assert told.begun["Drawing images"] == 8 * (1 + 3 * 2 + 3 + 1)
     assert told.begun["Drawing for the audit"] == 8 * 4
 
 
-def test_the_sheet_is_a_picture(small_run):
+def test_the_sheet_is_an_image(small_run):
     made, _ = small_run
     with Image.open(made.path / "contact_sheet.png") as sheet:
         assert sheet.width > 800
@@ -199,13 +199,13 @@ def test_nothing_is_done_twice(small_run):
     assert len([line for line in recorder.lines if line.endswith("done before, kept")]) == 11
 
 
-def test_how_it_is_computed_does_not_change_the_pictures(small_run, tmp_path):
+def test_how_it_is_computed_does_not_change_the_images(small_run, tmp_path):
     made, _ = small_run
     compute = {"device": "cpu", "shard_size": 8, "batch_size": 3, "overlap": True}
     other = run(experiment(compute=compute), tmp_path / "small")
     for name in ("metrics.json",):
         one, two = (pd.DataFrame(json.loads((r.path / name).read_text())) for r in (made, other))
-        # float32 rounding may move a picture by one of 255 steps
+        # float32 rounding may move an image by one of 255 steps
         np.testing.assert_allclose(one["value"], two["value"], atol=2e-3)
 
 
@@ -223,12 +223,12 @@ def test_a_changed_setting_is_computed_again_and_only_what_hangs_on_it(small_run
     assert "Drawing: settings or files changed, done again" in recorder.lines
 
 
-def test_a_damaged_picture_is_drawn_again(small_run, tmp_path):
+def test_a_damaged_image_is_drawn_again(small_run, tmp_path):
     made, _ = small_run
     folder = tmp_path / "small"
     shutil.copytree(made.path, folder)
     expected = digests(folder)
-    chunk = next(p for p in sorted((folder / "pictures").rglob("c/1/*")) if p.is_dir())
+    chunk = next(p for p in sorted((folder / "images").rglob("c/1/*")) if p.is_dir())
     file = next(p for p in chunk.rglob("*") if p.is_file())
     file.write_bytes(file.read_bytes()[:-7])
     run(made.config, folder)
@@ -240,7 +240,7 @@ def test_what_was_deleted_is_made_again(small_run, tmp_path):
     folder = tmp_path / "small"
     shutil.copytree(made.path, folder)
     expected = digests(folder)
-    shutil.rmtree(folder / "pictures")
+    shutil.rmtree(folder / "images")
     shutil.rmtree(next(folder.glob("phantom-*")))
     (folder / "metrics.json").unlink()
     run(made.config, folder)
@@ -288,11 +288,11 @@ def test_only_precision_is_part_of_what_is_computed(tmp_path, compute, changes):
     assert (one["features"] != other["features"]) == changes
 
 
-def test_the_released_protocol_draws_all_pictures_from_one_noise(tmp_path, monkeypatch):
+def test_the_released_protocol_draws_all_images_from_one_noise(tmp_path, monkeypatch):
     seeds = []
-    real = pictures.reconstruct
+    real = images.reconstruct
     monkeypatch.setattr(
-        pictures, "reconstruct", lambda *a, **k: seeds.append(k["seeds"]) or real(*a, **k)
+        images, "reconstruct", lambda *a, **k: seeds.append(k["seeds"]) or real(*a, **k)
     )
     config = experiment(
         protocol="takagi2023",
@@ -321,15 +321,15 @@ def test_the_released_protocol_draws_all_pictures_from_one_noise(tmp_path, monke
     assert [f["name"] for f in findings if f["verdict"] is None] == []
 
 
-def test_by_default_every_picture_has_noise_of_its_own(tmp_path, monkeypatch, small_run):
+def test_by_default_every_image_has_noise_of_its_own(tmp_path, monkeypatch, small_run):
     seeds = []
-    real = pictures.reconstruct
+    real = images.reconstruct
     monkeypatch.setattr(
-        pictures, "reconstruct", lambda *a, **k: seeds.append(k["seeds"]) or real(*a, **k)
+        images, "reconstruct", lambda *a, **k: seeds.append(k["seeds"]) or real(*a, **k)
     )
     folder = tmp_path / "small"
     shutil.copytree(small_run[0].path, folder)
-    shutil.rmtree(folder / "pictures")
+    shutil.rmtree(folder / "images")
     run(small_run[0].config, folder)
     drawn = np.concatenate([block[:, 0] for block in seeds[:3]])  # the first condition
     assert len(np.unique(drawn)) == 8
@@ -338,7 +338,7 @@ def test_by_default_every_picture_has_noise_of_its_own(tmp_path, monkeypatch, sm
 @pytest.mark.parametrize(
     ("tables", "sentence"),
     [
-        ({"model": {"z_picture_size": 60}}, "model.z_picture_size is 60, but phantom takes"),
+        ({"model": {"z_image_size": 60}}, "model.z_image_size is 60, but phantom takes"),
         ({"generate": {"conditions": []}}, r"generate.conditions \(none\) leaves nothing to draw"),
     ],
 )
@@ -361,7 +361,7 @@ def test_provenance_tells_what_each_stage_was_made_of(small_run):
 
 def test_a_run_beside_the_data_it_reads_is_no_part_of_them(tmp_path):
     config = experiment(data={"source": "folder", "path": str(tmp_path)})
-    for name in ("trials.csv", "responses.npy", "pictures/a.png"):
+    for name in ("trials.csv", "responses.npy", "images/a.png"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(name)
@@ -369,7 +369,7 @@ def test_a_run_beside_the_data_it_reads_is_no_part_of_them(tmp_path):
     before = input_files(made)
     assert before == {
         f"./{name}": hashlib.sha256(name.encode()).hexdigest()
-        for name in ("pictures/a.png", "responses.npy", "trials.csv")
+        for name in ("images/a.png", "responses.npy", "trials.csv")
     }
     for name in ("runs/here/metrics.json", "runs/cache/features/rows", "notes.txt"):
         path = tmp_path / name
@@ -411,7 +411,7 @@ def test_a_run_killed_again_and_again_ends_like_one_left_alone(small_run, tmp_pa
     chance = random.Random(0)
     kills = 0
     # Three kills here, at moments spread over the stages; benchmarks/kill.py does ten.
-    waited_for = ["phantom-*", "decoders", "pictures/c-*/done/*"]
+    waited_for = ["phantom-*", "decoders", "images/c-*/done/*"]
     for pattern in waited_for:
         process = start(folder)
         while process.poll() is None and not list(folder.glob(pattern)):
@@ -440,7 +440,7 @@ def test_every_check_of_the_audit_is_told_with_its_figure(small_run):
             assert finding["sentence"] in finding["alt"]
 
 
-def test_a_held_out_cluster_is_decoded_without_its_pictures(small_run):
+def test_a_held_out_cluster_is_decoded_without_its_images(small_run):
     made, _ = small_run
     train, test = made.subject.train, made.subject.test
     clusters = load_arrays(made.path / "decoded" / "clusters.safetensors")
@@ -469,7 +469,7 @@ def test_the_mean_brain_decodes_to_one_prediction_and_noise_to_many(small_run):
     assert not np.allclose(doubts["held_out"], decoded)
 
 
-def test_the_nearest_training_picture_is_scored_as_a_baseline(small_run):
+def test_the_nearest_training_image_is_scored_as_a_baseline(small_run):
     made, _ = small_run
     found = nearest_training_ids(made)
     ids = made.subject.train.stimulus_ids
@@ -505,7 +505,7 @@ def test_without_an_audit_nothing_is_drawn_for_one(tmp_path):
         audit(made.path)
 
 
-def test_an_audit_turned_off_leaves_pictures_and_takes_its_findings_along(small_run, tmp_path):
+def test_an_audit_turned_off_leaves_images_and_takes_its_findings_along(small_run, tmp_path):
     folder = tmp_path / "small"
     shutil.copytree(small_run[0].path, folder)
     shutil.copytree(small_run[0].path.parent / "cache", tmp_path / "cache")
@@ -550,8 +550,8 @@ def test_every_damaged_file_is_named_and_made_again(small_run, tmp_path):
         "contact_sheet.png": "Contact sheet: contact_sheet.png missing or damaged",
         "gallery/originals/done/00000": "Gallery: gallery/originals/done/00000 missing or damaged",
         "figures/scores.svg": "Report: a part is missing or damaged",
-        f"pictures/z-{key}/values/zarr.json": f"z-{key}: its description was damaged",
-        f"pictures/c-{key}/done/00001": f"c-{key}: shard 1 was damaged",
+        f"images/z-{key}/values/zarr.json": f"z-{key}: its description was damaged",
+        f"images/c-{key}/done/00001": f"c-{key}: shard 1 was damaged",
         f"../cache/{feature.relative_to(tmp_path / 'cache')}": f"/{feature.name}, features/",
     }
     betas = next(folder.glob("phantom-*/nsddata_betas/**/*.hdf5"))
@@ -595,7 +595,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_from_there(
 ):
     made, _ = small_run
     folder = copied(made, tmp_path)
-    shutil.rmtree(folder / "pictures")
+    shutil.rmtree(folder / "images")
     real, written = os.fsync, iter(range(7))
 
     def fills(descriptor):

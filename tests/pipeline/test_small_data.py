@@ -1,4 +1,4 @@
-"""Experiments with hardly any pictures end well, or in one sentence before the work."""
+"""Experiments with hardly any images end well, or in one sentence before the work."""
 
 import json
 import shutil
@@ -21,15 +21,15 @@ N_TEST = 2
 
 @pytest.fixture
 def small(tmp_path):
-    """Return a function that writes a folder of so many training pictures, and its experiment."""
+    """Return a function that writes a folder of so many training images, and its experiment."""
 
     def write(n_train: int, **tables) -> Config:
         folder, rng = tmp_path / "data", np.random.default_rng(0)
-        (folder / "pictures").mkdir(parents=True)
+        (folder / "images").mkdir(parents=True)
         ids = [f"p{i:02d}" for i in range(n_train + N_TEST)]
         for name in ids:
-            picture = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
-            picture.resize((64, 64)).save(folder / "pictures" / f"{name}.png")
+            image = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
+            image.resize((64, 64)).save(folder / "images" / f"{name}.png")
         shown = np.tile(np.arange(len(ids)), 2)
         trials = {
             "stimulus_id": [ids[i] for i in shown],
@@ -58,7 +58,7 @@ def raw(config: Config) -> dict:
         (2, {"protocol": "takagi2023"}, "has 4 training trials for 5 folds; give it more"),
     ],
 )
-def test_too_few_training_pictures_are_refused_before_the_work(
+def test_too_few_training_images_are_refused_before_the_work(
     small, tmp_path, n_train, tables, sentence
 ):
     config = small(n_train, **tables)
@@ -68,11 +68,11 @@ def test_too_few_training_pictures_are_refused_before_the_work(
     assert not (tmp_path / "cache").exists()
 
 
-def test_two_test_pictures_are_drawn_scored_and_audited_as_far_as_they_go(small, tmp_path):
+def test_two_test_images_are_drawn_scored_and_audited_as_far_as_they_go(small, tmp_path):
     made = run(small(12), tmp_path / "small")
     checks = {c["name"]: c for c in json.loads((made.path / "audit.json").read_text())}
     assert checks["effective rank"]["verdict"] is None
-    assert "2 test pictures are too few" in checks["effective rank"]["sentence"]
+    assert "2 test images are too few" in checks["effective rank"]["sentence"]
     assert checks["diversity"]["verdict"]
 
 
@@ -85,7 +85,7 @@ def test_a_metric_is_named_by_its_encoders_folder_and_not_by_where_that_lies(sma
     assert str(tmp_path) not in json.dumps(records)
 
 
-def test_a_held_out_cluster_leaves_fewer_pictures_than_folds(small, tmp_path, monkeypatch):
+def test_a_held_out_cluster_leaves_fewer_images_than_folds(small, tmp_path, monkeypatch):
     labels = np.array([0, 0, 0, 1, 1, 1, 0, 1])  # six of training, two of test
     monkeypatch.setattr(doubts, "clusters", lambda *_: labels)
     config = small(6, decode={"selection": "cv", "alphas": [1.0, 10.0]}, audit={"clusters": 2})
@@ -106,7 +106,7 @@ def test_a_cluster_that_holds_all_of_training_is_a_check_that_is_not_computed(
         "0 training images are left, and a decoder needs 3"
         in (checks["held-out clusters"]["sentence"])
     )
-    assert not list((made.path / "pictures").glob("held-out-*"))
+    assert not list((made.path / "images").glob("held-out-*"))
     assert checks["mean brain"]["verdict"]
 
 
@@ -134,12 +134,12 @@ def constant(responses, trials, folder):
 
 
 def no_image(responses, trials, folder):
-    (folder / "pictures" / "p05.png").unlink()
+    (folder / "images" / "p05.png").unlink()
     return responses
 
 
 def transparent(responses, trials, folder):
-    Image.new("RGBA", (64, 64)).save(folder / "pictures" / "p05.png")
+    Image.new("RGBA", (64, 64)).save(folder / "images" / "p05.png")
     return responses
 
 
@@ -169,7 +169,7 @@ def test_what_cannot_work_is_refused_before_the_work_by_every_command(
 
 def test_a_uniform_test_image_is_scored_and_noted(small, tmp_path):
     def uniform(responses, trials, folder):
-        Image.new("RGB", (64, 64), (128, 128, 128)).save(folder / "pictures" / "p00.png")
+        Image.new("RGB", (64, 64), (128, 128, 128)).save(folder / "images" / "p00.png")
         return responses
 
     config = small(12)

@@ -58,7 +58,7 @@ def test_a_run_beside_its_data_is_done_once(tmp_path):
     assert sum("done before, kept" in line for line in told.lines) == 11
     after = snapshot(tmp_path, lambda name: not name.startswith("runs"))
     assert after == before
-    for name in ("pictures", "pictures/small", "responses", "stimuli/deep/small"):
+    for name in ("images", "images/small", "responses", "stimuli/deep/small"):
         with pytest.raises(UserError, match="is among the files that are read as data"):
             run(config, tmp_path / name)
         assert snapshot(tmp_path, lambda name: not name.startswith("runs")) == before

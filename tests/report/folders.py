@@ -33,7 +33,7 @@ def make_run(
     subject: str = "subj01",
     **settings: object,
 ) -> Path:
-    """Write a run folder; the score of picture i under z+c is i / (n - 1), so the last is best."""
+    """Write a run folder; the score of image i under z+c is i / (n - 1), so the last is best."""
     rng = np.random.default_rng(seed)
     conditions = conditions if conditions is not None else CONDITIONS
     ids = ids or [f"{i:05d}" for i in range(n)]
@@ -49,7 +49,7 @@ def make_run(
     originals = rng.integers(0, 256, (n, size, size, 3), np.uint8)
     for name, samples in conditions.items():
         shape = (n, samples, size, size, 3)
-        drawn = ShardedArray(path / "pictures" / f"{name}-{KEY}", shape, np.uint8, 5)
+        drawn = ShardedArray(path / "images" / f"{name}-{KEY}", shape, np.uint8, 5)
         for shard in range(drawn.n_shards):
             rows = drawn.rows(shard)
             noise = rng.integers(0, 256, (rows.stop - rows.start, *shape[1:]), np.uint8)
@@ -103,7 +103,7 @@ def data_record(
 
 
 def _score(path: Path, ids: list[str], conditions: dict[str, int], subject: str) -> None:
-    """Write the scores of single pictures and their means."""
+    """Write the scores of single images and their means."""
     n = len(ids)
     rows, records = [], []
     for place, name in enumerate(conditions):

@@ -9,7 +9,7 @@ def test_of_the_phantom_they_are_what_its_scenes_hold():
     for shown, words in zip(scenes, found, strict=True):
         assert {each.kind for each in shown.objects} == kinds & set(words)
         assert {each.colour for each in shown.objects} <= set(words) | {"white"}
-    assert not {"the", "over", "picture", "there"} & {word for words in found for word in words}
+    assert not {"the", "over", "image", "there"} & {word for words in found for word in words}
     told = {word for words in found for word in words}
     assert len([name for name in BACKGROUNDS if name in told]) >= 4
 
@@ -21,7 +21,7 @@ def test_a_word_counts_where_half_of_the_captions_have_it():
     ]  # fmt: skip
 
 
-def test_words_of_all_or_of_one_picture_tell_nothing():
+def test_words_of_all_or_of_one_image_tell_nothing():
     assert caption_words([["a red kite"], ["a red boat"], ["a red fox"]]) == [[], [], []]
 
 

@@ -14,7 +14,7 @@ from vox2pix.store import write_json
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
-    """Two runs, of two subjects, that share the pictures 2 to 11."""
+    """Two runs, of two subjects, that share the images 2 to 11."""
     monkeypatch.chdir(tmp_path)
     make_run(tmp_path / "one", 12)
     make_run(tmp_path / "two", 12, ids=[f"{i:05d}" for i in range(2, 14)], subject="subj02")
@@ -32,13 +32,13 @@ def sentence(result):
     return line.removeprefix("vox2pix: ")
 
 
-def test_runs_are_compared_picture_by_picture(folders):
+def test_runs_are_compared_image_by_image(folders):
     result = command("compare", "one", "two")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert all(len(line) <= 80 for line in lines)
     assert lines[-1] == "Differences: one-two-comparison"
-    assert "Means over the 10 pictures that all have scored" in result.stdout
+    assert "Means over the 10 images that all have scored" in result.stdout
     difference = np.mean(np.arange(10) / 11 - np.arange(2, 12) / 11)
     (row, *_) = (line for line in lines if "PixCorr" in line)
     assert f"−{-difference:.3f} [−{-difference:.3f}" in row
@@ -54,7 +54,7 @@ def test_runs_are_compared_picture_by_picture(folders):
     assert {r["condition"] for r in records} == {"z-decode", "z", "c", "z+c"}  # no controls
 
 
-def test_evaluations_are_compared_whatever_their_pictures_are_called(tmp_path, monkeypatch):
+def test_evaluations_are_compared_whatever_their_images_are_called(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     seen = rng.random((9, 16, 16, 3))
@@ -151,8 +151,8 @@ def test_other_originals_are_refused_and_the_same_in_another_order_are_not(image
     evaluated(np.repeat(np.repeat(seen, 2, axis=1), 2, axis=2), drawn, "three")
     assert "6 of 6 shared ids" in sentence(command("compare", "one", "three"))
     order = np.array([3, 1, 0, 5, 4, 2])
-    np.savez("turned.npz", pictures=seen[order] / 255, ids=order)
-    np.savez("drawn.npz", pictures=drawn, ids=np.arange(6))
+    np.savez("turned.npz", images=seen[order] / 255, ids=order)
+    np.savez("drawn.npz", images=drawn, ids=np.arange(6))
     made = command("evaluate", "--truth", "turned.npz", "--reconstructions", "drawn.npz",
                    "--out", "four")  # fmt: skip
     assert made.exit_code == 0, made.output

@@ -37,7 +37,7 @@ def test_ranks_best_median_worst() -> None:
     assert rows.indices == (1, 2, 0)
     assert rows.groups == ("best", "median", "worst")
     assert rows.rule == (
-        "The 9 test pictures are ranked by PixCorr of z + c; shown: best, median and worst."
+        "The 9 test images are ranked by PixCorr of z + c; shown: best, median and worst."
     )
     rows = choose_rows(scores, 2, score_name="PixCorr")
     assert rows.indices == (1, 6, 8, 2, 5, 0)
@@ -55,10 +55,10 @@ def test_ties_go_to_the_second_score_then_to_the_first_place() -> None:
 def test_few_stimuli() -> None:
     rows = choose_rows([0.3], score_name="a")
     assert (rows.indices, rows.groups) == ((0,), ("median",))
-    assert rows.rule == "There is one test picture."
+    assert rows.rule == "There is one test image."
     rows = choose_rows([0.1, 0.3], score_name="a")
     assert rows.groups == ("best", "worst")
-    assert rows.rule == "The 2 test pictures are ranked by a; shown: best and worst."
+    assert rows.rule == "The 2 test images are ranked by a; shown: best and worst."
 
 
 @pytest.mark.parametrize("n", range(1, 12))
@@ -80,7 +80,7 @@ def test_refuses_scores_that_have_no_rank() -> None:
         choose_rows([], score_name="a")
     with pytest.raises(ValueError, match="2 scores but 1 to break ties"):
         choose_rows([1.0, 2.0], score_name="a", ties=[1.0], ties_name="b")
-    with pytest.raises(ValueError, match="at least one picture of each group, not 0"):
+    with pytest.raises(ValueError, match="at least one image of each group, not 0"):
         choose_rows([1.0, 2.0], 0, score_name="a")
 
 
@@ -130,7 +130,7 @@ def test_texts_stay_on_the_sheet() -> None:
     assert not ink[-30:].any()
 
 
-def test_small_pictures_keep_their_squares() -> None:
+def test_small_images_keep_their_squares() -> None:
     pattern = (np.indices((10, 10)).sum(axis=0) % 2).astype(np.float32)
     column = np.repeat(pattern[None, ..., None], 3, axis=-1)
     sheet = contact_sheet({"seen": column}, ["a"], title="", scale=1)

@@ -3,15 +3,15 @@ import pytest
 
 from vox2pix.errors import UserError
 from vox2pix.report import Nearest, load_gallery, save_gallery
-from vox2pix.report.gallery import open_pictures
+from vox2pix.report.gallery import open_images
 
 
-def pictures(*shape: int) -> np.ndarray:
+def images(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
 
 
 def test_what_is_saved_is_read_back(tmp_path):
-    originals, thumbnails = pictures(30, 8, 8), pictures(30, 2, 4, 4)
+    originals, thumbnails = images(30, 8, 8), images(30, 2, 4, 4)
     ids = [str(i) for i in range(30)]
     near = [[f"{i}a", f"{i}b"] for i in range(30)]
     distances = np.random.default_rng(1).random((30, 2))
@@ -28,22 +28,22 @@ def test_what_is_saved_is_read_back(tmp_path):
     assert read.nearest.stimulus_ids == near
     assert read.nearest.measure == "1 - r"
     np.testing.assert_array_equal(read.nearest.distances, distances)
-    np.testing.assert_array_equal(open_pictures(tmp_path / "gallery/originals").read(), originals)
-    np.testing.assert_array_equal(open_pictures(tmp_path / "gallery/nearest").read(), thumbnails)
+    np.testing.assert_array_equal(open_images(tmp_path / "gallery/originals").read(), originals)
+    np.testing.assert_array_equal(open_images(tmp_path / "gallery/nearest").read(), thumbnails)
 
 
 def test_a_second_gallery_replaces_the_first(tmp_path):
-    first = Nearest([["t"]] * 3, np.zeros((3, 1)), "d", pictures(3, 1, 4, 4))
-    save_gallery(tmp_path, ["a", "b", "c"], pictures(3, 8, 8), nearest=first)
-    save_gallery(tmp_path, ["d"], pictures(1, 16, 16))
+    first = Nearest([["t"]] * 3, np.zeros((3, 1)), "d", images(3, 1, 4, 4))
+    save_gallery(tmp_path, ["a", "b", "c"], images(3, 8, 8), nearest=first)
+    save_gallery(tmp_path, ["d"], images(1, 16, 16))
     assert load_gallery(tmp_path).stimulus_ids == ["d"]
     assert load_gallery(tmp_path).nearest is None
-    assert open_pictures(tmp_path / "originals").shape == (1, 16, 16, 3)
-    assert open_pictures(tmp_path / "nearest") is None
+    assert open_images(tmp_path / "originals").shape == (1, 16, 16, 3)
+    assert open_images(tmp_path / "nearest") is None
 
 
 def test_a_gallery_that_was_not_finished_is_none(tmp_path):
-    save_gallery(tmp_path, ["a"], pictures(1, 8, 8))
+    save_gallery(tmp_path, ["a"], images(1, 8, 8))
     (tmp_path / "gallery.json").unlink()
     assert load_gallery(tmp_path) is None
 
@@ -58,17 +58,17 @@ def test_a_damaged_gallery_is_named(tmp_path):
 def test_unequal_numbers_are_refused(tmp_path, wrong):
     n = {"originals": 2, "captions": 2, "nearest": 2} | {wrong: 3}
     near = n["nearest"]
-    nearest = Nearest([["t"]] * near, np.zeros((near, 1)), "d", pictures(near, 1, 4, 4))
+    nearest = Nearest([["t"]] * near, np.zeros((near, 1)), "d", images(near, 1, 4, 4))
     with pytest.raises(ValueError, match=f"2 stimulus ids, but 3 in {wrong}"):
         save_gallery(
             tmp_path,
             ["a", "b"],
-            pictures(n["originals"], 8, 8),
+            images(n["originals"], 8, 8),
             captions=[["c"]] * n["captions"],
             nearest=nearest,
         )
 
 
-def test_pictures_of_another_type_are_refused(tmp_path):
+def test_images_of_another_type_are_refused(tmp_path):
     with pytest.raises(ValueError, match="8-bit RGB"):
         save_gallery(tmp_path, ["a"], np.zeros((1, 8, 8, 3), np.float32))

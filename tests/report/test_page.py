@@ -16,7 +16,7 @@ from vox2pix.errors import UserError
 from vox2pix.evaluation import PUBLISHED
 from vox2pix.report import page as page_module
 from vox2pix.report import write_report
-from vox2pix.report.gallery import open_pictures
+from vox2pix.report.gallery import open_images
 from vox2pix.report.seal import is_sound
 from vox2pix.store import swap, write_json
 
@@ -79,7 +79,7 @@ def test_the_page_says_what_was_done_and_how_well(finished):
     _, page = finished
     assert "What subj01 saw was drawn from responses of a simulated subject" in page.text
     assert "in 50.0 % of all pairs (95 % interval 45.0 to 55.0 %; chance 50.0 %)" in page.text
-    assert "over 14 test pictures; with a shuffled brain 45.0 %" in page.text
+    assert "over 14 test images; with a shuffled brain 45.0 %" in page.text
     assert "from the true features, the ceiling, 45.0 %" in page.text
 
 
@@ -109,17 +109,17 @@ def test_nothing_is_loaded_from_elsewhere(finished):
     assert "http:" not in policy
 
 
-def test_every_picture_in_the_page_is_the_one_of_the_run(finished):
+def test_every_image_in_the_page_is_the_one_of_the_run(finished):
     run, page = finished
-    drawn = open_pictures(run / "pictures" / f"z+c-{KEY}").read()
-    seen = open_pictures(run / "gallery" / "originals").read()
+    drawn = open_images(run / "images" / f"z+c-{KEY}").read()
+    seen = open_images(run / "gallery" / "originals").read()
     shown = {a["alt"]: a["src"] for a in page.all("img")}
     for i in (0, 7, 13):
-        caption = f"Picture {i:05d}, a thing number {i}"
+        caption = f"Image {i:05d}, a thing number {i}"
         first = decoded(shown[f"{caption}: z + c, decoded z and c"])
         assert np.abs(first - drawn[i, 0].astype(int)).mean() < 10
         assert np.abs(decoded(shown[f"{caption}: seen, the original"]) - seen[i]).mean() < 10
-        second = decoded(page.data["pictures"][i]["more"]["z+c"][0])
+        second = decoded(page.data["images"][i]["more"]["z+c"][0])
         assert np.abs(second - drawn[i, 1].astype(int)).mean() < 10
 
 
@@ -128,24 +128,24 @@ def decoded(url: str) -> np.ndarray:
     return np.asarray(image.convert("RGB")).astype(int)
 
 
-def test_small_pictures_are_kept_exactly(tmp_path):
+def test_small_images_are_kept_exactly(tmp_path):
     run = make_run(tmp_path / "small", 3, size=10)
     page = page_of(run)
-    drawn = open_pictures(run / "pictures" / f"z+c-{KEY}").read()
-    url = page.data["pictures"][1]["more"]["z+c"][0]
+    drawn = open_images(run / "images" / f"z+c-{KEY}").read()
+    url = page.data["images"][1]["more"]["z+c"][0]
     np.testing.assert_array_equal(decoded(url), drawn[1, 1])
 
 
-def test_scores_and_nearest_pictures_are_those_of_the_run(finished):
+def test_scores_and_nearest_images_are_those_of_the_run(finished):
     _, page = finished
     data = page.data
     assert data["metrics"][data["metric"]]["label"] == "Identification (phantom), original fixed"
     assert data["scores"][0]["z+c"] == [round(i / 13, 4) for i in range(14)]
     distances = np.linspace(0.1, 0.9, 42).reshape(14, 3)
-    for i, picture in enumerate(data["pictures"]):
-        assert [each["id"] for each in picture["nearest"]] == [f"train{i}-{j}" for j in range(3)]
+    for i, image in enumerate(data["images"]):
+        assert [each["id"] for each in image["nearest"]] == [f"train{i}-{j}" for j in range(3)]
         np.testing.assert_allclose(
-            [e["distance"] for e in picture["nearest"]], distances[i], atol=1e-4
+            [e["distance"] for e in image["nearest"]], distances[i], atol=1e-4
         )
 
 
@@ -171,19 +171,19 @@ def test_retrieval_stands_in_a_table_of_its_own(tmp_path):
     found |= {"value": 0.321, "chance": 0.0167, "samples": "mean of 1"}
     write_json(run / "metrics.json", [*records, records[0] | found])
     page = page_of(run)
-    assert "decoded c held against the c of all test pictures 32.1 %" in page.text
-    assert "chance a picture taken at random 1.7 %" in page.text
+    assert "decoded c held against the c of all test images 32.1 %" in page.text
+    assert "chance an image taken at random 1.7 %" in page.text
     assert "Retrieval" not in page_of(make_run(tmp_path / "without", 5)).text
 
 
 def test_the_retrieval_baseline_stands_among_the_controls(tmp_path):
     conditions = {"z+c": 2, "shuffled": 1, "retrieval": 1}
     run = make_run(tmp_path / "run", 5, conditions=conditions)
-    rmtree(run / "pictures" / f"retrieval-{KEY}")  # it is scored, not drawn
+    rmtree(run / "images" / f"retrieval-{KEY}")  # it is scored, not drawn
     page = page_of(run)
-    assert "the nearest training picture in its place 45.0 %" in page.text
-    assert "controls chance z + c as pictures of other stimuli 0.100 50.0 %" in page.text
-    assert "retrieval the nearest training picture, undrawn 0.450" in page.text
+    assert "the nearest training image in its place 45.0 %" in page.text
+    assert "controls chance z + c as images of other stimuli 0.100 50.0 %" in page.text
+    assert "retrieval the nearest training image, undrawn 0.450" in page.text
     assert "was not scored" not in page.text
 
 
@@ -198,8 +198,8 @@ def test_all_text_from_data_is_escaped(tmp_path):
     assert "<i>c" not in html
     page = Page(html)
     assert "alert(1)" in page.text
-    assert page.data["pictures"][0]["captions"][0] == EVIL
-    assert [picture["id"] for picture in page.data["pictures"]] == ['a"b', "<i>c", "d'e"]
+    assert page.data["images"][0]["captions"][0] == EVIL
+    assert [image["id"] for image in page.data["images"]] == ['a"b', "<i>c", "d'e"]
 
 
 def test_quotes_in_names_of_folder_and_files(tmp_path):
@@ -293,48 +293,48 @@ def test_a_run_without_captions_says_so(tmp_path):
     page = page_of(make_run(tmp_path / "run", 3, has_captions=False, conditions=conditions))
     assert "The data have no captions" in page.text
     assert page.data["judged"] == "z"
-    assert all(picture["captions"] == [] for picture in page.data["pictures"])
+    assert all(image["captions"] == [] for image in page.data["images"])
 
 
 def test_a_run_without_a_gallery_shows_what_was_drawn(tmp_path):
     page = page_of(make_run(tmp_path / "run", 3, has_gallery=False))
-    assert "What was seen, captions and nearest training pictures are not in the run" in page.text
+    assert "What was seen, captions and nearest training images are not in the run" in page.text
     assert page.data["columns"][0]["key"] == "z-decode"
 
 
-def test_one_test_picture(tmp_path):
+def test_one_test_image(tmp_path):
     page = page_of(make_run(tmp_path / "run", 1))
-    assert len(page.data["pictures"]) == 1
-    assert "over 1 test picture;" in page.text
+    assert len(page.data["images"]) == 1
+    assert "over 1 test image;" in page.text
 
 
 def test_a_run_that_was_stopped_while_drawing(tmp_path):
     run = make_run(tmp_path / "run", 7, is_scored=False)
-    (run / "pictures" / f"z+c-{KEY}" / "done" / "00001").unlink()
+    (run / "images" / f"z+c-{KEY}" / "done" / "00001").unlink()
     page = page_of(run)
     assert "How well it went is not known yet" in page.text
-    assert "Some pictures are not drawn yet" in page.text
+    assert "Some images are not drawn yet" in page.text
     assert "The run has not been scored yet" in page.text
-    assert page.text.count("not drawn yet z + c") == 2  # of pictures 5 and 6
-    assert page.data["pictures"][0]["more"]["z+c"]
-    assert not page.data["pictures"][6]["more"]["z+c"]
+    assert page.text.count("not drawn yet z + c") == 2  # of images 5 and 6
+    assert page.data["images"][0]["more"]["z+c"]
+    assert not page.data["images"][6]["more"]["z+c"]
 
 
 def test_a_run_of_which_only_the_settings_are_there(tmp_path):
     run = make_run(tmp_path / "run", 1, conditions={}, has_gallery=False, is_scored=False)
     page = page_of(run)
-    assert "No picture has been drawn yet" in page.text
+    assert "No image has been drawn yet" in page.text
     assert "No decoder was fitted yet" in page.text
 
 
-def test_pictures_of_earlier_settings_are_left_out(tmp_path):
+def test_images_of_earlier_settings_are_left_out(tmp_path):
     run = make_run(tmp_path / "run", 3, conditions={"z": 1})
     make_run(tmp_path / "old", 2, conditions={"c": 1})
-    (tmp_path / "old" / "pictures" / f"c-{KEY}").rename(run / "pictures" / "c-00000000")
+    (tmp_path / "old" / "images" / f"c-{KEY}").rename(run / "images" / "c-00000000")
     assert [c["key"] for c in page_of(run).data["columns"]] == ["seen", "z"]
 
 
-def test_many_pictures_lie_in_a_folder_beside_the_page(tmp_path):
+def test_many_images_lie_in_a_folder_beside_the_page(tmp_path):
     run = make_run(tmp_path / "run", 301, size=8, conditions={"z": 2})
     page = page_of(run)
     sources = [a["src"] for a in page.all("img") if "src" in a]
@@ -343,7 +343,7 @@ def test_many_pictures_lie_in_a_folder_beside_the_page(tmp_path):
     assert all(source.startswith(f"{folder.name}/") for source in sources)
     assert all((run / source).is_file() for source in sources)
     assert all(a["loading"] == "lazy" for a in page.all("img"))
-    assert (run / page.data["pictures"][300]["more"]["z"][0]).is_file()
+    assert (run / page.data["images"][300]["more"]["z"][0]).is_file()
 
 
 def test_figures_are_saved_as_files_too(finished):
@@ -404,8 +404,8 @@ def test_runs_side_by_side_with_paired_differences(tmp_path):
     path = write_report([first, second])
     page = Page(path.read_text())
     assert path == tmp_path / "compare-first-second.html"
-    assert "10 test pictures in all runs, which have 12 and 12." in page.text
-    # On the shared pictures the first has scores 2/11 ... 1, the second 0 ... 9/11.
+    assert "10 test images in all runs, which have 12 and 12." in page.text
+    # On the shared images the first has scores 2/11 ... 1, the second 0 ... 9/11.
     differences = np.arange(10) / 11 - np.arange(2, 12) / 11
     assert f"{100 * np.mean(np.arange(2, 12) / 11):.1f} %" in page.text
     assert f"−{abs(100 * differences.mean()):.1f} %" in page.text
@@ -415,8 +415,8 @@ def test_runs_side_by_side_with_paired_differences(tmp_path):
     assert p < 0.01
     columns = [c["key"] for c in page.data["columns"] if c["inRow"]]
     assert columns == ["seen", "first z+c", "second z+c"]
-    drawn = open_pictures(second / "pictures" / f"z+c-{KEY}").read()
-    url = next(a["src"] for a in page.all("img") if a["alt"].startswith("Picture 00002")
+    drawn = open_images(second / "images" / f"z+c-{KEY}").read()
+    url = next(a["src"] for a in page.all("img") if a["alt"].startswith("Image 00002")
                and "second" in a["alt"])  # fmt: skip
     assert np.abs(decoded(url) - drawn[0, 0].astype(int)).mean() < 10
 
@@ -428,10 +428,10 @@ def test_settings_that_differ_are_listed_and_no_others(tmp_path):
     assert "decode.c" not in page.text
 
 
-def test_runs_without_shared_pictures_say_so(tmp_path):
+def test_runs_without_shared_images_say_so(tmp_path):
     one, two = (make_run(tmp_path / n, 2, ids=[f"{n}1", f"{n}2"]) for n in "ab")
     page = page_of(one, two)
-    assert "nothing can be compared picture by picture" in page.text
+    assert "nothing can be compared image by image" in page.text
 
 
 def test_no_run_folder_is_refused_in_a_sentence(tmp_path):
@@ -469,7 +469,7 @@ def test_what_an_earlier_page_had_beside_it_is_replaced(tmp_path):
     assert [path.name for path in second.iterdir()] == ["mine.png"]
 
 
-def test_an_old_page_and_its_pictures_stay_until_the_new_page_is_there(tmp_path, monkeypatch):
+def test_an_old_page_and_its_images_stay_until_the_new_page_is_there(tmp_path, monkeypatch):
     run = make_run(tmp_path / "run", 301, size=8, conditions={"z": 1})
     page = write_report([run], tmp_path / "page.html")
     before = {path: path.read_bytes() for path in tmp_path.glob("page*/*")}

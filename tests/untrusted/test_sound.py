@@ -128,10 +128,10 @@ def test_what_does_not_fit_into_memory_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("legacy", [True, False])
 def test_torch(tmp_path, legacy):
-    content = {"pictures": torch.from_numpy(VALUES), "ids": ["a", "b"], "n": 3}
+    content = {"images": torch.from_numpy(VALUES), "ids": ["a", "b"], "n": 3}
     torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)
     opened = load_tensors(tmp_path / "a.pt")
-    np.testing.assert_array_equal(opened["pictures"].numpy(), VALUES)
+    np.testing.assert_array_equal(opened["images"].numpy(), VALUES)
     assert opened["ids"] == ["a", "b"]
 
 

@@ -20,7 +20,7 @@ from vox2pix.errors import UserError
 
 # NSD's betas keep all trials of one voxel in a chunk of 1.5 kB, and a row of 81 voxels along x in
 # 121 kB: a block holds two rows, and an early visual region fills most of those it touches. One
-# of NSD's pictures has 542 kB: two to four blocks, which one request fetches together.
+# of NSD's images has 542 kB: two to four blocks, which one request fetches together.
 BLOCK_BYTES = 256 * 1024
 # Blocks fetched by one request: of those asked for, and ahead where reading goes on in order.
 _MOST_AT_ONCE, _MOST_AHEAD = 32, 4

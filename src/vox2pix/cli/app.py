@@ -35,7 +35,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     name="vox2pix",
     cls=Commands,
-    help="Pictures from brain responses, by linear decoding into a latent diffusion model.",
+    help="Images from brain responses, by linear decoding into a latent diffusion model.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -37,7 +37,7 @@ def phantom(
     ventral: Annotated[int, typer.Option(min=1, help="Ventral voxels.")] = 1500,
     trials: Annotated[int, typer.Option(min=3, help="Trials a session.")] = 750,
     images: Annotated[
-        Path | None, typer.Option(help="Show these pictures instead of drawn scenes.")
+        Path | None, typer.Option(help="Show these images instead of drawn scenes.")
     ] = None,
     captions: Annotated[
         Path | None, typer.Option(help="Captions of --images (CSV or COCO JSON).")
@@ -248,12 +248,12 @@ def print_check(report: "CheckReport") -> None:
 
 
 def _holdings(report: "CheckReport") -> str:
-    """Say how many sessions, pictures and captions there are."""
+    """Say how many sessions, images and captions there are."""
     n_sessions = len(report.sessions)
     n_stimuli = report.train.n_stimuli + report.test.n_stimuli
     sessions = f"{n_sessions:,} session{'s' * (n_sessions != 1)}"
     captions = f"{report.n_captions:,} captions" if report.n_captions else "no captions"
-    return f"{sessions}; {report.n_pictures:,} of {n_stimuli:,} pictures can be read; {captions}"
+    return f"{sessions}; {report.n_images:,} of {n_stimuli:,} images can be read; {captions}"
 
 
 def _counts_table(report: "CheckReport") -> Table:

@@ -50,7 +50,7 @@ def run(
     slurm: Slurm = False,
     verify: Verify = False,
 ) -> None:
-    """Decode, draw, score: an experiment from responses to pictures. Run again to go on."""
+    """Decode, draw, score: an experiment from responses to images. Run again to go on."""
     from vox2pix.config import load_config
 
     experiment = load_config(config)
@@ -128,7 +128,7 @@ def report(
         typer.Option(help="The page to write.", show_default="report.html in the run folder"),
     ] = None,
 ) -> None:
-    """Write one page of a run: pictures, numbers, maps, doubts. It opens without a server."""
+    """Write one page of a run: images, numbers, maps, doubts. It opens without a server."""
     quiet_libraries()
     from vox2pix.report import write_report
 
@@ -146,7 +146,7 @@ def explore(
         bool, typer.Option("--no-browser", help="Print the address, and open no browser.")
     ] = False,
 ) -> None:
-    """Turn the knobs of a run and see its pictures drawn again, on a page of this machine."""
+    """Turn the knobs of a run and see its images drawn again, on a page of this machine."""
     quiet_libraries()
     from vox2pix.pipeline.explore import explore as open_page
 
@@ -161,7 +161,7 @@ def explore(
 def audit(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run that was scored.")],
 ) -> None:
-    """Ask whether a run's pictures came from the brain: each check, its verdict and figure."""
+    """Ask whether a run's images came from the brain: each check, its verdict and figure."""
     quiet_libraries()
     from vox2pix.pipeline import audit as audit_again
 

@@ -1,4 +1,4 @@
-"""The commands that score any lab's pictures, compare what was scored, and pool subjects."""
+"""The commands that score any lab's images, compare what was scored, and pool subjects."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +13,8 @@ from vox2pix.cli.terminal import bold, shown
 
 @app.command()
 def evaluate(
-    truth: Annotated[Path, typer.Option(help="The pictures that were seen.")],
-    reconstructions: Annotated[Path, typer.Option(help="The pictures to score.")],
+    truth: Annotated[Path, typer.Option(help="The images that were seen.")],
+    reconstructions: Annotated[Path, typer.Option(help="The images to score.")],
     samples: Annotated[
         str | None, typer.Option(help="Files of several samples, e.g. {id}_{sample}.png.")
     ] = None,
@@ -46,13 +46,13 @@ def evaluate(
     device: Annotated[str, typer.Option(help="Where networks run: auto, cpu, cuda.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Of intervals and chance.")] = 0,
 ) -> None:
-    """Score any lab's pictures by the field's metrics, paired by id.
+    """Score any lab's images by the field's metrics, paired by id.
 
     Either side is a folder of PNG or JPEG files, or an array in .npy, .npz, .zarr or .pt.
     """
     quiet_libraries()
     from vox2pix.evaluation import (
-        evaluate_pictures,
+        evaluate_images,
         evaluation_source,
         published_notes,
         published_rows,
@@ -66,7 +66,7 @@ def evaluate(
     require_ours(folder, "evaluation", source)
     console.say(bold(protocol), f": {shown(reconstructions)} against {shown(truth)}")
     with Bars(to_stderr(), transient=True) as bars:
-        evaluation, told = evaluate_pictures(
+        evaluation, told = evaluate_images(
             truth,
             reconstructions,
             samples=samples,
@@ -93,7 +93,7 @@ def evaluate(
     for samples in best:
         print_rows((samples, *heads), result_rows(evaluation, best=True))
     console.print(
-        "Means over pictures with 95 % intervals; identification and retrieval in per "
+        "Means over images with 95 % intervals; identification and retrieval in per "
         f"cent. {shown(protocol)} fixes the {shown(fixed)}. ↓: lower is better."
         + " The best sample is chosen by the original: an upper bound."
         * bool(best),
@@ -121,7 +121,7 @@ def compare(
         Path | None, typer.Option(help="The folder to write.", show_default="NAMES-comparison")
     ] = None,
 ) -> None:
-    """Hold runs, or sets of reconstructions, against the first, picture by picture."""
+    """Hold runs, or sets of reconstructions, against the first, image by image."""
     quiet_libraries()
     from vox2pix.places import distinct_names
     from vox2pix.report import (

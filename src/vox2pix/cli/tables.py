@@ -28,7 +28,7 @@ def print_metrics(folder: Path) -> None:
     n_stimuli = max(r["n_stimuli"] for r in records)
     has_best = any(r["samples"].startswith("best") for r in drawn)
     console.print(
-        f"Means over {n_stimuli:,} test pictures with 95 % intervals. Two-way "
+        f"Means over {n_stimuli:,} test images with 95 % intervals. Two-way "
         "identification: chance is 50 %. Ceilings (true-...) are drawn from the true features."
         + " The best sample is chosen by the original: an upper bound, chance is higher."
         * has_best,
@@ -39,7 +39,7 @@ def print_metrics(folder: Path) -> None:
         chances = {r["metric"]: f"{100 * r['chance']:.3g} %" for r in found}
         told = ", ".join(f"{name} {chance}" for name, chance in chances.items())
         console.print(
-            f"Test pictures found by decoded features, % (fix reconstruction), and the other way "
+            f"Test images found by decoded features, % (fix reconstruction), and the other way "
             f"round. Chance: {shown(told)}.",
             style="dim",
         )
@@ -88,8 +88,8 @@ def print_comparison(names: Sequence[str], rows: Sequence["ComparisonRow"], n_st
             )  # fmt: skip
         print_rows(["", names[0], name, "difference", "p"], lines)
     console.print(
-        f"Means over the {n_stimuli:,} pictures that all have scored; differences from "
-        f"{shown(names[0])} picture by picture with 95 % intervals; p of sign flips, "
+        f"Means over the {n_stimuli:,} images that all have scored; differences from "
+        f"{shown(names[0])} image by image with 95 % intervals; p of sign flips, "
         "corrected for all rows (Holm); * below .05.",
         style="dim",
     )
@@ -147,7 +147,7 @@ def print_encoding(folder: Path) -> None:
         ],
     )
     console.print(
-        "Mean Pearson r over the voxels of a region, on test pictures, with 95 % bootstrap "
+        "Mean Pearson r over the voxels of a region, on test images, with 95 % bootstrap "
         "intervals over them; ceiling: the largest mean r that noise allows.",
         style="dim",
     )

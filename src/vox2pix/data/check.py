@@ -83,8 +83,8 @@ class CheckReport:
         By name; ``all`` is their union.
     ncsnr : str
         ``file``, ``estimated`` from repeats, or ``unknown``.
-    n_pictures : int
-        Stimuli whose picture could be read.
+    n_images : int
+        Stimuli whose image could be read.
     n_captioned : int
         Stimuli with a caption.
     n_captions : int
@@ -104,7 +104,7 @@ class CheckReport:
     test: SplitCounts
     rois: dict[str, RoiCounts]
     ncsnr: str
-    n_pictures: int
+    n_images: int
     n_captioned: int
     n_captions: int
     notes: tuple[str, ...]
@@ -136,7 +136,7 @@ def check(
     subject, sessions, rois, space, betas
         As in :func:`vox2pix.data.nsd.open_nsd`; for a folder they mean nothing.
     progress : callable, optional
-        Called with what is being read (``"sessions"``, ``"pictures"``), how many are done, and
+        Called with what is being read (``"sessions"``, ``"images"``), how many are done, and
         how many there are.
 
     Returns
@@ -168,7 +168,7 @@ def check(
         test=_count(opened.test),
         rois=_count_rois(opened, found),
         ncsnr=found.ncsnr_source,
-        n_pictures=found.n_images,
+        n_images=found.n_images,
         n_captioned=len(found.captions),
         n_captions=sum(found.captions),
         notes=tuple(dict.fromkeys([*opened.notes, *faults.notes])),

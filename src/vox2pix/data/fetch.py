@@ -119,7 +119,7 @@ def nsd_files(
         wanted += [("roi", path) for path in _roi_files(layout)]
     if "stimuli" in what:
         captions = [layout.captions(split) for split in COCO_SPLITS]
-        wanted += [("stimuli", p) for p in (layout.pictures, layout.stimulus_info, *captions)]
+        wanted += [("stimuli", p) for p in (layout.images, layout.stimulus_info, *captions)]
     if "transforms" in what:
         folder = layout.root / "nsddata/ppdata" / layout.name / "transforms"
         wanted += [("transforms", path) for path in _files_in(folder)]

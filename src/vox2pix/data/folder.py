@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from vox2pix.buckets import as_path, is_remote
 from vox2pix.data.faults import Faults
 from vox2pix.data.folder_voxels import voxel_columns
+from vox2pix.data.images import as_rgb, conversions, read_image
 from vox2pix.data.labels import read_grid, read_mask, require_same_grid
 from vox2pix.data.names import add_missing
 from vox2pix.data.no_data import find_left_out, is_empty
 from vox2pix.data.origin import Origin, simulated_by, simulation_note
-from vox2pix.data.pictures import as_rgb, conversions, read_picture
 from vox2pix.data.subject import Subject
 from vox2pix.data.tables import read_table
 from vox2pix.data.trials import read_trials
@@ -36,8 +36,9 @@ from vox2pix.untrusted.numpy_files import NpzFile, open_npy
 from vox2pix.untrusted.zarr_folders import open_zarr
 
 _RESPONSES = (".npy", ".npz", ".h5", ".hdf5", ".zarr", ".nii.gz", ".nii")
-_PICTURES = (".png", ".jpg", ".jpeg")
-_NAMES = ("responses", "mask", "trials", "voxels", "pictures", "stimuli", "captions")
+_IMAGES = (".png", ".jpg", ".jpeg")
+_IMAGE_FOLDERS = ("images", "pictures")
+_NAMES = ("responses", "mask", "trials", "voxels", *_IMAGE_FOLDERS, "stimuli", "captions")
 
 
 def open_folder(path: str | Path) -> Subject:
@@ -64,8 +65,8 @@ def open_folder(path: str | Path) -> Subject:
         A row a voxel, in the order of the responses. Columns ``ncsnr``, ``x``, ``y``, ``z``,
         ``hemi``, ``vertex`` mean what they say; every other column is a ROI, 0 or 1 (or false,
         true) a voxel.
-    ``pictures/ID.png`` (``.jpg``, ``.jpeg``), ``stimuli.npz`` or ``stimuli.npy``
-        Pictures by id. ``stimuli.npz`` holds ``pictures`` (n, height, width[, 3]) and
+    ``images/ID.png`` (``.jpg``, ``.jpeg``; or ``pictures/``), ``stimuli.npz`` or ``stimuli.npy``
+        Images by id. ``stimuli.npz`` holds ``images`` (n, height, width[, 3]) and
         ``stimulus_id`` (n,); in ``stimuli.npy`` the id is the number of the row, from 0. uint8, or
         float in [0, 1]; grey is repeated over the three colours.
     ``captions.csv`` (optional)
@@ -282,7 +283,7 @@ class FolderBetas:
 
 @dataclass(frozen=True, eq=False)
 class FolderStimuli:
-    """Pictures and captions of a folder.
+    """Images and captions of a folder.
 
     Attributes
     ----------
@@ -293,7 +294,7 @@ class FolderStimuli:
     folder: Path
 
     def require_sound(self, stimulus_ids: Sequence[str]) -> None:
-        """Raise if it is unclear which pictures are meant, or ids lie beyond them.
+        """Raise if it is unclear which images are meant, or ids lie beyond them.
 
         Parameters
         ----------
@@ -303,14 +304,14 @@ class FolderStimuli:
         Raises
         ------
         UserError
-            Naming the files, or the id and the number of pictures.
+            Naming the files, or the id and the number of images.
         """
         source = self._source
         if source is None or source.suffix != ".npy":
             _ = self._files  # raises if two files share an id
             return
-        with _open_array(source, "pictures") as array:
-            n_images = _n_pictures(array, source)
+        with _open_array(source, "images") as array:
+            n_images = _n_images(array, source)
         beyond = [i for i in stimulus_ids if i.isdecimal() and int(i) >= n_images]
         if beyond:
             raise UserError(
@@ -341,7 +342,7 @@ class FolderStimuli:
             if other:
                 faults.add(
                     f"{source} has {len(other)} of {len(stimulus_ids)} images in a form that is "
-                    f"not read ({unread[other[0]]}): save them as {', '.join(_PICTURES)}, in this "
+                    f"not read ({unread[other[0]]}): save them as {', '.join(_IMAGES)}, in this "
                     "folder itself."
                 )
             rest = [i for i in missing if i not in unread]
@@ -352,12 +353,13 @@ class FolderStimuli:
 
     @property
     def _no_images(self) -> str:
-        return f"{self.folder} has no images: add pictures/ID.png, stimuli.npz or stimuli.npy."
+        return f"{self.folder} has no images: add images/ID.png, stimuli.npz or stimuli.npy."
 
     def _unread_files(self) -> dict[str, str]:
         """Return the files that this reader passes over, of other types or deeper down, by id."""
-        folder = self.folder / "pictures"
-        found: dict[str, str] = {}
+        folder, found = self._source, dict[str, str]()
+        if folder is None or not folder.is_dir():
+            return found
         for file in sorted(folder.rglob("*")):
             if file.is_file() and file not in self._files.values():
                 relative = file.relative_to(folder).as_posix()
@@ -401,7 +403,7 @@ class FolderStimuli:
         return dict(counts)
 
     def iter_pictures(self, stimulus_ids: Sequence[str]) -> Iterator[NDArray[Any]]:
-        """Yield pictures (height, width, 3), uint8 or float32, one at a time.
+        """Yield images (height, width, 3), uint8 or float32, one at a time.
 
         Parameters
         ----------
@@ -411,7 +413,7 @@ class FolderStimuli:
         Raises
         ------
         UserError
-            If a picture is missing or cannot be read.
+            If an image is missing or cannot be read.
         """
         faults = Faults()
         self.missing_images(stimulus_ids, faults)
@@ -421,9 +423,9 @@ class FolderStimuli:
             raise UserError(self._no_images)
         if source.is_dir():
             for stimulus_id in stimulus_ids:
-                yield read_picture(self._files[stimulus_id])
+                yield read_image(self._files[stimulus_id])
             return
-        with _open_array(source, "pictures") as array:
+        with _open_array(source, "images") as array:
             rows = self._places(source)
             for stimulus_id in stimulus_ids:
                 image = np.asarray(array[rows[stimulus_id]])
@@ -454,22 +456,22 @@ class FolderStimuli:
 
     @cached_property
     def _source(self) -> Path | None:
-        """The one place of pictures."""
-        places = [self.folder / name for name in ("pictures", "stimuli.npz", "stimuli.npy")]
-        return _only(places, "pictures")
+        """The one place of images."""
+        places = [self.folder / name for name in (*_IMAGE_FOLDERS, "stimuli.npz", "stimuli.npy")]
+        return _only(places, "images")
 
     @cached_property
     def _files(self) -> dict[str, Path]:
-        """Picture files by id."""
+        """Image files by id."""
         files: dict[str, Path] = {}
         if self._source is None or not self._source.is_dir():
             return files
         for file in sorted(self._source.iterdir()):
-            if file.suffix.lower() not in _PICTURES:
+            if file.suffix.lower() not in _IMAGES:
                 continue
             if file.stem in files:
                 raise UserError(
-                    f"{files[file.stem]} and {file} are both pictures of stimulus "
+                    f"{files[file.stem]} and {file} are both images of stimulus "
                     f"{file.stem!r}: remove one."
                 )
             files[file.stem] = file
@@ -481,20 +483,20 @@ class FolderStimuli:
             return self._files
         if source.suffix != ".npy":
             return self._npz_rows
-        with _open_array(source, "pictures") as array:
-            return {str(i): i for i in range(_n_pictures(array, source))}
+        with _open_array(source, "images") as array:
+            return {str(i): i for i in range(_n_images(array, source))}
 
     @cached_property
     def _npz_rows(self) -> dict[str, int]:
         """Row of each stimulus in ``stimuli.npz``."""
         path = self.folder / "stimuli.npz"
-        with _open_array(path, "stimulus_id") as ids, _open_array(path, "pictures") as pictures:
+        with _open_array(path, "stimulus_id") as ids, _open_array(path, "images") as images:
             names = [str(i) for i in np.asarray(ids).ravel()]
-            n_pictures = _n_pictures(pictures, path)
-            if len(set(names)) != n_pictures or len(names) != n_pictures:
+            n_images = _n_images(images, path)
+            if len(set(names)) != n_images or len(names) != n_images:
                 raise UserError(
-                    f"{path} holds {n_pictures} pictures and {len(set(names))} different "
-                    "stimulus_id: give each picture an id of its own."
+                    f"{path} holds {n_images} images and {len(set(names))} different "
+                    "stimulus_id: give each image an id of its own."
                 )
         return {name: i for i, name in enumerate(names)}
 
@@ -510,11 +512,11 @@ class FolderStimuli:
         return {stimulus_id: tuple(texts) for stimulus_id, texts in gathered.items()}
 
 
-def _n_pictures(array: Any, source: Path) -> int:
-    """Return how many pictures an array holds."""
+def _n_images(array: Any, source: Path) -> int:
+    """Return how many images an array holds."""
     if len(array.shape) < 3:
         raise UserError(
-            f"{source} has pictures of shape {tuple(array.shape)}: save an array (n, height, "
+            f"{source} has images of shape {tuple(array.shape)}: save an array (n, height, "
             "width) or (n, height, width, 3)."
         )
     return int(array.shape[0])

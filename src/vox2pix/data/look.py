@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from vox2pix.data.agreement import agreement_notes
 from vox2pix.data.evidence import add_response_evidence, listed
 from vox2pix.data.faults import Faults
-from vox2pix.data.images import ImageSurvey, survey_images
+from vox2pix.data.image_content import ImageSurvey, survey_images
 from vox2pix.data.reliability import NcsnrEstimator
 from vox2pix.data.response_sample import ResponseSample
 from vox2pix.data.subject import Split, Subject
@@ -74,7 +74,7 @@ def look_over(
     faults : Faults
         Added to: one fault for one cause.
     progress : callable, optional
-        Called with what is being read (``"sessions"``, ``"pictures"``), how many are done, and
+        Called with what is being read (``"sessions"``, ``"images"``), how many are done, and
         how many there are.
     caption_notes : callable, optional
         Notes on the captions of all images, such as how many a model cuts.
@@ -87,7 +87,7 @@ def look_over(
         faults.note(note)
     whole = _whole(subject)
     images = survey_images(
-        subject, whole.stimulus_ids, faults, lambda done, total: told("pictures", done, total)
+        subject, whole.stimulus_ids, faults, lambda done, total: told("images", done, total)
     )
     captions = _read_captions(subject, whole.stimulus_ids, faults, caption_notes)
     for note in _size_notes(subject):

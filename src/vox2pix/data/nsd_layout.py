@@ -64,8 +64,8 @@ class NsdLayout:
         return self.root / "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
 
     @property
-    def pictures(self) -> Path:
-        """All pictures."""
+    def images(self) -> Path:
+        """All images."""
         return self.root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
 
     def captions(self, coco_split: str) -> Path:
@@ -153,7 +153,7 @@ class NsdLayout:
         if is_remote(self.root):
             return
         folders = [folder for folder in (self.rois, *self.label_folders) if folder.is_dir()]
-        files = [self.design, self.stimulus_info, self.pictures, self.responses, self.brain_mask]
+        files = [self.design, self.stimulus_info, self.images, self.responses, self.brain_mask]
         files += [self.captions(split) for split in ("train2017", "val2017")]
         files += [*self.ncsnr, *(file for number in sessions for file in self.session(number))]
         require_inside(self.root, [*files, *(file for f in folders for file in f.iterdir())])

@@ -1,4 +1,4 @@
-"""NSD's pictures and their COCO captions."""
+"""NSD's images and their COCO captions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vox2pix.data.faults import Faults
+from vox2pix.data.images import as_rgb
 from vox2pix.data.nsd_layout import NsdLayout
-from vox2pix.data.pictures import as_rgb
 from vox2pix.data.volumes import hdf5_shape, is_there
 from vox2pix.errors import UserError
 from vox2pix.untrusted.damage import damage_sentence
@@ -27,7 +27,7 @@ COCO_SPLITS = ("train2017", "val2017")
 
 @dataclass(frozen=True, eq=False)
 class NsdStimuli:
-    """Pictures read row by row, and captions by way of COCO's ids.
+    """Images read row by row, and captions by way of COCO's ids.
 
     Attributes
     ----------
@@ -41,27 +41,27 @@ class NsdStimuli:
     stimulus_ids: tuple[str, ...]
 
     def require_known(self) -> None:
-        """Raise if a stimulus lies beyond the pictures there are.
+        """Raise if a stimulus lies beyond the images there are.
 
         Raises
         ------
         UserError
-            Naming the stimulus and the number of pictures; nothing if the pictures are absent.
+            Naming the stimulus and the number of images; nothing if the images are absent.
         """
-        path = self.layout.pictures
+        path = self.layout.images
         if not path.is_file():
             return
-        n_pictures = _n_pictures(hdf5_shape(path, "imgBrick"), path)
-        beyond = [i for i in self.stimulus_ids if int(i) >= n_pictures]
+        n_images = _n_images(hdf5_shape(path, "imgBrick"), path)
+        beyond = [i for i in self.stimulus_ids if int(i) >= n_images]
         if beyond:
             raise UserError(
                 f"{self.layout.design} names stimulus {int(beyond[-1]) + 1} (counted from 1), but "
-                f"{path} holds {n_pictures}: an index is off by one or the files belong to "
+                f"{path} holds {n_images}: an index is off by one or the files belong to "
                 "different data."
             )
 
     def iter_pictures(self, stimulus_ids: Sequence[str]) -> Iterator[NDArray[Any]]:
-        """Yield pictures (height, width, 3), uint8, one row of the file at a time.
+        """Yield images (height, width, 3), uint8, one row of the file at a time.
 
         Parameters
         ----------
@@ -71,18 +71,18 @@ class NsdStimuli:
         Raises
         ------
         UserError
-            If the file is missing or damaged, or has no such picture.
+            If the file is missing or damaged, or has no such image.
         """
-        path = self.layout.pictures
+        path = self.layout.images
         with open_hdf5(path, "imgBrick") as bricks:
-            n_pictures = _n_pictures(bricks.shape, path)
+            n_images = _n_images(bricks.shape, path)
             for stimulus_id in stimulus_ids:
-                if not stimulus_id.isdecimal() or int(stimulus_id) >= n_pictures:
+                if not stimulus_id.isdecimal() or int(stimulus_id) >= n_images:
                     raise UserError(
-                        f"{path} has no picture of stimulus {stimulus_id!r}: "
-                        f"ids go from 0 to {n_pictures - 1}."
+                        f"{path} has no image of stimulus {stimulus_id!r}: "
+                        f"ids go from 0 to {n_images - 1}."
                     )
-                yield as_rgb(bricks[int(stimulus_id)], f"{path}, picture {stimulus_id}")
+                yield as_rgb(bricks[int(stimulus_id)], f"{path}, image {stimulus_id}")
 
     def missing_images(self, stimulus_ids: Sequence[str], faults: Faults) -> tuple[str, ...]:
         """Return the stimuli without an image, and add one fault.
@@ -94,10 +94,10 @@ class NsdStimuli:
         faults : Faults
             Added to.
         """
-        path = self.layout.pictures
+        path = self.layout.images
         n_images = 0
         with faults.gathered():
-            n_images = _n_pictures(hdf5_shape(path, "imgBrick"), path)
+            n_images = _n_images(hdf5_shape(path, "imgBrick"), path)
             missing = tuple(i for i in stimulus_ids if not i.isdecimal() or int(i) >= n_images)
             if missing and path.is_file():
                 self.require_known()
@@ -190,11 +190,11 @@ class NsdStimuli:
         return table[own]
 
 
-def _n_pictures(shape: tuple[int, ...], path: Path) -> int:
-    """Return how many pictures an array of this shape holds."""
+def _n_images(shape: tuple[int, ...], path: Path) -> int:
+    """Return how many images an array of this shape holds."""
     if len(shape) < 3:
         raise UserError(
-            f"{path} has shape {shape}, not (n_pictures, height, width, 3): replace the file."
+            f"{path} has shape {shape}, not (n_images, height, width, 3): replace the file."
         )
     return shape[0]
 

@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vox2pix.data.faults import Faults
+from vox2pix.data.images import unit_image
 from vox2pix.data.names import nearest
 from vox2pix.data.origin import UNKNOWN, Origin
-from vox2pix.data.pictures import unit_picture
 from vox2pix.data.reliability import add_rows, effective_repeats, noise_ceiling
 from vox2pix.data.rois import union_parts
 from vox2pix.errors import UserError
@@ -71,7 +71,7 @@ class BetasSource(Protocol):
 
 
 class StimulusSource(Protocol):
-    """Where pictures and captions come from."""
+    """Where images and captions come from."""
 
     @property
     def has_captions(self) -> bool:
@@ -79,7 +79,7 @@ class StimulusSource(Protocol):
         ...
 
     def iter_pictures(self, stimulus_ids: Sequence[str]) -> Iterator[NDArray[Any]]:
-        """Yield pictures (height, width, 3), uint8 or float32 in [0, 1], one at a time."""
+        """Yield images (height, width, 3), uint8 or float32 in [0, 1], one at a time."""
         ...
 
     def captions(self, stimulus_ids: Sequence[str]) -> list[tuple[str, ...]]:
@@ -118,7 +118,7 @@ class Subject:
     betas_source : BetasSource
         Where responses come from.
     stimulus_source : StimulusSource
-        Where pictures and captions come from.
+        Where images and captions come from.
     shape : tuple of int or None
         Of the volume (X, Y, Z), or the vertices of the left and the right hemisphere.
     affine : ndarray or None
@@ -251,8 +251,8 @@ class Subject:
         ncsnr = self.voxels["ncsnr"].to_numpy(float)[self.voxel_mask(roi)]
         return noise_ceiling(ncsnr, n_repeats)
 
-    def pictures(self, stimulus_ids: Sequence[str], size: int | None = None) -> NDArray[np.float32]:
-        """Read pictures, one at a time.
+    def images(self, stimulus_ids: Sequence[str], size: int | None = None) -> NDArray[np.float32]:
+        """Read images, one at a time.
 
         Parameters
         ----------
@@ -269,16 +269,16 @@ class Subject:
         Raises
         ------
         UserError
-            If a picture is missing or unreadable, or native sizes differ.
+            If an image is missing or unreadable, or native sizes differ.
         """
         out = np.empty((0, size or 0, size or 0, 3), np.float32)
-        for i, picture in enumerate(self.stimulus_source.iter_pictures(stimulus_ids)):
-            one = unit_picture(picture, size)
+        for i, image in enumerate(self.stimulus_source.iter_pictures(stimulus_ids)):
+            one = unit_image(image, size)
             if i == 0:
                 out = np.empty((len(stimulus_ids), *one.shape), np.float32)
             if one.shape != out.shape[1:]:
                 raise UserError(
-                    f"{self.name}: the picture of stimulus {stimulus_ids[i]!r} has shape "
+                    f"{self.name}: the image of stimulus {stimulus_ids[i]!r} has shape "
                     f"{one.shape}, the one of {stimulus_ids[0]!r} {out.shape[1:]}: "
                     "ask for one size."
                 )
@@ -287,7 +287,7 @@ class Subject:
 
     @property
     def has_captions(self) -> bool:
-        """Whether captions came with the pictures."""
+        """Whether captions came with the images."""
         return self.stimulus_source.has_captions
 
     def captions(self, stimulus_ids: Sequence[str]) -> list[tuple[str, ...]]:

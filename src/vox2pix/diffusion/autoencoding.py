@@ -1,4 +1,4 @@
-"""Pictures to latents and back, in batches."""
+"""Images to latents and back, in batches."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ def encode(
     seeds: NDArray[np.int64] | None,
     batch_size: BatchSize,
 ) -> FloatArray:
-    """Return scaled latents of checked pictures (n, height, width, 3)."""
+    """Return scaled latents of checked images (n, height, width, 3)."""
 
     def posterior(rows: slice) -> Any:
         batch = to_device(pixels[rows], networks.device)
@@ -42,14 +42,14 @@ def encode(
 def decode(
     networks: Networks, batches: Batches, latents: FloatArray, batch_size: BatchSize
 ) -> FloatArray:
-    """Return the pictures (n, height, width, 3) of checked, scaled latents."""
+    """Return the images (n, height, width, 3) of checked, scaled latents."""
 
-    def pictures(rows: slice) -> torch.Tensor:
-        return networks.pictures(to_device(latents[rows], networks.device))
+    def images(rows: slice) -> torch.Tensor:
+        return networks.images(to_device(latents[rows], networks.device))
 
     height, width = (side * networks.downsampling for side in latents.shape[2:])
     out = np.empty((len(latents), height, width, 3), np.float32)
-    return _filled(out, pictures, batches, "decode", batch_size)
+    return _filled(out, images, batches, "decode", batch_size)
 
 
 def _filled(

@@ -17,18 +17,18 @@ from vox2pix.diffusion.outline import configurations
 
 @dataclass(frozen=True)
 class ModelCost:
-    """Sizes and operation counts of a latent diffusion model, a picture and pass.
+    """Sizes and operation counts of a latent diffusion model, an image and pass.
 
     Attributes
     ----------
-    picture_size : int
-        Height and width of its pictures in pixels.
+    image_size : int
+        Height and width of its images in pixels.
     z_shape, c_shape : tuple of int
-        Of the latents at the asked picture size, and of the conditioning.
+        Of the latents at the asked image size, and of the conditioning.
     encode_flops, decode_flops : float
-        Of the autoencoder on one picture of its own size.
+        Of the autoencoder on one image of its own size.
     z_flops : float
-        Of encoding one picture of the asked size.
+        Of encoding one image of the asked size.
     embed_flops : float
         Of the text encoder on one caption.
     denoise_flops : float
@@ -37,7 +37,7 @@ class ModelCost:
         Of all three networks.
     """
 
-    picture_size: int
+    image_size: int
     z_shape: tuple[int, int, int]
     c_shape: tuple[int, int]
     encode_flops: float
@@ -49,7 +49,7 @@ class ModelCost:
 
 
 def model_cost(
-    name_or_path: str, revision: str | None = None, z_picture_size: int | None = None
+    name_or_path: str, revision: str | None = None, z_image_size: int | None = None
 ) -> ModelCost:
     """Count what a model costs.
 
@@ -58,8 +58,8 @@ def model_cost(
     name_or_path, revision
         As for :meth:`vox2pix.diffusion.LatentDiffusion.from_pretrained`. Nothing is downloaded:
         for a model that is not on this machine, the published configuration of its family.
-    z_picture_size : int, optional
-        Pixels at which pictures are encoded for decoding; the model's own if absent.
+    z_image_size : int, optional
+        Pixels at which images are encoded for decoding; the model's own if absent.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def model_cost(
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     side = unet.config.sample_size
     size = side * factor
-    z_side = (z_picture_size or size) // factor
+    z_side = (z_image_size or size) // factor
     channels = vae.config.latent_channels
     n_tokens, width = text.config.max_position_embeddings, text.config.hidden_size
 
@@ -86,7 +86,7 @@ def model_cost(
     tokens = torch.zeros(1, n_tokens, device="meta", dtype=torch.long)
     networks: tuple[nn.Module, ...] = (unet, vae, text)
     return ModelCost(
-        picture_size=size,
+        image_size=size,
         z_shape=(channels, z_side, z_side),
         c_shape=(n_tokens, width),
         encode_flops=_count(vae.encode, blank(1, 3, size, size)),

@@ -107,13 +107,13 @@ def denoise(
 def suitable_batch(networks: Networks, batches: Batches, shape: Sequence[int], guided: bool) -> int:
     """Return how many latents of a shape are best denoised at once, with guidance or without."""
 
-    def one_picture() -> None:
+    def one_image() -> None:
         n = 2 if guided else 1
         text = networks.empty_prompt.expand(n, -1, -1)
         blank = torch.zeros((n, *shape), device=networks.device)
         networks.predict(blank, torch.zeros((), device=networks.device), text, watched=True)
 
-    return batches.size(("denoise", *shape, guided), one_picture)
+    return batches.size(("denoise", *shape, guided), one_image)
 
 
 def _denoise_batch(networks: Networks, start: Start, way: Way, watchers: "Watchers") -> FloatArray:

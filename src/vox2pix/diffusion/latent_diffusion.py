@@ -39,9 +39,9 @@ _RANGE_TOLERANCE = 1e-3
 class LatentDiffusion(ModelSizes):
     r"""A text-conditioned latent diffusion model: arrays in, arrays out.
 
-    Three networks (Rombach et al., CVPR 2022): an autoencoder between pictures and latents z, a
+    Three networks (Rombach et al., CVPR 2022): an autoencoder between images and latents z, a
     text encoder from captions to conditioning c, and a U-Net that denoises z given c, sampled by
-    DDIM (Song et al., ICLR 2021). Pictures are float32 in [0, 1], shape (n, height, width, 3);
+    DDIM (Song et al., ICLR 2021). Images are float32 in [0, 1], shape (n, height, width, 3);
     latents and conditioning are float32 NumPy arrays; the networks' own normalisations
     ([-1, 1], the latent scale) stay inside.
 
@@ -72,7 +72,7 @@ class LatentDiffusion(ModelSizes):
     identity : dict
         What the model is, ready for JSON: ``name``, ``revision`` (the hub's commit, or None),
         ``sha256`` of every file that decides what it computes (of the networks' tensors for
-        :meth:`from_components`), ``latent_scale``, ``picture_size``, ``latent_shape``,
+        :meth:`from_components`), ``latent_scale``, ``image_size``, ``latent_shape``,
         ``conditioning_shape``.
     device : torch.device
         Where the networks are.
@@ -118,7 +118,7 @@ class LatentDiffusion(ModelSizes):
         self.identity = {
             **identity,
             "latent_scale": self.latent_scale,
-            "picture_size": self.picture_size,
+            "image_size": self.image_size,
             "latent_shape": list(self.latent_shape),
             "conditioning_shape": list(self.conditioning_shape),
         }
@@ -232,31 +232,31 @@ class LatentDiffusion(ModelSizes):
         return str(self._sampler_config["prediction_type"])
 
     def batch_size(self, guidance: float = 5.0) -> int:
-        """Choose how many pictures of the native size are best denoised at once.
+        """Choose how many images of the native size are best denoised at once.
 
         What ``batch_size="auto"`` means in :meth:`denoise`.
 
         Parameters
         ----------
         guidance : float
-            At 1 a picture is once, else twice in the U-Net's batch.
+            At 1 an image is once, else twice in the U-Net's batch.
         """
         return suitable_batch(self._networks, self._batches, self.latent_shape, guidance != 1)
 
-    def encode_pictures(
-        self, pictures: ArrayLike, seeds: ArrayLike | None = None, batch_size: BatchSize = "auto"
+    def encode_images(
+        self, images: ArrayLike, seeds: ArrayLike | None = None, batch_size: BatchSize = "auto"
     ) -> FloatArray:
-        """Return the scaled latents of pictures.
+        """Return the scaled latents of images.
 
         Parameters
         ----------
-        pictures : array (n, height, width, 3), float in [0, 1]
+        images : array (n, height, width, 3), float in [0, 1]
             Sides must be multiples of :attr:`downsampling`.
         seeds : array of int (n,), optional
-            Draw a sample of each picture's posterior, mean + std * noise, from its own seed;
+            Draw a sample of each image's posterior, mean + std * noise, from its own seed;
             without seeds the posterior's mode (its mean) is returned.
         batch_size : int or "auto"
-            Pictures at a time; changes memory and speed, not the result.
+            Images at a time; changes memory and speed, not the result.
 
         Returns
         -------
@@ -268,28 +268,28 @@ class LatentDiffusion(ModelSizes):
         ValueError
             For values outside [0, 1], NaN, wrong shapes, or seeds that do not match.
         """
-        pixels = as_floats(pictures, "pictures", 4)
+        pixels = as_floats(images, "images", 4)
         n, height, width, n_colours = pixels.shape
         if n_colours != 3:
-            raise ValueError(f"pictures must have shape (n, height, width, 3), not {pixels.shape}")
+            raise ValueError(f"images must have shape (n, height, width, 3), not {pixels.shape}")
         if n and (pixels.min() < -_RANGE_TOLERANCE or pixels.max() > 1 + _RANGE_TOLERANCE):
             raise ValueError(
-                f"pictures must lie in [0, 1], and these reach from {pixels.min():.4g} to "
-                f"{pixels.max():.4g}; divide 8-bit pictures by 255"
+                f"images must lie in [0, 1], and these reach from {pixels.min():.4g} to "
+                f"{pixels.max():.4g}; divide 8-bit images by 255"
             )
         self._check_sides(height, width)
         row_seeds = None if seeds is None else as_seeds(seeds, n)
         return encode(self._networks, self._batches, pixels, row_seeds, batch_size)
 
     def decode_latents(self, latents: ArrayLike, batch_size: BatchSize = "auto") -> FloatArray:
-        """Return the pictures that the autoencoder draws from scaled latents.
+        """Return the images that the autoencoder draws from scaled latents.
 
         Parameters
         ----------
         latents : array (n, channels, height, width)
-            As :meth:`encode_pictures` or :meth:`denoise` returns them.
+            As :meth:`encode_images` or :meth:`denoise` returns them.
         batch_size : int or "auto"
-            Pictures at a time; changes memory and speed, not the result.
+            Images at a time; changes memory and speed, not the result.
 
         Returns
         -------
@@ -307,7 +307,7 @@ class LatentDiffusion(ModelSizes):
     def embed_captions(
         self, captions: Sequence[Sequence[str]], batch_size: BatchSize = "auto"
     ) -> FloatArray:
-        """Return the conditioning of pictures: the mean over each one's captions.
+        """Return the conditioning of images: the mean over each one's captions.
 
         A caption is padded or cut to the tokenizer's length; its embedding is the text encoder's
         last hidden state behind the final layer norm, which is what the U-Net attends to.
@@ -315,7 +315,7 @@ class LatentDiffusion(ModelSizes):
         Parameters
         ----------
         captions : sequence of sequences of str
-            One sequence a picture, of one or more paraphrases.
+            One sequence an image, of one or more paraphrases.
         batch_size : int or "auto"
             Captions at a time; changes memory and speed, not the result.
 
@@ -415,7 +415,7 @@ class LatentDiffusion(ModelSizes):
         schedule : {"diffusers", "takagi2023"}
             The noise level to start at, see :func:`vox2pix.diffusion.schedule.plan_denoising`:
             with Stable Diffusion's 50 steps at strength 0.8, t = 781 as diffusers does, or
-            t = 801 as the published pictures of Takagi & Nishimoto; both denoise from t = 781.
+            t = 801 as the published images of Takagi & Nishimoto; both denoise from t = 781.
         eta : float
             Noise added at each step, 0 (DDIM) to 1 (DDPM), from each row's own generator.
         batch_size : int or "auto"

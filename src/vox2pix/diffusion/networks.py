@@ -14,9 +14,9 @@ Attention = Literal["fused", "plain"]
 
 @dataclass(frozen=True)
 class Tuning:
-    """How the networks compute; none of it changes a picture by more than rounding.
+    """How the networks compute; none of it changes an image by more than rounding.
 
-    In float32 a picture in [0, 1] moves by less than 1e-3 (about 1e-5 on most), with the same
+    In float32 an image in [0, 1] moves by less than 1e-3 (about 1e-5 on most), with the same
     settings on CPU by nothing.
 
     Attributes
@@ -92,15 +92,15 @@ class Networks:
 
     @property
     def downsampling(self) -> int:
-        """Picture pixels to one latent pixel, along one side."""
+        """Image pixels to one latent pixel, along one side."""
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     def posterior(self, pixels: torch.Tensor) -> Any:
         """Return the distribution of unscaled latents of pixels (n, 3, height, width) in [0, 1]."""
         return self.vae.encode((pixels * 2 - 1).to(self.dtype)).latent_dist
 
-    def pictures(self, z: torch.Tensor) -> torch.Tensor:
-        """Return pictures (n, height, width, 3), float32 in [0, 1], of scaled latents."""
+    def images(self, z: torch.Tensor) -> torch.Tensor:
+        """Return images (n, height, width, 3), float32 in [0, 1], of scaled latents."""
         drawn = self.vae.decode((z / self.latent_scale).to(self.dtype), return_dict=False)[0]
         return (drawn.float() / 2 + 0.5).clamp(0, 1).movedim(1, -1)
 

@@ -41,7 +41,7 @@ def plan_denoising(
     ``"takagi2023"``
         The latent is noised to :math:`s_k`, one step noisier than the first step expects: the
         sampler of the CompVis release, with which Takagi & Nishimoto (CVPR 2023) drew their
-        pictures, numbers its noise levels and its denoising steps one apart. At ``strength=1``
+        images, numbers its noise levels and its denoising steps one apart. At ``strength=1``
         there is no :math:`s_S` (that sampler stops with an error); the noisiest level there is,
         :math:`s_{S-1}`, is used.
 

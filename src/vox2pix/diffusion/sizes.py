@@ -27,25 +27,25 @@ class ModelSizes:
 
     @property
     def downsampling(self) -> int:
-        """Picture pixels to one latent pixel, along one side."""
+        """Image pixels to one latent pixel, along one side."""
         return self._networks.downsampling
 
     @property
-    def picture_size(self) -> int:
-        """Side in pixels of the square pictures that the U-Net was trained to draw."""
+    def image_size(self) -> int:
+        """Side in pixels of the square images that the U-Net was trained to draw."""
         return int(self._networks.unet.config.sample_size) * self.downsampling
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """Shape (channels, height, width) of the latent of a picture of the native size."""
-        return self.latent_shape_at(self.picture_size)
+        """Shape (channels, height, width) of the latent of an image of the native size."""
+        return self.latent_shape_at(self.image_size)
 
-    def latent_shape_at(self, picture_size: int) -> tuple[int, int, int]:
-        """Return the shape (channels, height, width) of the latent of a square picture.
+    def latent_shape_at(self, image_size: int) -> tuple[int, int, int]:
+        """Return the shape (channels, height, width) of the latent of a square image.
 
         Parameters
         ----------
-        picture_size : int
+        image_size : int
             Side in pixels.
 
         Raises
@@ -53,13 +53,13 @@ class ModelSizes:
         ValueError
             When the side is no multiple of :attr:`downsampling`.
         """
-        self._check_sides(picture_size)
-        side = picture_size // self.downsampling
+        self._check_sides(image_size)
+        side = image_size // self.downsampling
         return (self._networks.latent_channels, side, side)
 
     @property
     def conditioning_shape(self) -> tuple[int, int]:
-        """Shape (n_tokens, width) of the conditioning of one picture."""
+        """Shape (n_tokens, width) of the conditioning of one image."""
         return (self._networks.n_tokens, int(self._networks.text_encoder.config.hidden_size))
 
     @property
@@ -91,12 +91,12 @@ class ModelSizes:
         return activation_shapes(unet, modules, shape, self.conditioning_shape)
 
     def _check_sides(self, *sides: int) -> None:
-        """Refuse picture sides that the autoencoder cannot halve down to latents."""
+        """Refuse image sides that the autoencoder cannot halve down to latents."""
         for side in sides:
             if side < 1 or side % self.downsampling:
                 raise ValueError(
-                    f"picture side {side} is no multiple of {self.downsampling}, "
-                    "the autoencoder's downsampling; resize the pictures"
+                    f"image side {side} is no multiple of {self.downsampling}, "
+                    "the autoencoder's downsampling; resize the images"
                 )
 
     def _check_latents(self, latents: ArrayLike) -> FloatArray:

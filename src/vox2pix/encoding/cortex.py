@@ -161,7 +161,7 @@ def slice_mosaic(
         Regions to outline by name, each an image of the same grid, above 0.5 inside; the name
         stands in the slice that shows most of the region.
     underlay : Nifti1Image, optional
-        Shown in greys under the map, of the same grid: a mean picture, a mask.
+        Shown in greys under the map, of the same grid: a mean image, a mask.
     n_slices : int
         Most slices to show, spread evenly from the lowest to the highest with a value.
     title : str

@@ -61,7 +61,7 @@ def permutation_p(
     r"""One-sided p of correlations under exchange of whole blocks of stimuli.
 
     Blocks of responses are laid over blocks of predictions in a random order, stimuli keeping
-    their order inside a block: what makes neighbours alike (a session, a cluster of pictures)
+    their order inside a block: what makes neighbours alike (a session, a cluster of images)
     stays in the null. The same orders serve all voxels, and
 
     .. math:: p = \frac{1 + \#\{r_{perm} \ge r\}}{1 + n_{permutations}}

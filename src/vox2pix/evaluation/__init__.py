@@ -1,9 +1,12 @@
-"""Pictures against pictures: pictures -> features -> statistic -> number, each a pure function."""
+"""Images against images: images -> features -> statistic -> number, each a pure function."""
 
-from vox2pix.evaluation.collection import PictureCollection
-from vox2pix.evaluation.entry import evaluate_pictures
+from vox2pix.evaluation._retrieval import retrieval, retrieval_chance
+from vox2pix.evaluation._survey import digest
+from vox2pix.evaluation.collection import ImageCollection
+from vox2pix.evaluation.entry import evaluate_images
 from vox2pix.evaluation.identification import two_way, two_way_jackknife, two_way_scores
-from vox2pix.evaluation.inputs import open_pictures
+from vox2pix.evaluation.images import Resizing, resize_images
+from vox2pix.evaluation.inputs import open_images
 from vox2pix.evaluation.intervals import bootstrap_interval, mean_interval, rate_interval
 from vox2pix.evaluation.metrics import (
     correlation_distance,
@@ -21,13 +24,10 @@ from vox2pix.evaluation.networks import (
     weights_digest,
 )
 from vox2pix.evaluation.pairing import Pairs
-from vox2pix.evaluation.pictures import Resizing, resize_pictures
 from vox2pix.evaluation.protocols import PROTOCOLS, Metric, Protocol
 from vox2pix.evaluation.published import PUBLISHED, PUBLISHED_RETRIEVAL
 from vox2pix.evaluation.records import MetricRecord, score_rows
-from vox2pix.evaluation.retrieval import retrieval, retrieval_chance
 from vox2pix.evaluation.scoring import Evaluation, score_collections, score_pairs
-from vox2pix.evaluation.survey import digest
 from vox2pix.evaluation.tables import (
     evaluation_source,
     latex_table,
@@ -45,11 +45,11 @@ __all__ = [
     "WEIGHTS",
     "Encoder",
     "Evaluation",
+    "ImageCollection",
     "Metric",
     "MetricRecord",
     "NetworkUnavailableError",
     "Pairs",
-    "PictureCollection",
     "Protocol",
     "Resizing",
     "bootstrap_interval",
@@ -57,7 +57,7 @@ __all__ = [
     "digest",
     "encoder_files",
     "encoder_hashes",
-    "evaluate_pictures",
+    "evaluate_images",
     "evaluation_source",
     "identify",
     "identify_jackknife",
@@ -65,12 +65,12 @@ __all__ = [
     "latex_table",
     "mean_interval",
     "network",
-    "open_pictures",
+    "open_images",
     "pixcorr",
     "published_notes",
     "published_rows",
     "rate_interval",
-    "resize_pictures",
+    "resize_images",
     "result_rows",
     "retrieval",
     "retrieval_chance",

@@ -147,7 +147,7 @@ def read_captions(path: Path) -> dict[str, list[str]]:
 def with_captions(
     evaluation: Evaluation, decoded: Path, references: Path, seed: int = 0
 ) -> Evaluation:
-    """Add the scores of decoded captions to those of pictures.
+    """Add the scores of decoded captions to those of images.
 
     The records hold the mean over captions, each scored alone, with its interval over stimuli;
     the notes hold the scores of the corpus, which papers report.
@@ -155,7 +155,7 @@ def with_captions(
     Parameters
     ----------
     evaluation : Evaluation
-        Of the pictures; its stimuli are scored.
+        Of the images; its stimuli are scored.
     decoded, references : Path
         As :func:`read_captions` takes them; one decoded caption a stimulus.
     seed : int
@@ -173,13 +173,13 @@ def with_captions(
         if absent:
             raise UserError(
                 f"{path} has no caption of {len(absent)} of {len(ids)} stimuli, the first is "
-                f"{absent[0]!r}; give one of each picture"
+                f"{absent[0]!r}; give one of each image"
             )
     several = [name for name in ids if len(told[name]) > 1]
     if several:
         raise UserError(
             f"{decoded} has {len(told[several[0]])} captions of {several[0]!r}; one is decoded of "
-            "each picture"
+            "each image"
         )
     records, notes, scores = [], [], evaluation.scores.copy()
     found = caption_scores([told[n][0] for n in ids], [written[n] for n in ids], seed)

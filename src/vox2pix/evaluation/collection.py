@@ -7,12 +7,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from vox2pix.evaluation.pictures import Pictures
+from vox2pix.evaluation.images import Images
 from vox2pix.evaluation.values import unit_values
 
 
 @dataclass(frozen=True)
-class PictureCollection:
+class ImageCollection:
     """Images by id, read one at a time.
 
     Attributes
@@ -41,7 +41,7 @@ class PictureCollection:
     sample_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def picture(self, row: int, sample: int = 0) -> Pictures:
+    def image(self, row: int, sample: int = 0) -> Images:
         """Return an image.
 
         8-bit values are divided by 255, grey is repeated over the three colours, an opaque alpha
@@ -73,4 +73,4 @@ class PictureCollection:
             From 0.
         """
         which = f" (sample {sample})" if self.n_samples > 1 else ""
-        return f"{self.source}: picture {self.ids[row]!r}{which}"
+        return f"{self.source}: image {self.ids[row]!r}{which}"

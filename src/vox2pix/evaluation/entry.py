@@ -8,14 +8,14 @@ from typing import Any
 from vox2pix.config import without_place
 from vox2pix.errors import UserError
 from vox2pix.evaluation.captions import with_captions
-from vox2pix.evaluation.inputs import open_pictures
+from vox2pix.evaluation.inputs import open_images
 from vox2pix.evaluation.networks import Encoder, encoder_hashes, network, weights_digest
 from vox2pix.evaluation.protocols import Metric
 from vox2pix.evaluation.protocols import protocol as find_protocol
 from vox2pix.evaluation.scoring import Evaluation, Progress, score_collections
 
 
-def evaluate_pictures(
+def evaluate_images(
     truth: str | Path,
     reconstructions: str | Path,
     *,
@@ -31,12 +31,12 @@ def evaluate_pictures(
     seed: int = 0,
     progress: Progress = lambda step, done, total: None,
 ) -> tuple[Evaluation, dict[str, Any]]:
-    """Score one collection of pictures against another by a named protocol.
+    """Score one collection of images against another by a named protocol.
 
     Parameters
     ----------
     truth, reconstructions : str or Path
-        As :func:`~vox2pix.evaluation.inputs.open_pictures` takes them.
+        As :func:`~vox2pix.evaluation.inputs.open_images` takes them.
     samples : str, optional
         Pattern of the reconstructions' files, such as ``{id}_{sample}.png``.
     truth_files : str, optional
@@ -71,7 +71,7 @@ def evaluate_pictures(
     Raises
     ------
     UserError
-        For pictures that cannot be read or paired, an unknown name, damaged weights, or where
+        For images that cannot be read or paired, an unknown name, damaged weights, or where
         no metric can be computed.
     """
     wanted = find_protocol(protocol)
@@ -106,8 +106,8 @@ def evaluate_pictures(
 
     one_folder = Path(truth).resolve() == Path(reconstructions).resolve()
     found = score_collections(
-        open_pictures(truth, originals=truth_files),
-        open_pictures(reconstructions, samples, without=truth_files if one_folder else None),
+        open_images(truth, originals=truth_files),
+        open_images(reconstructions, samples, without=truth_files if one_folder else None),
         wanted,
         load,
         weights=digests,

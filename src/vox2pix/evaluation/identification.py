@@ -1,4 +1,4 @@
-"""Two-way identification: whether a picture is nearer to its own original than to another."""
+"""Two-way identification: whether an image is nearer to its own original than to another."""
 
 from typing import Literal, get_args
 
@@ -34,7 +34,7 @@ def two_way(
     counts one half; features that are all equal have r = 0 with everything; with several samples
     a stimulus each sample is scored against the same sample of the other stimuli, and the score
     is the mean over samples. Chance is one half: features drawn without regard to the stimulus
-    beat each other one as often as not, and a picture that is the same for all ties.
+    beat each other one as often as not, and an image that is the same for all ties.
 
     Parameters
     ----------
@@ -145,21 +145,21 @@ def pseudo_values(won: NDArray[np.float64], won_over: NDArray[np.float64]) -> ND
 
 
 def _beaten(
-    truth: NDArray[np.floating], unit_truth: NDArray[np.float32], pictures: NDArray[np.floating]
+    truth: NDArray[np.floating], unit_truth: NDArray[np.float32], images: NDArray[np.floating]
 ) -> dict[Direction, NDArray[np.float64]]:
     """Count the others that each stimulus beats, and that beat others over it, shape (2, n)."""
-    own, unit_pictures = np.empty(len(truth)), np.empty(pictures.shape, np.float32)
+    own, unit_images = np.empty(len(truth)), np.empty(images.shape, np.float32)
     for start in range(0, len(own), _ROWS):
         rows = slice(start, start + _ROWS)
-        unit = unit_rows(pictures[rows])
+        unit = unit_rows(images[rows])
         own[rows] = np.einsum("ij,ij->i", unit_rows(truth[rows]), unit)
-        unit_pictures[rows] = unit
+        unit_images[rows] = unit
     by_original, by_reconstruction = np.zeros((2, 2, len(own)))
     for start in range(0, len(own), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        r = (unit_truth[rows] @ unit_pictures.T).astype(np.float64)
+        r = (unit_truth[rows] @ unit_images.T).astype(np.float64)
         r[np.arange(len(r)), np.arange(start, start + len(r))] = np.nan  # a stimulus with itself
-        _settle_near_ties(r, own, own[rows], truth[rows], pictures)
+        _settle_near_ties(r, own, own[rows], truth[rows], images)
         by_original[0, rows], over = _wins(own[rows, None] - r)
         by_original[1] += over
         by_reconstruction[1, rows], won = _wins(own - r)
@@ -172,7 +172,7 @@ def _settle_near_ties(
     own: NDArray[np.float64],
     own_of_rows: NDArray[np.float64],
     truth: NDArray[np.floating],
-    pictures: NDArray[np.floating],
+    images: NDArray[np.floating],
 ) -> None:
     """Replace the correlations that float32 cannot tell from an own one by those of float64."""
     doubt = 2.0**-24 * (4 + np.sqrt(truth.shape[1]))
@@ -180,13 +180,13 @@ def _settle_near_ties(
     if len(i) <= _FEW:
         for start in range(0, len(i), _ROWS):
             pairs = slice(start, start + _ROWS)
-            r[i[pairs], j[pairs]] = rowwise_correlation(truth[i[pairs]], pictures[j[pairs]])
+            r[i[pairs], j[pairs]] = rowwise_correlation(truth[i[pairs]], images[j[pairs]])
         return
     itself = np.isnan(r)
     unit_truth = unit_rows(truth)
-    for start in range(0, len(pictures), _BLOCK):
+    for start in range(0, len(images), _BLOCK):
         columns = slice(start, start + _BLOCK)
-        r[:, columns] = unit_truth @ unit_rows(pictures[columns]).T
+        r[:, columns] = unit_truth @ unit_rows(images[columns]).T
     r[itself] = np.nan
 
 

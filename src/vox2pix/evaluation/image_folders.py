@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2pix.data.pictures import read_picture
+from vox2pix.data.images import read_image
 from vox2pix.errors import UserError
-from vox2pix.evaluation.collection import PictureCollection
+from vox2pix.evaluation.collection import ImageCollection
 from vox2pix.store import marker_of
 from vox2pix.untrusted.files import require_inside
 from vox2pix.untrusted.images import open_image
@@ -89,7 +89,7 @@ def originals_pattern(text: str) -> FilePattern:
 
 def open_folder(
     folder: Path, pattern: FilePattern | None = None, without: FilePattern | None = None
-) -> PictureCollection:
+) -> ImageCollection:
     """Open a folder of PNG or JPEG files.
 
     Parameters
@@ -103,7 +103,7 @@ def open_folder(
 
     Returns
     -------
-    PictureCollection
+    ImageCollection
         Files in the natural order of their ids (2 before 10). Its notes list the samples and
         count the files that were ignored.
 
@@ -130,7 +130,7 @@ def open_folder(
             raise UserError(f"{before} and {path} have the same id {key[0]!r}; remove one of them")
     if not found:
         asked = f"that match {pattern.text!r}" if pattern else "(.png, .jpg, .jpeg)"
-        raise UserError(f"{folder} holds no pictures {asked}")
+        raise UserError(f"{folder} holds no images {asked}")
     ids = tuple(sorted(found, key=natural))
     names = {key: tuple(sorted(found[key], key=natural)) for key in ids}
     _check_counts(folder, names)
@@ -138,7 +138,7 @@ def open_folder(
     if len(samples) > 1:
         _refuse_mixtures(folder, sorted({s for own in names.values() for s in own}, key=natural))
     paths = [[found[key][sample] for sample in names[key]] for key in ids]
-    return PictureCollection(
+    return ImageCollection(
         folder,
         ids,
         False,
@@ -176,7 +176,7 @@ def read_file(path: Path) -> NDArray[Any]:
             )
         if image.has_transparency_data:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGBA"))
-    return read_picture(path)
+    return read_image(path)
 
 
 def natural(name: str) -> list[tuple[int, str]]:

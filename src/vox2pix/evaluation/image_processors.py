@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.pictures import Filter, Resizing
+from vox2pix.evaluation.images import Filter, Resizing
 from vox2pix.untrusted.models import check_settings
 
 FILES = ("preprocessor_config.json", "processor_config.json")

@@ -1,4 +1,4 @@
-"""Collections of pictures as labs keep them: a folder of files, or an array in a file."""
+"""Collections of images as labs keep them: a folder of files, or an array in a file."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -9,33 +9,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.collection import PictureCollection
+from vox2pix.evaluation.collection import ImageCollection
 from vox2pix.evaluation.image_folders import open_folder, originals_pattern, samples_pattern
 from vox2pix.untrusted.numpy_files import NpzFile, open_npy
 from vox2pix.untrusted.torch_files import load_tensors
 from vox2pix.untrusted.zarr_folders import is_zarr, open_zarr
 
 _IDS = ("ids", "stimulus_id")
-_PICTURES = "pictures"
+_IMAGES = "images"
 _CHANNELS = (1, 3, 4)
 
 
-def open_pictures(
+def open_images(
     path: str | Path,
     samples: str | None = None,
     *,
     originals: str | None = None,
     without: str | None = None,
-) -> PictureCollection:
-    """Open a collection of pictures; they are read when they are asked for.
+) -> ImageCollection:
+    """Open a collection of images; they are read when they are asked for.
 
     - A folder of PNG or JPEG files; a file's stem is its id. With a ``samples`` pattern such as
       ``{id}_{sample}.png`` or ``{sample}/{id}.png``, matched against paths within the folder, a
-      stimulus has several pictures, in the natural order of their sample names.
+      stimulus has several images, in the natural order of their sample names.
     - ``.npy``, ``.npz``, ``.zarr`` or a ``.pt`` (tensors only: nothing that the file may hold is
       run): an array (n, height, width), (n, height, width, channels) or (n, n_samples, height,
       width, channels); channels may stand before height, as torch has them. npz, zarr groups and
-      a dictionary in ``.pt`` hold ``pictures`` and perhaps ``ids`` or ``stimulus_id``.
+      a dictionary in ``.pt`` hold ``images`` and perhaps ``ids`` or ``stimulus_id``.
 
     Values are uint8, or float in [0, 1].
 
@@ -54,13 +54,13 @@ def open_pictures(
     Raises
     ------
     UserError
-        If there is no picture, an id stands twice, stimuli have unequal numbers of samples, the
+        If there is no image, an id stands twice, stimuli have unequal numbers of samples, the
         samples seem to hold the original, the shape of an array is ambiguous, or the file cannot
         be read.
     """
     path = Path(path)
     if not path.exists():
-        raise UserError(f"{path} does not exist; name a folder of pictures or an array file")
+        raise UserError(f"{path} does not exist; name a folder of images or an array file")
     if path.is_dir() and not is_zarr(path):
         pattern = samples_pattern(samples) if samples is not None else None
         if originals is not None:
@@ -74,7 +74,7 @@ def open_pictures(
     return _open_array(path)
 
 
-def _open_array(path: Path) -> PictureCollection:
+def _open_array(path: Path) -> ImageCollection:
     """Open a file that holds an array, and perhaps ids."""
     kind = path.suffix.lower()
     openers: dict[str, Callable[[Path], Any]] = {
@@ -86,33 +86,33 @@ def _open_array(path: Path) -> PictureCollection:
     }
     if kind not in openers and not is_zarr(path):
         raise UserError(
-            f"{path} is no collection of pictures; give a folder of PNG or JPEG files, or .npy, "
+            f"{path} is no collection of images; give a folder of PNG or JPEG files, or .npy, "
             ".npz, .zarr or .pt"
         )
     content = openers.get(kind, open_zarr)(path)
-    members = dict(content) if isinstance(content, Mapping) else {_PICTURES: content}
+    members = dict(content) if isinstance(content, Mapping) else {_IMAGES: content}
     told = next((members.pop(key) for key in _IDS if key in members), None)
-    name = _PICTURES if _PICTURES in members else next(iter(members), "")
-    if not hasattr(members.get(name), "shape") or (name != _PICTURES and len(members) > 1):
+    name = _IMAGES if _IMAGES in members else next(iter(members), "")
+    if not hasattr(members.get(name), "shape") or (name != _IMAGES and len(members) > 1):
         raise UserError(
             f"{path} holds {', '.join(map(str, members)) or 'nothing'}; name the array of "
-            "pictures 'pictures'"
+            "images 'images'"
         )
     n_samples, raw, notes = _layout(members[name], path)
     n = members[name].shape[0]
     if told is None:
         ids = tuple(map(str, range(n)))
-        return PictureCollection(path, ids, True, n_samples, raw, notes=notes)
+        return ImageCollection(path, ids, True, n_samples, raw, notes=notes)
     ids = _id_texts(told, path)
     if len(ids) != n:
-        raise UserError(f"{path} holds {n} pictures but {len(ids)} ids; give each picture its id")
+        raise UserError(f"{path} holds {n} images but {len(ids)} ids; give each image its id")
     repeated = [name for name, count in Counter(ids).items() if count > 1]
     if repeated:
         raise UserError(
-            f"{path}: the id {repeated[0]!r} stands more than once; join pictures of one stimulus "
+            f"{path}: the id {repeated[0]!r} stands more than once; join images of one stimulus "
             "along a second axis, as samples"
         )
-    return PictureCollection(path, ids, False, n_samples, raw, notes=notes)
+    return ImageCollection(path, ids, False, n_samples, raw, notes=notes)
 
 
 def _id_texts(given: Any, path: Path) -> tuple[str, ...]:
@@ -140,7 +140,7 @@ def _layout(
     channels_first = coloured and not channels_last and shape[-3] in _CHANNELS
     if 0 in shape or not (len(shape) == 3 or channels_last or channels_first):
         raise UserError(
-            f"{path} has shape {shape}; pictures are (n, height, width, 3), or (n, n_samples, "
+            f"{path} has shape {shape}; images are (n, height, width, 3), or (n, n_samples, "
             "height, width, 3)"
         )
     if not coloured and shape[-1] in _CHANNELS[1:]:
@@ -157,15 +157,15 @@ def _layout(
     notes = (f"{path} has shape {shape}: channels are read before height and width",)
 
     def raw(row: int, sample: int) -> NDArray[Any]:
-        picture = _taken(array, row, sample, has_samples)
-        return np.moveaxis(picture, 0, -1) if channels_first else picture
+        image = _taken(array, row, sample, has_samples)
+        return np.moveaxis(image, 0, -1) if channels_first else image
 
     return shape[1] if has_samples else 1, raw, notes if channels_first else ()
 
 
 def _taken(array: Any, row: int, sample: int, has_samples: bool) -> NDArray[Any]:
-    """Return one picture of an array or a tensor."""
-    picture = array[row, sample] if has_samples else array[row]
-    if hasattr(picture, "is_floating_point"):  # a tensor; NumPy knows no bfloat16
-        picture = picture.float() if picture.is_floating_point() else picture
-    return np.asarray(picture)
+    """Return one image of an array or a tensor."""
+    image = array[row, sample] if has_samples else array[row]
+    if hasattr(image, "is_floating_point"):  # a tensor; NumPy knows no bfloat16
+        image = image.float() if image.is_floating_point() else image
+    return np.asarray(image)

@@ -1,4 +1,4 @@
-"""Statistics of single pictures, and of their features."""
+"""Statistics of single images, and of their features."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vox2pix.evaluation.identification import Direction, pseudo_values, rowwise_correlation
-from vox2pix.evaluation.pictures import check_pairs
+from vox2pix.evaluation.images import check_pairs
 
 Windows = Literal["square", "columns"]
 Filter = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -20,17 +20,17 @@ _C1, _C2 = 0.01**2, 0.03**2  # for a data range of 1
 _LUMA = np.array([0.2125, 0.7154, 0.0721])  # Rec. 709, as scikit-image rounds it
 
 
-def pixcorr(truth: ArrayLike, pictures: ArrayLike, size: int | None = None) -> NDArray[np.float64]:
-    """Return each picture's pixel correlation (PixCorr) with its original.
+def pixcorr(truth: ArrayLike, images: ArrayLike, size: int | None = None) -> NDArray[np.float64]:
+    """Return each image's pixel correlation (PixCorr) with its original.
 
-    Pearson r over all height x width x 3 numbers of the two pictures, as Brain-Diffuser
+    Pearson r over all height x width x 3 numbers of the two images, as Brain-Diffuser
     (Ozcelik & VanRullen 2023) and MindEye (Scotti et al. 2023) report it, there at 425 pixels.
-    A picture of one value throughout has no correlation: its r is 0 by convention.
+    An image of one value throughout has no correlation: its r is 0 by convention.
 
     Parameters
     ----------
-    truth, pictures : array_like of float, shape (n, height, width, 3)
-        Originals and pictures of them, RGB in [0, 1], row by row.
+    truth, images : array_like of float, shape (n, height, width, 3)
+        Originals and images of them, RGB in [0, 1], row by row.
     size : int, optional
         Bring both to this height and width first; as they are if None.
 
@@ -42,33 +42,33 @@ def pixcorr(truth: ArrayLike, pictures: ArrayLike, size: int | None = None) -> N
     Raises
     ------
     ValueError
-        For pictures of another shape or scale, of unequal number, or of unequal size.
+        For images of another shape or scale, of unequal number, or of unequal size.
     """
-    truth, pictures = check_pairs(truth, pictures, size)
-    return rowwise_correlation(truth.reshape(len(truth), -1), pictures.reshape(len(truth), -1))
+    truth, images = check_pairs(truth, images, size)
+    return rowwise_correlation(truth.reshape(len(truth), -1), images.reshape(len(truth), -1))
 
 
 def ssim(
     truth: ArrayLike,
-    pictures: ArrayLike,
+    images: ArrayLike,
     size: int | None = None,
     windows: Windows = "square",
 ) -> NDArray[np.float64]:
-    """Return each picture's structural similarity (SSIM) with its original.
+    """Return each image's structural similarity (SSIM) with its original.
 
-    Wang et al. (2004), on grey pictures (Rec. 709 luma), with Gaussian weights of sigma 1.5
+    Wang et al. (2004), on grey images (Rec. 709 luma), with Gaussian weights of sigma 1.5
     pixels, data range 1 and no sample covariance: the settings of Brain-Diffuser and MindEye,
     there at 425 pixels. The value depends on the size.
 
-    The scripts of both call scikit-image with ``multichannel=True`` on a grey picture. Up to
+    The scripts of both call scikit-image with ``multichannel=True`` on a grey image. Up to
     version 0.19 its columns are then taken as channels, and the windows are one-dimensional, down
     each column; from 0.20 on the word is ignored, and the windows are square. The two values
-    differ (.419 and .326 on the same pictures).
+    differ (.419 and .326 on the same images).
 
     Parameters
     ----------
-    truth, pictures : array_like of float, shape (n, height, width, 3)
-        Originals and pictures of them, RGB in [0, 1], row by row.
+    truth, images : array_like of float, shape (n, height, width, 3)
+        Originals and images of them, RGB in [0, 1], row by row.
     size : int, optional
         Bring both to this height and width first; as they are if None.
     windows : {"square", "columns"}
@@ -77,28 +77,28 @@ def ssim(
     Returns
     -------
     ndarray of float64, shape (n,)
-        At most 1, which is reached by equal pictures.
+        At most 1, which is reached by equal images.
 
     Raises
     ------
     ValueError
-        For pictures of another shape or scale, of unequal number or size, or smaller than the
+        For images of another shape or scale, of unequal number or size, or smaller than the
         window of 11 x 11 pixels.
     """
-    truth, pictures = check_pairs(truth, pictures, size)
+    truth, images = check_pairs(truth, images, size)
     if min(truth.shape[1:3]) < SSIM_WINDOW:
         raise ValueError(
-            f"SSIM needs pictures of at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, not "
+            f"SSIM needs images of at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, not "
             f"{truth.shape[1]} x {truth.shape[2]}; give a size to bring them to."
         )
     windowed = _WINDOWED[windows]
-    values = [_ssim(_luma(a), _luma(b), windowed) for a, b in zip(truth, pictures, strict=True)]
+    values = [_ssim(_luma(a), _luma(b), windowed) for a, b in zip(truth, images, strict=True)]
     return np.array(values, np.float64)
 
 
-def _luma(picture: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the Rec. 709 luma of a picture."""
-    return picture.astype(np.float64) @ _LUMA
+def _luma(image: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the Rec. 709 luma of an image."""
+    return image.astype(np.float64) @ _LUMA
 
 
 def _ssim(a: NDArray[np.float64], b: NDArray[np.float64], windowed: Filter) -> float:
@@ -116,7 +116,7 @@ def _ssim(a: NDArray[np.float64], b: NDArray[np.float64], windowed: Filter) -> f
 
 
 def _square(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return Gaussian-weighted means over each window that lies within the picture."""
+    """Return Gaussian-weighted means over each window that lies within the image."""
     from scipy.ndimage import gaussian_filter
 
     radius = SSIM_WINDOW // 2
@@ -137,7 +137,7 @@ _WINDOWED: dict[Windows, Filter] = {"square": _square, "columns": _columns}
 
 
 def correlation_distance(truth_features: ArrayLike, features: ArrayLike) -> NDArray[np.float64]:
-    """Return each picture's distance 1 - r from its original, in a network's features.
+    """Return each image's distance 1 - r from its original, in a network's features.
 
     r is the Pearson correlation over the features, as Brain-Diffuser and MindEye report it of
     EfficientNet-B1 and SwAV. Features that are all equal have r = 0, so the distance 1.
@@ -145,7 +145,7 @@ def correlation_distance(truth_features: ArrayLike, features: ArrayLike) -> NDAr
     Parameters
     ----------
     truth_features, features : array_like of float, shape (n, d)
-        Of originals and pictures of them, row by row.
+        Of originals and images of them, row by row.
 
     Returns
     -------
@@ -157,14 +157,14 @@ def correlation_distance(truth_features: ArrayLike, features: ArrayLike) -> NDAr
     ValueError
         For other or unequal shapes, NaN or infinite features.
     """
-    truth, pictures = np.asarray(truth_features), np.asarray(features)
-    if truth.ndim != 2 or truth.shape != pictures.shape or 0 in truth.shape:
+    truth, images = np.asarray(truth_features), np.asarray(features)
+    if truth.ndim != 2 or truth.shape != images.shape or 0 in truth.shape:
         raise ValueError(
-            f"Features must have one shape (n, d), not {truth.shape} and {pictures.shape}."
+            f"Features must have one shape (n, d), not {truth.shape} and {images.shape}."
         )
-    if not (np.isfinite(truth).all() and np.isfinite(pictures).all()):
+    if not (np.isfinite(truth).all() and np.isfinite(images).all()):
         raise ValueError("Features must be finite; some are NaN or infinite.")
-    return 1 - rowwise_correlation(truth, pictures)
+    return 1 - rowwise_correlation(truth, images)
 
 
 def identify(correlations: ArrayLike) -> dict[Direction, NDArray[np.float64]]:

@@ -1,4 +1,4 @@
-"""Networks that look at pictures, each behind one call: pictures to features."""
+"""Networks that look at images, each behind one call: images to features."""
 
 import hashlib
 import re
@@ -14,12 +14,12 @@ from vox2pix.compute import resolve_device
 from vox2pix.errors import UserError
 from vox2pix.evaluation import torchvision_models, transformers_models
 from vox2pix.evaluation.image_processors import read_processor
-from vox2pix.evaluation.pictures import Pictures, Resizing, check_pictures
+from vox2pix.evaluation.images import Images, Resizing, check_images
 from vox2pix.evaluation.weights import find_file, published
 from vox2pix.store import file_hash
 
 Encoder = Callable[[ArrayLike], NDArray[np.float32]]
-"""Pictures, float in [0, 1], shape (n, height, width, 3), to features, shape (n, d)."""
+"""Images, float in [0, 1], shape (n, height, width, 3), to features, shape (n, d)."""
 
 PIXELS = "pixels"
 EDGES = "edges"
@@ -29,7 +29,7 @@ _NAME = re.compile(r"(?P<model>.+?)(?::(?P<layer>[\w.]+))?(?:@(?P<size>[1-9]\d*)
 
 @dataclass(frozen=True)
 class NetworkName:
-    """A network, the layer that is read and the size that pictures are brought to.
+    """A network, the layer that is read and the size that images are brought to.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ def parse_name(name: str | Path) -> NetworkName:
 
 
 class Network:
-    """One layer of one network: pictures in, features out.
+    """One layer of one network: images in, features out.
 
     Parameters
     ----------
@@ -79,20 +79,20 @@ class Network:
         The name of a module, whose output is read, or of an output of a transformers model, with
         its number where it is one of many: ``image_embeds``, ``hidden_states.6``.
     size : int
-        Height and width that pictures are brought to, in pixels.
+        Height and width that images are brought to, in pixels.
     mean, std : array_like of float, shape (3,)
-        A picture goes in as (picture - mean) / std.
+        An image goes in as (image - mean) / std.
     resizing : Resizing
-        How pictures are brought to ``size``.
+        How images are brought to ``size``.
     device : str
         Where it runs, in float32, as :func:`vox2pix.compute.resolve_device` takes it.
     batch_size : int
-        Pictures a pass. Features differ between batch sizes by rounding only (about 1e-6).
+        Images a pass. Features differ between batch sizes by rounding only (about 1e-6).
 
     Raises
     ------
     UserError
-        If the network has no such layer, or does not take pictures of that size.
+        If the network has no such layer, or does not take images of that size.
     """
 
     def __init__(
@@ -120,31 +120,31 @@ class Network:
                 f"({told}); check the layer and the size"
             ) from error
 
-    def __call__(self, pictures: ArrayLike) -> NDArray[np.float32]:
-        """Return the features of pictures, flat.
+    def __call__(self, images: ArrayLike) -> NDArray[np.float32]:
+        """Return the features of images, flat.
 
         Parameters
         ----------
-        pictures : array_like of float, shape (n, height, width, 3)
+        images : array_like of float, shape (n, height, width, 3)
             RGB in [0, 1].
 
         Returns
         -------
         ndarray of float32, shape (n, d)
         """
-        array = check_pictures(pictures)
+        array = check_images(images)
         starts = range(0, len(array), self.batch_size)
         return np.concatenate([self._features(array[i : i + self.batch_size]) for i in starts])
 
-    def _features(self, pictures: Pictures) -> NDArray[np.float32]:
+    def _features(self, images: Images) -> NDArray[np.float32]:
         """Return the features of one batch."""
         import torch
 
-        scaled = (self.resizing(pictures, self.size) - self.mean) / self.std
+        scaled = (self.resizing(images, self.size) - self.mean) / self.std
         pixels = torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
         with torch.inference_mode():
             seen = self._read(pixels.to(self._device))
-            return seen.reshape(len(pictures), -1).float().cpu().numpy()
+            return seen.reshape(len(images), -1).float().cpu().numpy()
 
 
 def network(
@@ -164,26 +164,26 @@ def network(
     name : str or Path
         A network of the published protocols: ``alexnet``, ``inception_v3``,
         ``efficientnet_b1_v1``, ``efficientnet_b1_v2``, ``swav_resnet50`` (torchvision's
-        architectures; layer and size must be given, pictures are scaled by ImageNet's mean and
+        architectures; layer and size must be given, images are scaled by ImageNet's mean and
         standard deviation) or ``clip-vit-large-patch14``.
         ``phantom``: the contrastive encoders that ship with the package and know the phantom's
         scenes only.
         A folder or a Hugging Face name: any vision model of transformers, with the size, the
         resizing, the mean and the standard deviation that its ``preprocessor_config.json`` or
         ``processor_config.json`` names.
-        ``pixels``: the picture itself, ``edges``: the length of the luma's Sobel gradient at
+        ``pixels``: the image itself, ``edges``: the length of the luma's Sobel gradient at
         each pixel; these need no network.
     weights : Path, optional
         A folder of weights; see :data:`~vox2pix.evaluation.weights.WEIGHTS`.
     download : bool
         Fetch weights that are not on this machine.
     resizing : Resizing, optional
-        How pictures are brought to the size. If None: as a transformers model's own settings say,
+        How images are brought to the size. If None: as a transformers model's own settings say,
         bilinear with antialiasing for the others.
     device : str
         Where the network runs, as :func:`vox2pix.compute.resolve_device` takes it.
     batch_size : int
-        Pictures a pass. Features differ between batch sizes by rounding only (about 1e-6).
+        Images a pass. Features differ between batch sizes by rounding only (about 1e-6).
     loaded : dict, optional
         Models that earlier calls have left there, for another layer or size of them; a new one is
         added.
@@ -191,7 +191,7 @@ def network(
     Returns
     -------
     callable
-        Pictures (n, height, width, 3), RGB in [0, 1], of any size, to float32 features (n, d).
+        Images (n, height, width, 3), RGB in [0, 1], of any size, to float32 features (n, d).
 
     Raises
     ------
@@ -201,7 +201,7 @@ def network(
         For an unknown name, layer or size, or weights that are damaged.
     """
     if batch_size < 1:
-        raise ValueError(f"A batch holds at least one picture, not {batch_size}.")
+        raise ValueError(f"A batch holds at least one image, not {batch_size}.")
     loaded = {} if loaded is None else loaded
     asked = parse_name(name)
     model_name = str(asked.model)
@@ -314,7 +314,7 @@ def _own_size(model: Any, folder: Path) -> int:
     size = getattr(model.config, "image_size", None)
     if not isinstance(size, int):
         raise UserError(
-            f"the model in {folder} names no picture size; name one, such as '{folder.name}@224'"
+            f"the model in {folder} names no image size; name one, such as '{folder.name}@224'"
         )
     return size
 
@@ -334,7 +334,7 @@ def _reader(model: Any, layer: str) -> Callable[[Any], Any]:
 
 
 def _module_output(model: Any, module: Any, pixels: Any) -> Any:
-    """Return what a module puts out while the model looks at pictures."""
+    """Return what a module puts out while the model looks at images."""
     seen: list[Any] = []
 
     def keep(_: Any, __: Any, output: Any) -> None:
@@ -350,12 +350,12 @@ def _module_output(model: Any, module: Any, pixels: Any) -> Any:
 
 
 def _plain(
-    features: Callable[[Pictures], NDArray[np.float32]], size: int | None, resizing: Resizing
+    features: Callable[[Images], NDArray[np.float32]], size: int | None, resizing: Resizing
 ) -> Encoder:
     """Return an encoder that needs no network."""
 
-    def encode(pictures: ArrayLike) -> NDArray[np.float32]:
-        array = check_pictures(pictures)
+    def encode(images: ArrayLike) -> NDArray[np.float32]:
+        array = check_images(images)
         if size is not None:
             array = resizing(array, size)
         return features(array).reshape(len(array), -1)
@@ -363,12 +363,12 @@ def _plain(
     return encode
 
 
-def _edges(pictures: Pictures) -> NDArray[np.float32]:
+def _edges(images: Images) -> NDArray[np.float32]:
     """Return the length of the luma's gradient at each pixel."""
     from skimage.color import rgb2gray
     from skimage.filters import sobel
 
-    return np.stack([sobel(rgb2gray(picture)) for picture in pictures]).astype(np.float32)
+    return np.stack([sobel(rgb2gray(image)) for image in images]).astype(np.float32)
 
 
-_PLAIN: dict[str, Callable[[Pictures], NDArray[np.float32]]] = {PIXELS: lambda p: p, EDGES: _edges}
+_PLAIN: dict[str, Callable[[Images], NDArray[np.float32]]] = {PIXELS: lambda p: p, EDGES: _edges}

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.collection import PictureCollection
+from vox2pix.evaluation.collection import ImageCollection
 from vox2pix.evaluation.image_folders import SUFFIXES
 
 _NAMED = 3  # ids that an error sentence names
@@ -39,7 +39,7 @@ class Pairs:
     other_rows: tuple[int, ...] = ()
 
 
-def pair(truth: PictureCollection, reconstructions: PictureCollection) -> Pairs:
+def pair(truth: ImageCollection, reconstructions: ImageCollection) -> Pairs:
     """Pair originals and reconstructions by id.
 
     Where both sides have ids, equal ids belong together. If ids are not equal, they are compared
@@ -50,7 +50,7 @@ def pair(truth: PictureCollection, reconstructions: PictureCollection) -> Pairs:
 
     Parameters
     ----------
-    truth, reconstructions : PictureCollection
+    truth, reconstructions : ImageCollection
 
     Returns
     -------
@@ -64,7 +64,7 @@ def pair(truth: PictureCollection, reconstructions: PictureCollection) -> Pairs:
     """
     if truth.n_samples > 1:
         raise UserError(
-            f"{truth.source} holds {truth.n_samples} pictures a stimulus; there is one original "
+            f"{truth.source} holds {truth.n_samples} images a stimulus; there is one original "
             "a stimulus: give an array (n, height, width, 3)"
         )
     if truth.numbered or reconstructions.numbered:
@@ -73,7 +73,7 @@ def pair(truth: PictureCollection, reconstructions: PictureCollection) -> Pairs:
         found = _by_id(truth, reconstructions)
     if len(found.ids) < 2:
         raise UserError(
-            f"{truth.source} holds one picture; evaluation needs at least two, for each is "
+            f"{truth.source} holds one image; evaluation needs at least two, for each is "
             "compared with the others"
         )
     return found
@@ -89,7 +89,7 @@ def plain_id(name: str) -> str:
     return _without_zeros(unicodedata.normalize("NFC", name))
 
 
-def _in_row_order(truth: PictureCollection, reconstructions: PictureCollection) -> Pairs:
+def _in_row_order(truth: ImageCollection, reconstructions: ImageCollection) -> Pairs:
     n = len(truth.ids)
     nameless = [side for side in (truth, reconstructions) if side.numbered]
     who = " and ".join(f"{side.source.name}" for side in nameless)
@@ -98,7 +98,7 @@ def _in_row_order(truth: PictureCollection, reconstructions: PictureCollection) 
         raise UserError(
             f"{truth.source} holds {n} originals and {reconstructions.source} reconstructions of "
             f"{len(reconstructions.ids)} stimuli, and {lack} to pair them by. Store ids "
-            "beside the images (an npz file with 'pictures' and 'ids'), or give equal numbers."
+            "beside the images (an npz file with 'images' and 'ids'), or give equal numbers."
         )
     by = f"in row order: {lack}"
     rows = tuple(range(n))
@@ -112,7 +112,7 @@ def _in_row_order(truth: PictureCollection, reconstructions: PictureCollection) 
     return Pairs(named.ids, rows, rows, by, other)
 
 
-def _by_id(truth: PictureCollection, reconstructions: PictureCollection) -> Pairs:
+def _by_id(truth: ImageCollection, reconstructions: ImageCollection) -> Pairs:
     """Pair equal ids, or say which images lack a partner."""
     for canonical in (str, plain_id, _bare_id):
         here = [canonical(name) for name in truth.ids]
@@ -133,7 +133,7 @@ def _by_id(truth: PictureCollection, reconstructions: PictureCollection) -> Pair
         if absent:
             named = ", ".join(absent[:_NAMED]) + (", ..." if len(absent) > _NAMED else "")
             raise UserError(
-                f"{len(absent)} of {len(lone.ids)} pictures in {lone.source} have {words} in "
+                f"{len(absent)} of {len(lone.ids)} images in {lone.source} have {words} in "
                 f"{other.source} ({named}){_explained(lone.ids, absent, other.ids)}; give both "
                 "sides the same ids, or name several samples a stimulus with --samples "
                 "'{id}_{sample}.png'"
@@ -141,7 +141,7 @@ def _by_id(truth: PictureCollection, reconstructions: PictureCollection) -> Pair
     raise _ambiguous(truth, reconstructions)
 
 
-def _ambiguous(truth: PictureCollection, reconstructions: PictureCollection) -> UserError:
+def _ambiguous(truth: ImageCollection, reconstructions: ImageCollection) -> UserError:
     alike: dict[tuple[Path, str], list[str]] = {}
     for side in (truth, reconstructions):
         for name in side.ids:

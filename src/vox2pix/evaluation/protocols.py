@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vox2pix.errors import UserError
+from vox2pix.evaluation._retrieval import N_CANDIDATES
 from vox2pix.evaluation.identification import Direction
-from vox2pix.evaluation.pictures import Resizing
-from vox2pix.evaluation.retrieval import N_CANDIDATES
+from vox2pix.evaluation.images import Resizing
 
 Statistic = Literal[
     "pixcorr", "ssim", "ssim-columns", "two-way", "distance", "retrieval", "captions"
@@ -25,15 +25,15 @@ class Metric:
     name : str
         What the protocol's paper calls it.
     statistic : {"pixcorr", "ssim", "ssim-columns", "two-way", "distance", "retrieval", "captions"}
-        Of the pictures, of the features of ``network``, or of decoded captions; the distance is
+        Of the images, of the features of ``network``, or of decoded captions; the distance is
         1 - r.
     network : str or None
         ``MODEL:LAYER@SIZE``, as :func:`~vox2pix.evaluation.networks.network` takes it.
     size : int or None
-        Of ``pixcorr`` and ``ssim``: height and width in pixels; if None each picture is brought
+        Of ``pixcorr`` and ``ssim``: height and width in pixels; if None each image is brought
         to the size of its own original.
     resizing : Resizing, optional
-        How pictures are brought to the size; bilinear with antialiasing, or as the network's own
+        How images are brought to the size; bilinear with antialiasing, or as the network's own
         default has it, if None.
     top : int
         Of retrieval: how many of the nearest are looked at.
@@ -182,7 +182,7 @@ PROTOCOLS: dict[str, Protocol] = {
             ),
             direction="original",
             averaging="scores",
-            notes="Each picture is brought to the size of its own original for PixCorr and SSIM.",
+            notes="Each image is brought to the size of its own original for PixCorr and SSIM.",
         ),
         Protocol(
             name="takagi2023",

@@ -15,7 +15,7 @@ class MetricRecord(BaseModel):
     subject : str
         Whose brain.
     condition : str
-        What the picture was drawn from: ``z``, ``c``, ``z+c``, ``z-decode``, ``true-z``,
+        What the image was drawn from: ``z``, ``c``, ``z+c``, ``z-decode``, ``true-z``,
         ``true-c``, ``true-z+c``, ``shuffled``.
     metric : str
         ``pixcorr``, ``ssim``, ``two-way`` and the encoder's name, ``top-1`` and ``top-5`` of
@@ -33,7 +33,7 @@ class MetricRecord(BaseModel):
     ci_low, ci_high : float
         95 % interval of ``value`` over stimuli.
     chance : float
-        What pictures of other stimuli reach.
+        What images of other stimuli reach.
     n_stimuli : int
         How many stimuli.
     definition : str
@@ -67,7 +67,7 @@ def score_rows(
     scores : DataFrame, shape (n_stimuli, n_metrics)
         Index ``stimulus_id``, columns ``metric`` and ``direction``.
     condition : str
-        What the pictures were drawn from.
+        What the images were drawn from.
     originals : sequence of str, optional
         A digest of each stimulus' original, by which ``vox2pix compare`` knows it again.
     """

@@ -1,4 +1,4 @@
-"""Score a collection of reconstructions by a protocol: pictures, features, statistics, numbers."""
+"""Score a collection of reconstructions by a protocol: images, features, statistics, numbers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.collection import PictureCollection
+from vox2pix.evaluation._retrieval import N_CANDIDATES, retrieval, retrieval_chance
+from vox2pix.evaluation._survey import survey
+from vox2pix.evaluation.collection import ImageCollection
 from vox2pix.evaluation.comparison import over_samples
 from vox2pix.evaluation.identification import CHANCE, two_way_jackknife, unit_rows
+from vox2pix.evaluation.images import Resizing
 from vox2pix.evaluation.intervals import mean_interval, rate_interval
 from vox2pix.evaluation.metrics import (
     SSIM_WINDOW,
@@ -25,15 +28,12 @@ from vox2pix.evaluation.metrics import (
 )
 from vox2pix.evaluation.networks import Encoder
 from vox2pix.evaluation.pairing import Pairs, pair
-from vox2pix.evaluation.pictures import Resizing
 from vox2pix.evaluation.protocols import Metric, Protocol
 from vox2pix.evaluation.records import MetricRecord
-from vox2pix.evaluation.retrieval import N_CANDIDATES, retrieval, retrieval_chance
-from vox2pix.evaluation.survey import survey
 from vox2pix.evaluation.weights import NetworkUnavailableError
 from vox2pix.seeds import rng_for
 
-_BATCH = 64  # pictures in memory at once
+_BATCH = 64  # images in memory at once
 _MISMATCHED = 200  # pairs that chance is a mean over, where there are as many
 _SHIFTS = 5  # but no more than so many for each original
 
@@ -80,9 +80,9 @@ class _Scored:
     Attributes
     ----------
     own : ndarray, shape (n, n_samples)
-        Of each picture.
+        Of each image.
     others : ndarray, shape (n_mismatched, n_samples)
-        Of the same pictures as pictures of other stimuli; no row where theory knows all chances.
+        Of the same images as images of other stimuli; no row where theory knows all chances.
     chance : float or None
         Of the mean over samples, where theory knows it.
     pseudo : ndarray, shape (n, n_samples), optional
@@ -110,7 +110,7 @@ class _Scored:
         return rate_interval(values + (self.pseudo - self.own).mean(axis=1))
 
 
-_PICTURE_STATISTICS: dict[str, Callable[..., NDArray[np.float64]]] = {
+_IMAGE_STATISTICS: dict[str, Callable[..., NDArray[np.float64]]] = {
     "pixcorr": pixcorr,
     "ssim": ssim,
     "ssim-columns": partial(ssim, windows="columns"),
@@ -118,12 +118,12 @@ _PICTURE_STATISTICS: dict[str, Callable[..., NDArray[np.float64]]] = {
 
 
 class _TooSmallError(UserError):
-    """A picture is too small for a metric."""
+    """An image is too small for a metric."""
 
 
 def score_collections(
-    truth: PictureCollection,
-    reconstructions: PictureCollection,
+    truth: ImageCollection,
+    reconstructions: ImageCollection,
     protocol: Protocol,
     network: Callable[[Metric], Encoder],
     *,
@@ -133,11 +133,11 @@ def score_collections(
 ) -> Evaluation:
     """Score reconstructions against originals by a protocol.
 
-    All pictures are looked at before anything is computed; then as :func:`score_pairs`.
+    All images are looked at before anything is computed; then as :func:`score_pairs`.
 
     Parameters
     ----------
-    truth, reconstructions : PictureCollection
+    truth, reconstructions : ImageCollection
         Paired by :func:`~vox2pix.evaluation.pairing.pair`.
     protocol, network, weights, seed, progress
         As for :func:`score_pairs`.
@@ -145,7 +145,7 @@ def score_collections(
     Raises
     ------
     UserError
-        If pictures lack partners or cannot be used, or no metric can be computed.
+        If images lack partners or cannot be used, or no metric can be computed.
     """
     found_out = survey(
         truth, reconstructions, pair(truth, reconstructions), _Told(progress, "reading").advance
@@ -165,8 +165,8 @@ def score_collections(
 
 
 def score_pairs(
-    truth: PictureCollection,
-    reconstructions: PictureCollection,
+    truth: ImageCollection,
+    reconstructions: ImageCollection,
     pairs: Pairs,
     protocol: Protocol,
     network: Callable[[Metric], Encoder],
@@ -187,15 +187,15 @@ def score_pairs(
     of them follows (:func:`~vox2pix.evaluation.comparison.over_samples`).
 
     Chance of the mean is one half for identification, k of the candidates for retrieval. All
-    other chances, those of the best among them, are what the same pictures reach as pictures of
+    other chances, those of the best among them, are what the same images reach as images of
     other stimuli, over cyclic shifts: so many that there are at least 200 pairs, at most five.
 
     Features of one network are in memory at once: those of the originals and of one sample.
 
     Parameters
     ----------
-    truth, reconstructions : PictureCollection
-        Read one picture at a time.
+    truth, reconstructions : ImageCollection
+        Read one image at a time.
     pairs : Pairs
         Which belong together.
     protocol : Protocol
@@ -218,7 +218,7 @@ def score_pairs(
     Raises
     ------
     UserError
-        If pictures cannot be used, or no metric can be computed.
+        If images cannot be used, or no metric can be computed.
     """
     n = len(pairs.ids)
     rng = rng_for(seed, "mismatched")
@@ -266,7 +266,7 @@ def score_pairs(
         given = (truth, reconstructions, pairs, shifts, _Told(progress, metrics[0].name))
         try:
             if metrics[0].network is None:
-                found = _of_pictures(metrics[0], *given)
+                found = _of_images(metrics[0], *given)
             else:
                 average = protocol.averaging == "correlations"
                 found = _of_features(metrics, network(metrics[0]), *given, known, average)
@@ -297,7 +297,7 @@ def _definition(
 
 
 class _Told:
-    """Tells how much of a metric's pictures are done."""
+    """Tells how much of a metric's images are done."""
 
     def __init__(self, progress: Progress, step: str) -> None:
         self._progress, self._step = progress, step
@@ -308,32 +308,32 @@ class _Told:
         self._progress(self._step, self._done, total)
 
 
-def _of_pictures(
+def _of_images(
     metric: Metric,
-    truth: PictureCollection,
-    reconstructions: PictureCollection,
+    truth: ImageCollection,
+    reconstructions: ImageCollection,
     pairs: Pairs,
     shifts: Sequence[int],
     told: _Told,
 ) -> dict[tuple[Metric, str], _Scored]:
-    """Score pictures pair by pair."""
-    statistic = _PICTURE_STATISTICS[metric.statistic]
+    """Score images pair by pair."""
+    statistic = _IMAGE_STATISTICS[metric.statistic]
     resizing = metric.resizing or Resizing()
     n, n_samples = len(pairs.ids), reconstructions.n_samples
     scores = np.zeros((1 + len(shifts), n, n_samples))
     for i, row in enumerate(pairs.truth_rows):
-        original = truth.picture(row)[None]
+        original = truth.image(row)[None]
         size = metric.size or original.shape[1:3]
         if metric.statistic.startswith("ssim") and min(np.atleast_1d(size)) < SSIM_WINDOW:
             raise _TooSmallError(
-                f"SSIM needs pictures of at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, and "
+                f"SSIM needs images of at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, and "
                 f"{pairs.ids[i]!r} has {original.shape[1]} x {original.shape[2]}"
             )
         original = np.repeat(resizing(original, size), n_samples, axis=0)
         for turn, shift in enumerate((0, *shifts)):
             other = pairs.reconstruction_rows[(i + shift) % n]
-            drawn = [reconstructions.picture(other, sample) for sample in range(n_samples)]
-            sized = np.concatenate([resizing(picture[None], size) for picture in drawn])
+            drawn = [reconstructions.image(other, sample) for sample in range(n_samples)]
+            sized = np.concatenate([resizing(image[None], size) for image in drawn])
             scores[turn, i] = statistic(original, sized)
         told.advance(1, n)
     return {(metric, ""): _Scored(scores[0], scores[1:].reshape(-1, n_samples))}
@@ -342,8 +342,8 @@ def _of_pictures(
 def _of_features(
     metrics: Sequence[Metric],
     encoder: Encoder,
-    truth: PictureCollection,
-    reconstructions: PictureCollection,
+    truth: ImageCollection,
+    reconstructions: ImageCollection,
     pairs: Pairs,
     shifts: Sequence[int],
     told: _Told,
@@ -418,7 +418,7 @@ def _known_chance(metric: Metric, n: int) -> float | None:
 
 def _features(
     encoder: Encoder,
-    collection: PictureCollection,
+    collection: ImageCollection,
     rows: Sequence[int],
     sample: int,
     told: _Told,
@@ -427,15 +427,15 @@ def _features(
     """Return the features of one sample of every stimulus, shape (n, d)."""
     features: NDArray[np.float32] | None = None
     for start in range(0, len(rows), _BATCH):
-        pictures = [collection.picture(row, sample) for row in rows[start : start + _BATCH]]
-        if len({picture.shape for picture in pictures}) == 1:
-            batch = encoder(np.stack(pictures))
+        images = [collection.image(row, sample) for row in rows[start : start + _BATCH]]
+        if len({image.shape for image in images}) == 1:
+            batch = encoder(np.stack(images))
         else:
-            batch = np.concatenate([encoder(picture[None]) for picture in pictures])
+            batch = np.concatenate([encoder(image[None]) for image in images])
         if features is None:
             features = np.empty((len(rows), batch.shape[1]), np.float32)
         features[start : start + len(batch)] = batch
         told.advance(len(batch), total)
     if features is None:
-        raise ValueError("There are no pictures.")
+        raise ValueError("There are no images.")
     return features

@@ -113,7 +113,7 @@ def load(folder: Path) -> Any:
     if model.main_input_name != "pixel_values":
         raise UserError(
             f"{folder / 'config.json'} describes a model of type {kind!r}, which does not look at "
-            "pictures; give the folder of a transformers vision model"
+            "images; give the folder of a transformers vision model"
         )
     return model.eval()
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.pictures import Pictures
+from vox2pix.evaluation.images import Images
 
 _OVERSHOOT = 1e-3  # of floats, by rounding
 _STEP = 1 / 255  # of 8-bit values
@@ -50,7 +50,7 @@ class ImageFacts:
     constant: bool
 
 
-def unit_values(raw: NDArray[Any], what: str) -> Pictures:
+def unit_values(raw: NDArray[Any], what: str) -> Images:
     """Return an image as float32 RGB in [0, 1].
 
     Parameters
@@ -76,7 +76,7 @@ def unit_values(raw: NDArray[Any], what: str) -> Pictures:
     elif raw.dtype == np.bool_ or np.issubdtype(raw.dtype, np.floating):
         values = raw.astype(np.float32)
     else:
-        raise UserError(f"{what} is {raw.dtype}; save pictures as uint8 or as floats in [0, 1]")
+        raise UserError(f"{what} is {raw.dtype}; save images as uint8 or as floats in [0, 1]")
     if not np.isfinite(values).all():
         raise UserError(f"{what} holds NaN or infinite values; draw it again or leave it out")
     low, high = float(values.min()), float(values.max())
@@ -92,7 +92,7 @@ def unit_values(raw: NDArray[Any], what: str) -> Pictures:
     return np.ascontiguousarray(np.broadcast_to(values.clip(0, 1), (*values.shape[:2], 3)))
 
 
-def image_facts(raw: NDArray[Any], image: Pictures) -> ImageFacts:
+def image_facts(raw: NDArray[Any], image: Images) -> ImageFacts:
     """Return what is needed to judge the scale of a collection.
 
     Parameters

@@ -1,9 +1,9 @@
-"""From features, decoded or true, to pictures."""
+"""From features, decoded or true, to images."""
 
-from vox2pix.generation.reconstruct import (
+from vox2pix.generation._reconstruct import (
     ReconstructionSettings,
-    picture_seeds,
+    image_seeds,
     reconstruct,
 )
 
-__all__ = ["ReconstructionSettings", "picture_seeds", "reconstruct"]
+__all__ = ["ReconstructionSettings", "image_seeds", "reconstruct"]

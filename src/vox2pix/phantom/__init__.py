@@ -3,6 +3,6 @@
 The truth behind the data is known, so a decoder, a metric or a claim can be held against it.
 """
 
-from vox2pix.phantom.simulate import simulate
+from vox2pix.phantom._simulate import simulate
 
 __all__ = ["simulate"]

@@ -1,6 +1,6 @@
 """Early voxels: receptive fields over an oriented-energy and opponent-colour model.
 
-A picture becomes maps of what local cells signal: mean luminance and two opponent colours
+An image becomes maps of what local cells signal: mean luminance and two opponent colours
 (linear), energy at several orientations and spatial frequencies, and local contrast. A voxel
 pools each map by its Gaussian population receptive field (pRF) and mixes what it pooled:
 
@@ -8,7 +8,7 @@ pools each map by its Gaussian population receptive field (pRF) and mixes what i
     nrg_v(i) = (sum_c b_vc <G_v, map_ic>) ** 0.7    c over energies and contrast, b >= 0
     s_v(i)   = z( sqrt(w_v) z(lin_v)(i) + sqrt(1 - w_v) z(nrg_v)(i) )
 
-with z the standard score over the pictures that a subject sees. The pRF and the compressive
+with z the standard score over the images that a subject sees. The pRF and the compressive
 exponent follow Dumoulin & Wandell (2008, NeuroImage 39:647) and Kay et al. (2013,
 J. Neurophysiol. 110:481); the energy of a quadrature pair is Adelson & Bergen (1985, JOSA A
 2:284). Linear luminance and colour stand for the voxels' responses to surfaces, by which a
@@ -25,10 +25,10 @@ from scipy import fft, ndimage
 Array = NDArray[np.float32]
 
 FIELD_OF_VIEW = 8.4
-"""Width of a picture in degrees of visual angle, as in NSD."""
+"""Width of an image in degrees of visual angle, as in NSD."""
 
-PICTURE_SIZE = 64
-"""Side in pixels at which pictures are analysed."""
+IMAGE_SIZE = 64
+"""Side in pixels at which images are analysed."""
 
 GRID = 32
 """Side of the grid on which maps are kept and receptive fields are laid."""
@@ -79,7 +79,7 @@ class ReceptiveFields:
     Attributes
     ----------
     x, y : ndarray of shape (n_voxels,)
-        Centre in degrees from fixation, the middle of the picture; x rightwards, y upwards.
+        Centre in degrees from fixation, the middle of the image; x rightwards, y upwards.
     sigma : ndarray of shape (n_voxels,)
         Standard deviation of the Gaussian, in degrees.
     area : ndarray of int of shape (n_voxels,)
@@ -143,7 +143,7 @@ def place_receptive_fields(
     dorsal ones the lower. Eccentricity runs from the posterior pole forwards, and neighbours
     stand closer together in the visual field near fixation: with magnification proportional to
     1 / (e + e2), the eccentricity at fraction u of the way is e2 * ((1 + e_max / e2) ** u - 1),
-    where e_max is the edge of the picture in that direction. The left hemisphere sees the right.
+    where e_max is the edge of the image in that direction. The left hemisphere sees the right.
 
     Parameters
     ----------
@@ -213,12 +213,12 @@ def draw_early_tuning(n_voxels: int, rng: np.random.Generator) -> EarlyTuning:
     )
 
 
-def channel_maps(pictures: Array) -> Array:
-    """Return what local cells signal at each place of each picture.
+def channel_maps(images: Array) -> Array:
+    """Return what local cells signal at each place of each image.
 
     Parameters
     ----------
-    pictures : ndarray of shape (n, PICTURE_SIZE, PICTURE_SIZE, 3)
+    images : ndarray of shape (n, IMAGE_SIZE, IMAGE_SIZE, 3)
         RGB in [0, 1].
 
     Returns
@@ -231,23 +231,23 @@ def channel_maps(pictures: Array) -> Array:
     Raises
     ------
     ValueError
-        If the pictures have another size.
+        If the images have another size.
     """
-    size = PICTURE_SIZE
-    if pictures.ndim != 4 or pictures.shape[1:] != (size, size, 3):
-        raise ValueError(f"pictures have shape {pictures.shape}; expected (n, {size}, {size}, 3)")
-    red, green, blue = (pictures[..., k] for k in range(3))
-    luminance = pictures.mean(axis=-1, dtype=np.float32)
+    size = IMAGE_SIZE
+    if images.ndim != 4 or images.shape[1:] != (size, size, 3):
+        raise ValueError(f"images have shape {images.shape}; expected (n, {size}, {size}, 3)")
+    red, green, blue = (images[..., k] for k in range(3))
+    luminance = images.mean(axis=-1, dtype=np.float32)
     maps = [luminance, red - green, blue - (red + green) / 2]
     maps += list(_energies(luminance))
-    blur = 0.5 * PICTURE_SIZE / FIELD_OF_VIEW
+    blur = 0.5 * IMAGE_SIZE / FIELD_OF_VIEW
     mean, square = (
         ndimage.gaussian_filter(values, (0, blur, blur), mode="reflect")
         for values in (luminance, luminance**2)
     )
     maps.append(np.sqrt(np.maximum(square - mean**2, 0)))
-    pooled = np.stack(maps, axis=1).reshape(len(pictures), len(CHANNELS), GRID, 2, GRID, 2)
-    return pooled.mean(axis=(3, 5), dtype=np.float32).reshape(len(pictures), len(CHANNELS), -1)
+    pooled = np.stack(maps, axis=1).reshape(len(images), len(CHANNELS), GRID, 2, GRID, 2)
+    return pooled.mean(axis=(3, 5), dtype=np.float32).reshape(len(images), len(CHANNELS), -1)
 
 
 def drives(maps: Array, fields: Array, tuning: EarlyTuning) -> tuple[Array, Array]:
@@ -299,17 +299,17 @@ def standard_score(values: NDArray[np.floating]) -> Array:
 
 def _energies(luminance: Array) -> Iterator[Array]:
     """Yield the amplitude of each quadrature pair over (n, size, size) luminance."""
-    pad = PICTURE_SIZE // 4
+    pad = IMAGE_SIZE // 4
     padded = np.pad(luminance, ((0, 0), (pad, pad), (pad, pad)), mode="reflect")
     spectrum = fft.fft2(padded)
-    inside = slice(pad, pad + PICTURE_SIZE)
+    inside = slice(pad, pad + IMAGE_SIZE)
     for transfer in _transfer_functions(padded.shape[-1]):
         yield np.abs(fft.ifft2(spectrum * transfer)[:, inside, inside]).astype(np.float32)
 
 
 def _transfer_functions(size: int) -> Iterator[Array]:
     """Yield one-sided log-Gabor filters: their response is a quadrature pair, even + i odd."""
-    along = np.fft.fftfreq(size) * PICTURE_SIZE / FIELD_OF_VIEW
+    along = np.fft.fftfreq(size) * IMAGE_SIZE / FIELD_OF_VIEW
     down, across = np.meshgrid(along, along, indexing="ij")
     radius = np.hypot(down, across)
     radius[0, 0] = np.inf

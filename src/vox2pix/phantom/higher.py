@@ -1,8 +1,8 @@
-"""Higher voxels: tuned to what a picture shows, hardly to where.
+"""Higher voxels: tuned to what an image shows, hardly to where.
 
-What a picture shows is a *content vector*, one row a stimulus: which kinds of objects, colours,
+What an image shows is a *content vector*, one row a stimulus: which kinds of objects, colours,
 background and how many objects (from the scene itself), or which words its captions use (for a
-person's own pictures). A voxel's signal is linear in groups of that vector,
+person's own images). A voxel's signal is linear in groups of that vector,
 
     s_v(i) = z( sum_g sqrt(p_vg) z(content_ig . w_vg) ) * (1 + 0.1 q_v . position_i)
 
@@ -52,7 +52,7 @@ _CONCENTRATION = 12.0
 
 @dataclass(frozen=True)
 class Content:
-    """What each of a set of pictures shows.
+    """What each of a set of images shows.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Content:
     values : ndarray of shape (n_stimuli, n_columns)
         How much of it is there; 0 is none.
     position : ndarray of shape (n_stimuli, 2)
-        Centre of the main object from the picture's middle, in [-1, 1], right and up; 0 where
+        Centre of the main object from the image's middle, in [-1, 1], right and up; 0 where
         unknown.
     """
 
@@ -73,7 +73,7 @@ class Content:
     position: Array
 
     def rows(self, index: NDArray[np.int64]) -> "Content":
-        """Return the content of some of the pictures."""
+        """Return the content of some of the images."""
         return Content(self.names, self.groups, self.values[index], self.position[index])
 
 
@@ -139,9 +139,9 @@ def scene_content(scenes: "Sequence[Scene]") -> Content:
 
 
 def caption_content(captions: Sequence[Sequence[str]]) -> Content:
-    """Describe a person's own pictures by the words of their captions.
+    """Describe a person's own images by the words of their captions.
 
-    A word's value is the share of the picture's captions that use it. The ``MAX_WORDS`` most
+    A word's value is the share of the image's captions that use it. The ``MAX_WORDS`` most
     frequent words count, English stop words do not; the ``MAX_PAIRS`` pairs of words that
     occur together most often stand for conjunctions.
 

@@ -42,12 +42,12 @@ _COCO_SPLITS = ("train2017", "val2017")
 
 @dataclass(frozen=True)
 class Design:
-    """Who sees which picture when.
+    """Who sees which image when.
 
     Attributes
     ----------
     n_stimuli : int
-        Pictures in the stimulus file (73,000 in NSD).
+        Images in the stimulus file (73,000 in NSD).
     n_sessions, trials_per_session : int
         Sizes of every subject's experiment.
     subject_stimuli : ndarray of int of shape (n_subjects, n_images)
@@ -85,7 +85,7 @@ def draw_design(
     n_shared: int,
     rng: np.random.Generator,
 ) -> Design:
-    """Draw who sees which picture when.
+    """Draw who sees which image when.
 
     Each image is shown ``repeats`` times over the whole experiment in random order (the last
     image less often if the number of trials is no multiple); stimuli are dealt to subjects at
@@ -221,11 +221,11 @@ def draw_coco_ids(
     return rng.permutation(ids).astype(np.int64), tuple(splits.tolist())
 
 
-def create_stimuli(root: Path, n_stimuli: int, picture_size: int) -> h5py.File:
+def create_stimuli(root: Path, n_stimuli: int, image_size: int) -> h5py.File:
     """Create ``nsd_stimuli.hdf5`` with an empty ``imgBrick`` (n, size, size, 3) uint8; close it."""
     path = _file(root, "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")
     file = h5py.File(path, "w")
-    shape = (n_stimuli, picture_size, picture_size, 3)
+    shape = (n_stimuli, image_size, image_size, 3)
     file.create_dataset("imgBrick", shape, np.uint8, chunks=(1, *shape[1:]))
     return file
 
@@ -260,7 +260,7 @@ def write_captions(
 def write_responses(root: Path, design: Design, subject: int, rng: np.random.Generator) -> None:
     """Write ``behav/responses.tsv``, a row a trial, with NSD's columns.
 
-    The subject says whether a picture is new or old, and is right four times in five.
+    The subject says whether an image is new or old, and is right four times in five.
     """
     n_trials = len(design.order)
     trial = np.arange(n_trials)

@@ -1,4 +1,4 @@
-"""Captioned scenes: an endless, indexed picture set that nobody has to download.
+"""Captioned scenes: an endless, indexed image set that nobody has to download.
 
 A scene is a background with one to three shaded objects, drawn by signed distances at any size
 and described by five paraphrases. Scene ``index`` is the same for ever; nothing is stored.
@@ -35,9 +35,9 @@ class SceneObject:
     kind, colour : str
         A key of ``KINDS`` and of ``COLOURS``.
     x, y : float
-        Centre, as a fraction of the picture from its left and top edge.
+        Centre, as a fraction of the image from its left and top edge.
     size : float
-        Half the extent, as a fraction of the picture.
+        Half the extent, as a fraction of the image.
     angle : float
         Rotation in radians, clockwise as seen.
     """
@@ -52,7 +52,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows; ``objects[0]`` is the main one, the largest and in front.
+    """What an image shows; ``objects[0]`` is the main one, the largest and in front.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Scene:
     light : float
         Direction that the light comes from, in radians.
     horizon : float
-        Height of the horizon, as a fraction of the picture from its top.
+        Height of the horizon, as a fraction of the image from its top.
     texture : tuple of float
         Phases of the background's texture, in radians.
     """
@@ -279,7 +279,7 @@ def render(scene: Scene, size: int = 64) -> Array:
     scene : Scene
         What to draw.
     size : int
-        Height and width of the picture in pixels.
+        Height and width of the image in pixels.
 
     Returns
     -------
@@ -288,11 +288,11 @@ def render(scene: Scene, size: int = 64) -> Array:
     """
     ticks = (np.arange(size, dtype=np.float32) + 0.5) / size
     x, y = np.meshgrid(ticks, ticks)
-    picture = BACKGROUNDS[scene.background](scene, x, y)
+    image = BACKGROUNDS[scene.background](scene, x, y)
     for thing in reversed(scene.objects):
         alpha, colour = _paint(thing, scene.light, x, y, size)
-        picture = picture + alpha[..., None] * (colour - picture)
-    return np.clip(picture, 0, 1).astype(np.float32)
+        image = image + alpha[..., None] * (colour - image)
+    return np.clip(image, 0, 1).astype(np.float32)
 
 
 def cover(thing: SceneObject, x: Array, y: Array, size: int) -> Array:
@@ -351,7 +351,7 @@ def captions(scene: Scene) -> tuple[str, ...]:
     return (
         f"{_article(what)} {what} {where[0]}" + (f" with {small}" if small else ""),
         f"{_article(large)} {large} {what}" + (f" and {small}" if small else "") + f" {where[1]}",
-        f"a picture of {_article(what)} {what} {place}"
+        f"an image of {_article(what)} {what} {place}"
         + (f" beside {small}," if small else "")
         + f" {where[2]}",
         f"{where[0]}, there is {_article(what)} {what} {place}"

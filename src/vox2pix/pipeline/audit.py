@@ -1,4 +1,4 @@
-"""Whether a run's pictures came from the brain: the audit of its files."""
+"""Whether a run's images came from the brain: the audit of its files."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vox2pix.evaluation import Encoder, network, resize_pictures
+from vox2pix.evaluation import Encoder, network, resize_images
 from vox2pix.evaluation.audit import Audit, AuditInputs, audit
 from vox2pix.evaluation.audit.figures import audit_figure
 from vox2pix.linear import pearson_r
 from vox2pix.pipeline.doubts import test_clusters, why_not_held_out
 from vox2pix.pipeline.drawings import Drawing, fullest_condition
-from vox2pix.pipeline.latents import FloatArray, picture_size
-from vox2pix.pipeline.pictures import as_floats, c_donors, drawings_of, stored_pictures
+from vox2pix.pipeline.images import as_floats, c_donors, drawings_of, stored_images
+from vox2pix.pipeline.latents import FloatArray, image_size
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.scoring import RETRIEVAL, make_encoder
 from vox2pix.pipeline.spaces import feature_spaces
@@ -89,7 +89,7 @@ def _inputs(run: Run) -> AuditInputs:
         labels=test_clusters(run),
         originals=originals,
         reconstructions=reconstructions,
-        training_pictures=run.subject.pictures(run.subject.train.stimulus_ids, size=_SMALL),
+        training_images=run.subject.images(run.subject.train.stimulus_ids, size=_SMALL),
         original_embeddings=seen,
         embeddings=embeddings,
         held_out_embeddings=(
@@ -102,7 +102,7 @@ def _inputs(run: Run) -> AuditInputs:
 
 
 def _scores(run: Run, direction: str | None) -> dict[str, NDArray[np.float64]]:
-    """Return the identification (or without a direction PixCorr) of each condition's pictures."""
+    """Return the identification (or without a direction PixCorr) of each condition's images."""
     table = pd.read_csv(run.path / "scores.csv", dtype={"stimulus_id": str})
     wanted = table["metric"] == "pixcorr" if direction is None else table["direction"] == direction
     table = table[wanted]
@@ -117,19 +117,19 @@ def _originals(run: Run) -> Iterator[FloatArray]:
     step = run.config.compute.shard_size
     for start in range(0, len(run.test_ids), step):
         ids = run.test_ids[start : start + step]
-        yield run.subject.pictures(ids, size=picture_size(run))
+        yield run.subject.images(ids, size=image_size(run))
 
 
 def _looked_at(blocks: Iterator[FloatArray], encoder: Encoder) -> tuple[FloatArray, FloatArray]:
-    """Return thumbnails and embeddings of pictures, (n, ...) each."""
-    found = [(resize_pictures(block, _SMALL), encoder(block)) for block in blocks]
+    """Return thumbnails and embeddings of images, (n, ...) each."""
+    found = [(resize_images(block, _SMALL), encoder(block)) for block in blocks]
     small, embedded = zip(*found, strict=True)
     return np.concatenate(small), np.concatenate(embedded)
 
 
 def _drawn(run: Run, drawing: Drawing, encoder: Encoder) -> tuple[FloatArray, FloatArray]:
     """Return thumbnails and embeddings (n, samples, ...) of a drawing."""
-    stored = stored_pictures(run, drawing)
+    stored = stored_images(run, drawing)
     shards = (stored.read(shard) for shard in range(stored.n_shards))
     flat = (as_floats(shard.reshape(-1, *shard.shape[2:])) for shard in shards)
     small, embedded = (
@@ -145,21 +145,21 @@ def _rows(features: FloatArray) -> FloatArray:
 def _swap_similarities(
     run: Run, drawings: dict[str, Drawing], encoder: Encoder, seen: FloatArray
 ) -> dict[str, NDArray[np.float64]] | None:
-    """Hold pictures from one stimulus's z and another's c against both donors.
+    """Hold images from one stimulus's z and another's c against both donors.
 
     The layout is compared by edges, because colours belong to the content as much as to it.
     """
     if "swapped" not in drawings:
         return None
-    stored, edges = stored_pictures(run, drawings["swapped"]), network("edges")
-    donors, size = c_donors(run), picture_size(run)
+    stored, edges = stored_images(run, drawings["swapped"]), network("edges")
+    donors, size = c_donors(run), image_size(run)
     found: dict[str, list[NDArray[np.float64]]] = {}
     for shard in range(stored.n_shards):
         rows = np.arange(len(donors))[stored.rows(shard)]
         swapped = as_floats(stored.read(shard)[:, 0])
         lines_drawn, drawn = edges(swapped), encoder(swapped)
         for name, of_name in (("z", rows), ("c", donors[rows])):
-            lines = edges(run.subject.pictures([run.test_ids[i] for i in of_name], size=size))
+            lines = edges(run.subject.images([run.test_ids[i] for i in of_name], size=size))
             # a uniform image has no edges: like every correlation with it, these count as 0
             for what, r in (
                 ("layout", pearson_r(lines.T, lines_drawn.T)),

@@ -21,7 +21,7 @@ _CLUSTERS = "decoded/clusters.safetensors"
 _PART = "{}-{}.safetensors"
 _NULL_BRAINS = "null"
 _TRIALS_AT_ONCE = 1024
-_FEWEST = 3  # training pictures of a decoder: one held out leaves two, which have a difference
+_FEWEST = 3  # training images of a decoder: one held out leaves two, which have a difference
 
 
 def decode_doubts(run: Run) -> Sequence[str]:
@@ -133,7 +133,7 @@ def _from_null_brains(run: Run, space: FeatureSpace) -> dict[str, NDArray[Any]]:
 
 
 def _held_out(run: Run, space: FeatureSpace, cluster: int) -> dict[str, NDArray[Any]]:
-    """Predict the test stimuli of a cluster by a decoder that saw no picture of it."""
+    """Predict the test stimuli of a cluster by a decoder that saw no image of it."""
     labels = load_arrays(run.path / _CLUSTERS)
     train, test = run.subject.train, run.subject.test
     rows = np.flatnonzero(labels["test"] == cluster)

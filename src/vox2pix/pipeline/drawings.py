@@ -27,10 +27,10 @@ class Drawing:
     condition : str
         What the diffusion model starts from and is told.
     source : str
-        Where z and c come from: decoded from the responses to the picture, true, decoded from
-        the responses to another picture (shuffled), from the mean response, from noise, or by
-        decoders that were trained without the picture's cluster (held-out); swapped takes the
-        decoded z of one picture and the decoded c of another.
+        Where z and c come from: decoded from the responses to the image, true, decoded from
+        the responses to another image (shuffled), from the mean response, from noise, or by
+        decoders that were trained without the image's cluster (held-out); swapped takes the
+        decoded z of one image and the decoded c of another.
     samples : int
         Noise samples a stimulus.
     """
@@ -66,7 +66,7 @@ def planned_drawings(config: Config, has_c: bool) -> list[Drawing]:
         if fullest == "z+c":
             drawings.append(Drawing("swapped", fullest, "swapped", 1))
     usable = [d for d in drawings if has_c or d.condition in ("z", "z-decode")]
-    # The autoencoder's picture knows no noise: one sample says all.
+    # The autoencoder's image knows no noise: one sample says all.
     return [
         Drawing(d.name, d.condition, d.source, 1) if d.condition == "z-decode" else d
         for d in usable

@@ -23,7 +23,6 @@ from vox2pix.encoding import (
 )
 from vox2pix.encoding.tables import write_table
 from vox2pix.errors import UserError
-from vox2pix.features import Latent, TracePlan, Tracing, reduced
 from vox2pix.pipeline.latents import c_of, check_model, extract_latents, feature_files, z_of
 from vox2pix.pipeline.preparation import prepare_subject
 from vox2pix.pipeline.reporter import tell_damage
@@ -31,9 +30,10 @@ from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.spaces import solver_device
 from vox2pix.seeds import seed_for
 from vox2pix.store import ShardedArray, read_json, save_arrays, write_json
+from vox2pix.targets import Latent, TracePlan, Tracing, reduced
 
 FloatArray = NDArray[np.float32]
-_TEST_PICTURES_A_BLOCK, _FEWEST_BLOCKS = 10, 12
+_TEST_IMAGES_A_BLOCK, _FEWEST_BLOCKS = 10, 12
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def denoise(run: Run) -> Sequence[str]:
     if plan is None:
         return ()
     n_all = len(_ids(run)) * len(plan.passes)
-    run.reporter.begin("Denoising", n_all, "pictures")
+    run.reporter.begin("Denoising", n_all, "images")
     tracing = _tracing(run)
     told = {module: asdict(d) for module, d in tracing.distortions().items()}
     pending = tracing.pending()
@@ -238,7 +238,7 @@ def _tracing(run: Run) -> Tracing:
 
 
 def reduce(run: Run) -> Sequence[str]:
-    """Bring every feature space to few dimensions, by components of the training pictures."""
+    """Bring every feature space to few dimensions, by components of the training images."""
     wanted = analyses(run)
     shared_with_z = (Latent("z"),) if wanted.strengths or wanted.moments else ()
     every = tuple(dict.fromkeys((*wanted.scored, *wanted.denoised, *shared_with_z)))
@@ -432,7 +432,7 @@ def responses_are_there(run: Run) -> bool:
 
 
 def encode(run: Run) -> Sequence[str]:
-    """Fit a model from each space to every voxel, and score it on the test pictures."""
+    """Fit a model from each space to every voxel, and score it on the test images."""
     wanted = analyses(run)
     run.reporter.begin("Encoding voxels", len(wanted.scored), "models")
     for _ in run.workers.each(_encode_space, run, wanted.scored):
@@ -483,11 +483,11 @@ def _p(
 
 
 def _blocks(run: Run) -> NDArray[np.intp]:
-    """Group test pictures that are alike in c (or z), which a permutation keeps together."""
+    """Group test images that are alike in c (or z), which a permutation keeps together."""
     of = c_of if run.subject.has_captions else z_of
     rows = of(run, run.test_ids).reshape(len(run.test_ids), -1)
     # Fewer blocks have too few orders for any voxel to be significant.
-    n_blocks = max(min(_FEWEST_BLOCKS, len(rows)), len(rows) // _TEST_PICTURES_A_BLOCK)
+    n_blocks = max(min(_FEWEST_BLOCKS, len(rows)), len(rows) // _TEST_IMAGES_A_BLOCK)
     seed = seed_for(run.config.seed, "blocks") % 2**32
     return np.asarray(KMeans(n_blocks, n_init=3, random_state=seed).fit_predict(rows), np.intp)
 

@@ -35,7 +35,6 @@ from vox2pix.encoding.tables import (
     write_table,
 )
 from vox2pix.errors import UserError
-from vox2pix.features import Latent
 from vox2pix.pipeline.encoding import (
     analyses,
     encoding_folder,
@@ -48,8 +47,9 @@ from vox2pix.pipeline.encoding import (
 from vox2pix.pipeline.run import Run
 from vox2pix.seeds import seed_for
 from vox2pix.store import load_arrays, replacing, swapped_in, write_json
+from vox2pix.targets import Latent
 
-_CORRELATION = "Pearson r, test pictures"
+_CORRELATION = "Pearson r, test images"
 _VARIANCE = "Unique variance, share of test variance"
 TABLES = (
     "results.csv.gz",

@@ -1,4 +1,4 @@
-"""A finished run, opened so that its pictures can be drawn again with other settings."""
+"""A finished run, opened so that its images can be drawn again with other settings."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from vox2pix.decoding import RidgeDecoder
 from vox2pix.errors import UserError
-from vox2pix.generation.reconstruct import start_seeds, starting_latents
+from vox2pix.generation._reconstruct import start_seeds, starting_latents
 from vox2pix.pipeline.drawings import fullest_condition
+from vox2pix.pipeline.images import as_bytes, noise_seeds
 from vox2pix.pipeline.latents import FloatArray
-from vox2pix.pipeline.pictures import as_bytes, noise_seeds
 from vox2pix.pipeline.run import Run, open_run
 from vox2pix.pipeline.spaces import units
 from vox2pix.report.contents import RunContents, read_run
-from vox2pix.report.gallery import Gallery, open_pictures
-from vox2pix.report.redraw import Knobs, Picture, Redraw, Show
+from vox2pix.report.gallery import Gallery, open_images
+from vox2pix.report.redraw import Knobs, Pixels, Redraw, Show
 from vox2pix.store import load_arrays
 
 _MOST_PREVIEWS = 20
@@ -30,7 +30,7 @@ def explore(
     open_browser: bool = True,
     announce: Callable[[str], None] = print,
 ) -> None:
-    """Serve a page on this machine on which a run's pictures are drawn again; ends with Ctrl-C.
+    """Serve a page on this machine on which a run's images are drawn again; ends with Ctrl-C.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def explore(
 
 
 def open_redraw(path: Path) -> Redraw:
-    """Open a finished run, its diffusion model loaded, to draw its pictures again.
+    """Open a finished run, its diffusion model loaded, to draw its images again.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def open_redraw(path: Path) -> Redraw:
     -------
     Redraw
         At ``own`` it draws what the run drew. With a region left out, z and c are predicted by
-        the fitted decoders from the mean response to the picture, in which the region's voxels
+        the fitted decoders from the mean response to the image, in which the region's voxels
         hold their mean over all training trials; responses are read when that is first asked
         for.
 
@@ -89,7 +89,7 @@ def open_redraw(path: Path) -> Redraw:
         )
     wanted, has_c = run.config.generate, "c" in decoded
     conditions = ("z+c", "z", "c") if has_c else ("z",)
-    # The autoencoder's picture of z is drawn without noise: there is no knob to turn.
+    # The autoencoder's image of z is drawn without noise: there is no knob to turn.
     drawn = fullest_condition(run.config, has_c)
     first = gallery.stimulus_ids[0]
     drawer = _Drawer(run, contents, gallery)
@@ -126,23 +126,23 @@ def _names(gallery: Gallery) -> dict[str, str]:
 
 
 class _Drawer:
-    """Draws pictures of a run again; what it reads of the brain is kept in memory."""
+    """Draws images of a run again; what it reads of the brain is kept in memory."""
 
     def __init__(self, run: Run, contents: RunContents, gallery: Gallery) -> None:
         self._run = run
         self._drawings = contents.drawings
-        self._originals = open_pictures(run.path / "gallery" / "originals")
+        self._originals = open_images(run.path / "gallery" / "originals")
         self._rows = {each: row for row, each in enumerate(gallery.stimulus_ids)}
         self._decoded = {
             space: load_arrays(run.path / "decoded" / f"{space}.safetensors")["predicted"]
             for space in contents.decoded_r
         }
 
-    def seen(self, stimulus_id: str) -> Picture:
+    def seen(self, stimulus_id: str) -> Pixels:
         assert self._originals is not None  # written before the list of stimuli
         return self._originals.take([self._rows[stimulus_id]])[0]
 
-    def in_run(self, knobs: Knobs) -> Picture | None:
+    def in_run(self, knobs: Knobs) -> Pixels | None:
         drawn = self._drawings.get(knobs.condition)
         if drawn is None:
             return None

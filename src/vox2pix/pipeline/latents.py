@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from vox2pix.compute import resolve_device, resolve_dtype
 from vox2pix.config import Config, without_place
 from vox2pix.errors import UserError
-from vox2pix.features import FeatureRows, StoredFeatures, conditioning_rows, latent_rows
-from vox2pix.features.extract import blocks
 from vox2pix.pipeline.run import Run
 from vox2pix.store import claim, read_checked_json, read_json, write_checked_json
+from vox2pix.targets import FeatureRows, StoredFeatures, conditioning_rows, latent_rows
+from vox2pix.targets.extract import blocks
 
 if TYPE_CHECKING:
     import torch
@@ -32,14 +32,14 @@ def extract_latents(run: Run) -> None:
         If z cannot be taken at the size asked for.
     """
     ids = (*run.subject.train.stimulus_ids, *run.test_ids)
-    size = run.config.model.z_picture_size
+    size = run.config.model.z_image_size
     if size is not None and size % run.model.downsampling:
         raise UserError(
-            f"model.z_picture_size is {size}, but {run.config.model.name} takes multiples of "
+            f"model.z_image_size is {size}, but {run.config.model.name} takes multiples of "
             f"{run.model.downsampling} pixels."
         )
     claim(run.cache, "features")
-    _extract(run, "z", ids, "pictures")
+    _extract(run, "z", ids, "images")
     if run.subject.has_captions:
         _extract(run, "c", ids, "captions")
 
@@ -115,13 +115,13 @@ class KnownModel:
         return resolve_dtype(self._run.config.compute.dtype)
 
     @property
-    def picture_size(self) -> int:
-        """Side of its pictures in pixels."""
-        return int(self.identity["picture_size"])
+    def image_size(self) -> int:
+        """Side of its images in pixels."""
+        return int(self.identity["image_size"])
 
-    def encode_pictures(self, *of: Any, **how: Any) -> FloatArray:
-        """As :meth:`vox2pix.diffusion.LatentDiffusion.encode_pictures`."""
-        return self._run.model.encode_pictures(*of, **how)
+    def encode_images(self, *of: Any, **how: Any) -> FloatArray:
+        """As :meth:`vox2pix.diffusion.LatentDiffusion.encode_images`."""
+        return self._run.model.encode_images(*of, **how)
 
     def embed_captions(self, *of: Any, **how: Any) -> FloatArray:
         """As :meth:`vox2pix.diffusion.LatentDiffusion.embed_captions`."""
@@ -138,7 +138,7 @@ def _open(run: Run, space: str) -> FeatureRows:
             model,
             run.subject,
             run.cache,
-            picture_size=wanted.z_picture_size,
+            image_size=wanted.z_image_size,
             posterior=wanted.z_posterior,
             seed=run.config.seed,
             batch_size=batch_size,
@@ -193,6 +193,6 @@ def feature_settings(config: Config) -> Sequence[Any]:
     return [model, config.compute.dtype, config.seed]
 
 
-def picture_size(run: Run) -> int:
-    """Return the side of the model's pictures in pixels, as the features stage noted it."""
-    return int(read_json(run.path / MODEL_FILE)["picture_size"])
+def image_size(run: Run) -> int:
+    """Return the side of the model's images in pixels, as the features stage noted it."""
+    return int(read_json(run.path / MODEL_FILE)["image_size"])

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.evaluation.identification import single_unit_rows
-from vox2pix.pipeline.latents import FloatArray, picture_size
-from vox2pix.pipeline.pictures import as_bytes
+from vox2pix.pipeline.images import as_bytes
+from vox2pix.pipeline.latents import FloatArray, image_size
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.spaces import feature_spaces
 from vox2pix.report import Nearest, save_gallery, write_report
@@ -20,12 +20,12 @@ N_NEAREST = 3
 def keep_gallery(run: Run) -> Sequence[str]:
     """Keep what the report shows of the test stimuli, so that it needs neither data nor model."""
     subject = run.subject
-    size = min(picture_size(run), LARGEST)
-    run.reporter.begin("Keeping the gallery", len(run.test_ids), "pictures")
+    size = min(image_size(run), LARGEST)
+    run.reporter.begin("Keeping the gallery", len(run.test_ids), "images")
     save_gallery(
         run.path / "gallery",
         run.test_ids,
-        as_bytes(subject.pictures(run.test_ids, size=size)),
+        as_bytes(subject.images(run.test_ids, size=size)),
         captions=subject.captions(run.test_ids) if subject.has_captions else None,
         nearest=_nearest(run),
     )
@@ -34,20 +34,20 @@ def keep_gallery(run: Run) -> Sequence[str]:
 
 
 def _nearest(run: Run) -> Nearest:
-    """Find the training pictures that are nearest to each test picture, in c or z."""
+    """Find the training images that are nearest to each test image, in c or z."""
     space = feature_spaces(run)[-1]
     train_ids = run.subject.train.stimulus_ids
     r = _correlations(space.targets(run, run.test_ids), space.targets(run, train_ids))
     nearest = np.argsort(-r, axis=1, kind="stable")[:, :N_NEAREST]
     ids = [[train_ids[row] for row in rows] for rows in nearest]
     used = sorted({stimulus_id for row in ids for stimulus_id in row})
-    size = min(picture_size(run), THUMBNAIL)
-    pictures = dict(zip(used, as_bytes(run.subject.pictures(used, size=size)), strict=True))
+    size = min(image_size(run), THUMBNAIL)
+    images = dict(zip(used, as_bytes(run.subject.images(used, size=size)), strict=True))
     return Nearest(
         ids,
         1 - np.take_along_axis(r, nearest, axis=1),
         f"1 - Pearson r of {space.name}, less the training mean",
-        np.array([[pictures[stimulus_id] for stimulus_id in row] for row in ids]),
+        np.array([[images[stimulus_id] for stimulus_id in row] for row in ids]),
     )
 
 

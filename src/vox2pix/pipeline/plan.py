@@ -7,12 +7,12 @@ from pathlib import Path
 from vox2pix.compute import sgemm_rate
 from vox2pix.config import Config
 from vox2pix.diffusion.cost import ModelCost, model_cost
-from vox2pix.features.stored import HELD_BYTES
 from vox2pix.linear.ridge import TARGET_BLOCK
 from vox2pix.pipeline.drawings import DOUBTED, planned_drawings
 from vox2pix.pipeline.page import LARGEST, N_NEAREST, THUMBNAIL
 from vox2pix.pipeline.sizes import Sizes, experiment_sizes
 from vox2pix.pipeline.spaces import TARGETS_AT_ONCE
+from vox2pix.targets.stored import HELD_BYTES
 
 # Networks and eigendecompositions reach this share of the rate of plain matrix products.
 SHARE_OF_SGEMM = 0.4
@@ -74,7 +74,7 @@ def plan(config: Config, path: Path, flops_a_second: float | None = None) -> Pla
     UserError
         If there are no data to plan for, or the model is unknown.
     """
-    cost = model_cost(config.model.name, config.model.revision, config.model.z_picture_size)
+    cost = model_cost(config.model.name, config.model.revision, config.model.z_image_size)
     sizes = experiment_sizes(config, path, {"z": config.decode.z, "c": config.decode.c}, "run")
     measured = flops_a_second or sgemm_rate(config.compute.device)
     rate = SHARE_OF_SGEMM * measured
@@ -148,14 +148,14 @@ def plan_features(config: Config, cost: ModelCost, sizes: Sizes, rate: float) ->
     n = sizes.n_train + sizes.n_test
     rows = n * 4.0 * (prod(cost.z_shape) + sizes.has_captions * prod(cost.c_shape))
     flops = n * (cost.z_flops + 5 * cost.embed_flops * sizes.has_captions)
-    pictures = n * 425.0**2 * 3 if config.data.source == "nsd" else n * 128.0**2 * 3
+    images = n * 425.0**2 * 3 if config.data.source == "nsd" else n * 128.0**2 * 3
     return StagePlan(
         "features",
-        f"z and c of {n:,} pictures",
-        pictures,
+        f"z and c of {n:,} images",
+        images,
         rows,
         cost.n_parameters * 4.0 + rows + 1e9,
-        flops / rate + pictures / READ_BYTES_A_SECOND,
+        flops / rate + images / READ_BYTES_A_SECOND,
     )
 
 
@@ -196,7 +196,7 @@ def _plan_decoding(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -
         flops += _fit_flops(n, p, m, t)
         memory = max(memory, _fit_memory(config, n, p, m, t))
         written += 4.0 * p * t + 4.0 * sizes.n_test * t
-    reading = 2 * len(targets) * sizes.beta_bytes  # trials of training, then of test pictures
+    reading = 2 * len(targets) * sizes.beta_bytes  # trials of training, then of test images
     return StagePlan(
         "decode",
         " and ".join(f"{t:,} numbers of {name}" for name, t in targets.items()),
@@ -228,15 +228,15 @@ def _plan_doubts(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> 
 def _plan_drawing(
     config: Config, cost: ModelCost, sizes: Sizes, rate: float, doubted: bool
 ) -> StagePlan:
-    """Price the pictures of a run, or those that only its audit asks for."""
+    """Price the images of a run, or those that only its audit asks for."""
     wanted = config.generate
     n_steps = max(1, int(wanted.steps * wanted.strength))
-    flops, n_pictures = 0.0, 0
+    flops, n_images = 0.0, 0
     for drawing in planned_drawings(config, sizes.has_captions):
         if (drawing.source in DOUBTED) != doubted:
             continue
         n = sizes.n_test * drawing.samples
-        n_pictures += n
+        n_images += n
         flops += n * cost.decode_flops
         if drawing.condition == "z-decode":
             continue
@@ -244,12 +244,12 @@ def _plan_drawing(
         steps = wanted.steps if drawing.condition == "c" else n_steps
         flops += n * steps * passes * cost.denoise_flops
         flops += sizes.n_test * cost.encode_flops
-    shard = config.compute.shard_size * wanted.samples * cost.picture_size**2 * 3 * 8.0
+    shard = config.compute.shard_size * wanted.samples * cost.image_size**2 * 3 * 8.0
     return StagePlan(
         "audit-drawing" if doubted else "generate",
-        f"{n_pictures:,} pictures of {cost.picture_size} px",
+        f"{n_images:,} images of {cost.image_size} px",
         0,
-        n_pictures * cost.picture_size**2 * 3.0,
+        n_images * cost.image_size**2 * 3.0,
         cost.n_parameters * 4.0 + shard + 2e9,
         flops / rate,
     )
@@ -259,25 +259,25 @@ def _plan_scoring(config: Config, cost: ModelCost, sizes: Sizes) -> StagePlan:
     drawings = planned_drawings(config, sizes.has_captions)
     drawings = [d for d in drawings if d.source not in ("held-out", "swapped")]
     n = sizes.n_test * (sum(d.samples for d in drawings) + config.audit.enabled)
-    pixels = n * cost.picture_size**2 * 3.0
-    # Each is also scored as a picture of other stimuli, for chance: 200 pairs or more.
+    pixels = n * cost.image_size**2 * 3.0
+    # Each is also scored as an image of other stimuli, for chance: 200 pairs or more.
     n_times = 1 + ceil(200 / sizes.n_test)
     seconds = 5 + pixels * n_times * 5e-8  # PixCorr and SSIM: some 20 million values a second
     # A few shards and blocks of originals are held, in 8 bit and in float32.
     held = 4 * config.compute.shard_size * config.generate.samples + 4 * 4 * 32
-    memory = held * cost.picture_size**2 * 3.0 + 1.5e9
-    return StagePlan("evaluate", f"score {n:,} pictures", pixels, 1e6, memory, seconds)
+    memory = held * cost.image_size**2 * 3.0 + 1.5e9
+    return StagePlan("evaluate", f"score {n:,} images", pixels, 1e6, memory, seconds)
 
 
 def _plan_audit(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
     n, m = sizes.n_test, sizes.n_train
-    n_pictures = n * (config.generate.samples + 2)
-    pixels = n_pictures * cost.picture_size**2 * 3.0
+    n_images = n * (config.generate.samples + 2)
+    pixels = n_images * cost.image_size**2 * 3.0
     width = list(_targets(cost, sizes).values())[-1]
-    thumbnails = (m + n_pictures) * 64.0**2 * 3 * 4
+    thumbnails = (m + n_images) * 64.0**2 * 3 * 4
     return StagePlan(
         "audit",
-        f"checks on {n_pictures:,} pictures",
+        f"checks on {n_images:,} images",
         pixels + thumbnails,
         2e6,
         4.0 * (m + 4 * n) * width + 2 * thumbnails + 1.5e9,
@@ -288,7 +288,7 @@ def _plan_audit(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> S
 def _plan_gallery(cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
     n, m = sizes.n_test, sizes.n_train
     width = list(_targets(cost, sizes).values())[-1]
-    size = min(cost.picture_size, LARGEST)
+    size = min(cost.image_size, LARGEST)
     kept = n * 3.0 * (size**2 + N_NEAREST * min(size, THUMBNAIL) ** 2)
     return StagePlan(
         "gallery",

@@ -7,10 +7,6 @@ from vox2pix.compute import sgemm_rate
 from vox2pix.config import Config
 from vox2pix.diffusion.cost import ModelCost, model_cost
 from vox2pix.diffusion.outline import ModelOutline
-from vox2pix.features import TracePlan, trace_bytes
-from vox2pix.features.extract import ROWS_A_FILE
-from vox2pix.features.reduction import DIRECTIONS_AT_ONCE
-from vox2pix.features.trace import MAX_FEATURES
 from vox2pix.pipeline.encoding import layers_of, steps_at
 from vox2pix.pipeline.plan import (
     READ_BYTES_A_SECOND,
@@ -22,6 +18,10 @@ from vox2pix.pipeline.plan import (
     plan_features,
 )
 from vox2pix.pipeline.sizes import Sizes, experiment_sizes
+from vox2pix.targets import TracePlan, trace_bytes
+from vox2pix.targets._trace import MAX_FEATURES
+from vox2pix.targets.extract import ROWS_A_FILE
+from vox2pix.targets.reduction import DIRECTIONS_AT_ONCE
 
 _JOINT_MODELS = 7  # ratios of penalties that a model of two feature spaces tries
 _VOXEL_BLOCK = 2048  # of EncodingModel
@@ -40,7 +40,7 @@ def plan_encoding(config: Config, path: Path, flops_a_second: float | None = Non
     UserError
         As there; if a layer is unknown.
     """
-    cost = model_cost(config.model.name, config.model.revision, config.model.z_picture_size)
+    cost = model_cost(config.model.name, config.model.revision, config.model.z_image_size)
     sizes = experiment_sizes(config, path, {"voxels": config.encode.rois}, "encode")
     measured = flops_a_second or sgemm_rate(config.compute.device)
     rate = SHARE_OF_SGEMM * measured
@@ -117,7 +117,7 @@ def _plan_trace(
     shard = 250 * written / n
     return StagePlan(
         "trace",
-        f"{len(plan.passes)} denoisings of {n:,} pictures",
+        f"{len(plan.passes)} denoisings of {n:,} images",
         0,
         written,
         cost.n_parameters * 4.0 + shard + 4.0 * n * prod(cost.c_shape) + 2e9,

@@ -56,8 +56,8 @@ def prepare_subject(run: Run, analysis: Analysis) -> Sequence[str]:
     subject = run.subject
     n_train, n_test = len(subject.train.stimulus_ids), len(run.test_ids)
     run.reporter.say(
-        f"{subject.name}: {subject.train.n_trials:,} training trials of {n_train:,} pictures, "
-        f"{n_test:,} test pictures, {len(subject.voxels):,} voxels"
+        f"{subject.name}: {subject.train.n_trials:,} training trials of {n_train:,} images, "
+        f"{n_test:,} test images, {len(subject.voxels):,} voxels"
     )
     if data.source == "phantom":
         run.folder.mark_done(target.name, "", run.folder.files(f"{target.name}/**/*"))

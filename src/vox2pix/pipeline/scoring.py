@@ -1,4 +1,4 @@
-"""The scores of a run: every drawing, the nearest training pictures, retrieval by decoded z, c."""
+"""The scores of a run: every drawing, the nearest training images, retrieval by decoded z, c."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -12,10 +12,10 @@ from vox2pix.config import without_place
 from vox2pix.evaluation import (
     PROTOCOLS,
     Encoder,
+    ImageCollection,
     Metric,
     MetricRecord,
     Pairs,
-    PictureCollection,
     Protocol,
     digest,
     encoder_hashes,
@@ -29,15 +29,15 @@ from vox2pix.evaluation import (
 )
 from vox2pix.evaluation.audit import nearest_training
 from vox2pix.pipeline.drawings import Drawing
-from vox2pix.pipeline.latents import FloatArray, picture_size
-from vox2pix.pipeline.pictures import drawings_of, stored_pictures
+from vox2pix.pipeline.images import drawings_of, stored_images
+from vox2pix.pipeline.latents import FloatArray, image_size
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.spaces import feature_spaces
 from vox2pix.store import load_arrays, write_json, write_table
 
 RETRIEVAL = "retrieval"
 DECODED_FEATURES = "decoded {}"
-"""Condition of the records of retrieval: no picture is drawn for them."""
+"""Condition of the records of retrieval: no image is drawn for them."""
 
 _DIGEST_SIZE = 256  # pixels at which originals are known again, whatever size was drawn
 _BLOCK = 32  # originals read at once
@@ -45,17 +45,17 @@ _TOP = (1, 5)
 
 
 def make_encoder(run: Run) -> Encoder:
-    """Return the network that pictures are identified by."""
+    """Return the network that images are identified by."""
     return image_encoder(run.config.evaluate.encoder, device=run.config.compute.device)
 
 
 def score(run: Run) -> Sequence[str]:
-    """Score every condition; write ``metrics.json`` and the scores of each picture."""
+    """Score every condition; write ``metrics.json`` and the scores of each image."""
     n, metrics = len(run.test_ids), len(_protocol(run).metrics)
     steps = {d.name: n * (metrics + d.samples) for d in _scored(run)}
     if run.config.audit.enabled:
         steps[RETRIEVAL] = n * (metrics + 1)
-    run.reporter.begin("Scoring", sum(steps.values()), "pictures")
+    run.reporter.begin("Scoring", sum(steps.values()), "images")
     found = {}
     for name, of_one in run.workers.each(_score_condition, run, steps):
         found[name] = of_one
@@ -68,13 +68,13 @@ def score(run: Run) -> Sequence[str]:
 
 
 def _scored(run: Run) -> list[Drawing]:
-    # Swapped pictures have no one truth; those with their cluster held out come from decoders of
+    # Swapped images have no one truth; those with their cluster held out come from decoders of
     # their own, so that one half is not chance among all of them. The audit looks at both.
     return [d for d in drawings_of(run) if d.source not in ("swapped", "held-out")]
 
 
 def _score_condition(run: Run, name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the records of a condition, and the scores of each of its pictures."""
+    """Return the records of a condition, and the scores of each of its images."""
     rows = tuple(range(len(run.test_ids)))
     drawn, size = _collection_named(run, name)
     # Originals are looked at once, for all conditions of their size.
@@ -100,12 +100,12 @@ def _shared(run: Run) -> tuple[Encoder, dict[int, Any], tuple[str, ...], dict[st
     name = run.config.evaluate.encoder
     hashes = encoder_hashes(name)
     seen = _originals(run, _DIGEST_SIZE)
-    digests = tuple(digest(seen.picture(row)) for row in range(len(run.test_ids)))
+    digests = tuple(digest(seen.image(row)) for row in range(len(run.test_ids)))
     return make_encoder(run), {}, digests, {name: weights_digest(hashes)} if hashes else {}
 
 
 def _protocol(run: Run, size: int | None = None) -> Protocol:
-    """Return what a run's own pictures are scored by: samples are joined as its protocol does.
+    """Return what a run's own images are scored by: samples are joined as its protocol does.
 
     ``size`` is that of the images, which are compared as they are.
     """
@@ -124,45 +124,43 @@ def _protocol(run: Run, size: int | None = None) -> Protocol:
     )
 
 
-def _collection_named(run: Run, name: str) -> tuple[PictureCollection, int]:
-    """Return the pictures of a condition and their size: a drawing, or the nearest training."""
+def _collection_named(run: Run, name: str) -> tuple[ImageCollection, int]:
+    """Return the images of a condition and their size: a drawing, or the nearest training."""
     if name == RETRIEVAL:
-        nearest = _pictures(run, nearest_training_ids(run), picture_size(run))
-        return _collection(run, RETRIEVAL, nearest), picture_size(run)
+        nearest = _images(run, nearest_training_ids(run), image_size(run))
+        return _collection(run, RETRIEVAL, nearest), image_size(run)
     drawing = next(d for d in _scored(run) if d.name == name)
-    stored = stored_pictures(run, drawing)
-    # Chance holds each original against pictures some rows further on.
+    stored = stored_images(run, drawing)
+    # Chance holds each original against images some rows further on.
     shard = lru_cache(maxsize=4)(stored.read)
 
     def raw(row: int, sample: int) -> NDArray[np.uint8]:
-        picture: NDArray[np.uint8] = shard(row // stored.shard_size)[
-            row % stored.shard_size, sample
-        ]
-        return picture
+        image: NDArray[np.uint8] = shard(row // stored.shard_size)[row % stored.shard_size, sample]
+        return image
 
     return _collection(run, name, raw, drawing.samples), stored.shape[2]
 
 
-def _originals(run: Run, size: int) -> PictureCollection:
+def _originals(run: Run, size: int) -> ImageCollection:
     """Return what was seen at the size of what was drawn."""
-    return _collection(run, "seen", _pictures(run, run.test_ids, size))
+    return _collection(run, "seen", _images(run, run.test_ids, size))
 
 
-def _pictures(run: Run, stimulus_ids: Sequence[str], size: int) -> Callable[[int, int], FloatArray]:
+def _images(run: Run, stimulus_ids: Sequence[str], size: int) -> Callable[[int, int], FloatArray]:
     """Return a function from a row to a stimulus, which reads block by block."""
 
     @lru_cache(maxsize=4)
     def block(number: int) -> FloatArray:
         rows = slice(number * _BLOCK, (number + 1) * _BLOCK)
-        return run.subject.pictures(stimulus_ids[rows], size=size)
+        return run.subject.images(stimulus_ids[rows], size=size)
 
     return lambda row, sample: block(row // _BLOCK)[row % _BLOCK]
 
 
 def _collection(
     run: Run, name: str, raw: Callable[[int, int], NDArray[Any]], n_samples: int = 1
-) -> PictureCollection:
-    return PictureCollection(Path(name), run.test_ids, False, n_samples, raw)
+) -> ImageCollection:
+    return ImageCollection(Path(name), run.test_ids, False, n_samples, raw)
 
 
 def nearest_training_ids(run: Run) -> list[str]:

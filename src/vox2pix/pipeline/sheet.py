@@ -1,4 +1,4 @@
-"""The contact sheet of a run: its best, median and worst test pictures."""
+"""The contact sheet of a run: its best, median and worst test images."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,14 +8,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from vox2pix.pipeline.latents import picture_size
-from vox2pix.pipeline.pictures import as_floats, drawings_of, stored_pictures
+from vox2pix.pipeline.images import as_floats, drawings_of, stored_images
+from vox2pix.pipeline.latents import image_size
 from vox2pix.pipeline.run import Run
 from vox2pix.report import choose_rows, contact_sheet, save_sheet
 
 
 def draw_sheet(run: Run) -> Sequence[str]:
-    """Lay the best, median and worst test pictures out for the eye."""
+    """Lay the best, median and worst test images out for the eye."""
     save_sheet(sheet_of(run, run.config.evaluate.per_group), run.path / "contact_sheet.png")
     return ("contact_sheet.png",)
 
@@ -28,7 +28,7 @@ def sheet_of(run: Run, per_group: int) -> Image.Image:
     run : Run
         With its stages' keys.
     per_group : int
-        How many best, median and worst pictures.
+        How many best, median and worst images.
 
     Returns
     -------
@@ -50,9 +50,9 @@ def sheet_of(run: Run, per_group: int) -> Image.Image:
     )
     chosen = list(rows.indices)
     ids = [run.test_ids[i] for i in chosen]
-    columns = {"seen": run.subject.pictures(ids, size=picture_size(run))}
+    columns = {"seen": run.subject.images(ids, size=image_size(run))}
     for name in shown:
-        columns[name] = as_floats(stored_pictures(run, drawings[name]).take(chosen)[:, 0])
+        columns[name] = as_floats(stored_images(run, drawings[name]).take(chosen)[:, 0])
     captions = [told[0] for told in run.subject.captions(ids)] if run.subject.has_captions else None
     return contact_sheet(
         columns,
@@ -67,7 +67,7 @@ def sheet_of(run: Run, per_group: int) -> Image.Image:
 def _ranking_scores(
     run: Run, condition: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
-    """Return each picture's identification and PixCorr under a condition, and the first's name."""
+    """Return each image's identification and PixCorr under a condition, and the first's name."""
     table = pd.read_csv(run.path / "scores.csv", dtype={"stimulus_id": str})
     table = table[table["condition"] == condition]
     wide = table.pivot(index="stimulus_id", columns=["metric", "direction"], values="score")

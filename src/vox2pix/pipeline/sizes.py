@@ -15,9 +15,9 @@ from vox2pix.errors import UserError
 from vox2pix.pipeline.preconditions import Analysis, require_enough, require_subject
 
 # NSD as published (Allen et al. 2022), for planning before its files can be read: trials a
-# session, pictures a subject and how often each, pictures shared by all; the functional volume
+# session, images a subject and how often each, images shared by all; the functional volume
 # and the voxels of the `streams` atlas in subject 1 (others differ by some ten per cent).
-_NSD_TRIALS, _NSD_PICTURES, _NSD_REPEATS, _NSD_SHARED, _NSD_SESSIONS = 750, 10_000, 3, 1_000, 40
+_NSD_TRIALS, _NSD_IMAGES, _NSD_REPEATS, _NSD_SHARED, _NSD_SESSIONS = 750, 10_000, 3, 1_000, 40
 _NSD_VOLUME = 81 * 104 * 83
 _NSD_VOXELS = {"early": 6_000, "ventral": 7_600, "all": 200_000}
 _NSD_OTHER_VOXELS = 4_000
@@ -208,8 +208,8 @@ def _can_be_read(
                 hdf5_shape(file, "betas")
             else:
                 image_shape(file)
-        if is_there(layout.pictures):
-            hdf5_shape(layout.pictures, "imgBrick")
+        if is_there(layout.images):
+            hdf5_shape(layout.images, "imgBrick")
         read_design(layout)
     except UserError:
         return False
@@ -219,13 +219,13 @@ def _can_be_read(
 def _published_sizes(config: Config, n_sessions: int, rois: Regions, fault: UserError) -> Sizes:
     """Size NSD by what is published of so many sessions."""
     data = config.data
-    # A picture is missed when all its showings fall into the sessions that are not there.
+    # An image is missed when all its showings fall into the sessions that are not there.
     seen = 1 - max(0.0, 1 - n_sessions / _NSD_SESSIONS) ** _NSD_REPEATS
     n_test_all = round(_NSD_SHARED * seen)
     n_test = min(n_test_all, data.max_test_stimuli or n_test_all)
-    n_train = round((_NSD_PICTURES - _NSD_SHARED) * seen)
+    n_train = round((_NSD_IMAGES - _NSD_SHARED) * seen)
     n_trials = n_sessions * _NSD_TRIALS
-    n_train_trials = round(n_trials * (1 - _NSD_SHARED / _NSD_PICTURES))
+    n_train_trials = round(n_trials * (1 - _NSD_SHARED / _NSD_IMAGES))
     n_voxels = {
         key: sum(_NSD_VOXELS.get(name, _NSD_OTHER_VOXELS) for name in names)
         for key, names in rois.items()
@@ -257,4 +257,4 @@ def _guesses(names: Sequence[str]) -> list[str]:
 
 
 def _size_sentence(n_train_trials: int, n_train: int, n_test: int) -> str:
-    return f"{n_train_trials:,} training trials of {n_train:,} pictures; {n_test:,} test pictures"
+    return f"{n_train_trials:,} training trials of {n_train:,} images; {n_test:,} test images"

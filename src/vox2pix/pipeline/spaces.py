@@ -9,11 +9,11 @@ import numpy as np
 from vox2pix.compute import resolve_device
 from vox2pix.config import Config
 from vox2pix.decoding import RidgeDecoder
-from vox2pix.features import StoredFeatures
 from vox2pix.linear import Decomposition
 from vox2pix.linear.ridge import TARGET_BLOCK
 from vox2pix.pipeline.latents import FloatArray, stored_c, stored_z
 from vox2pix.pipeline.run import Run
+from vox2pix.targets import StoredFeatures
 
 TARGETS_AT_ONCE = 4 * TARGET_BLOCK  # a multiple, so that the solver's own blocks stay the same
 

@@ -14,6 +14,7 @@ from vox2pix.linear import pearson_r, r2_score
 from vox2pix.pipeline.audit import audit_run
 from vox2pix.pipeline.doubts import decode_doubts
 from vox2pix.pipeline.drawings import DOUBTED, Drawing
+from vox2pix.pipeline.images import draw, drawings_of, stored_images
 from vox2pix.pipeline.inputs import encoder_hashes, input_files, model_hashes
 from vox2pix.pipeline.latents import (
     MODEL_FILE,
@@ -22,7 +23,6 @@ from vox2pix.pipeline.latents import (
     feature_settings,
 )
 from vox2pix.pipeline.page import keep_gallery, page_is_there, write_page
-from vox2pix.pipeline.pictures import draw, drawings_of, stored_pictures
 from vox2pix.pipeline.preparation import phantom_is_sound, prepare_subject
 from vox2pix.pipeline.reporter import Reporter
 from vox2pix.pipeline.run import Run, Stage, open_run, stage_keys
@@ -114,7 +114,7 @@ def _gather(run: Run, space: FeatureSpace, parts: Sequence[tuple[int, int]]) -> 
     save_arrays(run.path / "decoders" / f"{space.name}.safetensors", decoder)
     message = (
         f"{space.name} from {'+'.join(space.rois)}: mean r {np.nanmean(scored['r']):.3f} over "
-        f"{y_test.shape[1]:,} features of {len(truth):,} test pictures"
+        f"{y_test.shape[1]:,} features of {len(truth):,} test images"
     )
     if run.config.run_protocol.by_image and y_test.shape[1] > 1:
         # What the authors call prediction accuracy.
@@ -125,7 +125,7 @@ def _gather(run: Run, space: FeatureSpace, parts: Sequence[tuple[int, int]]) -> 
 
 def _generate(run: Run) -> Sequence[str]:
     """Draw every condition, shard by shard."""
-    return _draw_all(run, "Drawing pictures", _conditions(run))
+    return _draw_all(run, "Drawing images", _conditions(run))
 
 
 def _generate_doubts(run: Run) -> Sequence[str]:
@@ -134,8 +134,8 @@ def _generate_doubts(run: Run) -> Sequence[str]:
 
 
 def _draw_all(run: Run, title: str, drawings: Sequence[Drawing]) -> Sequence[str]:
-    n_pictures = sum(d.samples for d in drawings) * len(run.test_ids)
-    run.reporter.begin(title, n_pictures, "pictures")
+    n_images = sum(d.samples for d in drawings) * len(run.test_ids)
+    run.reporter.begin(title, n_images, "images")
     draw(run, drawings)
     return ()
 
@@ -165,7 +165,7 @@ def _evaluate_settings(config: Config) -> Sequence[Any]:
 
 
 def _are_drawn(run: Run, drawings: Sequence[Drawing]) -> bool:
-    return not any(stored_pictures(run, drawing).pending() for drawing in drawings)
+    return not any(stored_images(run, drawing).pending() for drawing in drawings)
 
 
 STAGES = (

@@ -1,5 +1,6 @@
 """What a run looks like: the page that people open first, and contact sheets."""
 
+from vox2pix.report._contact_sheet import Rows, choose_rows, contact_sheet, save_sheet
 from vox2pix.report.comparison import (
     ComparisonRow,
     compare_folders,
@@ -10,7 +11,6 @@ from vox2pix.report.comparison import (
     is_pooled,
     pool_folders,
 )
-from vox2pix.report.contact_sheet import Rows, choose_rows, contact_sheet, save_sheet
 from vox2pix.report.gallery import Nearest, load_gallery, save_gallery
 from vox2pix.report.page import write_report
 

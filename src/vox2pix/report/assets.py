@@ -1,4 +1,4 @@
-"""Where the pictures of a page go: into the page itself, or into a folder beside it."""
+"""Where the images of a page go: into the page itself, or into a folder beside it."""
 
 import re
 from base64 import b64encode
@@ -19,7 +19,7 @@ from vox2pix.store import marker_of, swapped_in
 from vox2pix.store.owned import MARKER, remove_files, remove_tree, whole_name
 
 IN_PAGE, BESIDE = 192, 320  # pixels a side, at most
-_EXACT = 24  # pixels a side: pictures this small are kept as they are, their squares shown
+_EXACT = 24  # pixels a side: images this small are kept as they are, their squares shown
 _QUALITY = 92  # of JPEG, with full colour resolution
 
 
@@ -70,7 +70,7 @@ def remove_unused(page: Path, used: str) -> None:
 
 
 class Assets:
-    """Turns pictures and files into addresses that a page can show.
+    """Turns images and files into addresses that a page can show.
 
     Parameters
     ----------
@@ -84,32 +84,32 @@ class Assets:
         self.folder, self.name = folder, name
         self.side = IN_PAGE if folder is None else BESIDE
 
-    def pictures(self, names: Iterable[str], pictures: Iterable[NDArray[np.uint8]]) -> list[str]:
-        """Store pictures and return their addresses.
+    def images(self, names: Iterable[str], images: Iterable[NDArray[np.uint8]]) -> list[str]:
+        """Store images and return their addresses.
 
         Parameters
         ----------
         names : iterable of str
-            One a picture, unlike all others of the page; what a file name cannot hold is replaced.
-        pictures : iterable of ndarray of uint8, shape (height, width, 3)
+            One an image, unlike all others of the page; what a file name cannot hold is replaced.
+        images : iterable of ndarray of uint8, shape (height, width, 3)
             Larger ones are made smaller: at most ``side`` pixels.
         """
         with ThreadPoolExecutor(2) as pool:  # Pillow encodes outside the interpreter's lock
-            return list(pool.map(self._picture, names, pictures))
+            return list(pool.map(self._image, names, images))
 
     def file(self, path: Path) -> str:
-        """Store a copy of a picture file and return its address."""
+        """Store a copy of an image file and return its address."""
         kind = guess_type(path.name)[0] or "application/octet-stream"
         return self._store(f"{path.parent.name}-{path.name}", path.read_bytes(), kind)
 
-    def _picture(self, name: str, picture: NDArray[np.uint8]) -> str:
-        image = Image.fromarray(np.ascontiguousarray(picture))
-        image.thumbnail((self.side, self.side), Image.Resampling.LANCZOS)
+    def _image(self, name: str, image: NDArray[np.uint8]) -> str:
+        pil = Image.fromarray(np.ascontiguousarray(image))
+        pil.thumbnail((self.side, self.side), Image.Resampling.LANCZOS)
         data = BytesIO()
-        if max(image.size) <= _EXACT:
-            image.save(data, "PNG")
+        if max(pil.size) <= _EXACT:
+            pil.save(data, "PNG")
             return self._store(f"{name}.png", data.getvalue(), "image/png")
-        image.save(data, "JPEG", quality=_QUALITY, subsampling=0)
+        pil.save(data, "JPEG", quality=_QUALITY, subsampling=0)
         return self._store(f"{name}.jpg", data.getvalue(), "image/jpeg")
 
     def _store(self, name: str, data: bytes, kind: str) -> str:

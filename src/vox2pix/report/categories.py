@@ -1,27 +1,27 @@
-"""What test pictures show, in single words: the categories that a gallery is filtered by."""
+"""What test images show, in single words: the categories that a gallery is filtered by."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-_LEAST = 2  # pictures that a word is shared by
-_LARGEST_SHARE = 0.6  # of the pictures: what nearly all show tells none apart
+_LEAST = 2  # images that a word is shared by
+_LARGEST_SHARE = 0.6  # of the images: what nearly all show tells none apart
 _MOST = 60  # words to choose from
 _WORD = r"\b[^\W\d_]{3,}\b"
 
 
 def caption_words(captions: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Name each picture by the words on which its captions agree.
+    """Name each image by the words on which its captions agree.
 
-    A word counts that stands in half of a picture's captions or more, in the captions of at least
-    two pictures and of at most three in five; words of grammar (scikit-learn's list for English)
+    A word counts that stands in half of an image's captions or more, in the captions of at least
+    two images and of at most three in five; words of grammar (scikit-learn's list for English)
     do not. Of the phantom these are kinds, colours and backgrounds, of photographs mostly what
     stands in them.
 
     Parameters
     ----------
     captions : sequence of sequence of str, length n_stimuli
-        Of each picture; may be empty.
+        Of each image; may be empty.
 
     Returns
     -------

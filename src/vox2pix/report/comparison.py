@@ -1,4 +1,4 @@
-"""Several runs side by side: paired differences over the pictures that all of them drew."""
+"""Several runs side by side: paired differences over the images that all of them drew."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -66,9 +66,9 @@ def shared_stimuli(runs: Sequence[RunContents]) -> list[str]:
 
 
 def comparison_rows(runs: Sequence[RunContents]) -> list[ComparisonRow]:
-    """Compare the runs on the pictures, conditions and metrics that all of them have, in words.
+    """Compare the runs on the images, conditions and metrics that all of them have, in words.
 
-    Differences, each run less the first, are taken picture by picture, by
+    Differences, each run less the first, are taken image by image, by
     :func:`~vox2pix.evaluation.comparison.compare_scores`; p is corrected over the whole table.
 
     Parameters
@@ -150,7 +150,7 @@ def compare_folders(folders: Sequence[Path]) -> list[PairedRow]:
     if not rows:
         raise UserError(
             f"{listed([str(folder) for folder in folders])} have no metric of two or more "
-            "stimuli in common; compare what was scored by the same metrics on the same pictures."
+            "stimuli in common; compare what was scored by the same metrics on the same images."
         )
     _refuse_mixtures(folders, tables)
     return rows

@@ -15,7 +15,7 @@ from vox2pix.config import Config, for_others, load_config
 from vox2pix.data.origin import DataRecord
 from vox2pix.errors import UserError
 from vox2pix.evaluation.records import MetricRecord
-from vox2pix.report.gallery import Gallery, load_gallery, open_pictures
+from vox2pix.report.gallery import Gallery, load_gallery, open_images
 from vox2pix.store import (
     MARKER,
     RunFolder,
@@ -87,13 +87,13 @@ class RunContents:
     records : tuple of MetricRecord
         ``metrics.json``; none before the run is scored.
     scores : DataFrame
-        ``scores.csv``: a row a picture, condition, metric and direction; maybe none.
+        ``scores.csv``: a row an image, condition, metric and direction; maybe none.
     drawings : mapping of str to ShardedArray
-        Pictures by condition, (n_stimuli, n_samples, height, width, 3) uint8.
+        Images by condition, (n_stimuli, n_samples, height, width, 3) uint8.
     gallery : Gallery or None
-        Test stimuli, captions, nearest training pictures.
+        Test stimuli, captions, nearest training images.
     decoded_r : mapping of str to ndarray of float, shape (n_features,)
-        Pearson r of each number of z and c over the test pictures.
+        Pearson r of each number of z and c over the test images.
     audits : tuple of Audit
         ``audit.json``.
     encoding_figures : tuple of EncodingFigure
@@ -119,14 +119,14 @@ class RunContents:
 
     @cached_property
     def stimulus_ids(self) -> tuple[str, ...]:
-        """The test stimuli, in the order of the pictures; none where nothing names them."""
+        """The test stimuli, in the order of the images; none where nothing names them."""
         if self.gallery is not None:
             return tuple(self.gallery.stimulus_ids)
         return tuple(self.scores["stimulus_id"].unique())
 
     @property
     def only_encoded(self) -> bool:
-        """Whether voxels were explained, and no picture drawn."""
+        """Whether voxels were explained, and no image drawn."""
         return bool(self.encoding_figures) and not self.drawings
 
     @property
@@ -241,9 +241,9 @@ def _data(path: Path) -> DataRecord | None:
 
 
 def _drawings(path: Path, n_stimuli: int) -> dict[str, ShardedArray]:
-    """Open the pictures of each condition: those that were scored, else the newest.
+    """Open the images of each condition: those that were scored, else the newest.
 
-    Folders of earlier settings may lie beside them; where stimuli are known, pictures of another
+    Folders of earlier settings may lie beside them; where stimuli are known, images of another
     number of them are of earlier settings too.
     """
     folder = RunFolder(path)
@@ -251,18 +251,18 @@ def _drawings(path: Path, n_stimuli: int) -> dict[str, ShardedArray]:
     if key is None and folder.was_done("generate"):
         raise UserError(f"{path / 'stages' / 'generate.json'} is damaged; run again to mend it.")
     folders = sorted(
-        (path / "pictures").glob(f"*-{key or '*'}"), key=lambda folder: folder.stat().st_mtime
+        (path / "images").glob(f"*-{key or '*'}"), key=lambda folder: folder.stat().st_mtime
     )
-    found = {folder.name.rpartition("-")[0]: open_pictures(folder) for folder in folders}
+    found = {folder.name.rpartition("-")[0]: open_images(folder) for folder in folders}
     return {
-        name: pictures
-        for name, pictures in found.items()
-        if pictures is not None and n_stimuli in (0, pictures.shape[0])
+        name: images
+        for name, images in found.items()
+        if images is not None and n_stimuli in (0, images.shape[0])
     }
 
 
 def read_scores(path: Path) -> pd.DataFrame:
-    """Read the scores of each picture; a table without rows where there are none.
+    """Read the scores of each image; a table without rows where there are none.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The page of ``vox2pix explore``: knobs on the left, pictures on the right.
+"""The page of ``vox2pix explore``: knobs on the left, images on the right.
 
 It is served to this machine only, by NiceGUI, which brings along all that a page loads, and only
 to whoever has the token of its address. It holds what ``Redraw`` gives and nothing else: no file of
@@ -22,7 +22,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from vox2pix.errors import UserError
 from vox2pix.report.access import TokenRequired, private_link, show_in_browser
-from vox2pix.report.redraw import Knobs, Picture, Redraw
+from vox2pix.report.redraw import Knobs, Pixels, Redraw
 from vox2pix.report.wording import CONDITIONS
 
 _HOST = "127.0.0.1"
@@ -99,7 +99,7 @@ def _free_port(port: int | None) -> int:
 
 
 class _Superseded(Exception):  # noqa: N818  no error: the person went on
-    """A knob was turned while a picture was drawn."""
+    """A knob was turned while an image was drawn."""
 
 
 class _Page:
@@ -118,14 +118,14 @@ class _Page:
         with ui.element("header").classes("intro"):
             ui.html("Draw it again", sanitize=False, tag="h1")
             ui.label(
-                f"{self._redraw.title}. Turn a knob, and the picture is drawn again from what was "
+                f"{self._redraw.title}. Turn a knob, and the image is drawn again from what was "
                 "decoded. Nothing is written to the run."
             )
         with ui.element("div").classes("board"):
             with ui.element("section").classes("knobs").props('aria-label="Knobs"'):
                 self._build_knobs()
-            with ui.element("section").classes("pictures").props('aria-label="Pictures"'):
-                self._build_pictures()
+            with ui.element("section").classes("images").props('aria-label="Images"'):
+                self._build_images()
         self._show_knobs()
         ui.timer(0, self._draw_latest, once=True)
 
@@ -133,7 +133,7 @@ class _Page:
 
     def _build_knobs(self) -> None:
         own, stimuli = self._redraw.own, dict(self._redraw.stimuli)
-        self._picture = self._choice("Picture", stimuli, "stimulus_id", "")
+        self._image = self._choice("Image", stimuli, "stimulus_id", "")
         conditions = {name: ": ".join(CONDITIONS[name]) for name in self._redraw.conditions}
         self._condition = self._choice("Drawn from", conditions, "condition", "")
         self._strength = self._slider(
@@ -188,7 +188,7 @@ class _Page:
         return lambda event: self._turn(**{field: event.value})
 
     async def _turn(self, **changed: Any) -> None:
-        """Take over a knob; another picture comes with its own z and c."""
+        """Take over a knob; another image comes with its own z and c."""
         if self._knobs is None or any(value is None for value in changed.values()):
             return
         if "seed" in changed:
@@ -211,7 +211,7 @@ class _Page:
         """Bring every field to what is wanted."""
         knobs = self._knobs
         assert knobs is not None
-        self._picture.set_value(knobs.stimulus_id)
+        self._image.set_value(knobs.stimulus_id)
         self._condition.set_value(knobs.condition)
         self._strength.set_value(knobs.strength)
         self._guidance.set_value(knobs.guidance)
@@ -229,9 +229,9 @@ class _Page:
     def _leave(self) -> None:
         self._knobs = None
 
-    # --- pictures ------------------------------------------------------------------------------
+    # --- images ------------------------------------------------------------------------------
 
-    def _build_pictures(self) -> None:
+    def _build_images(self) -> None:
         with ui.element("div").classes("three"):
             self._seen, _ = self._frame("Seen")
             self._in_run, self._in_run_note = self._frame("Drawn by the run")
@@ -241,13 +241,13 @@ class _Page:
 
     def _frame(self, title: str) -> tuple[ui.image, ui.label]:
         with ui.element("figure"):
-            image = self._image(title)
+            shown = self._blank(title)
             with ui.element("figcaption"):
                 ui.label(title)
                 note = ui.label().classes("hint")
-        return image, note
+        return shown, note
 
-    def _image(self, alt: str) -> ui.image:
+    def _blank(self, alt: str) -> ui.image:
         return ui.image().props(f'alt="{alt}" no-spinner no-transition ratio=1 fit=contain')
 
     async def _draw_latest(self) -> None:
@@ -263,7 +263,7 @@ class _Page:
             self._is_drawing = False
 
     async def _draw(self, knobs: Knobs) -> None:
-        """Draw one picture in a thread, its steps shown as they come, unless it is superseded."""
+        """Draw one image in a thread, its steps shown as they come, unless it is superseded."""
         loop = asyncio.get_running_loop()
         self._strip.clear()
         self._show(self._seen, self._redraw.seen(knobs.stimulus_id))
@@ -276,10 +276,10 @@ class _Page:
             self._show(self._in_run, stored)
         self._now_note.set_text("reading responses …" if knobs.left_out else "")
 
-        def show(step: int, n_steps: int, picture: Picture) -> None:
+        def show(step: int, n_steps: int, image: Pixels) -> None:
             if self._knobs != knobs:
                 raise _Superseded
-            loop.call_soon_threadsafe(self._show_step, step, n_steps, picture)
+            loop.call_soon_threadsafe(self._show_step, step, n_steps, image)
 
         try:
             await run.io_bound(self._redraw.draw, knobs, show)
@@ -288,18 +288,18 @@ class _Page:
         except (UserError, ValueError) as error:
             self._now_note.set_text(f"Not drawn: {error}")
 
-    def _show_step(self, step: int, n_steps: int, picture: Picture) -> None:
+    def _show_step(self, step: int, n_steps: int, image: Pixels) -> None:
         if self._knobs is None:
             return
-        self._show(self._now, picture)
+        self._show(self._now, image)
         self._now_note.set_text("done" if step == n_steps else f"step {step} of {n_steps} …")
         with self._strip, ui.element("figure"):
-            self._show(self._image(f"After step {step}"), picture)
+            self._show(self._blank(f"After step {step}"), image)
             with ui.element("figcaption"):
                 ui.label(str(step))
 
-    def _show(self, image: ui.image, picture: Picture) -> None:
+    def _show(self, shown: ui.image, image: Pixels) -> None:
         # in the page itself: given an image, NiceGUI would leave a file for each
         data = BytesIO()
-        Image.fromarray(picture).save(data, "PNG")
-        image.set_source(f"data:image/png;base64,{b64encode(data.getvalue()).decode()}")
+        Image.fromarray(image).save(data, "PNG")
+        shown.set_source(f"data:image/png;base64,{b64encode(data.getvalue()).decode()}")

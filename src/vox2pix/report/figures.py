@@ -37,7 +37,7 @@ _STYLE: Any = {
 
 
 def scores_figure(metrics: Sequence[Metric], scores: Sequence[Scores]) -> "Figure":
-    """Draw the scores of single pictures: a panel a metric, a box and its points a condition.
+    """Draw the scores of single images: a panel a metric, a box and its points a condition.
 
     Boxes span the quartiles with the median, whiskers 1.5 times as much at most.
 
@@ -46,7 +46,7 @@ def scores_figure(metrics: Sequence[Metric], scores: Sequence[Scores]) -> "Figur
     metrics : sequence of Metric
         One a panel.
     scores : sequence of mapping of str to sequence of float or None
-        For each metric, the scores of every picture by condition.
+        For each metric, the scores of every image by condition.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -97,7 +97,7 @@ def decoding_figure(r: Mapping[str, NDArray[np.floating]], titles: Mapping[str, 
     Parameters
     ----------
     r : mapping of str to ndarray of float, shape (n_features,)
-        Pearson r over the test pictures; NaN where a number does not vary.
+        Pearson r over the test images; NaN where a number does not vary.
     titles : mapping of str to str
         What stands over each.
     """
@@ -111,7 +111,7 @@ def decoding_figure(r: Mapping[str, NDArray[np.floating]], titles: Mapping[str, 
             panel.hist(values[np.isfinite(values)], bins=np.linspace(-1, 1, 61), color=_COLOUR)
             panel.axvline(0, color=_INK, linewidth=0.9, linestyle=":")
             panel.set_title(titles[name])
-            panel.set_xlabel("Pearson r over test pictures")
+            panel.set_xlabel("Pearson r over test images")
             panel.set_ylabel(f"numbers of {name}")
     return figure
 
@@ -158,19 +158,19 @@ def save_figure(figure: "Figure", path: Path, title: str) -> str:
 def hover_figure(
     metrics: Sequence[Metric],
     scores: Sequence[Scores],
-    pictures: Sequence[str],
+    images: Sequence[str],
     first: int,
 ) -> str:
-    """Describe the scores of single pictures for plotly: each point tells its picture.
+    """Describe the scores of single images for plotly: each point tells its image.
 
     Parameters
     ----------
     metrics : sequence of Metric
         One is shown at a time.
     scores : sequence of mapping of str to sequence of float or None
-        For each metric, the scores of every picture by condition.
-    pictures : sequence of str
-        What each picture is called when it is hovered over, as plain text.
+        For each metric, the scores of every image by condition.
+    images : sequence of str
+        What each image is called when it is hovered over, as plain text.
     first : int
         The metric that is shown first.
 
@@ -185,7 +185,7 @@ def hover_figure(
     from markupsafe import escape
 
     names = list(dict.fromkeys(name for each in scores for name in each))
-    texts = [str(escape(text)) for text in pictures]  # plotly reads them as HTML
+    texts = [str(escape(text)) for text in images]  # plotly reads them as HTML
     choices = [
         {
             "title": "percent" if metric.is_share else "",

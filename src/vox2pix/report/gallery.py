@@ -1,4 +1,4 @@
-"""What a report shows of the stimuli: originals, captions and the nearest training pictures.
+"""What a report shows of the stimuli: originals, captions and the nearest training images.
 
 The run folder must say all by itself, so that the report needs neither the data nor the model:
 
@@ -24,28 +24,28 @@ _SHARD = 25  # stimuli
 
 @dataclass(frozen=True, eq=False)
 class Nearest:
-    """The training pictures that are nearest to each test picture.
+    """The training images that are nearest to each test image.
 
     Attributes
     ----------
     stimulus_ids : sequence of sequence of str, shape (n_stimuli, k)
         The nearest first.
     distances : ndarray of float, shape (n_stimuli, k)
-        From the test picture; no unit but that of ``measure``.
+        From the test image; no unit but that of ``measure``.
     measure : str
         How distance is measured, e.g. ``1 - Pearson r of CLIP image embeddings``.
-    pictures : ndarray of uint8, shape (n_stimuli, k, height, width, 3)
+    images : ndarray of uint8, shape (n_stimuli, k, height, width, 3)
         Thumbnails; 160 pixels a side are enough.
     """
 
     stimulus_ids: Sequence[Sequence[str]]
     distances: NDArray[np.floating]
     measure: str
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
 
 
 class NearestTable(BaseModel):
-    """The nearest training pictures as ``gallery.json`` names them, row by row as the ids."""
+    """The nearest training images as ``gallery.json`` names them, row by row as the ids."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,7 +64,7 @@ class Gallery(BaseModel):
     captions : list of list of str, or None
         What each shows, in words; None where the data have no captions.
     nearest : NearestTable or None
-        The nearest training pictures, if they were sought.
+        The nearest training images, if they were sought.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -95,18 +95,18 @@ def save_gallery(
     captions : sequence of sequence of str, length n_stimuli, optional
         What each shows, in words.
     nearest : Nearest, optional
-        The nearest training pictures.
+        The nearest training images.
 
     Raises
     ------
     ValueError
-        If there are not as many rows of one as of the other, or pictures are not 8-bit RGB.
+        If there are not as many rows of one as of the other, or images are not 8-bit RGB.
     """
     n = len(stimulus_ids)
     counts = {"originals": len(originals)}
     counts |= {"captions": len(captions)} if captions is not None else {}
     if nearest is not None:
-        counts |= {f"nearest {k}": len(getattr(nearest, k)) for k in ("distances", "pictures")}
+        counts |= {f"nearest {k}": len(getattr(nearest, k)) for k in ("distances", "images")}
         counts |= {"nearest stimulus_ids": len(nearest.stimulus_ids)}
     for name, count in counts.items():
         if count != n:
@@ -124,14 +124,14 @@ def save_gallery(
         nearest=table,
     )
     with swapped_in(folder, "gallery") as new:
-        _save_pictures(new / "originals", originals)
+        _save_images(new / "originals", originals)
         if nearest is not None:
-            _save_pictures(new / "nearest", nearest.pictures)
+            _save_images(new / "nearest", nearest.images)
         write_json(new / "gallery.json", gallery.model_dump())
 
 
 def load_gallery(folder: Path) -> Gallery | None:
-    """Read what :func:`save_gallery` wrote, without its pictures; None if it was not finished.
+    """Read what :func:`save_gallery` wrote, without its images; None if it was not finished.
 
     Parameters
     ----------
@@ -152,8 +152,8 @@ def load_gallery(folder: Path) -> Gallery | None:
         raise UserError(f"{path} is damaged ({error}); run again.") from None
 
 
-def open_pictures(folder: Path) -> ShardedArray | None:
-    """Open an array of pictures that is there, to read from; None if there is none.
+def open_images(folder: Path) -> ShardedArray | None:
+    """Open an array of images that is there, to read from; None if there is none.
 
     Parameters
     ----------
@@ -168,10 +168,10 @@ def open_pictures(folder: Path) -> ShardedArray | None:
     return ShardedArray.existing(folder)
 
 
-def _save_pictures(folder: Path, pictures: NDArray[np.uint8]) -> None:
-    """Write pictures shard by shard."""
-    if pictures.dtype != np.uint8 or pictures.shape[-1] != 3:
-        raise ValueError(f"Pictures are 8-bit RGB, not {pictures.dtype} of {pictures.shape}.")
-    out = ShardedArray(folder, pictures.shape, np.uint8, _SHARD)
+def _save_images(folder: Path, images: NDArray[np.uint8]) -> None:
+    """Write images shard by shard."""
+    if images.dtype != np.uint8 or images.shape[-1] != 3:
+        raise ValueError(f"Images are 8-bit RGB, not {images.dtype} of {images.shape}.")
+    out = ShardedArray(folder, images.shape, np.uint8, _SHARD)
     for shard in range(out.n_shards):
-        out.write(shard, pictures[out.rows(shard)])
+        out.write(shard, images[out.rows(shard)])

@@ -43,7 +43,7 @@ class NumbersTable:
 
 
 def numbers_table(run: RunContents) -> NumbersTable | None:
-    """Lay the records of a run's pictures out; None before the run is scored.
+    """Lay the records of a run's images out; None before the run is scored.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def numbers_table(run: RunContents) -> NumbersTable | None:
         return [line for name in names if name in there for line in _lines(name, drawn, run.judged)]
 
     judged = [record for record in drawn if record.condition == run.judged]
-    chance = _chance(f"{heading(run.judged or '')} as pictures of other stimuli", judged, metrics)
+    chance = _chance(f"{heading(run.judged or '')} as images of other stimuli", judged, metrics)
     groups = {
         "from the brain": lines(DECODED),
         "controls": [chance, *lines([n for n in there if n not in (*DECODED, *CEILINGS)])],
@@ -70,7 +70,7 @@ def numbers_table(run: RunContents) -> NumbersTable | None:
 
 
 def retrieval_table(run: RunContents) -> NumbersTable | None:
-    """Lay out how often decoded features found their picture; None where it is not known.
+    """Lay out how often decoded features found their image; None where it is not known.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def retrieval_table(run: RunContents) -> NumbersTable | None:
         return None
     names = dict.fromkeys(record.condition for record in found)
     own = tuple(line for name in names for line in _lines(name, found, None))
-    chance = _chance("a picture taken at random", found, _metrics(found))
+    chance = _chance("an image taken at random", found, _metrics(found))
     return NumbersTable(_metrics(found), (("from the brain", own), ("controls", (chance,))))
 
 
@@ -139,13 +139,13 @@ def headline(run: RunContents) -> str:
     value, chance = metric.written(record.value), metric.written(record.chance)
     if metric.is_share:
         said = (
-            f"The picture drawn from {heading(record.condition)} is told apart from that of "
+            f"The image drawn from {heading(record.condition)} is told apart from that of "
             f"another stimulus in {value} of all pairs"
         )
     else:
-        said = f"Pictures drawn from {heading(record.condition)} reach {metric.label} {value}"
+        said = f"Images drawn from {heading(record.condition)} reach {metric.label} {value}"
     said += f" (95 % interval {interval}; chance {chance}), "
-    said += f"over {counted(record.n_stimuli, 'test picture')}"
+    said += f"over {counted(record.n_stimuli, 'test image')}"
     others = {
         other.condition: metric.written(other.value)
         for other in run.records
@@ -153,7 +153,7 @@ def headline(run: RunContents) -> str:
     }
     beside = [f"with a shuffled brain {others['shuffled']}"] if "shuffled" in others else []
     if RETRIEVAL in others:
-        beside.append(f"the nearest training picture in its place {others[RETRIEVAL]}")
+        beside.append(f"the nearest training image in its place {others[RETRIEVAL]}")
     ceilings = [name for name in CEILINGS if name in others]
     beside += [f"from the true features, the ceiling, {others[name]}" for name in ceilings[:1]]
     return said + (f"; {', '.join(beside)}." if beside else ".")

@@ -63,7 +63,7 @@ def what_was_done(run: RunContents) -> str:
         f"the layout (z) was decoded from region {listed(list(config.decode.z))}{c}, by linear "
         f"regression, "
         f"and the latent diffusion model {config.model.name} drew "
-        f"{counted(config.generate.samples, 'sample')} of each test picture "
+        f"{counted(config.generate.samples, 'sample')} of each test image "
         f"({config.protocol} protocol, strength {config.generate.strength:g}, "
         f"{config.generate.steps} steps, guidance {config.generate.guidance:g})."
     )

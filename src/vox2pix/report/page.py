@@ -17,6 +17,13 @@ from markupsafe import Markup, escape
 
 from vox2pix.errors import UserError
 from vox2pix.report import origin
+from vox2pix.report._gallery_view import (
+    Column,
+    GalleryView,
+    columns_of,
+    gallery_view,
+    seen_column,
+)
 from vox2pix.report.assets import Assets, assets_of, remove_unused
 from vox2pix.report.brain import decoders, encoding_figures, encoding_tables
 from vox2pix.report.comparison import (
@@ -27,13 +34,6 @@ from vox2pix.report.comparison import (
 )
 from vox2pix.report.contents import RunContents, read_run
 from vox2pix.report.figures import decoding_figure, hover_figure, save_figure, scores_figure
-from vox2pix.report.gallery_view import (
-    Column,
-    GalleryView,
-    columns_of,
-    gallery_view,
-    seen_column,
-)
 from vox2pix.report.numbers import (
     headline,
     numbers_table,
@@ -44,7 +44,7 @@ from vox2pix.report.trust import audits, doubts_in_words
 from vox2pix.report.wording import CEILINGS, DECODED, RETRIEVAL, counted, heading, listed
 from vox2pix.store import require_our_file, swapped_in, write_json, write_text
 
-_IN_PAGE = 300  # test pictures: so many a single file holds
+_IN_PAGE = 300  # test images: so many a single file holds
 _SECTIONS = (
     ("summary", "Summary"),
     ("gallery", "Gallery"),
@@ -65,7 +65,7 @@ _COMPARED = (
 def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     """Write the page of a run, or of several runs side by side.
 
-    The page is one file for up to 300 test pictures; for more, pictures lie in a folder beside
+    The page is one file for up to 300 test images; for more, images lie in a folder beside
     it, named after it. A run that is not finished gets a page that says what is missing. The page
     of one run comes with its figures as files (``RUN/figures/``) and a
     ``dataset_description.json`` that makes the run folder a BIDS derivative.
@@ -103,7 +103,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     if target != resolved[0] / "report.html":
         require_our_file(target, is_page, "a page of `vox2pix report`")
     described: list[Path] = []
-    with assets_of(target, _n_pictures(read) > _IN_PAGE) as assets:
+    with assets_of(target, _n_images(read) > _IN_PAGE) as assets:
         if len(read) == 1:
             html = _report(read[0], target, assets)
             described = [resolved[0] / "dataset_description.json"]
@@ -117,7 +117,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     return target
 
 
-def _n_pictures(runs: Sequence[RunContents]) -> int:
+def _n_images(runs: Sequence[RunContents]) -> int:
     return len(runs[0].stimulus_ids if len(runs) == 1 else shared_stimuli(runs))
 
 
@@ -152,7 +152,7 @@ def _report(run: RunContents, target: Path, assets: Assets) -> str:
         gallery_missing=_gallery_missing(run, view),
         numbers=numbers_table(run),
         retrieval=retrieval_table(run),
-        n_test=counted(max((r.n_stimuli for r in run.records), default=0), "test picture"),
+        n_test=counted(max((r.n_stimuli for r in run.records), default=0), "test image"),
         no_retrieval=_retrieval_missing(run),
         published_note=_published_note(run),
         doubts=doubts_in_words(run.audits),
@@ -186,12 +186,12 @@ def _drawn_into(folder: Path, run: RunContents, view: GalleryView | None) -> dic
     drawn: dict[str, Any] = {"scores_svg": "", "decoding_svg": "", "hover": "", "plotly": ""}
     if view is not None and view.metrics:
         scores = view.data["scores"]
-        title = "Scores of every test picture under each condition; their means are in the table"
+        title = "Scores of every test image under each condition; their means are in the table"
         figure = scores_figure(view.metrics, scores)
         drawn["scores_svg"] = Markup(save_figure(figure, folder / "scores", title))
         names = [
             f"{each['id']} {each['captions'][0] if each['captions'] else ''}".strip()
-            for each in view.data["pictures"]
+            for each in view.data["images"]
         ]
         drawn["hover"] = hover_figure(view.metrics, scores, names, view.data["metric"])
         drawn["plotly"] = _plotly()
@@ -213,8 +213,8 @@ def _title(run: RunContents) -> str:
 
 def _gallery_note(assets: Assets) -> str:
     return (
-        f"Pictures in this page are at most {assets.side} pixels a side, JPEG at quality 92 "
-        "(PNG up to 24 pixels); the exact ones lie in the run folder, under pictures/."
+        f"Images in this page are at most {assets.side} pixels a side, JPEG at quality 92 "
+        "(PNG up to 24 pixels); the exact ones lie in the run folder, under images/."
     )
 
 
@@ -224,28 +224,28 @@ def _gallery_missing(run: RunContents, view: GalleryView | None) -> list[str]:
     told = []
     if run.gallery is None:
         told.append(
-            "What was seen, captions and nearest training pictures are not in the run folder "
+            "What was seen, captions and nearest training images are not in the run folder "
             f"(gallery/); `{again}` writes them."
         )
     else:
         if run.gallery.captions is None:
             told.append("The data have no captions, so that there is no c, and none is shown.")
         if run.gallery.nearest is None:
-            told.append(f"The nearest training pictures were not sought; `{again}` seeks them.")
+            told.append(f"The nearest training images were not sought; `{again}` seeks them.")
     if not run.drawings:
-        told.append(f"No picture has been drawn yet; `{again}` goes on with the run.")
+        told.append(f"No image has been drawn yet; `{again}` goes on with the run.")
     elif view is not None and view.is_incomplete:
-        told.append(f"Some pictures are not drawn yet; `{again}` goes on with the run.")
+        told.append(f"Some images are not drawn yet; `{again}` goes on with the run.")
     elif view is None:
-        told.append(f"Pictures are drawn, but nothing names them yet; `{again}` scores them.")
+        told.append(f"Images are drawn, but nothing names them yet; `{again}` scores them.")
     return told
 
 
 def _retrieval_missing(run: RunContents) -> str:
     told = {record.condition for record in run.records}
     if RETRIEVAL in told:
-        return "Retrieval shows the training picture nearest to what was decoded, drawing nothing."
-    return "The retrieval baseline (showing the nearest training picture) was not scored."
+        return "Retrieval shows the training image nearest to what was decoded, drawing nothing."
+    return "The retrieval baseline (showing the nearest training image) was not scored."
 
 
 def _published_note(run: RunContents) -> str | None:
@@ -309,11 +309,11 @@ def _comparison(runs: Sequence[RunContents], assets: Assets) -> str:
         _COMPARED,
         listed(names) + ", side by side",
         runs=told,
-        shared=f"{counted(len(shared), 'test picture')} in all runs, which have {n_all}. "
+        shared=f"{counted(len(shared), 'test image')} in all runs, which have {n_all}. "
         f"{not_compared(runs)}".strip(),
         view=view,
         gallery_note=_gallery_note(assets),
-        gallery_missing=[] if view else ["There is no drawn test picture that all runs share."],
+        gallery_missing=[] if view else ["There is no drawn test image that all runs share."],
         rows=comparison_rows(runs),
         differing=differing_settings(runs),
         command=f"vox2pix report {folders}",
@@ -324,7 +324,7 @@ def _comparison(runs: Sequence[RunContents], assets: Assets) -> str:
 def _side_by_side(
     runs: Sequence[RunContents], names: Sequence[str], shared: Sequence[str]
 ) -> tuple[list[Column], pd.DataFrame]:
-    """Return a column for each run's pictures of the condition it is judged by, and its scores."""
+    """Return a column for each run's images of the condition it is judged by, and its scores."""
     columns: list[Column] = []
     scores = []
     for run, name in zip(runs, names, strict=True):

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Picture = NDArray[np.uint8]
-Show = Callable[[int, int, Picture], None]
+Pixels = NDArray[np.uint8]
+Show = Callable[[int, int, Pixels], None]
 
 
 @dataclass(frozen=True)
 class Knobs:
-    """What decides a picture that is drawn again.
+    """What decides an image that is drawn again.
 
     Parameters
     ----------
     stimulus_id : str
-        Which test picture.
+        Which test image.
     condition : {"z+c", "z", "c"}
         From what it is drawn.
     strength : float
@@ -27,7 +27,7 @@ class Knobs:
     seed : int
         Which noise: a number below ``Redraw.n_samples`` is a sample of the run.
     z_from, c_from : str
-        The test pictures whose z and c are taken.
+        The test images whose z and c are taken.
     left_out : str, optional
         Region whose voxels are set to their mean over the training trials before z and c are
         predicted.
@@ -45,7 +45,7 @@ class Knobs:
 
 @dataclass(frozen=True, eq=False)
 class Redraw:
-    """One run whose pictures can be drawn again.
+    """One run whose images can be drawn again.
 
     Attributes
     ----------
@@ -54,23 +54,23 @@ class Redraw:
     stimuli : mapping of str to str
         The test stimuli, and what each is called.
     conditions : tuple of str
-        What pictures can be drawn from, the fullest first.
+        What images can be drawn from, the fullest first.
     regions : tuple of str
         What can be left out.
     own : Knobs
-        As the run drew its first test picture.
+        As the run drew its first test image.
     n_samples : int
         Noise samples that the run drew.
     least_strength : float
         The least that runs one denoising step.
     seen : callable
-        ``seen(stimulus_id)``, the picture that was shown: uint8 (height, width, 3).
+        ``seen(stimulus_id)``, the image that was shown: uint8 (height, width, 3).
     in_run : callable
-        ``in_run(knobs)``, what the run drew of this picture, condition and seed (of its first
+        ``in_run(knobs)``, what the run drew of this image, condition and seed (of its first
         sample where it has no such seed); None if it drew none.
     draw : callable
-        ``draw(knobs, show)`` calls ``show(step, n_steps, picture)`` as noise is removed; at the
-        last call, where ``step == n_steps``, the picture is done. What ``show`` raises ends it.
+        ``draw(knobs, show)`` calls ``show(step, n_steps, image)`` as noise is removed; at the
+        last call, where ``step == n_steps``, the image is done. What ``show`` raises ends it.
     """
 
     title: str
@@ -80,6 +80,6 @@ class Redraw:
     own: Knobs
     n_samples: int
     least_strength: float
-    seen: Callable[[str], Picture]
-    in_run: Callable[[Knobs], Picture | None]
+    seen: Callable[[str], Pixels]
+    in_run: Callable[[Knobs], Pixels | None]
     draw: Callable[[Knobs, Show], None]

@@ -16,14 +16,14 @@ CONDITIONS = {
     "true-z": ("ceiling z", "true z"),
     "true-c": ("ceiling c", "true c"),
     "true-z+c": ("ceiling", "true z and c"),
-    "shuffled": ("shuffled brain", "another picture's responses"),
+    "shuffled": ("shuffled brain", "another image's responses"),
     "mean-brain": ("mean brain", "the mean response"),
     "noise-brain": ("noise brain", "random responses"),
     "held-out": ("held out", "its cluster left out of training"),
-    "swapped": ("swapped", "its z, another picture's c"),
-    RETRIEVAL: ("retrieval", "the nearest training picture, undrawn"),
-    "decoded z": ("decoded z", "held against the z of all test pictures"),
-    "decoded c": ("decoded c", "held against the c of all test pictures"),
+    "swapped": ("swapped", "its z, another image's c"),
+    RETRIEVAL: ("retrieval", "the nearest training image, undrawn"),
+    "decoded z": ("decoded z", "held against the z of all test images"),
+    "decoded c": ("decoded c", "held against the c of all test images"),
 }
 """Heading and small print of each condition; others go by their own name."""
 
@@ -66,7 +66,7 @@ class Metric:
 
     @property
     def is_retrieval(self) -> bool:
-        """Whether decoded features are looked up; no picture is drawn for that."""
+        """Whether decoded features are looked up; no image is drawn for that."""
         return self.name.startswith("top-")
 
     @property
@@ -105,7 +105,7 @@ def small_print(condition: str) -> str:
 
 
 def counted(n: int, thing: str) -> str:
-    """Say how many there are of a thing: 1 test picture, 1,000 test pictures."""
+    """Say how many there are of a thing: 1 test image, 1,000 test images."""
     return f"{n:,} {thing}{'s' * (n != 1)}"
 
 

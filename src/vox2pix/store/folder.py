@@ -35,7 +35,7 @@ RESULT_FOLDERS = {
 """Folders of a run that are swapped in whole, and their kinds."""
 
 _OWN_FOLDERS = {
-    *("stages", "features", "decoders", "decoded", "pictures", "gallery", "audit", "figures"),
+    *("stages", "features", "decoders", "decoded", "images", "gallery", "audit", "figures"),
     "encoding",
 }
 _OWN_FILES = {

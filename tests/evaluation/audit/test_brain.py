@@ -26,7 +26,7 @@ def around(mean: float, n: int = 100, spread: float = 0.1, seed: int = 0) -> np.
         (0.9, 0.5, "pass", "not above chance"),
         (0.9, 0.45, "pass", "not above chance"),
         (0.9, 0.53, "warn", "slightly above chance"),
-        (0.9, 0.6, "fail", "something else tells the pictures apart"),
+        (0.9, 0.6, "fail", "something else tells the images apart"),
         (0.5, 0.5, "fail", "does not come from it"),
         (0.9, 0.9, "fail", "does not come from it"),
     ],
@@ -101,12 +101,12 @@ def test_decoding_shows_within_clusters() -> None:
     assert perfect.value == 1
 
 
-def test_pictures_alone_in_their_cluster_are_left_out() -> None:
+def test_images_alone_in_their_cluster_are_left_out() -> None:
     originals, _, labels = clustered()
     labels[0] = 77
     found = within_clusters(originals, originals, labels)
     assert len(found.details["within_scores"]) == 59
-    with pytest.raises(UnanswerableError, match="no two test pictures share a cluster"):
+    with pytest.raises(UnanswerableError, match="no two test images share a cluster"):
         within_clusters(originals, originals, np.arange(60))
     with pytest.raises(ValueError, match="60 originals, 60 reconstructions and 59 labels"):
         within_clusters(originals, originals, labels[1:])
@@ -127,7 +127,7 @@ def test_diversity_is_the_ratio_of_mean_distances() -> None:
     assert found.verdict == "pass"
 
 
-def test_one_picture_for_all_is_no_diversity() -> None:
+def test_one_image_for_all_is_no_diversity() -> None:
     rng = np.random.default_rng(0)
     originals = rng.normal(size=(20, 30))
     same = np.repeat(originals[:1], 20, axis=0)

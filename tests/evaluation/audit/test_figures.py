@@ -19,7 +19,7 @@ from vox2pix.evaluation.audit.figures import audit_figure
 
 RNG = np.random.default_rng(0)
 HIGH, LOW = RNG.uniform(0.7, 1, 30), RNG.uniform(0, 1, 30)
-ROWS, PICTURES = RNG.normal(size=(30, 40)), RNG.random((30, 16, 16, 3)).astype(np.float32)
+ROWS, IMAGES = RNG.normal(size=(30, 40)), RNG.random((30, 16, 16, 3)).astype(np.float32)
 
 FINDINGS = [
     null_brain("shuffled", HIGH, LOW),
@@ -35,8 +35,8 @@ FINDINGS = [
     collapse(ROWS, np.ones_like(ROWS)),
     swap(HIGH, LOW, LOW, HIGH),
     swap(HIGH, HIGH, LOW, LOW),
-    near_duplicates(PICTURES, PICTURES[:10]),
-    copies(PICTURES[:, None].repeat(2, axis=1), PICTURES, PICTURES),
+    near_duplicates(IMAGES, IMAGES[:10]),
+    copies(IMAGES[:, None].repeat(2, axis=1), IMAGES, IMAGES),
 ]
 
 

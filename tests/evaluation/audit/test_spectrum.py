@@ -62,7 +62,7 @@ def test_collapse_is_seen(predicted: np.ndarray, verdict: str, meaning: str) -> 
 def test_refuses_what_it_cannot_compare() -> None:
     with pytest.raises(UnanswerableError, match="true c does not vary"):
         collapse(np.ones((5, 4)), features(n=5, d=4))
-    with pytest.raises(UnanswerableError, match="2 test pictures are too few"):
+    with pytest.raises(UnanswerableError, match="2 test images are too few"):
         collapse(features(n=2), features(n=2))
     with pytest.raises(ValueError, match="one shape"):
         collapse(features(), features()[:, :3])

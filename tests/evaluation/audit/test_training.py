@@ -3,7 +3,7 @@ import pytest
 import zarr
 from scipy.stats import spearmanr
 
-from vox2pix.evaluation import resize_pictures
+from vox2pix.evaluation import resize_images
 from vox2pix.evaluation.audit import (
     UnanswerableError,
     clusters,
@@ -58,7 +58,7 @@ def test_centred_features_find_the_stimulus_that_was_decoded(
 @pytest.mark.parametrize(
     ("gain", "verdict"), [(0.2, "pass"), (0.01, "warn"), (0.0, "fail"), (-0.2, "fail")]
 )
-def test_a_reconstruction_should_beat_the_nearest_picture(gain: float, verdict: str) -> None:
+def test_a_reconstruction_should_beat_the_nearest_image(gain: float, verdict: str) -> None:
     noise = np.random.default_rng(0).normal(size=50)
     gains = gain + 0.1 * (noise - noise.mean()) * (gain != 0)
     shown = np.linspace(0.4, 0.9, 50)
@@ -114,9 +114,9 @@ def test_clusters_are_found_and_seeded() -> None:
     np.testing.assert_array_equal(clusters(blob, 4, seed=1), clusters(blob, 4, seed=1))
 
 
-def hash_by_loop(picture: np.ndarray) -> np.ndarray:
-    """Hash one 32 x 32 picture by the cosine sums themselves."""
-    grey = picture @ [0.299, 0.587, 0.114]
+def hash_by_loop(image: np.ndarray) -> np.ndarray:
+    """Hash one 32 x 32 image by the cosine sums themselves."""
+    grey = image @ [0.299, 0.587, 0.114]
     at = (np.arange(32) + 0.5) * np.pi / 32
     low = [
         np.sum(grey * np.cos(v * at)[:, None] * np.cos(u * at))
@@ -127,8 +127,8 @@ def hash_by_loop(picture: np.ndarray) -> np.ndarray:
 
 
 def test_the_hash_is_that_of_the_cosine_sums() -> None:
-    picture = np.random.default_rng(0).random((1, 32, 32, 3)).astype(np.float32)
-    np.testing.assert_array_equal(perceptual_hash(picture)[0], hash_by_loop(picture[0]))
+    image = np.random.default_rng(0).random((1, 32, 32, 3)).astype(np.float32)
+    np.testing.assert_array_equal(perceptual_hash(image)[0], hash_by_loop(image[0]))
 
 
 def test_the_hash_survives_what_the_eye_does_not_see(scenes: np.ndarray) -> None:
@@ -138,7 +138,7 @@ def test_the_hash_survives_what_the_eye_does_not_see(scenes: np.ndarray) -> None
     noise = 0.02 * np.random.default_rng(0).normal(size=given.shape)
     for changed in (
         np.clip(0.7 * given + 0.2, 0, 1),
-        resize_pictures(given, 90),
+        resize_images(given, 90),
         np.clip(given + noise, 0, 1).astype(np.float32),
     ):
         bits = np.count_nonzero(perceptual_hash(changed) != original, axis=1)
@@ -147,7 +147,7 @@ def test_the_hash_survives_what_the_eye_does_not_see(scenes: np.ndarray) -> None
     assert np.median(mirrored) > 20
 
 
-def test_pictures_of_one_value_have_no_bits() -> None:
+def test_images_of_one_value_have_no_bits() -> None:
     flat = np.array([0.1, 0.5, 1], np.float32)[:, None, None, None] * np.ones((1, 40, 40, 3))
     assert not perceptual_hash(flat).any()
 
@@ -158,7 +158,7 @@ def test_planted_duplicates_are_found(scenes: np.ndarray) -> None:
     test[3] = 0.8 * train[17] + 0.1
     found = near_duplicates(test, train)
     assert (found.verdict, found.value) == ("warn", 1 / 40)
-    assert "1 of 40 test pictures" in found.sentence
+    assert "1 of 40 test images" in found.sentence
     assert found.details["nearest"][3] == 17
     assert found.details["distance"][3] <= 2
     test[4:8] = train[:4]

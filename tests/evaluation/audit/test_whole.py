@@ -21,15 +21,15 @@ from vox2pix.phantom.scenes import BACKGROUNDS, COLOURS, KINDS, Scene, render, s
 N_TRAIN, N_TEST, N_VOXELS, N_Z = 400, 80, 250, 64
 
 
-def layout_of(pictures: np.ndarray) -> np.ndarray:
-    """Pictures at 8 x 8, as rows."""
-    n, size = len(pictures), pictures.shape[1] // 8
-    return pictures.reshape(n, 8, size, 8, size, 3).mean(axis=(2, 4)).reshape(n, -1)
+def layout_of(images: np.ndarray) -> np.ndarray:
+    """Images at 8 x 8, as rows."""
+    n, size = len(images), images.shape[1] // 8
+    return images.reshape(n, 8, size, 8, size, 3).mean(axis=(2, 4)).reshape(n, -1)
 
 
-def grey_of(pictures: np.ndarray) -> np.ndarray:
+def grey_of(images: np.ndarray) -> np.ndarray:
     """The same in grey."""
-    return layout_of(pictures).reshape(len(pictures), 64, 3).mean(axis=2)
+    return layout_of(images).reshape(len(images), 64, 3).mean(axis=2)
 
 
 def alike(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -46,9 +46,9 @@ def content_of(shown: Scene) -> np.ndarray:
     )
 
 
-def tint_of(pictures: np.ndarray) -> np.ndarray:
-    """The mean colour of pictures less their mean grey."""
-    mean = pictures.mean(axis=(1, 2))
+def tint_of(images: np.ndarray) -> np.ndarray:
+    """The mean colour of images less their mean grey."""
+    mean = images.mean(axis=(1, 2))
     return mean - mean.mean(axis=1, keepdims=True)
 
 
@@ -76,17 +76,17 @@ class World:
 def world() -> World:
     rng = np.random.default_rng(0)
     scenes = [scene(i) for i in range(N_TRAIN + N_TEST)]
-    pictures = np.stack([render(shown, 32) for shown in scenes])
+    images = np.stack([render(shown, 32) for shown in scenes])
     content = np.stack([content_of(shown) for shown in scenes])
-    features = np.hstack([3 * content, 10 * tint_of(pictures), 5 * grey_of(pictures)])
+    features = np.hstack([3 * content, 10 * tint_of(images), 5 * grey_of(images)])
     signal = features @ rng.normal(size=(features.shape[1], N_VOXELS))
     signal = (signal - signal.mean(axis=0)) / signal.std(axis=0)
     responses = signal + 1.3 * rng.normal(size=signal.shape)
     labels = clusters(content @ rng.normal(size=(content.shape[1], 12)), 6)
     first, rest = slice(N_TRAIN), slice(N_TRAIN, None)
     return World(
-        training=pictures[first],
-        test=pictures[rest],
+        training=images[first],
+        test=images[rest],
         features=features[first],
         test_features=features[rest],
         responses=responses[first],
@@ -106,14 +106,14 @@ def honest(decoded: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def right_cluster(decoded: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Paint some training picture of the cluster that the nearest training features are in."""
+    """Paint some training image of the cluster that the nearest training features are in."""
     w, rng = world(), np.random.default_rng(seed)
     nearest, _ = nearest_training(decoded, w.features)
     members = [np.flatnonzero(w.training_labels == w.training_labels[i]) for i in nearest]
     return w.training[[rng.choice(rows) for rows in members]]
 
 
-def mean_picture(decoded: np.ndarray, seed: int = 0) -> np.ndarray:
+def mean_image(decoded: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.repeat(world().training.mean(axis=0)[None], len(decoded), axis=0)
 
 
@@ -123,7 +123,7 @@ def copier(decoded: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def scores(drawn: np.ndarray) -> np.ndarray:
-    """Identify pictures by their layout, both directions."""
+    """Identify images by their layout, both directions."""
     found = two_way_scores(layout_of(world().test), layout_of(drawn))
     return (found["original"] + found["reconstruction"]) / 2
 
@@ -160,7 +160,7 @@ def inputs_of(generator) -> AuditInputs:
         labels=w.labels,
         originals=w.test,
         reconstructions=drawn[:, None],
-        training_pictures=w.training,
+        training_images=w.training,
         original_embeddings=layout_of(w.test),
         embeddings=layout_of(drawn)[:, None],
         swap_similarities={
@@ -183,22 +183,22 @@ def test_an_honest_pipeline_passes() -> None:
     assert found.verdict == "pass", [f.sentence for f in found.findings if f.verdict != "pass"]
 
 
-def test_painting_a_training_picture_of_the_right_cluster_is_caught() -> None:
+def test_painting_a_training_image_of_the_right_cluster_is_caught() -> None:
     found = audit(inputs_of(right_cluster))
     assert np.mean(inputs_of(right_cluster).scores) > 0.55  # the usual score looks like decoding
     failed = [name for name, verdict in verdicts(found).items() if verdict == "fail"]
     assert {"within clusters", "copies", "retrieval baseline"} <= set(failed)
 
 
-def test_the_mean_picture_is_caught() -> None:
-    found = audit(inputs_of(mean_picture))
+def test_the_mean_image_is_caught() -> None:
+    found = audit(inputs_of(mean_image))
     given = verdicts(found)
     for name in ("shuffled brain", "retrieval baseline", "diversity", "within clusters"):
         assert given[name] == "fail", name
     assert "the generator or the metric is blind" in found.not_computed["ceiling"]
 
 
-def test_copying_the_nearest_training_picture_is_caught() -> None:
+def test_copying_the_nearest_training_image_is_caught() -> None:
     inputs = inputs_of(copier)
     assert np.mean(inputs.scores) > 0.75  # it does decode, and yet it draws nothing
     given = verdicts(audit(inputs))
@@ -225,7 +225,7 @@ def test_the_same_seed_gives_the_same_findings() -> None:
     assert records[0] == records[1] != records[2]
 
 
-@pytest.mark.parametrize("generator", [honest, mean_picture])
+@pytest.mark.parametrize("generator", [honest, mean_image])
 def test_every_sentence_is_one_sentence_with_its_numbers(generator) -> None:
     for finding in audit(inputs_of(generator)).findings:
         assert finding.sentence.endswith(".")

@@ -1,4 +1,4 @@
-"""Can the result be trusted: checks for pictures that did not come from the brain."""
+"""Can the result be trusted: checks for images that did not come from the brain."""
 
 from vox2pix.evaluation.audit.brain import (
     ceiling,

@@ -18,20 +18,20 @@ from vox2pix.seeds import seed_for
 _SURE = 0.99  # three null brains are tested, and each may seem above chance by chance
 _LEAK = 0.1  # of the way from chance to the score that a brain without signal may reach
 _KEPT = 0.5  # of the way from chance to the score that new clusters should keep
-_ALIKE = 0.99  # correlation above which two pictures are one
+_ALIKE = 0.99  # correlation above which two images are one
 _ROUNDING = 1e-9  # of a correlation in float64
 
 
 def null_brain(
     kind: str, scores: ArrayLike, null_scores: ArrayLike, chance: float = CHANCE
 ) -> Finding:
-    """Score what the same pipeline draws from a brain that knows nothing of the picture.
+    """Score what the same pipeline draws from a brain that knows nothing of the image.
 
     The value is the mean score of the null brain. It fails where the real brain does not beat
     the null brain (the 95 % interval of the paired difference reaches down to zero), or where the
     null brain beats chance (its 99 % interval, which is the one given, lies above) by more than a
     tenth of what the real brain does; it warns where it beats chance by less. Give scores whose
-    chance is known whatever the pictures look like, as that of identification is; correlations of
+    chance is known whatever the images look like, as that of identification is; correlations of
     pixels have none.
 
     Parameters
@@ -40,7 +40,7 @@ def null_brain(
         ``shuffled`` (responses of other stimuli), ``mean`` (the mean response for all) or
         ``noise`` (noise of the responses' variance).
     scores, null_scores : array_like of float, shape (n,)
-        A score a test picture, of the real brain and of the null brain.
+        A score a test image, of the real brain and of the null brain.
     chance : float
 
     Returns
@@ -57,7 +57,7 @@ def null_brain(
     elif ci[0] <= chance:
         verdict, meaning = "pass", "not above chance, as it should be"
     elif value - chance > _LEAK * (real_value - chance):
-        verdict, meaning = "fail", "above chance, so something else tells the pictures apart"
+        verdict, meaning = "fail", "above chance, so something else tells the images apart"
     else:
         verdict, meaning = "warn", "slightly above chance"
     return Finding(
@@ -79,13 +79,13 @@ def ceiling(
 
     share = (mean score - chance) / (mean ceiling - chance). The value is the share. It fails
     where the interval of the share reaches down to zero (nothing is decoded). It warns where the
-    interval lies above one: pictures from decoded features should not beat those from the true
+    interval lies above one: images from decoded features should not beat those from the true
     ones.
 
     Parameters
     ----------
     scores, ceiling_scores : array_like of float, shape (n,)
-        A score a test picture, drawn from decoded and from true features.
+        A score a test image, drawn from decoded and from true features.
     chance : float
     seed : int
 
@@ -96,14 +96,14 @@ def ceiling(
     Raises
     ------
     UnanswerableError
-        If pictures from the true features are themselves at chance: the generator or the metric
+        If images from the true features are themselves at chance: the generator or the metric
         is blind, and there is no way to go a share of.
     """
     decoded, true = check_scores(scores, ceiling_scores)
     top, top_ci = mean_interval(true)
     if top_ci[0] <= chance:
         raise UnanswerableError(
-            f"pictures from the true features score {spoken(top, top_ci)}, which is not above "
+            f"images from the true features score {spoken(top, top_ci)}, which is not above "
             f"the chance of {chance:.3f}; the generator or the metric is blind"
         )
     share = float((decoded.mean() - chance) / (top - chance))
@@ -134,11 +134,11 @@ def ceiling(
 def held_out_clusters(
     scores: ArrayLike, held_out_scores: ArrayLike, chance: float = CHANCE
 ) -> Finding:
-    """Compare ordinary training with training that never saw the test picture's cluster.
+    """Compare ordinary training with training that never saw the test image's cluster.
 
-    Scores must be among test pictures of the same cluster (:func:`within_scores`): each cluster
+    Scores must be among test images of the same cluster (:func:`within_scores`): each cluster
     has a decoder of its own, whose mean lies away from just that cluster, so that among all
-    pictures even a decoder that knows nothing is far below one half.
+    images even a decoder that knows nothing is far below one half.
 
     The value is the mean score with the cluster held out (Shirakawa et al. 2025: a decoder that
     only names the cluster cannot go beyond those it saw). It fails where its interval reaches
@@ -147,9 +147,9 @@ def held_out_clusters(
     Parameters
     ----------
     scores : array_like of float, shape (n,)
-        A score a test picture, ordinary training, among pictures of its cluster.
+        A score a test image, ordinary training, among images of its cluster.
     held_out_scores : array_like of float, shape (n,)
-        The same pictures, each from a decoder trained without its cluster
+        The same images, each from a decoder trained without its cluster
         (:func:`~vox2pix.evaluation.audit.clusters`).
     chance : float
 
@@ -170,7 +170,7 @@ def held_out_clusters(
     return Finding(
         name="held-out clusters",
         verdict=verdict,
-        sentence=f"With its cluster left out of training a picture is identified among those of "
+        sentence=f"With its cluster left out of training an image is identified among those of "
         f"its cluster with {spoken(value, ci)}, with ordinary training {reached:.3f} "
         f"(chance {chance:.3f}): {meaning}.",
         value=value,
@@ -183,12 +183,12 @@ def held_out_clusters(
 def within_clusters(
     original_features: ArrayLike, features: ArrayLike, labels: ArrayLike
 ) -> Finding:
-    """Identify pictures among those of their own cluster only.
+    """Identify images among those of their own cluster only.
 
     Two-way identification (:func:`~vox2pix.evaluation.identification.two_way`, mean of both
-    directions) of each test picture against the others of its cluster: a generator that takes
+    directions) of each test image against the others of its cluster: a generator that takes
     nothing but the cluster from the brain is at one half, however well it does against all. The
-    value is the mean over pictures, and fails where its interval reaches down to one half.
+    value is the mean over images, and fails where its interval reaches down to one half.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def within_clusters(
     features : array_like of float, shape (n, d) or (n, n_samples, d)
         Of the reconstructions.
     labels : array_like, shape (n,)
-        Cluster of each test picture. Those alone in theirs are left out.
+        Cluster of each test image. Those alone in theirs are left out.
 
     Returns
     -------
@@ -205,7 +205,7 @@ def within_clusters(
     Raises
     ------
     UnanswerableError
-        If no two test pictures share a cluster.
+        If no two test images share a cluster.
     """
     scores = within_scores(original_features, features, labels)
     scores = scores[np.isfinite(scores)]
@@ -215,14 +215,14 @@ def within_clusters(
     value, ci = mean_interval(scores)
     verdict: Verdict = "fail" if ci[0] <= CHANCE else "pass"
     meaning = (
-        "at chance, so the picture tells the cluster and nothing else"
+        "at chance, so the image tells the cluster and nothing else"
         if verdict == "fail"
-        else "the picture depends on the brain within a cluster too"
+        else "the image depends on the brain within a cluster too"
     )
     return Finding(
         name="within clusters",
         verdict=verdict,
-        sentence=f"Among test pictures of its own cluster a picture is identified with "
+        sentence=f"Among test images of its own cluster an image is identified with "
         f"{spoken(value, ci)}, among all with {overall:.3f} (chance {CHANCE}): {meaning}.",
         value=value,
         ci=ci,
@@ -234,7 +234,7 @@ def within_clusters(
 def within_scores(
     original_features: ArrayLike, features: ArrayLike, labels: ArrayLike
 ) -> NDArray[np.float64]:
-    """Return two-way identification of each test picture among those of its own cluster.
+    """Return two-way identification of each test image among those of its own cluster.
 
     Parameters
     ----------
@@ -244,12 +244,12 @@ def within_scores(
     Returns
     -------
     ndarray of float64, shape (n,)
-        Mean of both directions, chance one half; NaN for a picture that is alone in its cluster.
+        Mean of both directions, chance one half; NaN for an image that is alone in its cluster.
 
     Raises
     ------
     UnanswerableError
-        If no two test pictures share a cluster.
+        If no two test images share a cluster.
     """
     originals, drawn, clusters = map(np.asarray, (original_features, features, labels))
     if not len(originals) == len(drawn) == len(clusters):
@@ -264,7 +264,7 @@ def within_scores(
             both = two_way_scores(originals[members], drawn[members])
             scores[members] = (both["original"] + both["reconstruction"]) / 2
     if np.isnan(scores).all():
-        raise UnanswerableError("no two test pictures share a cluster")
+        raise UnanswerableError("no two test images share a cluster")
     return scores
 
 
@@ -272,8 +272,8 @@ def diversity(original_features: ArrayLike, features: ArrayLike) -> Finding:
     """Compare how much reconstructions differ from each other with how much originals do.
 
     The value is the ratio of the mean pairwise distances 1 - r, over pairs of stimuli. It fails
-    below a tenth, or where more than half of the pictures have a twin (r > 0.99) among those of
-    other stimuli: different brains give one picture. It warns below a quarter, or where more than
+    below a tenth, or where more than half of the images have a twin (r > 0.99) among those of
+    other stimuli: different brains give one image. It warns below a quarter, or where more than
     one in twenty have a twin. Noise of the generator counts as difference, so that passing does
     not show that the brain makes it.
 
@@ -303,11 +303,11 @@ def diversity(original_features: ArrayLike, features: ArrayLike) -> Finding:
     ratio = float(drawn_spread / spread)
     if ratio < 0.1 or twins > 0.5:
         verdict: Verdict = "fail"
-        meaning = "different brains give one picture"
+        meaning = "different brains give one image"
     elif ratio < 0.25 or twins > 0.05:
-        verdict, meaning = "warn", "different brains give rather similar pictures"
+        verdict, meaning = "warn", "different brains give rather similar images"
     else:
-        verdict, meaning = "pass", "different brains give different pictures"
+        verdict, meaning = "pass", "different brains give different images"
     return Finding(
         name="diversity",
         verdict=verdict,
@@ -323,7 +323,7 @@ def _spread_and_twins(features: np.ndarray) -> tuple[float, float]:
     """Return the mean of 1 - r over pairs and the share of rows with a twin."""
     unit = unit_rows(features)
     r = unit @ unit.T
-    # Constant pictures correlate with nothing by convention, yet they are all alike.
+    # Constant images correlate with nothing by convention, yet they are all alike.
     flat = ~unit.any(axis=1)
     r[np.ix_(flat, flat)] = 1
     others = ~np.eye(len(r), dtype=bool)
@@ -336,7 +336,7 @@ def swap(
     content_to_z: ArrayLike,
     content_to_c: ArrayLike,
 ) -> Finding:
-    """Ask of pictures from the z of one stimulus and the c of another which follows which.
+    """Ask of images from the z of one stimulus and the c of another which follows which.
 
     The layout should be nearer to the donor of z, the content to the donor of c. The value is
     the smaller of the two leads (in the units of the similarities; the interval is its own). It
@@ -345,7 +345,7 @@ def swap(
     Parameters
     ----------
     layout_to_z, layout_to_c : array_like of float, shape (n,)
-        Similarity in layout (e.g. SSIM, PixCorr) of each swapped picture to the donor of its z
+        Similarity in layout (e.g. SSIM, PixCorr) of each swapped image to the donor of its z
         and to that of its c.
     content_to_z, content_to_c : array_like of float, shape (n,)
         The same in content (e.g. correlation of CLIP's embeddings).
@@ -366,7 +366,7 @@ def swap(
     return Finding(
         name="z/c swap",
         verdict=verdicts[len(shown)],
-        sentence=f"Drawn from the z of one stimulus and the c of another, pictures are nearer to "
+        sentence=f"Drawn from the z of one stimulus and the c of another, images are nearer to "
         f"the donor of z in layout by {spoken(layout, layout_ci)} and to the donor of c in "
         f"content by {spoken(content, content_ci)}: "
         f"{' and '.join(shown) or 'neither follows its donor'}.",

@@ -62,14 +62,14 @@ def audit_figure(finding: Finding) -> tuple["Figure", str]:
 
 
 def _two_strips(names: tuple[str, str], other: str, of_name: str) -> Callable[[Any, Finding], str]:
-    """Return what draws the scores of a finding above others of the same pictures."""
+    """Return what draws the scores of a finding above others of the same images."""
 
     def draw(panel: Any, finding: Finding) -> str:
         first, second = (name.format(finding.name) for name in names)
         rows = {first: finding.details["scores"], second: finding.details[other]}
         chance = finding.references["chance"]
-        _strips(panel, rows, "score of a test picture", chance, "chance")
-        return f"Scores of single test pictures {of_name.format(finding.name)}."
+        _strips(panel, rows, "score of a test image", chance, "chance")
+        return f"Scores of single test images {of_name.format(finding.name)}."
 
     return draw
 
@@ -84,7 +84,7 @@ def _swap(panel: Any, finding: Finding) -> str:
         )
     }
     _strips(panel, leads, "nearer to the right donor by (SD)", 0, "")
-    return "By how much swapped pictures are nearer to the donor that they should follow."
+    return "By how much swapped images are nearer to the donor that they should follow."
 
 
 def _strips(
@@ -109,10 +109,10 @@ def _baseline(panel: Any, finding: Finding) -> str:
     panel.scatter(shown, drawn, color=_COLOUR, **_POINTS)
     panel.axline((shown.mean(), shown.mean()), slope=1, **_GUIDE)
     panel.plot(shown.mean(), drawn.mean(), "+", color=_INK, markersize=12, markeredgewidth=2)
-    panel.set_xlabel("score of the nearest training picture")
+    panel.set_xlabel("score of the nearest training image")
     panel.set_ylabel("score of the reconstruction")
     panel.set_aspect("equal", "datalim")
-    return "Each test picture's score by its nearest training picture and by its reconstruction."
+    return "Each test image's score by its nearest training image and by its reconstruction."
 
 
 def _distance(panel: Any, finding: Finding) -> str:
@@ -125,7 +125,7 @@ def _distance(panel: Any, finding: Finding) -> str:
         panel.plot([far[half].min(), far[half].max()], [mean, mean], color=_INK, linewidth=2)
     panel.set_xlabel("distance to the nearest training stimulus (1 - r)")
     panel.set_ylabel("score")
-    return "Score of each test picture against its distance to training, with means of both halves."
+    return "Score of each test image against its distance to training, with means of both halves."
 
 
 def _spectra(panel: Any, finding: Finding) -> str:
@@ -150,9 +150,9 @@ def _duplicates(panel: Any, finding: Finding) -> str:
     panel.axvspan(-1, threshold + 1, **zone)
     panel.legend(loc="lower left", bbox_to_anchor=(0, 1))
     panel.set_xlim(left=-1)
-    panel.set_xlabel("bits to the nearest training picture, of 64")
-    panel.set_ylabel("test pictures")
-    return "How many bits of the perceptual hash part test pictures from the nearest training one."
+    panel.set_xlabel("bits to the nearest training image, of 64")
+    panel.set_ylabel("test images")
+    return "How many bits of the perceptual hash part test images from the nearest training one."
 
 
 def _copies(panel: Any, finding: Finding) -> str:
@@ -171,14 +171,14 @@ def _copies(panel: Any, finding: Finding) -> str:
     panel.set_xlabel("r of the original with its nearest")
     panel.set_ylabel("r of the reconstruction with its nearest")
     panel.legend(loc="lower right")
-    return "Correlation of reconstructions and of originals with their nearest training pictures."
+    return "Correlation of reconstructions and of originals with their nearest training images."
 
 
 def _diversity(panel: Any, finding: Finding) -> str:
     names = ("originals", "reconstructions")
     panel.barh(names, [finding.references[name] for name in names], 0.6, color=[_OTHER, _COLOUR])
     panel.invert_yaxis()
-    panel.set_xlabel("mean distance between pictures (1 - r)")
+    panel.set_xlabel("mean distance between images (1 - r)")
     return "How much originals differ from each other, and how much reconstructions do."
 
 

@@ -105,7 +105,7 @@ def collapse(true_features: ArrayLike, predicted_features: ArrayLike, name: str 
             f"{predicted.shape}."
         )
     if len(true) < 3:  # two rows less their mean have one direction, whatever they are
-        raise UnanswerableError(f"{len(true)} test pictures are too few to span directions")
+        raise UnanswerableError(f"{len(true)} test images are too few to span directions")
     if not (np.isfinite(true).all() and np.isfinite(predicted).all()):
         raise ValueError("Features must be finite; some are NaN or infinite.")
     spectra = {"true": singular_values(true), "predicted": singular_values(predicted)}

@@ -1,4 +1,4 @@
-"""How much of the score the training set could give: nearest pictures, duplicates, copies."""
+"""How much of the score the training set could give: nearest images, duplicates, copies."""
 
 from typing import Any
 
@@ -14,16 +14,16 @@ from vox2pix.evaluation.audit.finding import (
     spoken,
 )
 from vox2pix.evaluation.identification import CHANCE, single_unit_rows
+from vox2pix.evaluation.images import check_images, resize_images
 from vox2pix.evaluation.intervals import joint_interval
-from vox2pix.evaluation.pictures import check_pictures, resize_pictures
 from vox2pix.seeds import seed_for
 
 _BLOCK = 1024  # training rows compared at once
 _SATURATED = 0.98
-_SIDE = 32  # pixels: pictures are compared as wholes, not in their grain
+_SIDE = 32  # pixels: images are compared as wholes, not in their grain
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _NEAR = 6  # of 64 bits
-_COPY = 0.95  # correlation above which a picture may be a copy
+_COPY = 0.95  # correlation above which an image may be a copy
 _ROUNDING = 1e-6  # of a correlation in float32
 
 
@@ -40,7 +40,7 @@ def nearest_training(
     centred : bool
         Subtract the training mean from all rows first. Features of a network have most of their
         length in common, and what is decoded from noisy responses is shrunk towards that mean:
-        uncentred, whatever lies near the mean is near to everything. Not for pictures, where r
+        uncentred, whatever lies near the mean is near to everything. Not for images, where r
         is PixCorr.
 
     Returns
@@ -68,21 +68,21 @@ def nearest_training(
 
 
 def retrieval_baseline(scores: ArrayLike, baseline_scores: ArrayLike, measure: str = "") -> Finding:
-    """Compare reconstructions with showing the nearest training picture instead.
+    """Compare reconstructions with showing the nearest training image instead.
 
-    The baseline picture of a test stimulus is the training picture whose features the decoded
+    The baseline image of a test stimulus is the training image whose features the decoded
     ones correlate with most, both less the training mean (:func:`nearest_training`), scored as
     reconstructions are. The value
     is the mean paired difference, reconstruction less baseline. It passes where the interval
     lies above zero, warns where the mean does but the interval does not, and fails otherwise:
-    the generator then adds nothing to looking pictures up (Shirakawa et al. 2025). Where the
+    the generator then adds nothing to looking images up (Shirakawa et al. 2025). Where the
     baseline itself scores above 0.98 and the interval holds zero, the score has no room left to
     tell them apart: that is a warning, and another score has to decide.
 
     Parameters
     ----------
     scores, baseline_scores : array_like of float, shape (n,)
-        A score a test picture, at most 1, higher is better.
+        A score a test image, at most 1, higher is better.
     measure : str
         What is scored, where it is not the run's identification; part of the name.
 
@@ -97,14 +97,14 @@ def retrieval_baseline(scores: ArrayLike, baseline_scores: ArrayLike, measure: s
     meaning = {
         "pass": "the reconstruction is better",
         "warn": "better, but not beyond doubt",
-        "fail": "the reconstruction is no better than looking a picture up",
+        "fail": "the reconstruction is no better than looking an image up",
     }[verdict]
     if saturated:
         meaning = "this score is too near its top to tell them apart"
     return Finding(
         name=f"retrieval baseline, {measure}" if measure else "retrieval baseline",
         verdict=verdict,
-        sentence=f"Showing the training picture nearest to the decoded features scores "
+        sentence=f"Showing the training image nearest to the decoded features scores "
         f"{shown.mean():.3f}{f' in {measure}' if measure else ''}, the reconstruction "
         f"{drawn.mean():.3f}, a difference of {spoken(value, ci)}: {meaning}.",
         value=value,
@@ -117,17 +117,17 @@ def retrieval_baseline(scores: ArrayLike, baseline_scores: ArrayLike, measure: s
 def distance_dependence(
     scores: ArrayLike, distances: ArrayLike, chance: float = CHANCE, seed: int = 0
 ) -> Finding:
-    """Ask whether the score lives on test pictures that have a near training picture.
+    """Ask whether the score lives on test images that have a near training image.
 
     The value is Spearman's correlation of the score with the distance of the test stimulus to
-    the nearest training stimulus. It fails where the half of the test pictures that is farther
+    the nearest training stimulus. It fails where the half of the test images that is farther
     from training is at chance (the interval of its mean reaches down to it). It warns where the
     correlation is -0.3 or lower, with its interval below zero.
 
     Parameters
     ----------
     scores : array_like of float, shape (n,)
-        A score a test picture, higher is better.
+        A score a test image, higher is better.
     distances : array_like of float, shape (n,)
         E.g. 1 - r of the *true* features with those of the nearest training stimulus.
     chance : float
@@ -140,11 +140,11 @@ def distance_dependence(
     Raises
     ------
     UnanswerableError
-        If all scores or all distances are equal, or there are fewer than four test pictures.
+        If all scores or all distances are equal, or there are fewer than four test images.
     """
     values, far = check_scores(scores, distances)
     if len(values) < 4 or np.ptp(values) == 0 or np.ptp(far) == 0:
-        raise UnanswerableError("there are too few test pictures, or all are equally good or far")
+        raise UnanswerableError("there are too few test images, or all are equally good or far")
     rho = float(_spearman(values[None], far[None])[0])
     rho_ci = joint_interval(_spearman, values, far, seed=seed_for(seed, "audit"))
     farther = np.argsort(far, kind="stable")[len(far) // 2 :]
@@ -153,7 +153,7 @@ def distance_dependence(
     if reached_ci[0] <= chance:
         verdict, meaning = "fail", "far from training nothing is decoded"
     elif rho <= -0.3 and rho_ci[1] < 0:
-        verdict, meaning = "warn", "the score leans on near training pictures"
+        verdict, meaning = "warn", "the score leans on near training images"
     else:
         verdict, meaning = "pass", "the score holds far from training"
     return Finding(
@@ -205,18 +205,18 @@ def clusters(features: ArrayLike, n_clusters: int, seed: int = 0) -> NDArray[np.
     return model.fit_predict(np.asarray(features)).astype(np.intp)
 
 
-def perceptual_hash(pictures: ArrayLike) -> NDArray[np.bool_]:
-    """Return 64 bits a picture that survive what leaves the picture the same to the eye.
+def perceptual_hash(images: ArrayLike) -> NDArray[np.bool_]:
+    """Return 64 bits an image that survive what leaves the image the same to the eye.
 
-    The grey picture at 32 x 32 pixels is taken to its discrete cosine transform; each of the 8 x
+    The grey image at 32 x 32 pixels is taken to its discrete cosine transform; each of the 8 x
     8 lowest frequencies, without those constant along an axis, gives one bit: above the median of
     the 64 or not (Zauner 2010, section 3.2.1). Blind to colour, brightness, contrast and grain; a
-    mirrored or much shifted picture has other bits; a picture of one value, or one that changes
+    mirrored or much shifted image has other bits; an image of one value, or one that changes
     along one axis only, has none.
 
     Parameters
     ----------
-    pictures : array_like of float, shape (n, height, width, 3)
+    images : array_like of float, shape (n, height, width, 3)
         RGB in [0, 1].
 
     Returns
@@ -225,25 +225,25 @@ def perceptual_hash(pictures: ArrayLike) -> NDArray[np.bool_]:
     """
     from scipy.fft import dctn
 
-    grey = resize_pictures(pictures, _SIDE) @ _LUMA
+    grey = resize_images(images, _SIDE) @ _LUMA
     low = dctn(grey, axes=(1, 2), norm="ortho")[:, 1:9, 1:9].reshape(len(grey), 64)
     low = np.round(low, 4)  # what is zero must not become bits by rounding
     return np.asarray(low > np.median(low, axis=1, keepdims=True))
 
 
 def near_duplicates(
-    pictures: ArrayLike, training_pictures: ArrayLike, threshold: int = _NEAR
+    images: ArrayLike, training_images: ArrayLike, threshold: int = _NEAR
 ) -> Finding:
-    """Look for test pictures that stand in the training set, or nearly.
+    """Look for test images that stand in the training set, or nearly.
 
-    Two pictures are near-duplicates where their perceptual hashes differ in at most
-    ``threshold`` of 64 bits: unrelated pictures differ in about 32, and a picture from its
-    brightened, compressed or rescaled self in few. The value is the share of test pictures with a
+    Two images are near-duplicates where their perceptual hashes differ in at most
+    ``threshold`` of 64 bits: unrelated images differ in about 32, and an image from its
+    brightened, compressed or rescaled self in few. The value is the share of test images with a
     near-duplicate. It passes at none, warns up to one in twenty, fails beyond.
 
     Parameters
     ----------
-    pictures, training_pictures : array_like of float, shape (n or n_training, height, width, 3)
+    images, training_images : array_like of float, shape (n or n_training, height, width, 3)
         RGB in [0, 1].
     threshold : int
         In bits, 0 to 64.
@@ -252,8 +252,8 @@ def near_duplicates(
     -------
     Finding
     """
-    training = perceptual_hash(training_pictures)
-    differing = [np.count_nonzero(bits != training, axis=1) for bits in perceptual_hash(pictures)]
+    training = perceptual_hash(training_images)
+    differing = [np.count_nonzero(bits != training, axis=1) for bits in perceptual_hash(images)]
     nearest = np.array([bits.argmin() for bits in differing])
     distance = np.array([bits.min() for bits in differing])
     n_found = int(np.count_nonzero(distance <= threshold))
@@ -262,7 +262,7 @@ def near_duplicates(
     return Finding(
         name="near duplicates",
         verdict=verdict,
-        sentence=f"{n_found} of {len(distance)} test pictures have a near-duplicate in training "
+        sentence=f"{n_found} of {len(distance)} test images have a near-duplicate in training "
         f"(perceptual hashes within {threshold} of 64 bits; the nearest is at "
         f"{distance.min()}).",
         value=share,
@@ -271,13 +271,11 @@ def near_duplicates(
     )
 
 
-def copies(
-    reconstructions: ArrayLike, originals: ArrayLike, training_pictures: ArrayLike
-) -> Finding:
-    """Look for reconstructions that are training pictures.
+def copies(reconstructions: ArrayLike, originals: ArrayLike, training_images: ArrayLike) -> Finding:
+    """Look for reconstructions that are training images.
 
-    All pictures are brought to 32 x 32 pixels. A reconstruction is a copy where its correlation
-    (PixCorr) with the nearest training picture is at least 0.95, and it is less than half as far
+    All images are brought to 32 x 32 pixels. A reconstruction is a copy where its correlation
+    (PixCorr) with the nearest training image is at least 0.95, and it is less than half as far
     from it (in 1 - r) as its original is from its own nearest: an original that itself nearly
     stands in training excuses its reconstruction. The value is the share of copies. It passes at
     one in a hundred or fewer, warns up to one in ten, fails beyond.
@@ -287,7 +285,7 @@ def copies(
     reconstructions : array_like of float, shape (n, height, width, 3) or (n, n_samples, ...)
         RGB in [0, 1].
     originals : array_like of float, shape (n, height, width, 3)
-    training_pictures : array_like of float, shape (n_training, height, width, 3)
+    training_images : array_like of float, shape (n_training, height, width, 3)
 
     Returns
     -------
@@ -300,7 +298,7 @@ def copies(
         raise ValueError(
             f"There are {n} reconstructions of {len(np.asarray(originals))} originals."
         )
-    training = small_pixels(training_pictures)
+    training = small_pixels(training_images)
     _, r_original = nearest_training(small_pixels(originals), training)
     nearest, r_drawn = nearest_training(
         small_pixels(drawn.reshape(n * n_samples, *drawn.shape[2:])), training
@@ -317,8 +315,8 @@ def copies(
     return Finding(
         name="copies",
         verdict=verdict,
-        sentence=f"{int(copied.sum())} of {copied.size} reconstructions are training pictures "
-        f"(median r with the nearest training picture {np.median(r_drawn):.2f}, of the originals "
+        sentence=f"{int(copied.sum())} of {copied.size} reconstructions are training images "
+        f"(median r with the nearest training image {np.median(r_drawn):.2f}, of the originals "
         f"{np.median(r_original):.2f}): {meaning}.",
         value=share,
         references={
@@ -333,7 +331,7 @@ def copies(
     )
 
 
-def small_pixels(pictures: ArrayLike) -> NDArray[np.float32]:
-    """Return pictures at 32 x 32 pixels as rows, shape (n, 3072)."""
-    small = resize_pictures(check_pictures(pictures), _SIDE)
+def small_pixels(images: ArrayLike) -> NDArray[np.float32]:
+    """Return images at 32 x 32 pixels as rows, shape (n, 3072)."""
+    small = resize_images(check_images(images), _SIDE)
     return small.reshape(len(small), -1)

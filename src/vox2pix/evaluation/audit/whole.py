@@ -33,7 +33,7 @@ from vox2pix.evaluation.identification import CHANCE
 class AuditInputs:
     """What the audit looks at; leave out what is not at hand.
 
-    Scores are one a test picture, higher is better, the mean over its samples, all by the same
+    Scores are one a test image, higher is better, the mean over its samples, all by the same
     metric against the same pool. Row i belongs to test stimulus i throughout.
 
     Attributes
@@ -41,33 +41,33 @@ class AuditInputs:
     scores : array_like of float, shape (n,)
         Of the reconstructions.
     baseline_scores, ceiling_scores : array_like of float, shape (n,)
-        Of the nearest training pictures by decoded features, and of the pictures from true
+        Of the nearest training images by decoded features, and of the images from true
         features.
     layout_scores, baseline_layout_scores : array_like of float, shape (n,)
-        PixCorr of the reconstructions, and of the nearest training pictures.
+        PixCorr of the reconstructions, and of the nearest training images.
     shuffled_scores, mean_scores, noise_scores : array_like of float, shape (n,)
         Of what the pipeline draws from shuffled responses, the mean response and noise.
     chance : float
         Of the scores.
     true_features, predicted_features : array_like of float, shape (n, d)
-        E.g. c of the test pictures, and c decoded.
+        E.g. c of the test images, and c decoded.
     training_features : array, shape (n_training, d)
-        The same of the training pictures; sliced by rows.
+        The same of the training images; sliced by rows.
     feature : str
         What these features are called.
     labels : array_like, shape (n,)
-        Cluster of each test picture.
+        Cluster of each test image.
     originals : array_like of float, shape (n, height, width, 3)
-        Test pictures, RGB in [0, 1].
+        Test images, RGB in [0, 1].
     reconstructions : array_like of float, shape (n, n_samples, height, width, 3)
-    training_pictures : array_like of float, shape (n_training, height, width, 3)
+    training_images : array_like of float, shape (n_training, height, width, 3)
         May be of another size; compared at 32 x 32 pixels.
     original_embeddings : array_like of float, shape (n, e)
         What the metric sees in the originals.
     embeddings : array_like of float, shape (n, n_samples, e)
         And in the reconstructions.
     held_out_embeddings : array_like of float, shape (n, n_samples, e)
-        And in pictures decoded with their cluster held out of training.
+        And in images decoded with their cluster held out of training.
     swap_similarities : mapping of str to array_like of float, shape (n,)
         ``layout_to_z``, ``layout_to_c``, ``content_to_z`` and ``content_to_c``, as
         :func:`~vox2pix.evaluation.audit.swap` takes them.
@@ -93,7 +93,7 @@ class AuditInputs:
     labels: ArrayLike | None = None
     originals: ArrayLike | None = None
     reconstructions: ArrayLike | None = None
-    training_pictures: ArrayLike | None = None
+    training_images: ArrayLike | None = None
     original_embeddings: ArrayLike | None = None
     embeddings: ArrayLike | None = None
     held_out_embeddings: ArrayLike | None = None
@@ -196,12 +196,12 @@ _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[Any], Finding]]] = {
     ),
     "distance to training": (("scores", "true_features", "training_features"), _distance),
     "near duplicates": (
-        ("originals", "training_pictures"),
-        lambda i: near_duplicates(i.originals, i.training_pictures),
+        ("originals", "training_images"),
+        lambda i: near_duplicates(i.originals, i.training_images),
     ),
     "copies": (
-        ("reconstructions", "originals", "training_pictures"),
-        lambda i: copies(i.reconstructions, i.originals, i.training_pictures),
+        ("reconstructions", "originals", "training_images"),
+        lambda i: copies(i.reconstructions, i.originals, i.training_images),
     ),
     "diversity": (("originals", "reconstructions"), _diversity),
     "within clusters": (

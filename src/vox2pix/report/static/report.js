@@ -42,57 +42,57 @@ function startGallery(data) {
   let limit = page, visible = [];
 
   const metric = () => data.metrics[form.metric?.value ?? 0];
-  const score = (picture, column) =>
-    data.scores[form.metric?.value ?? 0]?.[column]?.[picture] ?? null;
+  const score = (image, column) =>
+    data.scores[form.metric?.value ?? 0]?.[column]?.[image] ?? null;
   const written = (value, of = metric()) => value === null ? ""
     : of.percent ? (100 * value).toFixed(1) + "\u00a0%" : value.toFixed(3).replace("-", "\u2212");
 
   function sorted() {
-    const pictures = data.pictures.map((_, i) => i);
-    if (!form.order || form.order.value === "name") return pictures;
+    const images = data.images.map((_, i) => i);
+    if (!form.order || form.order.value === "name") return images;
     const sign = (form.order.value === "best") === metric().lowIsGood ? 1 : -1;
     const key = (i) => {
       const value = score(i, form.judged.value);
       return value === null ? Infinity : sign * value; // those without a score come last
     };
-    const keys = pictures.map(key);
-    return pictures.sort((a, b) => keys[a] - keys[b] || a - b);
+    const keys = images.map(key);
+    return images.sort((a, b) => keys[a] - keys[b] || a - b);
   }
 
-  function passes(picture) {
-    const { id, captions, shows } = data.pictures[picture];
+  function passes(image) {
+    const { id, captions, shows } = data.images[image];
     if (form.category?.value && !shows.includes(form.category.value)) return false;
     const text = form.text.value.trim().toLowerCase();
     if (text && ![id, ...captions].some((t) => t.toLowerCase().includes(text))) return false;
     if (!form.low) return true;
-    const value = score(picture, form.judged.value), unit = metric().percent ? 100 : 1;
+    const value = score(image, form.judged.value), unit = metric().percent ? 100 : 1;
     const { low, high } = form;
     if (low.value !== "" && !(value !== null && value * unit >= Number(low.value))) return false;
     return high.value === "" || (value !== null && value * unit <= Number(high.value));
   }
 
   // The best, the middle and the worst of what is shown, each under its name.
-  function grouped(pictures) {
-    const n = pictures.length, k = data.group;
+  function grouped(images) {
+    const n = images.length, k = data.group;
     if (form.show?.value !== "groups" || form.order.value === "name" || n <= 3 * k) return null;
     const names = form.order.value === "best" ? ["best", "worst"] : ["worst", "best"];
     const middle = Math.floor((n - k) / 2);
-    return [[names[0], pictures.slice(0, k)], ["median", pictures.slice(middle, middle + k)],
-      [names[1], pictures.slice(n - k)]];
+    return [[names[0], images.slice(0, k)], ["median", images.slice(middle, middle + k)],
+      [names[1], images.slice(n - k)]];
   }
 
   function update() {
     const passing = sorted().filter(passes);
     const groups = grouped(passing);
-    visible = groups ? groups.flatMap(([, pictures]) => pictures) : passing.slice(0, limit);
-    const label = new Map(groups?.map(([name, pictures]) => [pictures[0], name]));
+    visible = groups ? groups.flatMap(([, images]) => images) : passing.slice(0, limit);
+    const label = new Map(groups?.map(([name, images]) => [images[0], name]));
     for (const row of rows) row.hidden = true;
-    for (const picture of visible) {
-      const row = rows[picture];
+    for (const image of visible) {
+      const row = rows[image];
       row.hidden = false;
-      find(".group", row).textContent = label.get(picture) ?? "";
+      find(".group", row).textContent = label.get(image) ?? "";
       for (const figure of all("figure", row))
-        find(".score", figure).textContent = written(score(picture, figure.dataset.column));
+        find(".score", figure).textContent = written(score(image, figure.dataset.column));
       list.append(row);
     }
     more.hidden = Boolean(groups) || visible.length === passing.length;
@@ -101,7 +101,7 @@ function startGallery(data) {
   }
 
   function status(n, groups) {
-    const total = rows.length === 1 ? "1 test picture" : `${rows.length} test pictures`;
+    const total = rows.length === 1 ? "1 test image" : `${rows.length} test images`;
     const found = n === rows.length ? total : `${n} of ${total}`;
     if (!form.metric || form.order.value === "name") return `Showing ${visible.length} of ${found}.`;
     const by = `${form.judged.selectedOptions[0].text}: ${metric().label}`;
@@ -117,44 +117,44 @@ function startGallery(data) {
     find(".gallery").style.setProperty("--columns", boxes.filter((b) => b.checked).length || 1);
   }
 
-  // --- one picture, opened ---
+  // --- one image, opened ---
 
   let opened = null;
 
-  function picturesOf(picture, column) {
-    const beyond = data.pictures[picture].more[column.key];
-    const first = column.inRow && all("figure", rows[picture])
+  function imagesOf(image, column) {
+    const beyond = data.images[image].more[column.key];
+    const first = column.inRow && all("figure", rows[image])
       .find((f) => f.dataset.column === column.key)?.querySelector("img")?.src;
     return first ? [first, ...beyond] : beyond;
   }
 
-  function show(picture) {
-    opened = picture;
-    const { id, captions, nearest } = data.pictures[picture];
+  function show(image) {
+    opened = image;
+    const { id, captions, nearest } = data.images[image];
     find("#viewer-title").textContent = id;
     const image = (src, alt) => element("img", { src, alt, width: 136, height: 136, onload: asSquares });
     const sets = data.columns.map((column) => {
-      const urls = picturesOf(picture, column);
+      const urls = imagesOf(image, column);
       const name = element("p", {}, element("b", {}, column.heading), " ", element("small", {}, column.note));
       const tiles = urls.map((src, i) => element("figure", {},
-        image(src, `Picture ${id}: ${column.heading} ${column.note}, sample ${i + 1} of ${urls.length}`)));
+        image(src, `Image ${id}: ${column.heading} ${column.note}, sample ${i + 1} of ${urls.length}`)));
       return urls.length ? element("div", {}, name, element("div", { className: "set" }, ...tiles)) : "";
     });
     body.replaceChildren(
       element("ul", { className: "captions" }, ...captions.map((text) => element("li", {}, text))),
       element("div", { className: "samples" }, ...sets),
       ...nearestOf(nearest, image),
-      ...scoresTable(picture));
+      ...scoresTable(image));
     viewer.scrollTop = 0;
   }
 
-  function scoresTable(picture) {
+  function scoresTable(image) {
     const columns = data.columns.filter((c) => data.scores.some((s) => s[c.key]));
     if (!columns.length) return [];
     const head = element("tr", {}, element("th", { scope: "col" }, "Score"),
       ...columns.map((c) => element("th", { scope: "col" }, c.heading)));
     const lines = data.metrics.map((m, i) => element("tr", {}, element("th", { scope: "row" }, m.label),
-      ...columns.map((c) => element("td", {}, written(data.scores[i][c.key]?.[picture] ?? null, m) || "–"))));
+      ...columns.map((c) => element("td", {}, written(data.scores[i][c.key]?.[image] ?? null, m) || "–"))));
     const table = element("table", { className: "numbers" },
       element("thead", {}, head), element("tbody", {}, ...lines));
     return [element("div", { className: "scroll" }, table)];
@@ -163,17 +163,17 @@ function startGallery(data) {
   function nearestOf(nearest, image) {
     if (!nearest.length) return [];
     const tiles = nearest.map(({ id, distance, url }) => element("figure", {},
-      image(url, `Training picture ${id}`),
+      image(url, `Training image ${id}`),
       element("figcaption", {}, `${id}, distance ${distance.toFixed(3)}`)));
-    return [element("h4", {}, "Nearest training pictures"),
+    return [element("h4", {}, "Nearest training images"),
       element("p", { className: "quiet" }, `Distance: ${data.measure}.`),
       element("div", { className: "samples" }, ...tiles)];
   }
 
-  function open(picture) {
+  function open(image) {
     viewer.showModal();
     body.focus({ preventScroll: true });
-    show(picture);
+    show(image);
   }
 
   function step(by) {
@@ -185,13 +185,13 @@ function startGallery(data) {
 
   list.addEventListener("click", (event) => {
     const row = event.target.closest(".row");
-    if (row) open(Number(row.dataset.picture));
+    if (row) open(Number(row.dataset.image));
   });
   list.addEventListener("keydown", (event) => {
     const by = isArrow[event.key];
     if (!by) return;
     event.preventDefault();
-    const at = visible.indexOf(Number(event.target.closest(".row").dataset.picture));
+    const at = visible.indexOf(Number(event.target.closest(".row").dataset.image));
     const row = rows[visible[at + by]];
     if (row) find(".open", row).focus();
   });
@@ -203,7 +203,7 @@ function startGallery(data) {
     if (event.target === viewer || by === "0") viewer.close();
     else if (by) step(Number(by));
   });
-  viewer.addEventListener("close", () => { // back to the picture that was looked at last
+  viewer.addEventListener("close", () => { // back to the image that was looked at last
     find(".open", rows[opened]).focus();
   });
   form.addEventListener("submit", (event) => event.preventDefault());
@@ -227,14 +227,14 @@ function startGallery(data) {
   return open;
 }
 
-// Pictures of a few pixels are shown as their squares.
+// Images of a few pixels are shown as their squares.
 function asSquares({ target }) {
   if (target.naturalWidth && Math.max(target.naturalWidth, target.naturalHeight) <= 24)
     target.classList.add("squares");
 }
 
 const galleryData = find("#gallery-data");
-const openPicture = galleryData ? startGallery(JSON.parse(galleryData.textContent)) : null;
+const openImage = galleryData ? startGallery(JSON.parse(galleryData.textContent)) : null;
 
 // --- figures to hover over: plotly is unpacked once one of them is near -------------------------
 
@@ -249,7 +249,7 @@ async function startPlotly(figures) {
     const plot = element("div");
     find(".still", figure).replaceWith(plot);
     await Plotly.newPlot(plot, data, { ...layout, font: { color: ink() } }, config);
-    plot.on("plotly_click", ({ points }) => openPicture?.(points[0].pointNumber));
+    plot.on("plotly_click", ({ points }) => openImage?.(points[0].pointNumber));
     document.addEventListener("themechange", () => Plotly.relayout(plot, { "font.color": ink() }));
     find("select", figure).addEventListener("change", ({ target }) => {
       const { y, title } = choices[target.value];

@@ -1,6 +1,6 @@
 """One PNG for the eye: what was seen beside what was read from the brain.
 
-Drawn with Pillow in DejaVu Sans, the fonts that ship with matplotlib, so that the same pictures
+Drawn with Pillow in DejaVu Sans, the fonts that ship with matplotlib, so that the same images
 give the same bytes.
 """
 
@@ -31,8 +31,8 @@ _CONDITIONS = {
 """Heading, small print and span of the conditions of ``metrics.json``; others go by name."""
 
 _INK, _GREY, _RULE = (26, 28, 34), (110, 114, 124), (205, 208, 214)
-_PAPER, _EDGE = (255, 255, 255), 0.14  # a picture's edge: so much black
-_BLOCKY = 24  # pixels: pictures this small are shown as their squares, larger ones smoothed
+_PAPER, _EDGE = (255, 255, 255), 0.14  # an image's edge: so much black
+_BLOCKY = 24  # pixels: images this small are shown as their squares, larger ones smoothed
 
 # In points.
 _MARGIN, _GAP, _SPAN_GAP = 36, 8, 26
@@ -42,12 +42,12 @@ _LEADING = 1.4  # line height over type size
 
 @dataclass(frozen=True)
 class Rows:
-    """Which pictures a sheet shows, and by which rule.
+    """Which images a sheet shows, and by which rule.
 
     Attributes
     ----------
     indices : tuple of int
-        Rows of the pictures, in the order shown.
+        Rows of the images, in the order shown.
     groups : tuple of str
         What each row stands for: ``best``, ``median`` or ``worst``.
     rule : str
@@ -67,7 +67,7 @@ def choose_rows(
     ties: ArrayLike | None = None,
     ties_name: str = "",
 ) -> Rows:
-    """Choose the best, the median and the worst pictures by their scores.
+    """Choose the best, the median and the worst images by their scores.
 
     Stimuli are ranked by score, ties by ``ties``, then by position. Best are the first, worst
     the last ``n_each``, median the ``n_each`` about the middle rank; no stimulus is taken twice,
@@ -100,7 +100,7 @@ def choose_rows(
     if len(second) != len(first):
         raise ValueError(f"There are {len(first)} scores but {len(second)} to break ties.")
     if n_each < 1:
-        raise ValueError(f"A sheet shows at least one picture of each group, not {n_each}.")
+        raise ValueError(f"A sheet shows at least one image of each group, not {n_each}.")
     n = len(first)
     ranking = np.lexsort((np.arange(n), -second, -first))
     each = min(n_each, max(1, n // 3))
@@ -132,9 +132,9 @@ def contact_sheet(
     tile: int = 160,
     scale: int = 2,
 ) -> Image.Image:
-    """Draw pictures in columns, one row a stimulus.
+    """Draw images in columns, one row a stimulus.
 
-    Pictures up to 24 pixels a side are shown as their squares (nearest), larger ones smoothed
+    Images up to 24 pixels a side are shown as their squares (nearest), larger ones smoothed
     (Lanczos).
 
     Parameters
@@ -153,7 +153,7 @@ def contact_sheet(
     notes : sequence of str, length n, optional
         Short, e.g. the score; drawn beside the id.
     tile : int
-        Height and width of a picture in points.
+        Height and width of an image in points.
     scale : int
         Pixels a point: 2 is sharp in print and on dense screens.
 
@@ -165,14 +165,14 @@ def contact_sheet(
     Raises
     ------
     ValueError
-        For no column, pictures of another shape, or texts that are not one a stimulus.
+        For no column, images of another shape, or texts that are not one a stimulus.
     """
-    pictures = {name: np.asarray(values) for name, values in columns.items()}
-    _check_columns(pictures, stimulus_ids, captions, notes)
+    images = {name: np.asarray(values) for name, values in columns.items()}
+    _check_columns(images, stimulus_ids, captions, notes)
     indices = range(len(stimulus_ids)) if rows is None else rows.indices
     groups = [""] * len(indices) if rows is None else rows.groups
     stubs = [_Stub(str(stimulus_ids[i]), notes[i] if notes else "") for i in indices]
-    grid = _layout(list(pictures), stubs, groups, tile, scale)
+    grid = _layout(list(images), stubs, groups, tile, scale)
     strips = [_head(grid, title, "" if rows is None else rows.rule), _column_heads(grid)]
     for place, i in enumerate(indices):
         first = place == 0 or groups[place] != groups[place - 1]
@@ -180,7 +180,7 @@ def contact_sheet(
         strips.append(
             _row(
                 grid,
-                [values[i] for values in pictures.values()],
+                [values[i] for values in images.values()],
                 stubs[place],
                 groups[place] if first else "",
                 captions[i] if captions else "",
@@ -209,9 +209,9 @@ def save_sheet(sheet: Image.Image, path: Path) -> None:
 def _rule_in_words(n: int, groups: list[str], each: int, score: str, ties: str) -> str:
     """Say how rows were chosen."""
     if n == 1:
-        return "There is one test picture."
+        return "There is one test image."
     shown = f"{', '.join(groups[:-1])} and {groups[-1]}" + (f", {each} each" if each > 1 else "")
-    ranked = f"The {n} test pictures are ranked by {score}" + (f", ties by {ties}" if ties else "")
+    ranked = f"The {n} test images are ranked by {score}" + (f", ties by {ties}" if ties else "")
     return f"{ranked}; shown: {shown}."
 
 
@@ -314,9 +314,9 @@ def _rule(grid: _Grid, strong: bool) -> Image.Image:
 
 
 def _row(
-    grid: _Grid, pictures: Sequence[NDArray[np.floating]], stub: _Stub, group: str, caption: str
+    grid: _Grid, images: Sequence[NDArray[np.floating]], stub: _Stub, group: str, caption: str
 ) -> Image.Image:
-    """Draw one stimulus: its stub, its pictures, its caption."""
+    """Draw one stimulus: its stub, its images, its caption."""
     s = grid.scale
     lines = _wrap(caption, _TEXT * s, grid.right - grid.lefts[0])
     below = _height(lines, _TEXT * s) + 6 * s if lines else 0
@@ -327,23 +327,25 @@ def _row(
         top = _write(draw, [group], (left, top), _TEXT * s, _INK, bold=True) + 4 * s
     for text in (stub.stimulus_id, stub.note):
         top = _write(draw, _wrap(text, _SMALL * s, room), (left, top), _SMALL * s, _GREY)
-    for x, picture in zip(grid.lefts, pictures, strict=True):
-        strip.paste(_tile(picture, grid.tile, s), (x, 0))
+    for x, image in zip(grid.lefts, images, strict=True):
+        strip.paste(_tile(image, grid.tile, s), (x, 0))
     _write(draw, lines, (grid.lefts[0], grid.tile + 4 * s), _TEXT * s, _INK)
     return strip
 
 
-def _tile(picture: NDArray[np.floating], tile: int, edge: int) -> Image.Image:
-    """Enlarge one picture to fit a square, with a faint edge that holds white pictures."""
-    levels = (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
-    image = Image.fromarray(levels)
-    blocky = max(image.size) <= _BLOCKY
-    factor = tile / max(image.size)
-    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    image = image.resize(size, Image.Resampling.NEAREST if blocky else Image.Resampling.LANCZOS)
-    inner = (edge, edge, image.width - edge, image.height - edge)
-    framed = Image.blend(image, Image.new("RGB", image.size), _EDGE)
-    framed.paste(image.crop(inner), inner[:2])
+def _tile(image: NDArray[np.floating], tile: int, edge: int) -> Image.Image:
+    """Enlarge one image to fit a square, with a faint edge that holds white images."""
+    levels = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+    tile_image = Image.fromarray(levels)
+    blocky = max(tile_image.size) <= _BLOCKY
+    factor = tile / max(tile_image.size)
+    size = (max(1, round(tile_image.width * factor)), max(1, round(tile_image.height * factor)))
+    tile_image = tile_image.resize(
+        size, Image.Resampling.NEAREST if blocky else Image.Resampling.LANCZOS
+    )
+    inner = (edge, edge, tile_image.width - edge, tile_image.height - edge)
+    framed = Image.blend(tile_image, Image.new("RGB", tile_image.size), _EDGE)
+    framed.paste(tile_image.crop(inner), inner[:2])
     square = Image.new("RGB", (tile, tile), _PAPER)
     square.paste(framed, ((tile - framed.width) // 2, (tile - framed.height) // 2))
     return square
@@ -436,22 +438,22 @@ def _check_scores(scores: ArrayLike) -> NDArray[np.float64]:
 
 
 def _check_columns(
-    pictures: Mapping[str, NDArray[np.floating]],
+    images: Mapping[str, NDArray[np.floating]],
     stimulus_ids: Sequence[str],
     captions: Sequence[str] | None,
     notes: Sequence[str] | None,
 ) -> None:
     """Refuse columns and texts that are not one a stimulus."""
-    if not pictures or not len(stimulus_ids):
+    if not images or not len(stimulus_ids):
         raise ValueError("A contact sheet needs at least one column and one stimulus.")
-    for name, values in pictures.items():
+    for name, values in images.items():
         if values.ndim != 4 or values.shape[-1] != 3:
             raise ValueError(
                 f"Column {name!r} must have the shape (n, height, width, 3), not {values.shape}."
             )
         if not np.issubdtype(values.dtype, np.floating) or not np.isfinite(values).all():
             raise ValueError(f"Column {name!r} must hold finite floats in [0, 1].")
-    counts = {f"column {name!r}": len(values) for name, values in pictures.items()}
+    counts = {f"column {name!r}": len(values) for name, values in images.items()}
     counts |= {"captions": len(captions)} if captions is not None else {}
     counts |= {"notes": len(notes)} if notes is not None else {}
     for name, count in counts.items():

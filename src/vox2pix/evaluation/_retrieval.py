@@ -1,4 +1,4 @@
-"""Retrieval: whether the right picture is among the nearest of many."""
+"""Retrieval: whether the right image is among the nearest of many."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

@@ -1,10 +1,10 @@
 """The diffusion model's latents over a set of stimuli, computed once and shared by all runs."""
 
-from vox2pix.features.extract import FeatureRows, conditioning_rows, latent_rows
-from vox2pix.features.projection import Distortion
-from vox2pix.features.reduction import Reduction, fit_pca, reduced
-from vox2pix.features.stored import StoredFeatures
-from vox2pix.features.trace import Latent, Trace, TracePlan, Tracing, trace, trace_bytes
+from vox2pix.targets._trace import Latent, Trace, TracePlan, Tracing, trace, trace_bytes
+from vox2pix.targets.extract import FeatureRows, conditioning_rows, latent_rows
+from vox2pix.targets.projection import Distortion
+from vox2pix.targets.reduction import Reduction, fit_pca, reduced
+from vox2pix.targets.stored import StoredFeatures
 
 __all__ = [
     "Distortion",

@@ -1,4 +1,4 @@
-"""Latents on the way from noise to picture: z_c, and what the U-Net's modules give."""
+"""Latents on the way from noise to image: z_c, and what the U-Net's modules give."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +17,9 @@ from vox2pix.diffusion.batches import BatchSize
 from vox2pix.diffusion.probe import Probe
 from vox2pix.diffusion.schedule import Schedule
 from vox2pix.errors import UserError
-from vox2pix.features.projection import Distortion, measure_distortion, random_projection
 from vox2pix.seeds import seed_for
 from vox2pix.store import ShardedArray, checksum, read_json, write_json
+from vox2pix.targets.projection import Distortion, measure_distortion, random_projection
 
 FloatArray = NDArray[np.float32]
 Projections = Mapping[str, Callable[[], SparseRandomProjection]]

@@ -1,4 +1,4 @@
-"""Draw pictures from latents z and conditioning c: the conditions of a reconstruction."""
+"""Draw images from latents z and conditioning c: the conditions of a reconstruction."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Condition = Literal["z", "c", "z+c", "z-decode"]
 CONDITIONS: tuple[str, ...] = get_args(Condition)
 Progress = Callable[[int, int], None]
 
-_BLOCK = 64  # pictures that are resized together: 200 MB at 512 px
+_BLOCK = 64  # images that are resized together: 200 MB at 512 px
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ReconstructionSettings:
     samples : int
         Noise samples a stimulus.
     quantize : bool
-        Take the coarse picture through 8 bit, as a picture file would, before it is encoded
+        Take the coarse image through 8 bit, as an image file would, before it is encoded
         again.
     truncate : bool
         Whether 8 bit are cut off, not rounded.
@@ -63,7 +63,7 @@ class ReconstructionSettings:
     sample_start: bool = False
 
 
-def picture_seeds(run_seed: int, stimulus_ids: Sequence[str], samples: int) -> NDArray[np.int64]:
+def image_seeds(run_seed: int, stimulus_ids: Sequence[str], samples: int) -> NDArray[np.int64]:
     """Return the seed of every (stimulus, sample): the same for all conditions and subjects.
 
     Parameters
@@ -98,7 +98,7 @@ def reconstruct(
     progress: Progress | None = None,
     overlap: bool = False,
 ) -> FloatArray:
-    """Draw pictures from features under one condition, or each under its own.
+    """Draw images from features under one condition, or each under its own.
 
     =============  ====================================================  ==================
     condition      start of the denoising                                conditioning
@@ -106,15 +106,15 @@ def reconstruct(
     ``z+c``        z, decoded, encoded again, noised to the strength     c
     ``z``          the same start                                        the empty prompt
     ``c``          pure noise, all steps                                 c
-    ``z-decode``   none: the autoencoder's picture of z                  none
+    ``z-decode``   none: the autoencoder's image of z                  none
     =============  ====================================================  ==================
 
     The start goes the way of Takagi & Nishimoto (CVPR 2023), see :func:`starting_latents`. With
     features of the stimuli themselves in place of decoded ones the same call gives the ceilings.
 
-    Rows are independent of each other: a batch holds pictures, samples and conditions alike.
-    Pictures take ``samples`` x 3 floats a pixel and stimulus (16 GB for 1,000 stimuli at 512 px):
-    call it for a block of stimuli at a time. Across different block or batch sizes a picture is
+    Rows are independent of each other: a batch holds images, samples and conditions alike.
+    Images take ``samples`` x 3 floats a pixel and stimulus (16 GB for 1,000 stimuli at 512 px):
+    call it for a block of stimuli at a time. Across different block or batch sizes an image is
     the same to floating-point rounding (about 1e-5), with the same ones to the bit on CPU.
 
     Parameters
@@ -124,24 +124,24 @@ def reconstruct(
     condition : {"z", "c", "z+c", "z-decode"}, or sequence of n
         What to draw from; one for all, or one a row, then without ``"z-decode"``.
     z : array (n, channels, height, width), optional
-        Scaled latents, of any picture size.
+        Scaled latents, of any image size.
     c : array (n, n_tokens, width), optional
         Conditioning.
     seeds : array of int (n, samples), optional
-        One a (stimulus, sample), see :func:`picture_seeds`: with the same seeds all conditions
+        One a (stimulus, sample), see :func:`image_seeds`: with the same seeds all conditions
         start from the same noise. Not needed for ``"z-decode"``.
     settings : ReconstructionSettings, optional
     batch_size : int or "auto"
-        Pictures at a time; changes memory and speed, not the result.
+        Images at a time; changes memory and speed, not the result.
     progress : callable, optional
-        ``progress(n_done, n_pictures)`` after each batch.
+        ``progress(n_done, n_images)`` after each batch.
     overlap : bool
         Decode a batch while the next one is denoised; changes speed, not the result.
 
     Returns
     -------
     array (n, samples, size, size, 3), float32 in [0, 1]
-        At the model's picture size; for ``"z-decode"``, which knows no chance, one sample at the
+        At the model's image size; for ``"z-decode"``, which knows no chance, one sample at the
         size that z belongs to.
 
     Raises
@@ -193,8 +193,8 @@ def reconstruct(
         text[row] if text is not None and "c" in each else None for row, each in enumerate(each_row)
     ]
     flat_seeds = np.asarray(seeds).reshape(-1)
-    size = model.picture_size
-    pictures = np.empty((len(flat_seeds), size, size, 3), np.float32)
+    size = model.image_size
+    images = np.empty((len(flat_seeds), size, size, 3), np.float32)
     if batch_size == "auto":
         batch_size = model.batch_size(settings.guidance if text is not None else 1.0)
 
@@ -217,10 +217,10 @@ def reconstruct(
             )
 
     for rows, latents in ahead(denoised(), model.device) if overlap else denoised():
-        pictures[rows] = model.decode_latents(latents, batch_size="auto")
+        images[rows] = model.decode_latents(latents, batch_size="auto")
         if progress is not None:
             progress(rows.stop, len(flat_seeds))
-    return pictures.reshape(n_stimuli, settings.samples, size, size, 3)
+    return images.reshape(n_stimuli, settings.samples, size, size, 3)
 
 
 def starting_latents(
@@ -237,7 +237,7 @@ def starting_latents(
     z of Takagi & Nishimoto (CVPR 2023) belongs to 320 px and their diffusion runs at 512 px: z
     is decoded, made 8 bit, resized (bicubic, as their released code does) and encoded at 512 px.
     Where both sizes agree nothing is resized, and the way through the autoencoder, which brings
-    a decoded z back among the latents of pictures, remains. By default values are rounded to
+    a decoded z back among the latents of images, remains. By default values are rounded to
     8 bit and the posterior's mode is taken; that code truncates, and takes a sample.
 
     Parameters
@@ -249,7 +249,7 @@ def starting_latents(
     quantize : bool
         Go through 8 bit.
     batch_size : int or "auto"
-        Pictures at a time.
+        Images at a time.
     truncate : bool
         Cut off to 8 bit.
     seeds : array of int (n,), optional
@@ -264,9 +264,9 @@ def starting_latents(
     for first in range(0, len(latents), _BLOCK):
         rows = slice(first, first + _BLOCK)
         coarse = model.decode_latents(latents[rows], batch_size=batch_size)
-        resized = resize_pictures(coarse, model.picture_size, quantize, truncate)
+        resized = resize_images(coarse, model.image_size, quantize, truncate)
         own = None if seeds is None else seeds[rows]
-        starts[rows] = model.encode_pictures(resized, seeds=own, batch_size=batch_size)
+        starts[rows] = model.encode_images(resized, seeds=own, batch_size=batch_size)
     return starts
 
 
@@ -279,16 +279,16 @@ def start_seeds(seeds: ArrayLike) -> NDArray[np.int64]:
     return np.array([seed_for(int(seed), "start") for seed in first], np.int64)
 
 
-def resize_pictures(
-    pictures: FloatArray, size: int, quantize: bool = True, truncate: bool = False
+def resize_images(
+    images: FloatArray, size: int, quantize: bool = True, truncate: bool = False
 ) -> FloatArray:
-    """Return pictures at another size, by Pillow's bicubic filter.
+    """Return images at another size, by Pillow's bicubic filter.
 
     Parameters
     ----------
-    pictures : array (n, height, width, 3), float32 in [0, 1]
+    images : array (n, height, width, 3), float32 in [0, 1]
     size : int
-        Side of the square pictures returned; pictures of that size are not filtered.
+        Side of the square images returned; images of that size are not filtered.
     quantize : bool
         Round to 8 bit first (and stay there); else filter in float32.
     truncate : bool
@@ -299,20 +299,20 @@ def resize_pictures(
     array (n, size, size, 3), float32 in [0, 1]
     """
     if quantize:
-        levels = np.floor(pictures * 255) if truncate else np.rint(pictures * 255)
-        pictures = (levels / 255).astype(np.float32)
-    if pictures.shape[1:3] == (size, size):
-        return pictures
-    resized = np.empty((len(pictures), size, size, 3), np.float32)
-    for picture, target in zip(pictures, resized, strict=True):
+        levels = np.floor(images * 255) if truncate else np.rint(images * 255)
+        images = (levels / 255).astype(np.float32)
+    if images.shape[1:3] == (size, size):
+        return images
+    resized = np.empty((len(images), size, size, 3), np.float32)
+    for image, target in zip(images, resized, strict=True):
         if quantize:
-            image = Image.fromarray(np.rint(picture * 255).astype(np.uint8))
-            target[:] = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+            pil = Image.fromarray(np.rint(image * 255).astype(np.uint8))
+            target[:] = np.asarray(pil.resize((size, size), Image.Resampling.BICUBIC))
             target /= 255
             continue
         for colour in range(3):
-            image = Image.fromarray(picture[..., colour])
-            target[..., colour] = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+            pil = Image.fromarray(image[..., colour])
+            target[..., colour] = np.asarray(pil.resize((size, size), Image.Resampling.BICUBIC))
     # the filter overshoots at edges
     return np.clip(resized, 0, 1)
 

@@ -1,4 +1,4 @@
-"""What this room takes for a picture, and how it resizes one."""
+"""What this room takes for an image, and how it resizes one."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Pictures = NDArray[np.float32]
+Images = NDArray[np.float32]
 Filter = Literal["bilinear", "bicubic"]
 Crop = Literal["", "torchvision", "transformers"]
 
@@ -14,12 +14,12 @@ Crop = Literal["", "torchvision", "transformers"]
 _OVERSHOOT = 1e-3
 
 
-def check_pictures(pictures: ArrayLike, name: str = "pictures") -> Pictures:
-    """Return pictures as this package passes them on, or refuse them.
+def check_images(images: ArrayLike, name: str = "images") -> Images:
+    """Return images as this package passes them on, or refuse them.
 
     Parameters
     ----------
-    pictures : array_like of float, shape (n, height, width, 3)
+    images : array_like of float, shape (n, height, width, 3)
         RGB in [0, 1].
     name : str
         What to call them in an error.
@@ -31,9 +31,9 @@ def check_pictures(pictures: ArrayLike, name: str = "pictures") -> Pictures:
     Raises
     ------
     ValueError
-        For another shape, no picture, integers, values outside [0, 1], NaN or infinity.
+        For another shape, no image, integers, values outside [0, 1], NaN or infinity.
     """
-    array = np.asarray(pictures)
+    array = np.asarray(images)
     if array.ndim != 4 or array.shape[-1] != 3 or 0 in array.shape:
         raise ValueError(
             f"{name} must have the shape (n, height, width, 3) with nothing empty, "
@@ -41,11 +41,11 @@ def check_pictures(pictures: ArrayLike, name: str = "pictures") -> Pictures:
         )
     if not np.issubdtype(array.dtype, np.floating):
         raise ValueError(
-            f"{name} must be floats in [0, 1], not {array.dtype}; divide 8-bit pictures by 255."
+            f"{name} must be floats in [0, 1], not {array.dtype}; divide 8-bit images by 255."
         )
     faulty = np.flatnonzero(~np.isfinite(array).all(axis=(1, 2, 3)))
     if len(faulty):
-        raise ValueError(f"{name}: picture {faulty[0]} (from 0) holds NaN or infinite values.")
+        raise ValueError(f"{name}: image {faulty[0]} (from 0) holds NaN or infinite values.")
     low, high = float(array.min()), float(array.max())
     if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
         raise ValueError(f"{name} must be in [0, 1], not from {low:g} to {high:g}.")
@@ -53,13 +53,13 @@ def check_pictures(pictures: ArrayLike, name: str = "pictures") -> Pictures:
 
 
 def check_pairs(
-    truth: ArrayLike, pictures: ArrayLike, size: int | None = None
-) -> tuple[Pictures, Pictures]:
-    """Return originals and pictures of them, checked, equal in number and in size.
+    truth: ArrayLike, images: ArrayLike, size: int | None = None
+) -> tuple[Images, Images]:
+    """Return originals and images of them, checked, equal in number and in size.
 
     Parameters
     ----------
-    truth, pictures : array_like of float, shape (n, height, width, 3)
+    truth, images : array_like of float, shape (n, height, width, 3)
         Row i of one belongs to row i of the other. RGB in [0, 1].
     size : int, optional
         Bring both to this height and width (bilinear). As they are if None.
@@ -67,36 +67,36 @@ def check_pairs(
     Raises
     ------
     ValueError
-        As :func:`check_pictures` does; for unequal numbers; for unequal sizes without ``size``.
+        As :func:`check_images` does; for unequal numbers; for unequal sizes without ``size``.
     """
-    truth = check_pictures(truth, "truth")
-    pictures = check_pictures(pictures, "pictures")
-    if len(truth) != len(pictures):
-        raise ValueError(f"There are {len(truth)} originals but {len(pictures)} pictures of them.")
+    truth = check_images(truth, "truth")
+    images = check_images(images, "images")
+    if len(truth) != len(images):
+        raise ValueError(f"There are {len(truth)} originals but {len(images)} images of them.")
     if size is not None:
-        return resize_pictures(truth, size), resize_pictures(pictures, size)
-    if truth.shape != pictures.shape:
+        return resize_images(truth, size), resize_images(images, size)
+    if truth.shape != images.shape:
         raise ValueError(
-            f"The originals are {truth.shape[1]} x {truth.shape[2]} pixels and the pictures "
-            f"{pictures.shape[1]} x {pictures.shape[2]}; give a size to bring both to."
+            f"The originals are {truth.shape[1]} x {truth.shape[2]} pixels and the images "
+            f"{images.shape[1]} x {images.shape[2]}; give a size to bring both to."
         )
-    return truth, pictures
+    return truth, images
 
 
-def resize_pictures(
-    pictures: ArrayLike,
+def resize_images(
+    images: ArrayLike,
     size: int | tuple[int, int],
     filter: Filter = "bilinear",
     antialias: bool = True,
-) -> Pictures:
-    """Bring pictures to a size.
+) -> Images:
+    """Bring images to a size.
 
-    Squeezed if they have another aspect. Pictures that have the size already come back as they
+    Squeezed if they have another aspect. Images that have the size already come back as they
     are.
 
     Parameters
     ----------
-    pictures : array_like of float, shape (n, height, width, 3)
+    images : array_like of float, shape (n, height, width, 3)
         RGB in [0, 1].
     size : int or tuple of two ints
         Height and width in pixels; one number for both.
@@ -112,14 +112,14 @@ def resize_pictures(
     import torch
     from torch.nn.functional import interpolate
 
-    pictures = check_pictures(pictures)
+    images = check_images(images)
     shape = (size, size) if isinstance(size, int) else size
     if min(shape) < 1:
-        raise ValueError(f"A picture's size is 1 pixel or more, not {size}.")
-    if pictures.shape[1:3] == shape:
-        return pictures
+        raise ValueError(f"An image's size is 1 pixel or more, not {size}.")
+    if images.shape[1:3] == shape:
+        return images
     resized = interpolate(
-        torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))),
+        torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))),
         shape,
         mode=filter,
         antialias=antialias,
@@ -129,7 +129,7 @@ def resize_pictures(
 
 @dataclass(frozen=True)
 class Resizing:
-    """How a protocol brings pictures to a metric's size.
+    """How a protocol brings images to a metric's size.
 
     Attributes
     ----------
@@ -138,7 +138,7 @@ class Resizing:
     antialias : bool
         Smooth before making smaller.
     first : int, optional
-        Height and width in pixels that pictures are brought to before, by the same kernel.
+        Height and width in pixels that images are brought to before, by the same kernel.
     eight_bit : bool
         Resize as Pillow does with 8-bit images: values are rounded to 1/255 before and after.
         Pillow always smooths.
@@ -158,12 +158,12 @@ class Resizing:
     crop: Crop = ""
     edge: int | None = None
 
-    def __call__(self, pictures: ArrayLike, size: int | tuple[int, int]) -> Pictures:
-        """Return pictures at ``size``.
+    def __call__(self, images: ArrayLike, size: int | tuple[int, int]) -> Images:
+        """Return images at ``size``.
 
         Parameters
         ----------
-        pictures : array_like of float, shape (n, height, width, 3)
+        images : array_like of float, shape (n, height, width, 3)
             RGB in [0, 1].
         size : int or tuple of two ints
             Height and width in pixels; one number for both.
@@ -172,14 +172,14 @@ class Resizing:
         -------
         ndarray of float32, shape (n, height, width, 3)
         """
-        pictures = check_pictures(pictures)
+        images = check_images(images)
         if self.first is not None:
-            pictures = self._resize(pictures, (self.first, self.first))
+            images = self._resize(images, (self.first, self.first))
         shape = (size, size) if isinstance(size, int) else size
         if not self.crop:
-            return self._resize(pictures, shape)
-        scaled = self._scaled(pictures.shape[1:3], shape)
-        return self._cropped(self._resize(pictures, scaled), shape)
+            return self._resize(images, shape)
+        scaled = self._scaled(images.shape[1:3], shape)
+        return self._cropped(self._resize(images, scaled), shape)
 
     def describe(self) -> str:
         """Return the settings in words, for records and tables."""
@@ -195,10 +195,10 @@ class Resizing:
             words.append(f"centre crop{edge} ({self.crop})")
         return ", ".join(words)
 
-    def _resize(self, pictures: Pictures, shape: tuple[int, int]) -> Pictures:
+    def _resize(self, images: Images, shape: tuple[int, int]) -> Images:
         if self.eight_bit:
-            return _resize_eight_bit(pictures, shape, self.filter)
-        return resize_pictures(pictures, shape, self.filter, self.antialias)
+            return _resize_eight_bit(images, shape, self.filter)
+        return resize_images(images, shape, self.filter, self.antialias)
 
     def _scaled(self, given: tuple[int, ...], shape: tuple[int, int]) -> tuple[int, int]:
         """Return the height and width at which the shorter edge has its length."""
@@ -209,22 +209,22 @@ class Resizing:
         long = int(edge * max(height, width) / min(height, width))
         return (edge, long) if height <= width else (long, edge)
 
-    def _cropped(self, pictures: Pictures, shape: tuple[int, int]) -> Pictures:
+    def _cropped(self, images: Images, shape: tuple[int, int]) -> Images:
         starts = []
-        for there, asked in zip(pictures.shape[1:3], shape, strict=True):
+        for there, asked in zip(images.shape[1:3], shape, strict=True):
             margin = there - asked
             starts.append(round(margin / 2) if self.crop == "torchvision" else margin // 2)
         top, left = starts
-        return np.ascontiguousarray(pictures[:, top : top + shape[0], left : left + shape[1]])
+        return np.ascontiguousarray(images[:, top : top + shape[0], left : left + shape[1]])
 
 
-def _resize_eight_bit(pictures: Pictures, shape: tuple[int, int], filter: Filter) -> Pictures:
+def _resize_eight_bit(images: Images, shape: tuple[int, int], filter: Filter) -> Images:
     """Resize as 8-bit images by Pillow, which rounds its result to 8 bits."""
     from PIL import Image
 
     kernel = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[filter]
-    resized = np.empty((len(pictures), *shape, 3), np.float32)
-    for place, picture in enumerate(pictures):
-        image = Image.fromarray(np.round(picture.clip(0, 1) * 255).astype(np.uint8))
-        resized[place] = np.asarray(image.resize((shape[1], shape[0]), kernel))
+    resized = np.empty((len(images), *shape, 3), np.float32)
+    for place, image in enumerate(images):
+        resized_image = Image.fromarray(np.round(image.clip(0, 1) * 255).astype(np.uint8))
+        resized[place] = np.asarray(resized_image.resize((shape[1], shape[0]), kernel))
     return resized / np.float32(255)

@@ -10,8 +10,8 @@ from sklearn.random_projection import SparseRandomProjection
 from vox2pix.diffusion import LatentDiffusion
 from vox2pix.diffusion.probe import Probe
 from vox2pix.errors import UserError
-from vox2pix.features import Latent, TracePlan, trace, trace_bytes
 from vox2pix.seeds import seed_for
+from vox2pix.targets import Latent, TracePlan, trace, trace_bytes
 
 IDS = ("a", "b", "c", "d", "e")
 PLAN = TracePlan(

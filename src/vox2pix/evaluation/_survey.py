@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.collection import PictureCollection
+from vox2pix.evaluation.collection import ImageCollection
+from vox2pix.evaluation.images import Images, resize_images
 from vox2pix.evaluation.pairing import Pairs
-from vox2pix.evaluation.pictures import Pictures, resize_pictures
 from vox2pix.evaluation.plausibility import pairing_notes, text_order_is_meant
 from vox2pix.evaluation.values import (
     ImageFacts,
@@ -64,8 +64,8 @@ class _Side:
 
 
 def survey(
-    truth: PictureCollection,
-    reconstructions: PictureCollection,
+    truth: ImageCollection,
+    reconstructions: ImageCollection,
     pairs: Pairs,
     advance: Advance = lambda n, total: None,
 ) -> Survey:
@@ -73,7 +73,7 @@ def survey(
 
     Parameters
     ----------
-    truth, reconstructions : PictureCollection
+    truth, reconstructions : ImageCollection
     pairs : Pairs
         From :func:`~vox2pix.evaluation.pairing.pair`.
     advance : callable
@@ -109,7 +109,7 @@ def survey(
     return Survey(pairs, tuple(seen.digests), tuple(notes))
 
 
-def digest(image: Pictures) -> str:
+def digest(image: Images) -> str:
     """Return a digest of an image's size and pixels, to 16 bits a value.
 
     Parameters
@@ -122,7 +122,7 @@ def digest(image: Pictures) -> str:
 
 
 def _look(
-    collection: PictureCollection, rows: tuple[int, ...], advance: Advance, total: int
+    collection: ImageCollection, rows: tuple[int, ...], advance: Advance, total: int
 ) -> _Side:
     shape = (len(rows), collection.n_samples, THUMBNAIL, THUMBNAIL, 3)
     side = _Side([], [], np.empty(shape, np.float32), [])
@@ -133,14 +133,14 @@ def _look(
             side.facts.append(image_facts(raw, image))
             side.shapes.append((image.shape[0], image.shape[1]))
             side.digests.append(digest(image))
-            side.thumbnails[place, sample] = resize_pictures(image[None], THUMBNAIL)[0]
+            side.thumbnails[place, sample] = resize_images(image[None], THUMBNAIL)[0]
             advance(1, total)
     return side
 
 
 def _settled(
-    truth: PictureCollection,
-    reconstructions: PictureCollection,
+    truth: ImageCollection,
+    reconstructions: ImageCollection,
     pairs: Pairs,
     own: NDArray[np.float32],
     drawn: _Side,
@@ -167,7 +167,7 @@ def _settled(
 
 
 def _copies(
-    reconstructions: PictureCollection, pairs: Pairs, seen: _Side, drawn: _Side
+    reconstructions: ImageCollection, pairs: Pairs, seen: _Side, drawn: _Side
 ) -> Iterator[str]:
     """Yield how many reconstructions are copies of an original; refuse a sample of originals."""
     n, n_samples = drawn.thumbnails.shape[:2]

@@ -1,4 +1,4 @@
-"""The pictures of a run: drawn from features, kept shard by shard."""
+"""The images of a run: drawn from features, kept shard by shard."""
 
 from collections.abc import Sequence
 
@@ -6,23 +6,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.config import Config
-from vox2pix.generation import ReconstructionSettings, picture_seeds, reconstruct
+from vox2pix.generation import ReconstructionSettings, image_seeds, reconstruct
 from vox2pix.pipeline.doubts import doubtful_features, why_not_held_out
 from vox2pix.pipeline.drawings import DOUBTED, Drawing, derangement, planned_drawings
-from vox2pix.pipeline.latents import FloatArray, c_of, picture_size, z_of
+from vox2pix.pipeline.latents import FloatArray, c_of, image_size, z_of
 from vox2pix.pipeline.reporter import tell_damage
 from vox2pix.pipeline.run import Run
 from vox2pix.store import ShardedArray, load_arrays
 
 
-def stored_pictures(run: Run, drawing: Drawing) -> ShardedArray:
+def stored_images(run: Run, drawing: Drawing) -> ShardedArray:
     """Return what a drawing has drawn: (n_test, samples, size, size, 3), 8 bit."""
-    # The autoencoder's picture has the size that z was taken at.
-    coarse = run.config.model.z_picture_size if drawing.condition == "z-decode" else None
-    size = coarse or picture_size(run)
+    # The autoencoder's image has the size that z was taken at.
+    coarse = run.config.model.z_image_size if drawing.condition == "z-decode" else None
+    size = coarse or image_size(run)
     shape = (len(run.test_ids), drawing.samples, size, size, 3)
     stage = "audit-drawing" if drawing.source in DOUBTED else "generate"
-    folder = run.path / "pictures" / f"{drawing.name}-{run.keys[stage]}"
+    folder = run.path / "images" / f"{drawing.name}-{run.keys[stage]}"
     stored = ShardedArray(folder, shape, np.uint8, run.config.compute.shard_size)
     tell_damage(run.reporter, stored)
     return stored
@@ -35,13 +35,13 @@ def drawings_of(run: Run) -> list[Drawing]:
 
 
 def as_floats(stored: NDArray[np.uint8]) -> FloatArray:
-    """Bring 8-bit pictures to [0, 1]."""
+    """Bring 8-bit images to [0, 1]."""
     return np.divide(stored, 255, dtype=np.float32)
 
 
-def as_bytes(pictures: FloatArray, truncate: bool = False) -> NDArray[np.uint8]:
+def as_bytes(images: FloatArray, truncate: bool = False) -> NDArray[np.uint8]:
     """Bring images in [0, 1] to 8 bit: rounded, or cut off as some released code does."""
-    scaled = pictures * 255
+    scaled = images * 255
     return (scaled if truncate else np.rint(scaled)).astype(np.uint8)
 
 
@@ -49,7 +49,7 @@ def draw(run: Run, drawings: Sequence[Drawing]) -> None:
     """Draw what is not there yet, shard by shard."""
     items = []
     for drawing in drawings:
-        out = stored_pictures(run, drawing)
+        out = stored_images(run, drawing)
         pending = out.pending()
         tell_damage(run.reporter, out)
         done = len(run.test_ids) - sum(_length(out.rows(shard)) for shard in pending)
@@ -60,15 +60,15 @@ def draw(run: Run, drawings: Sequence[Drawing]) -> None:
 
 
 def _draw_shard(run: Run, item: tuple[Drawing, int, int]) -> None:
-    """Draw the pictures of some test stimuli, unless they are there."""
+    """Draw the images of some test stimuli, unless they are there."""
     drawing, shard, _ = item
-    out = stored_pictures(run, drawing)
+    out = stored_images(run, drawing)
     if not out.pending([shard]):
         return
     rows = out.rows(shard)
     z, c = run.kept("stage", drawing, lambda: _features(run, drawing))
     wanted = run.config.generate
-    pictures = reconstruct(
+    images = reconstruct(
         run.model,
         drawing.condition,
         z=z[rows] if "z" in drawing.condition else None,
@@ -86,7 +86,7 @@ def _draw_shard(run: Run, item: tuple[Drawing, int, int]) -> None:
         batch_size=run.config.compute.batch_size,
         overlap=run.config.compute.overlap,
     )
-    out.write(shard, as_bytes(pictures, run.config.run_protocol.truncates))
+    out.write(shard, as_bytes(images, run.config.run_protocol.truncates))
 
 
 def _length(rows: slice) -> int:
@@ -94,11 +94,11 @@ def _length(rows: slice) -> int:
 
 
 def noise_seeds(config: Config, stimulus_ids: Sequence[str], samples: int) -> NDArray[np.int64]:
-    """Return the seed of each picture's noise, (n_stimuli, samples)."""
-    # The released code seeded each process alike: every picture got the same noise.
+    """Return the seed of each image's noise, (n_stimuli, samples)."""
+    # The released code seeded each process alike: every image got the same noise.
     one_noise = config.run_protocol.one_noise
     names = ["one noise for all"] * len(stimulus_ids) if one_noise else stimulus_ids
-    return picture_seeds(config.seed, names, samples)
+    return image_seeds(config.seed, names, samples)
 
 
 def _features(run: Run, drawing: Drawing) -> tuple[FloatArray, FloatArray | None]:
@@ -124,5 +124,5 @@ def _feature(run: Run, drawing: Drawing, space: str) -> FloatArray:
 
 
 def c_donors(run: Run) -> NDArray[np.intp]:
-    """Return whose c each picture of the swapped drawing has; z is its own."""
+    """Return whose c each image of the swapped drawing has; z is its own."""
     return derangement(len(run.test_ids), run.config.seed)

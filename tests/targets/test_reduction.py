@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from vox2pix.features import fit_pca, reduced, reduction
 from vox2pix.store import ShardedArray, load_arrays
+from vox2pix.targets import fit_pca, reduced, reduction
 
 
 def correlated(n, p, seed=0, rank=None):

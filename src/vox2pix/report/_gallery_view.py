@@ -1,4 +1,4 @@
-"""The gallery of a page: what each test picture looks like under each condition."""
+"""The gallery of a page: what each test image looks like under each condition."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,16 +13,16 @@ from vox2pix.errors import UserError
 from vox2pix.report.assets import Assets
 from vox2pix.report.categories import caption_words
 from vox2pix.report.contents import RunContents
-from vox2pix.report.gallery import Gallery, open_pictures
+from vox2pix.report.gallery import Gallery, open_images
 from vox2pix.report.wording import CEILINGS, DECODED, Metric, heading, small_print
 from vox2pix.store import ShardedArray
 
-_GROUP = 4  # pictures of each: best, median, worst
+_GROUP = 4  # images of each: best, median, worst
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One column of pictures.
+    """One column of images.
 
     Attributes
     ----------
@@ -30,25 +30,25 @@ class Column:
         Its name in the page, unlike the others.
     heading, note : str
         What stands over it.
-    pictures : ShardedArray
+    images : ShardedArray
         (n_stimuli, n_samples, height, width, 3) or (n_stimuli, height, width, 3), uint8.
     rows : ndarray of int, shape (n_shown,)
-        The row of each shown stimulus in ``pictures``.
+        The row of each shown stimulus in ``images``.
     in_row : bool
-        Whether it stands in the gallery's rows, or only in the opened picture.
+        Whether it stands in the gallery's rows, or only in the opened image.
     """
 
     key: str
     heading: str
     note: str
-    pictures: ShardedArray
+    images: ShardedArray
     rows: NDArray[np.intp]
     in_row: bool
 
 
 @dataclass(frozen=True)
 class Row:
-    """One test picture: its name, its first caption, and one picture a column."""
+    """One test image: its name, its first caption, and one image a column."""
 
     stimulus_id: str
     caption: str
@@ -59,7 +59,7 @@ class Row:
 class GalleryView:
     """What the template shows, and what the page's script needs to sort, filter and open.
 
-    ``categories`` are words, each with the number of pictures that show it.
+    ``categories`` are words, each with the number of images that show it.
     """
 
     columns: tuple[Column, ...]
@@ -84,19 +84,19 @@ def columns_of(run: RunContents) -> list[Column]:
     ceiling = next((name for name in CEILINGS if name in drawn), None)
     columns = [seen_column(run, np.arange(len(run.stimulus_ids)))]
     for name in drawn:
-        pictures = run.drawings[name]
+        images = run.drawings[name]
         shown = name in DECODED or name == ceiling
-        rows = np.arange(pictures.shape[0])
-        columns.append(Column(name, heading(name), small_print(name), pictures, rows, shown))
+        rows = np.arange(images.shape[0])
+        columns.append(Column(name, heading(name), small_print(name), images, rows, shown))
     return [column for column in columns if column is not None]
 
 
 def seen_column(run: RunContents, rows: NDArray[np.intp]) -> Column | None:
     """Return the column of what was seen; None where the run folder does not hold it."""
-    pictures = open_pictures(run.path / "gallery" / "originals") if run.gallery else None
-    if pictures is None:
+    images = open_images(run.path / "gallery" / "originals") if run.gallery else None
+    if images is None:
         return None
-    return Column("seen", "seen", "the original", pictures, rows, True)
+    return Column("seen", "seen", "the original", images, rows, True)
 
 
 def gallery_view(
@@ -109,22 +109,22 @@ def gallery_view(
     captions_of: RunContents,
     protocol: str,
 ) -> GalleryView:
-    """Store all pictures and lay the gallery out.
+    """Store all images and lay the gallery out.
 
     Parameters
     ----------
     stimulus_ids : sequence of str, length n_shown
-        The test pictures that are shown.
+        The test images that are shown.
     columns : sequence of Column
         What is shown of each.
     scores : DataFrame
         As ``scores.csv``; ``condition`` holds the columns' keys.
     assets : Assets
-        Where the pictures go.
+        Where the images go.
     judged : str
         Key of the column that they are sorted by at first.
     captions_of : RunContents
-        Whose captions and nearest training pictures are told.
+        Whose captions and nearest training images are told.
     protocol : str
         By whose definitions they were scored.
     """
@@ -153,7 +153,7 @@ def gallery_view(
         )
         for i, name in enumerate(stimulus_ids)
     ]
-    pictures = [
+    images = [
         {
             "id": name,
             "captions": captions[i],
@@ -173,7 +173,7 @@ def gallery_view(
             {"label": m.label, "percent": m.is_share, "lowIsGood": m.low_is_good} for m in metrics
         ],
         "scores": values,
-        "pictures": pictures,
+        "images": images,
         "judged": judged,
         "metric": _identification(metrics),
         "group": _GROUP,
@@ -191,16 +191,16 @@ def gallery_view(
 
 
 def _urls(column: Column, stimulus_ids: Sequence[str], assets: Assets) -> list[list[str]]:
-    """Store a column's pictures, a shard at a time; those not drawn yet have no address."""
+    """Store a column's images, a shard at a time; those not drawn yet have no address."""
     urls: list[list[str]] = [[] for _ in stimulus_ids]
     for shown, samples in _by_shard(column):
         flat = [
             (i, k, each)
-            for i, pictures in zip(shown, samples, strict=True)
-            for k, each in enumerate(pictures)
+            for i, images in zip(shown, samples, strict=True)
+            for k, each in enumerate(images)
         ]
         names = [f"{i:05d}-{stimulus_ids[i]}-{column.key}-{k}" for i, k, _ in flat]
-        addresses = assets.pictures(names, [each for _, _, each in flat])
+        addresses = assets.images(names, [each for _, _, each in flat])
         for (i, _, _), address in zip(flat, addresses, strict=True):
             urls[i].append(address)
     return urls
@@ -208,22 +208,22 @@ def _urls(column: Column, stimulus_ids: Sequence[str], assets: Assets) -> list[l
 
 def _by_shard(column: Column) -> Iterator[tuple[list[int], list[NDArray[np.uint8]]]]:
     """Yield shown stimuli and their samples (n_samples, height, width, 3) of each sound shard."""
-    pictures = column.pictures
-    of_shard = column.rows // pictures.shard_size
+    images = column.images
+    of_shard = column.rows // images.shard_size
     for shard in np.unique(of_shard):
         shown = np.flatnonzero(of_shard == shard).tolist()
         try:
-            values = pictures.read(int(shard))
+            values = images.read(int(shard))
         except UserError:  # not drawn yet
             continue
         values = values[:, None] if values.ndim == 4 else values
-        yield shown, [values[column.rows[i] % pictures.shard_size] for i in shown]
+        yield shown, [values[column.rows[i] % images.shard_size] for i in shown]
 
 
 def _values(
     stimulus_ids: Sequence[str], keys: Sequence[str], scores: pd.DataFrame, protocol: str
 ) -> tuple[list[Metric], list[dict[str, list[float | None]]]]:
-    """Return the metrics of single pictures and, for each, every column's scores by picture."""
+    """Return the metrics of single images and, for each, every column's scores by image."""
     metrics, values = [], []
     for (name, direction), of_metric in scores.groupby(["metric", "direction"], sort=False):
         wide = of_metric.pivot(index="stimulus_id", columns="condition", values="score")
@@ -252,15 +252,15 @@ def _captions(gallery: Gallery | None, row: int | None) -> list[str]:
 def _nearest(
     run: RunContents, rows: Sequence[int | None], stimulus_ids: Sequence[str], assets: Assets
 ) -> list[list[dict[str, Any]]]:
-    """Store the nearest training pictures of each shown stimulus."""
+    """Store the nearest training images of each shown stimulus."""
     none: list[list[dict[str, Any]]] = [[] for _ in rows]
     table = run.gallery.nearest if run.gallery else None
-    pictures = open_pictures(run.path / "gallery" / "nearest")
-    if table is None or pictures is None:
+    images = open_images(run.path / "gallery" / "nearest")
+    if table is None or images is None:
         return none
     known = [i for i, row in enumerate(rows) if row is not None]
     where = np.array([rows[i] for i in known], np.intp)
-    column = Column("nearest", "", "", pictures, where, False)
+    column = Column("nearest", "", "", images, where, False)
     urls = _urls(column, [stimulus_ids[i] for i in known], assets)
     for i, row, addresses in zip(known, where, urls, strict=True):
         none[i] = [
@@ -273,6 +273,6 @@ def _nearest(
 
 
 def _alt(column: Column, stimulus_id: str, captions: Sequence[str]) -> str:
-    """Say what a picture shows to who cannot see it."""
-    what = f"Picture {stimulus_id}" + (f", {captions[0]}" if captions else "")
+    """Say what an image shows to who cannot see it."""
+    what = f"Image {stimulus_id}" + (f", {captions[0]}" if captions else "")
     return f"{what}: {column.heading}" + (f", {column.note}" if column.note else "")

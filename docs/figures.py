@@ -1,4 +1,4 @@
-"""Take the pictures of the README and the pages from the demo's runs: ``make picture``."""
+"""Take the images of the README and the pages from the demo's runs: ``make figures``."""
 
 import shutil
 import sys
@@ -26,7 +26,7 @@ ENCODING = (
 
 
 def draw_sheet(run_folder: Path, target: Path) -> None:
-    """Draw one best, one median and one worst picture of a run, at half the sheet's size."""
+    """Draw one best, one median and one worst image of a run, at half the sheet's size."""
     run = Run(load_config(run_folder / "config.toml"), RunFolder(run_folder))
     run.keys |= stage_keys(STAGES, run)
     sheet = sheet_of(run, per_group=1)
@@ -53,7 +53,7 @@ def photograph(page: Path, target: Path) -> bool:
 
 
 def main(demo: Path, encoding: Path) -> None:
-    """Make all pictures from a reconstruction and an encoding analysis."""
+    """Make all images from a reconstruction and an encoding analysis."""
     (STATIC / "encoding").mkdir(parents=True, exist_ok=True)
     draw_sheet(demo, STATIC / "demo.png")
     shutil.copyfile(demo / "audit.json", STATIC / "audit.json")

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from vox2pix.config import digest
 from vox2pix.data import Subject
 from vox2pix.diffusion.batches import BatchSize
-from vox2pix.features.stored import StoredFeatures
 from vox2pix.seeds import seed_for
 from vox2pix.store import KeyedRows
+from vox2pix.targets.stored import StoredFeatures
 
 FloatArray = NDArray[np.float32]
 ROWS_A_FILE = 250
@@ -24,7 +24,7 @@ class FeatureModel(Protocol):
 
     Attributes
     ----------
-    identity, dtype, picture_size, encode_pictures, embed_captions
+    identity, dtype, image_size, encode_images, embed_captions
         As there.
     """
 
@@ -35,18 +35,18 @@ class FeatureModel(Protocol):
         """Precision of the networks."""
 
     @property
-    def picture_size(self) -> int:
-        """Side of its pictures in pixels."""
+    def image_size(self) -> int:
+        """Side of its images in pixels."""
 
-    def encode_pictures(
-        self, pictures: FloatArray, seeds: Sequence[int] | None, batch_size: BatchSize
+    def encode_images(
+        self, images: FloatArray, seeds: Sequence[int] | None, batch_size: BatchSize
     ) -> FloatArray:
-        """Return z (n, channels, height, width) of pictures (n, height, width, 3) in [0, 1]."""
+        """Return z (n, channels, height, width) of images (n, height, width, 3) in [0, 1]."""
 
     def embed_captions(
         self, captions: Sequence[Sequence[str]], batch_size: BatchSize
     ) -> FloatArray:
-        """Return c (n, n_tokens, width), a mean over each picture's captions."""
+        """Return c (n, n_tokens, width), a mean over each image's captions."""
 
 
 class FeatureRows:
@@ -57,7 +57,7 @@ class FeatureRows:
     folder : Path
         Where rows lie.
     read : callable
-        ``read(stimulus_ids)``, their contents: pictures or captions.
+        ``read(stimulus_ids)``, their contents: images or captions.
     key : callable
         ``key(stimulus_id, content)``, what a row is kept under.
     compute : callable
@@ -138,48 +138,48 @@ def latent_rows(
     subject: Subject,
     cache: Path,
     *,
-    picture_size: int | None = None,
+    image_size: int | None = None,
     posterior: str = "mode",
     seed: int = 0,
     batch_size: BatchSize = "auto",
 ) -> FeatureRows:
-    """Return z of a subject's stimuli: the autoencoder's scaled latents of their pictures.
+    """Return z of a subject's stimuli: the autoencoder's scaled latents of their images.
 
     What is in the cache is read, the rest computed and added. A row's key is the hash of the
-    picture's own bytes, so that no two data sets can be mistaken for each other and subjects who
-    saw the same picture share its row.
+    image's own bytes, so that no two data sets can be mistaken for each other and subjects who
+    saw the same image share its row.
 
     Parameters
     ----------
     model : FeatureModel
         Whose latents.
     subject : Subject
-        Who has the pictures.
+        Who has the images.
     cache : Path
         Root of the feature cache.
-    picture_size : int, optional
-        Height and width in pixels at which pictures are encoded; the model's own if absent.
+    image_size : int, optional
+        Height and width in pixels at which images are encoded; the model's own if absent.
     posterior : {"mode", "sample"}
         The mode of the posterior, or one draw a stimulus, seeded by ``seed``.
     seed : int
         The run's seed; matters for draws only.
     batch_size : int or "auto"
-        Pictures encoded at once.
+        Images encoded at once.
     """
-    size = picture_size or model.picture_size
+    size = image_size or model.image_size
 
     def read(ids: Sequence[str]) -> FloatArray:
-        return subject.pictures(ids, size=size)
+        return subject.images(ids, size=size)
 
-    def key(stimulus_id: str, picture: FloatArray) -> str:
-        # A draw belongs to the stimulus, not to the picture alone.
-        return _key(picture.tobytes(), stimulus_id if posterior == "sample" else "")
+    def key(stimulus_id: str, image: FloatArray) -> str:
+        # A draw belongs to the stimulus, not to the image alone.
+        return _key(image.tobytes(), stimulus_id if posterior == "sample" else "")
 
-    def compute(ids: Sequence[str], pictures: FloatArray) -> FloatArray:
+    def compute(ids: Sequence[str], images: FloatArray) -> FloatArray:
         seeds = [seed_for(seed, "posterior", i) for i in ids] if posterior == "sample" else None
-        return model.encode_pictures(pictures, seeds=seeds, batch_size=batch_size)
+        return model.encode_images(images, seeds=seeds, batch_size=batch_size)
 
-    folder = latent_folder(model, cache, picture_size, posterior, seed)
+    folder = latent_folder(model, cache, image_size, posterior, seed)
     return FeatureRows(folder, read, key, compute)
 
 
@@ -206,13 +206,13 @@ def conditioning_rows(
 
 
 def latent_folder(
-    model: FeatureModel, cache: Path, picture_size: int | None, posterior: str, seed: int
+    model: FeatureModel, cache: Path, image_size: int | None, posterior: str, seed: int
 ) -> Path:
     """Return where in the cache :func:`latent_rows` keeps its rows; parameters as there."""
     settings = {
         "z": model.identity,
         "dtype": str(model.dtype),
-        "size": picture_size or model.picture_size,
+        "size": image_size or model.image_size,
         "posterior": posterior,
     }
     if posterior == "sample":

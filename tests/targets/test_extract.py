@@ -6,7 +6,7 @@ from PIL import Image
 from vox2pix.data import open_folder
 from vox2pix.diffusion import LatentDiffusion
 from vox2pix.errors import UserError
-from vox2pix.features import conditioning_rows, latent_rows
+from vox2pix.targets import conditioning_rows, latent_rows
 
 IDS = ("a", "b", "c", "d", "e")
 
@@ -18,13 +18,13 @@ def model():
 
 @pytest.fixture
 def subject(tmp_path):
-    """Five pictures, two of them equal but for their captions."""
+    """Five images, two of them equal but for their captions."""
     rng = np.random.default_rng(0)
-    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images").mkdir()
     drawn = rng.integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
     drawn[4] = drawn[0]
     for name, pixels in zip(IDS, drawn, strict=True):
-        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{name}.png")
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{name}.png")
     np.save(tmp_path / "responses.npy", rng.standard_normal((5, 3)).astype("f4"))
     pd.DataFrame({"stimulus_id": IDS, "session": 1, "run": 1}).to_csv(
         tmp_path / "trials.csv", index=False
@@ -46,23 +46,23 @@ class Counting:
     def __getattr__(self, name):
         return getattr(self._model, name)
 
-    def encode_pictures(self, pictures, **options):
-        self.encoded.append(len(pictures))
-        return self._model.encode_pictures(pictures, **options)
+    def encode_images(self, images, **options):
+        self.encoded.append(len(images))
+        return self._model.encode_images(images, **options)
 
     def embed_captions(self, captions, **options):
         self.embedded.append(len(captions))
         return self._model.embed_captions(captions, **options)
 
 
-def test_z_is_the_models_own_and_computed_once_a_picture(model, subject, tmp_path):
+def test_z_is_the_models_own_and_computed_once_an_image(model, subject, tmp_path):
     counting = Counting(model)
     first = latent_rows(counting, subject, tmp_path / "cache").load(IDS[:3])
     np.testing.assert_allclose(
-        first, model.encode_pictures(subject.pictures(IDS[:3], size=64)), atol=1e-5
+        first, model.encode_images(subject.images(IDS[:3], size=64)), atol=1e-5
     )
     again = latent_rows(counting, subject, tmp_path / "cache").load(tuple(reversed(IDS)))
-    # b and c are there; a's picture is e's, so that only d is new
+    # b and c are there; a's image is e's, so that only d is new
     assert counting.encoded == [3, 1]
     np.testing.assert_array_equal(again[::-1][:3], first)
     np.testing.assert_array_equal(again[0], again[4])
@@ -92,7 +92,7 @@ def test_a_draw_of_the_posterior_belongs_to_run_and_stimulus(model, subject, tmp
 
 
 def test_another_size_is_another_feature(model, subject, tmp_path):
-    small = latent_rows(model, subject, tmp_path / "cache", picture_size=32).load(("a",))
+    small = latent_rows(model, subject, tmp_path / "cache", image_size=32).load(("a",))
     channels, height, width = model.latent_shape
     assert small.shape == (1, channels, height // 2, width // 2)
     whole = latent_rows(model, subject, tmp_path / "cache").load(("a",))

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from vox2pix.features import StoredFeatures
 from vox2pix.store import KeyedRows
+from vox2pix.targets import StoredFeatures
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Simulate a whole experiment: pictures, brains, trials, files."""
+"""Simulate a whole experiment: images, brains, trials, files."""
 
 import csv
 import os
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 
 SPACES = ("func1pt8mm", "fsaverage5")
-PICTURE_TYPES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+IMAGE_TYPES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _SPARE_BYTES = 4_000_000  # captions, labels, truth
 _BATCH = 100
@@ -34,9 +34,9 @@ _BATCH = 100
 
 @dataclass(frozen=True)
 class _Stimuli:
-    """The pictures of an experiment: how to get one, what each shows, what they are called."""
+    """The images of an experiment: how to get one, what each shows, what they are called."""
 
-    picture: Callable[[int, int], "NDArray[np.uint8]"]
+    image: Callable[[int, int], "NDArray[np.uint8]"]
     captions: tuple[tuple[str, ...], ...]
     content: "Content"
     names: tuple[str, ...]
@@ -64,7 +64,7 @@ def simulate(
     *,
     repeats: int = 3,
     n_shared: int | None = None,
-    picture_size: int = 128,
+    image_size: int = 128,
     no_data: bool = True,
     nifti: bool = False,
     progress: Progress | None = None,
@@ -91,17 +91,17 @@ def simulate(
     n_early, n_ventral : int
         Voxels (or vertices) in these streams of subject 1; the other streams are smaller.
     images : str or Path, optional
-        A folder of pictures to show instead of drawn scenes; square crops of their middle.
+        A folder of images to show instead of drawn scenes; square crops of their middle.
     captions : str or Path, optional
         Captions of ``images``, by which higher voxels respond: a CSV file with columns
-        ``stimulus_id`` (the picture's file name, with or without its ending) and ``caption``,
+        ``stimulus_id`` (the image's file name, with or without its ending) and ``caption``,
         a line each, or a COCO annotation file, whose ``image_id`` is the number in the name.
     repeats : int
         How often each image is shown to a subject.
     n_shared : int, optional
         Images that all subjects see, the test set; a tenth of a subject's images if not given.
-    picture_size : int
-        Side of the stored pictures in pixels (425 in NSD).
+    image_size : int
+        Side of the stored images in pixels (425 in NSD).
     no_data : bool
         Whether a few voxels at the edge lack data in a session, as in NSD: 0 in volumes, NaN on
         surfaces. The other voxels are the same with and without.
@@ -118,7 +118,7 @@ def simulate(
     Raises
     ------
     UserError
-        If ``out`` exists or cannot be made, a number or a space is not possible, or pictures and
+        If ``out`` exists or cannot be made, a number or a space is not possible, or images and
         captions do not fit the experiment.
     """
     out = Path(out)
@@ -130,7 +130,7 @@ def simulate(
         repeats=repeats,
         n_early=n_early,
         n_ventral=n_ventral,
-        picture_size=picture_size,
+        image_size=image_size,
     )
     n_images = -(-sessions * trials_per_session // repeats)
     shared = max(1, n_images // 10) if n_shared is None else n_shared
@@ -142,7 +142,7 @@ def simulate(
     if (images is None) != (captions is None):
         given, lacking = ("images", "captions") if captions is None else ("captions", "images")
         raise UserError(
-            f"{given} were given without {lacking}: a person's own pictures need both "
+            f"{given} were given without {lacking}: a person's own images need both "
             "(higher voxels respond to the words of the captions)."
         )
     if os.path.lexists(out):
@@ -158,11 +158,11 @@ def simulate(
     if images is None or captions is None:
         stimuli = _scenes(design.n_stimuli, seed)
     else:
-        stimuli = _own_pictures(Path(images), Path(captions), design, seed)
+        stimuli = _own_images(Path(images), Path(captions), design, seed)
 
     with swapped_in(out, "simulation", checksums=False) as partial:
         nsd_tree.write_marker(partial, seed, own_images=images is not None)
-        _write_experiment(partial, design, stimuli, seed, picture_size, tell)
+        _write_experiment(partial, design, stimuli, seed, image_size, tell)
         options = _BetaOptions(no_data, nifti)
         for subject in range(1, subjects + 1):
             _write_subject(
@@ -180,22 +180,22 @@ def scene_seed(seed: int) -> int:
 
 
 def _write_experiment(
-    root: Path, design: "Design", stimuli: _Stimuli, seed: int, picture_size: int, tell: Progress
+    root: Path, design: "Design", stimuli: _Stimuli, seed: int, image_size: int, tell: Progress
 ) -> None:
-    """Write what all subjects share: design, stimulus table, pictures, captions."""
+    """Write what all subjects share: design, stimulus table, images, captions."""
     from vox2pix.phantom import nsd_tree
 
-    _require_space(root, design.n_stimuli * picture_size**2 * 3)
+    _require_space(root, design.n_stimuli * image_size**2 * 3)
     coco_ids, splits = nsd_tree.draw_coco_ids(design.n_stimuli, rng_for(seed, "coco"))
     nsd_tree.write_design(root, design)
     nsd_tree.write_stimulus_info(root, design, coco_ids, splits)
     nsd_tree.write_captions(root, stimuli.captions, coco_ids, splits)
-    with nsd_tree.create_stimuli(root, design.n_stimuli, picture_size) as file:
+    with nsd_tree.create_stimuli(root, design.n_stimuli, image_size) as file:
         for index in range(design.n_stimuli):
-            file["imgBrick"][index] = stimuli.picture(index, picture_size)
+            file["imgBrick"][index] = stimuli.image(index, image_size)
             if index % _BATCH == 0:
-                tell("pictures", index, design.n_stimuli)
-    tell("pictures", design.n_stimuli, design.n_stimuli)
+                tell("images", index, design.n_stimuli)
+    tell("images", design.n_stimuli, design.n_stimuli)
 
 
 def _write_subject(
@@ -255,7 +255,7 @@ def _require_space(root: Path, n_bytes: int) -> None:
 def _early_drives(
     root: Path, seen: "NDArray[np.int64]", brains: "list[Brain]", what: str, tell: Progress
 ) -> "list[tuple[NDArray[np.float32], NDArray[np.float32]]]":
-    """Return the linear and energy drives of each brain's early voxels to the pictures seen."""
+    """Return the linear and energy drives of each brain's early voxels to the images seen."""
     import h5py
     import numpy as np
 
@@ -267,8 +267,8 @@ def _early_drives(
     with h5py.File(path, "r") as file:
         for start in range(0, len(seen), _BATCH):
             rows = seen[start : start + _BATCH]
-            pictures = np.stack([file["imgBrick"][row] for row in rows])
-            maps = early.channel_maps(resize_pictures(pictures, early.PICTURE_SIZE))
+            images = np.stack([file["imgBrick"][row] for row in rows])
+            maps = early.channel_maps(resize_images(images, early.IMAGE_SIZE))
             for part, brain, laid in zip(parts, brains, fields, strict=True):
                 part.append(early.drives(maps, laid, brain.early_tuning))
             tell(what, start + len(rows), len(seen))
@@ -308,21 +308,21 @@ def _write_betas(
     return meter.result()
 
 
-def resize_pictures(pictures: "NDArray[np.uint8]", size: int) -> "NDArray[np.float32]":
-    """Return 8-bit pictures (n, height, width, 3) as float32 in [0, 1], (n, size, size, 3)."""
+def resize_images(images: "NDArray[np.uint8]", size: int) -> "NDArray[np.float32]":
+    """Return 8-bit images (n, height, width, 3) as float32 in [0, 1], (n, size, size, 3)."""
     import numpy as np
     from PIL import Image
 
-    if pictures.shape[1:3] == (size, size):
-        return pictures.astype(np.float32) / np.float32(255)
+    if images.shape[1:3] == (size, size):
+        return images.astype(np.float32) / np.float32(255)
     # An exact divisor is averaged in blocks, which is much faster than a resampling filter.
-    factor = pictures.shape[1] // size
-    if pictures.shape[1:3] == (factor * size, factor * size):
-        blocks = pictures.reshape(len(pictures), size, factor, size, factor, 3)
+    factor = images.shape[1] // size
+    if images.shape[1:3] == (factor * size, factor * size):
+        blocks = images.reshape(len(images), size, factor, size, factor, 3)
         return blocks.mean(axis=(2, 4), dtype=np.float32) / np.float32(255)
     resized = [
-        np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.LANCZOS))
-        for picture in pictures
+        np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
+        for image in images
     ]
     return np.stack(resized).astype(np.float32) / np.float32(255)
 
@@ -379,7 +379,7 @@ def _write_truth_of_brain(group: Any, brain: "Brain", responses: "NDArray[np.flo
         group["noise"].attrs[name] = getattr(noise, name)
 
 
-# --- pictures ----------------------------------------------------------------------------------
+# --- images ----------------------------------------------------------------------------------
 
 
 def _scenes(n_stimuli: int, seed: int) -> _Stimuli:
@@ -391,28 +391,28 @@ def _scenes(n_stimuli: int, seed: int) -> _Stimuli:
 
     drawn = [scenes.scene(index, scene_seed(seed)) for index in range(n_stimuli)]
 
-    def picture(index: int, size: int) -> "NDArray[np.uint8]":
+    def image(index: int, size: int) -> "NDArray[np.uint8]":
         return np.rint(scenes.render(drawn[index], size) * 255).astype(np.uint8)
 
     return _Stimuli(
-        picture=picture,
+        image=image,
         captions=tuple(scenes.captions(scene) for scene in drawn),
         content=scene_content(drawn),
         names=tuple(f"scene {index}" for index in range(n_stimuli)),
     )
 
 
-def _own_pictures(folder: Path, captions: Path, design: "Design", seed: int) -> _Stimuli:
-    """Return a person's pictures: as many as the experiment shows, drawn at random."""
+def _own_images(folder: Path, captions: Path, design: "Design", seed: int) -> _Stimuli:
+    """Return a person's images: as many as the experiment shows, drawn at random."""
     from vox2pix.phantom.higher import caption_content
 
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder: images names a folder of pictures.")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_TYPES)
+        raise UserError(f"{folder} is no folder: images names a folder of images.")
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_TYPES)
     if len(files) < design.n_stimuli:
         raise UserError(
-            f"{folder} holds {len(files)} pictures, and the experiment shows "
-            f"{design.n_stimuli}: give more pictures, fewer sessions or more repeats."
+            f"{folder} holds {len(files)} images, and the experiment shows "
+            f"{design.n_stimuli}: give more images, fewer sessions or more repeats."
         )
     chosen = rng_for(seed, "pictures").permutation(len(files))[: design.n_stimuli]
     files = [files[index] for index in sorted(chosen)]
@@ -429,10 +429,10 @@ def _own_pictures(folder: Path, captions: Path, design: "Design", seed: int) -> 
     except ValueError as error:
         raise UserError(f"{captions}: {error}; write captions that name what is seen.") from error
 
-    def picture(index: int, size: int) -> "NDArray[np.uint8]":
-        return _read_picture(files[index], size)
+    def image(index: int, size: int) -> "NDArray[np.uint8]":
+        return _read_image(files[index], size)
 
-    return _Stimuli(picture, tuple(lines), content, tuple(path.name for path in files))
+    return _Stimuli(image, tuple(lines), content, tuple(path.name for path in files))
 
 
 def _read_captions(path: Path) -> dict[str, list[str]]:
@@ -461,8 +461,8 @@ def _read_captions(path: Path) -> dict[str, list[str]]:
     return captions
 
 
-def _read_picture(path: Path, size: int) -> "NDArray[np.uint8]":
-    """Return the square middle of a picture at a size, RGB."""
+def _read_image(path: Path, size: int) -> "NDArray[np.uint8]":
+    """Return the square middle of an image at a size, RGB."""
     import numpy as np
     from PIL import Image, ImageOps
 
@@ -493,7 +493,7 @@ def _checked_spaces(space: str | Sequence[str]) -> tuple[str, ...]:
 
 def _check_numbers(**numbers: int) -> None:
     """Refuse numbers that are too small."""
-    smallest = {"n_early": 20, "n_ventral": 20, "picture_size": 16}
+    smallest = {"n_early": 20, "n_ventral": 20, "image_size": 16}
     for name, value in numbers.items():
         least = smallest.get(name, 1)
         if value < least:
