@@ -195,7 +195,7 @@ def _over_file(command: str, name: str, root: Path) -> Arguments:
     """Name a file of one's own as the file to write."""
     content = {
         "notes.html": "<p>Mine.</p>",
-        "page.html": "<html>\n<!-- checksums: {} -->\n",
+        "page.html": "<html>\n<meta name='generator' content='other'>\n",
         "pooled.json": "[]",
         "numbers.json": '[{"subject": "anna+bert", "value": 1}]',
         "thesis.md": "thesis",

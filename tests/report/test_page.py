@@ -17,7 +17,6 @@ from vox2pix.evaluation import PUBLISHED
 from vox2pix.report import page as page_module
 from vox2pix.report import write_report
 from vox2pix.report.gallery import open_images
-from vox2pix.report.seal import is_sound
 from vox2pix.store import swap, write_json
 
 EVIL = "<script>alert(1)</script> \"quoted\" & 'so'"
@@ -473,7 +472,8 @@ def test_an_old_page_and_its_images_stay_until_the_new_page_is_there(tmp_path, m
     run = make_run(tmp_path / "run", 301, size=8, conditions={"z": 1})
     page = write_report([run], tmp_path / "page.html")
     before = {path: path.read_bytes() for path in tmp_path.glob("page*/*")}
-    assert len(before) > 602 and is_sound(page)
+    before[page] = page.read_bytes()
+    assert len(before) > 603
     for name in ("_exchange", "write_text"):  # neither the folder nor the page can be replaced
 
         def fail(*_):
@@ -483,10 +483,10 @@ def test_an_old_page_and_its_images_stay_until_the_new_page_is_there(tmp_path, m
             patched.setattr(swap if name == "_exchange" else page_module, name, fail)
             with pytest.raises(KeyboardInterrupt):
                 write_report([run], page)
-        assert is_sound(page)
         assert all(path.read_bytes() == content for path, content in before.items())
     write_report([run], page)
-    assert is_sound(page) and len(list(tmp_path.glob("page_assets-*"))) == 1
+    (folder,) = tmp_path.glob("page_assets-*")
+    assert folder.name in page.read_text()
 
 
 def test_a_file_that_is_no_page_of_ours_is_not_replaced(tmp_path):
@@ -494,29 +494,15 @@ def test_a_file_that_is_no_page_of_ours_is_not_replaced(tmp_path):
     page = write_report([run], tmp_path / "page.html")
     write_report([run], page)  # our own is
     (tmp_path / "link.html").symlink_to(page)
-    page.write_text(page.read_text() + "<p>My own remark.</p>")
     (tmp_path / "notes.html").write_text("<p>Mine.</p>")
+    other = page.read_text().replace('content="vox2pix ', 'content="a word processor ')
+    (tmp_path / "page.html").write_text(other)
     (tmp_path / "folder.html").mkdir()
     for name in ("page.html", "notes.html", "folder.html", "link.html", "run/metrics.json"):
         before = (tmp_path / name).read_bytes() if (tmp_path / name).is_file() else None
         with pytest.raises(UserError, match=f"{name} is there and is not a page"):
             write_report([run], tmp_path / name)
         assert before is None or (tmp_path / name).read_bytes() == before
-
-
-def test_a_page_vouches_for_itself_and_the_files_written_with_it(tmp_path):
-    run = make_run(tmp_path / "run", 3, size=8)
-    page = write_report([run])
-    assert is_sound(page)
-    beside = run / "dataset_description.json"
-    content = beside.read_bytes()
-    beside.write_bytes(content[:-1])
-    assert not is_sound(page)
-    beside.write_bytes(content)
-    assert is_sound(page)
-    page.write_text(page.read_text().replace("Summary", "Summery", 1))
-    assert not is_sound(page)
-    assert not is_sound(tmp_path / "none.html")
 
 
 def test_the_turning_cortex_is_found_from_a_page_elsewhere(tmp_path):

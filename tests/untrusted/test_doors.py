@@ -32,7 +32,6 @@ OWN = {
     "store/keyed.py": "files of a run, with checksums",
     "store/sharded.py": "makes arrays of a run",
     "report/contents.py": "tables of a run",
-    "report/seal.py": "the end of a report",
     "cli/tables.py": "tables of a run",
     "pipeline/encoding_maps.py": "tables of a run",
     "pipeline/sheet.py": "tables of a run",
@@ -40,7 +39,7 @@ OWN = {
     "decoding/ridge_decoder.py": "settings in an array that a person passes",
     "__init__.py": "names of its own modules",
     "phantom/nsd_tree.py": "writes",
-    "phantom/simulate.py": "writes, and reads what it wrote",
+    "phantom/_simulate.py": "writes, and reads what it wrote",
 }
 
 

@@ -39,11 +39,11 @@ from vox2pix.report.numbers import (
     numbers_table,
     retrieval_table,
 )
-from vox2pix.report.seal import is_page, sealed
 from vox2pix.report.trust import audits, doubts_in_words
 from vox2pix.report.wording import CEILINGS, DECODED, RETRIEVAL, counted, heading, listed
 from vox2pix.store import require_our_file, swapped_in, write_json, write_text
 
+_MARK, _HEAD = b'<meta name="generator" content="vox2pix ', 2000  # the mark, and bytes it is in
 _IN_PAGE = 300  # test images: so many a single file holds
 _SECTIONS = (
     ("summary", "Summary"),
@@ -101,20 +101,22 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         names = "-".join(run.name for run in resolved)
         target = (out or resolved[0].parent / f"compare-{names}.html").absolute()
     if target != resolved[0] / "report.html":
-        require_our_file(target, is_page, "a page of `vox2pix report`")
-    described: list[Path] = []
+        require_our_file(target, _is_page, "a page of `vox2pix report`")
     with assets_of(target, _n_images(read) > _IN_PAGE) as assets:
         if len(read) == 1:
             html = _report(read[0], target, assets)
-            described = [resolved[0] / "dataset_description.json"]
-            write_json(described[0], _bids(read[0]))
-            described += (resolved[0] / "figures").glob("*")
+            write_json(resolved[0] / "dataset_description.json", _bids(read[0]))
         else:
             html = _comparison(read, assets)
-    beside = (target.parent / assets.name).glob("*") if assets.name else ()
-    write_text(target, sealed(html, target.parent, [*described, *beside]))
+    write_text(target, html)
     remove_unused(target, assets.name)
     return target
+
+
+def _is_page(path: Path) -> bool:
+    """Tell by its generator mark whether a file is a page of ours."""
+    with path.open("rb") as file:
+        return _MARK in file.read(_HEAD)
 
 
 def _n_images(runs: Sequence[RunContents]) -> int:
