@@ -15,18 +15,7 @@ T = TypeVar("T")
 
 
 def resolve_device(name: str = "auto") -> "torch.device":
-    """Return a torch device that is there.
-
-    Parameters
-    ----------
-    name : str
-        ``auto`` (the first CUDA device, else Apple's, else the CPU) or a name torch knows.
-
-    Raises
-    ------
-    UserError
-        If torch does not know the name or does not find the device.
-    """
+    """Return an available torch device; ``auto`` is the first of CUDA, Apple's and CPU."""
     import torch
 
     if name == "auto":
@@ -46,13 +35,7 @@ def resolve_device(name: str = "auto") -> "torch.device":
 
 
 def resolve_dtype(name: str) -> "torch.dtype":
-    """Return torch's number type of that name.
-
-    Raises
-    ------
-    UserError
-        If it is none of float32, float16 and bfloat16.
-    """
+    """Return torch's number type of that name."""
     import torch
 
     types = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -62,20 +45,10 @@ def resolve_dtype(name: str) -> "torch.dtype":
 
 
 def ahead(made: Iterator[T], device: "torch.device") -> Iterator[T]:
-    """Yield what an iterator makes; while one is used, the next is made in a thread.
+    """Yield what an iterator makes; while one item is used, the next is made in a thread.
 
-    Parameters
-    ----------
-    made : iterator
-        Used by that thread alone, and no more than one item ahead.
-    device : torch.device
-        Where its work runs: on a CUDA device in a stream of its own, so that kernels of both
-        sides may run at once. What it yields must be on the CPU.
-
-    Raises
-    ------
-    Exception
-        Whatever the iterator raises, where its item would have come.
+    On a CUDA device that thread works in a stream of its own, so that kernels of both sides may run
+    at once. What it yields must be on the CPU.
     """
     import torch
 
@@ -96,20 +69,7 @@ def ahead(made: Iterator[T], device: "torch.device") -> Iterator[T]:
 
 
 def sgemm_rate(device: str = "cpu", size: int = 1536) -> float:
-    """Measure float32 matrix products, for estimates of time.
-
-    Parameters
-    ----------
-    device : str
-        Where to multiply.
-    size : int
-        Rows and columns of the matrices.
-
-    Returns
-    -------
-    float
-        Floating-point operations a second, the best of three products.
-    """
+    """Return float32 operations per second: the best of three products of square matrices."""
     import torch
 
     place = resolve_device(device)

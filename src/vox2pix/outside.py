@@ -54,11 +54,6 @@ def without_secrets(text: str) -> str:
 
     Users and passwords in URLs, values whose names say that they are secret (also behind the
     question mark of a URL), tokens of known forms, and the values of secret environment variables.
-
-    Parameters
-    ----------
-    text : str
-        To be shown or saved.
     """
     for value in _secret_values():
         text = text.replace(value, HIDDEN)
@@ -89,13 +84,7 @@ def holds_secrets(text: str) -> bool:
 
 
 def all_without_secrets(value: Any) -> Any:
-    """Return what JSON can hold with the secrets in its texts replaced by three stars.
-
-    Parameters
-    ----------
-    value : dict, list, tuple, str, number, bool or None
-        To be saved.
-    """
+    """Return what JSON can hold with the secrets in its texts replaced by three stars."""
     if isinstance(value, str):
         return without_secrets(value)
     if isinstance(value, Mapping):
@@ -106,19 +95,10 @@ def all_without_secrets(value: Any) -> Any:
 
 
 def without_places(text: str, roots: Iterable[str | Path] = ()) -> str:
-    """Return a text that names files and folders, but not where on this machine they lie.
+    """Return a text that names files and folders, but not where on this machine they are.
 
-    Parameters
-    ----------
-    text : str
-        To be sent to others.
-    roots : iterable of str or Path
-        Folders that the text may name; only these are found where their names hold spaces.
-
-    Returns
-    -------
-    str
-        Of each absolute path the last part.
+    Of each absolute path the last part stays; paths with spaces are recognised below ``roots``
+    only.
     """
     known = {str(root).rstrip("/") for root in (*roots, Path.home(), Path.cwd())}
     for root in sorted((r for r in known if r.count("/") > 1), key=len, reverse=True):
@@ -151,15 +131,9 @@ _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 def visible(text: object, keep: str = "") -> str:
     r"""Return a text in one line that shows what is in it, and that any file in UTF-8 can hold.
 
-    Control characters are written as Python writes them (``\x1b``); so are characters that change
-    the order of others, and bytes of file names that are no UTF-8.
-
-    Parameters
-    ----------
-    text : object
-        From outside: a name, a caption, a message of a library.
-    keep : str
-        Control characters that stay.
+    Control characters are written as Python writes them (``\x1b``), except those in ``keep``;
+    so are characters that change the order of others, and bytes of file names that are no
+    UTF-8.
     """
 
     def written(found: re.Match[str]) -> str:

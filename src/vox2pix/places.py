@@ -18,31 +18,14 @@ _FOLDERS = (("data", "path"), ("model", "name"), ("evaluate", "encoder"))
 def folder_and_rest(name: str) -> tuple[str, str]:
     """Split what names a folder: its path, and the layer and size that may follow an encoder's.
 
-    Parameters
-    ----------
-    name : str
-        Such as ``/models/clip`` or ``/models/clip:pooler_output@224``; a folder may have a colon
-        or an ``@`` in its own name.
+    E.g. ``/models/clip:pooler_output@224``; a folder may have a colon or an ``@`` in its own name.
     """
     folder = name if Path(name).is_dir() else re.split("[:@]", name)[0]
     return folder, name.removeprefix(folder)
 
 
 def from_here(settings: Mapping[str, Any], here: Path) -> dict[str, str]:
-    """Return the table ``[moved]`` of an experiment: each local folder, from a run folder.
-
-    Parameters
-    ----------
-    settings : mapping
-        The experiment, as TOML holds it.
-    here : Path
-        The folder of the experiment file.
-
-    Returns
-    -------
-    dict of str to str
-        Relative path by dotted name of the setting.
-    """
+    """Return the table ``[moved]`` of an experiment: each local folder, relative to ``here``."""
     found = {}
     for table, key in _FOLDERS:
         folder, _ = folder_and_rest(str(settings.get(table, {}).get(key, "")))
@@ -52,13 +35,7 @@ def from_here(settings: Mapping[str, Any], here: Path) -> dict[str, str]:
 
 
 def distinct_names(folders: Sequence[Path]) -> list[str]:
-    """Return the shortest names that tell folders apart: the last parts of their paths.
-
-    Parameters
-    ----------
-    folders : sequence of Path
-        Each another one.
-    """
+    """Return the shortest names that tell folders apart: the last parts of their paths."""
     full = [folder.resolve() for folder in folders]
     for n_parts in range(1, max((len(path.parts) for path in full), default=1) + 1):
         names = ["/".join(path.parts[-n_parts:]) for path in full]
@@ -68,15 +45,7 @@ def distinct_names(folders: Sequence[Path]) -> list[str]:
 
 
 def where_they_are(raw: dict[str, Any], file: Path) -> dict[str, Any]:
-    """Take the table ``[moved]`` out of an experiment, and its folders where others are gone.
-
-    Parameters
-    ----------
-    raw : dict
-        The experiment, as it was read.
-    file : Path
-        The experiment file.
-    """
+    """Take the table ``[moved]`` out of an experiment, and its folders where others are gone."""
     moved = raw.get(MOVED)
     if not isinstance(moved, dict) or any(not isinstance(p, str) for p in moved.values()):
         return raw  # refused as any setting that there is not

@@ -11,19 +11,6 @@ def seed_for(run_seed: int, *names: str | int) -> int:
 
     The names are hashed (BLAKE2b), so that a seed depends on neither the order in which work is
     done nor the number of workers, and neighbouring names give unrelated seeds.
-
-    Parameters
-    ----------
-    run_seed : int
-        The one seed of a run.
-    *names : str or int
-        What the seed is for, e.g. ``("image", stimulus_id, sample)``. A number and its text
-        are different names.
-
-    Returns
-    -------
-    int
-        In [0, 2**63), as ``torch.Generator.manual_seed`` and NumPy take it.
     """
     text = json.dumps([run_seed, *names])
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
@@ -31,13 +18,5 @@ def seed_for(run_seed: int, *names: str | int) -> int:
 
 
 def rng_for(run_seed: int, *names: str | int) -> np.random.Generator:
-    """Return NumPy's default generator, seeded by :func:`seed_for`.
-
-    Parameters
-    ----------
-    run_seed : int
-        The one seed of a run.
-    *names : str or int
-        What the numbers are for.
-    """
+    """Return NumPy's default generator, seeded by :func:`seed_for`."""
     return np.random.default_rng(seed_for(run_seed, *names))

@@ -31,13 +31,7 @@ _turn = threading.Lock()  # a model, and what a process keeps open, serve one it
 
 
 class Workers(Protocol):
-    """Does the items of a stage.
-
-    Attributes
-    ----------
-    told : dict
-        How, for provenance.
-    """
+    """Does the items of a stage."""
 
     @property
     def told(self) -> dict[str, Any]:
@@ -46,19 +40,9 @@ class Workers(Protocol):
     def each(self, task: Task, context: Any, items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """Yield each item with ``task(context, item)``, in the order in which they are done.
 
-        Parameters
-        ----------
-        task : callable
-            A function of a module. It may be called again for an item that is done.
-        context : object
-            What all items share; it is pickled, and should be little more than names.
-        items : iterable
-            Pickled too.
-
-        Raises
-        ------
-        UserError
-            As the task raises it, or if workers or scheduler are lost for good.
+        ``task`` is a function of a module, and may be called again for an item that is
+        done. ``context`` is what all items share; both are pickled and should be little
+        more than names.
         """
 
 
@@ -79,16 +63,8 @@ class ThisProcess:
 class DaskWorkers:
     """Does items on the workers of a Dask scheduler.
 
-    Parameters
-    ----------
-    client : distributed.Client
-        Connected.
-    told : mapping
-        How, for provenance.
-    queued : bool
-        Whether the first worker may be long in coming, as it is where jobs wait in a queue.
-    patience : float
-        Seconds without any worker after which the work is given up.
+    ``queued`` says that the first worker may be long in coming, as where jobs wait in a queue;
+    ``patience`` is the time in seconds without any worker after which the work is given up.
     """
 
     def __init__(
@@ -207,29 +183,7 @@ def _scheduler_lost() -> UserError:
 
 @dataclass(frozen=True)
 class SlurmJobs:
-    """What to ask Slurm for: jobs of one worker each.
-
-    Parameters
-    ----------
-    jobs : int
-        Workers.
-    cores : int
-        Cores, and threads, of each.
-    memory : str
-        Of each, such as ``"32GB"``.
-    walltime : str
-        After which Slurm ends a job, ``"HH:MM:SS"``.
-    queue : str, optional
-        Partition; the cluster's own choice if None.
-    account : str, optional
-        Who pays.
-    extra : sequence of str
-        Further lines for sbatch, such as ``"--gres=gpu:1"``.
-    prologue : sequence of str
-        Commands before the worker starts, such as ``"module load cuda"``.
-    interface : str, optional
-        The network that workers reach this machine by, such as ``"ib0"``.
-    """
+    """What to ask Slurm for: jobs of one worker each."""
 
     jobs: int = 4
     cores: int = 4
@@ -248,21 +202,9 @@ def open_workers(
 ) -> Iterator[Workers]:
     """Open workers, or this process where none are asked for, and close what was opened.
 
-    Parameters
-    ----------
-    n : int, optional
-        Processes on this machine. They share its cores and its CUDA devices, each with one
-        device where there are several; see :func:`worker_environments`.
-    scheduler : str, optional
-        Address of a running Dask scheduler, such as ``tcp://10.0.0.1:8786``.
-    slurm : SlurmJobs, optional
-        Workers as jobs of Slurm; the scheduler is in this process.
-
-    Raises
-    ------
-    UserError
-        If more than one kind is asked for, Dask is not installed, or the scheduler does not
-        answer.
+    ``n`` processes on this machine share its cores and CUDA devices (:func:`worker_environments`);
+    ``scheduler`` is the address of a running Dask scheduler, such as ``tcp://10.0.0.1:8786``; for
+    ``slurm`` the workers are jobs and the scheduler is in this process. At most one may be given.
     """
     if sum(wanted is not None for wanted in (n, scheduler, slurm)) > 1:
         raise UserError(
@@ -321,19 +263,11 @@ def _connected(address: str) -> Iterator["Client"]:
 
 
 def worker_environments(n: int, cuda_devices: Sequence[str], cores: int) -> list[dict[str, str]]:
-    """Return the environment variables of each of so many workers on one machine.
+    """Return the environment variables of each of ``n`` workers on one machine.
 
     Cores are shared out, so that workers of a machine with as many are single-threaded, which
-    keeps each bound to one core; the number of threads that is set already is not exceeded.
-
-    Parameters
-    ----------
-    n : int
-        Workers.
-    cuda_devices : sequence of str
-        Those of the machine; with two or more each worker sees one, in turn.
-    cores : int
-        Of the machine.
+    keeps each bound to one core; a number of threads that is set already is not exceeded. Of two or
+    more CUDA devices each worker sees one, in turn.
     """
     limit = os.environ.get("OMP_NUM_THREADS", "")
     threads = max(1, cores // n)
@@ -406,18 +340,7 @@ def _local_cluster(environments: Sequence[Mapping[str, str]]) -> Iterator["SpecC
 
 
 def slurm_cluster(slurm: SlurmJobs) -> Any:
-    """Return a dask-jobqueue cluster whose workers are jobs of Slurm, none of them started.
-
-    Parameters
-    ----------
-    slurm : SlurmJobs
-        What to ask for.
-
-    Raises
-    ------
-    UserError
-        If dask-jobqueue is not installed, or there is no such network interface.
-    """
+    """Return a dask-jobqueue cluster whose workers are jobs of Slurm, none of them started."""
     try:
         import dask
         from dask_jobqueue import SLURMCluster

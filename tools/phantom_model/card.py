@@ -100,13 +100,10 @@ def chosen_captions(scenes: Sequence[Scene]) -> list[str]:
 def agreement(found: Sequence[list[Pair]], scenes: Sequence[Scene]) -> Figures:
     """Compare what was detected with what the scenes hold, wherever it is.
 
-    Returns
-    -------
-    dict of str to float
-        ``count``: share of images with the right number of objects; ``pair``: mean over images
-        of the share of objects found with kind and colour; ``all``: share of images with
-        exactly the scene's objects; ``objects``: mean number found; each with ``.._se``, the
-        standard error of the mean over images.
+    ``count`` is the share of images with the right number of objects; ``pair`` the mean share
+    of objects found with kind and colour; ``all`` the share of images with exactly the scene's
+    objects; ``objects`` the mean number found; each with ``.._se``, the standard error over
+    images.
     """
     rows = []
     for seen, shown in zip(found, scenes, strict=True):
@@ -126,14 +123,10 @@ def agreement(found: Sequence[list[Pair]], scenes: Sequence[Scene]) -> Figures:
 def measure(folder: Path, by: Detector, n: int = 200) -> tuple[dict[str, Figures], Figures]:
     """Measure a trained pipeline folder on ``n`` held-out scenes of two and three objects.
 
-    Returns
-    -------
-    dict of str to figures
-        :func:`agreement` for each of ``ROWS``, with the share of right backgrounds.
-    figures
-        ``psnr_db``: mean peak signal-to-noise ratio of the autoencoder, in dB;
-        ``retrieval_caption``: top-1 of ``n`` captions by the contrastive encoders;
-        ``weights_mb``: size of all weights.
+    Returns :func:`agreement` for each of ``ROWS`` with the share of right backgrounds, and
+    figures: ``psnr_db``, mean peak signal-to-noise ratio of the autoencoder in dB;
+    ``retrieval_caption``, top-1 of ``n`` captions by the contrastive encoders; ``weights_mb``,
+    size of all weights.
     """
     scenes = held_out_scenes(n, (2, 3))
     images = draw_all(folder, scenes)

@@ -154,16 +154,7 @@ def train(
 ) -> int:
     """Train the detector and write its weights in float16.
 
-    Parameters
-    ----------
-    weights : Path
-        The safetensors file to write.
-    renders : Renders
-        Of training scenes.
-    schedule, place
-        How long, and where.
-    autoencoders : sequence of Path
-        Pipeline folders whose autoencoders the round trips pass through.
+    Round trips pass through the autoencoders of the pipeline folders that are given.
     """
     model = Detector()
     counts = object_counts(len(renders.images))

@@ -59,14 +59,7 @@ def coverage(shown: Scene, size: int = IMAGE_SIZE) -> NDArray[np.bool_]:
 
 
 class Renders:
-    """The training scenes, rendered once into the cache folder.
-
-    Attributes
-    ----------
-    images : ndarray of uint8, shape (n, 64, 64, 3)
-    inside : ndarray of bool, shape (n, 64, 64)
-        Pixels that an object covers.
-    """
+    """The training scenes, rendered once into the cache folder."""
 
     def __init__(self, folder: Path, n: int = TRAINING_SCENES) -> None:
         def draw(index: int) -> NDArray[np.uint8]:

@@ -55,13 +55,6 @@ def build_tokenizer(folder: Path, corpus: Iterable[str]) -> CLIPTokenizer:
     """Write CLIP's tokenizer files with a vocabulary learned from ``corpus``; return it.
 
     Every byte is in the vocabulary, so that words the scenes never use are spelt out.
-
-    Parameters
-    ----------
-    folder : Path
-        Where ``vocab.json`` and ``merges.txt`` go; made if it is missing.
-    corpus : iterable of str
-        Captions.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))

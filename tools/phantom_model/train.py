@@ -51,23 +51,10 @@ def train(
     compiled: bool = False,
     n_scenes: int = TRAINING_SCENES,
 ) -> None:
-    """Train one network into a diffusers pipeline folder.
+    """Train one network (a key of ``STAGES``, after those it needs) into a pipeline folder.
 
-    Parameters
-    ----------
-    stage : str
-        Which of ``STAGES``; each needs those before it.
-    out : Path
-        The pipeline folder; checkpoints go to ``out/checkpoints``, what is embedded once to
-        ``out/cache``.
-    steps, decay_steps : int, optional
-        Of the constant-rate phase in total, and of the decay; the stage's own where absent.
-    device : str
-        Where torch computes.
-    compiled : bool
-        Whether the U-Net is compiled; needs a C++ compiler.
-    n_scenes : int
-        How many training scenes are rendered.
+    Checkpoints go to ``out/checkpoints``, what is embedded once to ``out/cache``. ``steps`` and
+    ``decay_steps`` replace the stage's own; ``compiled`` compiles the U-Net (needs a C++ compiler).
     """
     run, schedule = STAGES[stage]
     schedule = dataclasses.replace(

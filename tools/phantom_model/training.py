@@ -30,27 +30,13 @@ Loss = Callable[[int, np.random.Generator], Tensor]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a network is trained.
+    """How long and how fast a network is trained."""
 
-    Attributes
-    ----------
-    steps : int
-        Constant-rate steps. A checkpoint that is further on is used as it is.
-    decay_steps : int
-        Steps after that, with the rate falling linearly to zero.
-    rate : float
-        The constant rate of AdamW.
-    average : float
-        Decay of the moving average of the weights.
-    bfloat16 : bool
-        Whether losses are computed in bfloat16 where autocast uses it.
-    """
-
-    steps: int
-    decay_steps: int
-    rate: float
-    average: float = 0.998
-    bfloat16: bool = True
+    steps: int  # constant-rate steps. A checkpoint that is further on is used as it is
+    decay_steps: int  # steps after that, with the rate falling linearly to zero
+    rate: float  # the constant rate of AdamW
+    average: float = 0.998  # decay of the moving average of the weights
+    bfloat16: bool = True  # whether losses are computed in bfloat16 where autocast uses it
 
 
 @dataclass(frozen=True)
@@ -167,26 +153,9 @@ def fit(
 ) -> int:
     """Minimise a loss with AdamW; leave the moving average of the weights in ``model``.
 
-    Parameters
-    ----------
-    name : str
-        Of the network: names its checkpoints and its random streams.
-    model : Module
-        Trained in place.
-    loss_of : callable
-        ``(step, rng) -> loss``; each step has its own random numbers, so that a resumed training
-        is the same training.
-    schedule : Schedule
-        Constant phase, then decay phase.
-    place : Place
-        Checkpoint folder and device.
-    fast : dict of str to float, optional
-        Factors of the rate, by prefix of the parameter's name.
-
-    Returns
-    -------
-    int
-        All steps made, both phases together.
+    ``name`` names the checkpoints and the random streams. ``loss_of(step, rng)`` has its own random
+    numbers at each step, so that a resumed training is the same training. ``fast`` multiplies the
+    rate, by prefix of the parameter's name. Returns all steps made, both phases together.
     """
     model.to(place.device).train()
     state = State(model, fast)

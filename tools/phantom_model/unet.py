@@ -109,14 +109,7 @@ def conditioning(states: Tensor, empty: Tensor, rng: np.random.Generator) -> Ten
     Stable Diffusion is asked for the mean over an image's captions, which it never saw in
     training; here the mean is part of training. Some are empty, for guidance.
 
-    Parameters
-    ----------
-    states : Tensor of shape (batch, captions, tokens, width)
-        Of all captions.
-    empty : Tensor of shape (tokens, width)
-        Of the empty prompt.
-    rng : Generator
-        Draws which.
+    ``states`` is (batch, captions, tokens, width). ``empty`` is (tokens, width).
     """
     batch, n_captions = states.shape[:2]
     weights = np.eye(n_captions, dtype=np.float32)[rng.integers(0, n_captions, batch)]

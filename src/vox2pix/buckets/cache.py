@@ -37,20 +37,7 @@ def cache_folder() -> Path:
 
 
 def local_copy(path: Path) -> Path:
-    """Return a file on this machine with the content of a path: itself, where it is local.
-
-    Parameters
-    ----------
-    path : Path
-        As :func:`~vox2pix.buckets.paths.as_path` returns it.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    UserError
-        If it cannot be reached, or the disk has no room for the copy.
-    """
+    """Return a file on this machine with the content of a path: itself, where it is local."""
     if not is_remote(path):
         return path
     size, version = size_and_version(path)
@@ -65,33 +52,14 @@ def local_copy(path: Path) -> Path:
 
 
 def open_binary(path: Path) -> BinaryIO:
-    """Open a file for reading at any place; of a remote one only the blocks read are fetched.
-
-    Parameters
-    ----------
-    path : Path
-        As :func:`~vox2pix.buckets.paths.as_path` returns it.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    UserError
-        If it cannot be reached.
-    """
+    """Open a file for reading at any place; of a remote one only the blocks read are fetched."""
     if not is_remote(path):
         return path.open("rb")
     return BufferedReader(BlockFile(path), buffer_size=1)
 
 
 def zarr_store(folder: Path) -> Any:
-    """Return what zarr opens: the folder itself, or a store over its bucket.
-
-    Parameters
-    ----------
-    folder : Path
-        As :func:`~vox2pix.buckets.paths.as_path` returns it.
-    """
+    """Return what zarr opens: the folder itself, or a store over its bucket."""
     if not is_remote(folder):
         return folder
     from zarr.storage import FsspecStore
@@ -101,20 +69,7 @@ def zarr_store(folder: Path) -> Any:
 
 
 class BlockFile(RawIOBase):
-    """A remote file, read in blocks that are kept on disk.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    UserError
-        If it cannot be reached.
-    """
+    """A remote file, read in blocks that are kept on disk."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -235,23 +190,7 @@ def _fetch(path: Path, start: int, stop: int) -> bytes:
 
 @contextmanager
 def _write_whole(copy: Path) -> Iterator[Path]:
-    """Give a name to write to; on success the file takes its place, whole.
-
-    Parameters
-    ----------
-    copy : Path
-        Where it shall appear; its folder is made.
-
-    Yields
-    ------
-    Path
-        A hidden name in the same folder.
-
-    Raises
-    ------
-    UserError
-        If the folder cannot be written to, or the disk is full.
-    """
+    """Yield a hidden name in the same folder; on success the file takes its place, whole."""
     partial = None
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)

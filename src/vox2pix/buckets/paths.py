@@ -35,24 +35,11 @@ def is_remote(path: Path) -> bool:
 def as_path(place: str | Path, *, endpoint: str | None = None) -> Path:
     """Return the path that a person named, on this machine or by URL.
 
-    Parameters
-    ----------
-    place : str or Path
-        A local path, ``s3://bucket/key``, or another URL that fsspec opens. Requests to S3 carry
-        credentials if the environment or ``~/.aws/credentials`` has some.
-    endpoint : str, optional
-        URL of an S3 server; ``AWS_ENDPOINT_URL``, or Amazon's, by default.
-
-    Returns
-    -------
-    Path
-        What is elsewhere has ``Path``'s methods, and is none.
-
-    Raises
-    ------
-    UserError
-        If a URL carries a password or key, the packages that read URLs are not installed, or
-        fsspec knows no such kind of URL.
+    ``place`` is a local path, ``s3://bucket/key``, or another URL that fsspec opens; what is
+    remote has ``Path``'s methods without being one. Requests to S3 carry credentials if the
+    environment or ``~/.aws/credentials`` has some. ``endpoint`` is the URL of an S3 server;
+    ``AWS_ENDPOINT_URL``, or Amazon's, by default. A URL that carries a password or key is
+    refused.
     """
     text = str(place)
     if not isinstance(place, str | Path):
@@ -100,18 +87,9 @@ def _s3_options(endpoint: str | None) -> dict[str, Any]:
 
 
 def file_versions(folder: Path) -> dict[str, tuple[int, str]]:
-    """List the files below a folder: their sizes in bytes, and what changes when they do.
+    """Return size in bytes and version of each file below a folder, hidden ones excepted.
 
-    Parameters
-    ----------
-    folder : Path
-        Any; nothing is listed if it is not there, and no hidden file.
-
-    Returns
-    -------
-    dict
-        Size and version by path relative to the folder; the version is the time of change of a
-        local file, the ETag of an object.
+    The version is the time of change of a local file, the ETag of an object.
     """
     if is_remote(folder):
         return _objects_below(folder)
@@ -132,13 +110,7 @@ def _objects_below(folder: Any) -> dict[str, tuple[int, str]]:
 
 
 def size_and_version(path: Path) -> tuple[int, str]:
-    """Return a file's size in bytes, and what changes when it does.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    """
+    """Return a file's size in bytes, and what changes when it does."""
     if isinstance(path, Path):
         stat = path.stat()
         return stat.st_size, str(stat.st_mtime_ns)
@@ -156,19 +128,9 @@ def _size_and_version(info: Any) -> tuple[int, str]:
 
 @contextmanager
 def said_clearly(path: Any) -> Iterator[None]:
-    """Turn what goes wrong on the way to a bucket into one sentence.
+    """Turn what goes wrong between here and a bucket into one ``UserError``.
 
-    Parameters
-    ----------
-    path : Path or str
-        What is asked for.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the file is not there, as for a local one: the caller knows what it was for.
-    UserError
-        If there is no such bucket, access is denied, or the bucket cannot be reached.
+    A missing file stays a ``FileNotFoundError``, as for a local one: the caller knows its purpose.
     """
     try:
         yield

@@ -21,18 +21,10 @@ _USUAL = 0.2  # correlation of two repeats that a test must be able to see
 
 @dataclass(frozen=True)
 class Agreement:
-    """How much more alike repeats of a stimulus are than trials of different stimuli.
+    """How much more alike repeats of a stimulus are than trials of different stimuli."""
 
-    Attributes
-    ----------
-    r : float
-        Mean correlation of the patterns of two repeats, less that of shuffled pairs.
-    error : float
-        Standard deviation of the latter over shuffles.
-    """
-
-    r: float
-    error: float
+    r: float  # mean correlation of the patterns of two repeats, less that of shuffled pairs
+    error: float  # standard deviation of the latter over shuffles
 
     @property
     def is_seen(self) -> bool:
@@ -46,17 +38,9 @@ class Agreement:
 
 
 def agreement_notes(sample: ResponseSample) -> list[str]:
-    """Say where repeats do not agree, and which shift of the trials would make them.
+    """Report where repeats do not agree, and which shift of the trials would make them.
 
-    Parameters
-    ----------
-    sample : ResponseSample
-        All sessions.
-
-    Returns
-    -------
-    list of str
-        None where repeats agree, and where too few are there to tell.
+    No note where repeats agree, or are too few to tell.
     """
     rows = np.flatnonzero(sample.is_read & (sample.patterns != 0).any(axis=1))
     trials = sample.trials.iloc[rows]

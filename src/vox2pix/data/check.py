@@ -17,47 +17,24 @@ from vox2pix.data.subject import Split, Subject
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """What a split holds.
-
-    Attributes
-    ----------
-    n_trials : int
-        Trials.
-    n_stimuli : int
-        Distinct stimuli.
-    repeats : dict of int to int
-        Number of stimuli that were shown so many times.
-    """
+    """What a split holds."""
 
     n_trials: int
-    n_stimuli: int
-    repeats: dict[int, int]
+    n_stimuli: int  # distinct stimuli
+    repeats: dict[int, int]  # number of stimuli that were shown so many times
 
 
 @dataclass(frozen=True)
 class RoiCounts:
-    """What a region holds.
-
-    Attributes
-    ----------
-    n_voxels : int
-        Voxels.
-    n_left_out : int
-        Voxels that are left out because they lack data in a session; they are not among
-        ``n_voxels``.
-    n_constant : int
-        Voxels whose response never changes.
-    single : float
-        Median noise ceiling of one trial, percent of variance; NaN if unknown.
-    averaged : float
-        The same for the mean of the repeats of a test stimulus (of any stimulus, where there is
-        no test split).
-    """
+    """What a region holds."""
 
     n_voxels: int
+    # voxels that are left out because they lack data in a session; they are not among ``n_voxels``
     n_left_out: int
-    n_constant: int
-    single: float
+    n_constant: int  # voxels whose response never changes
+    single: float  # median noise ceiling of one trial, percent of variance; NaN if unknown
+    # the same for the mean of the repeats of a test stimulus (of any stimulus, where there is no
+    # test split)
     averaged: float
 
 

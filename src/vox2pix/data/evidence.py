@@ -22,15 +22,7 @@ _NAMED = 3
 
 
 def add_response_evidence(sample: ResponseSample, faults: Faults) -> None:
-    """Add what the responses of all sessions say: copies as faults, the rest as notes.
-
-    Parameters
-    ----------
-    sample : ResponseSample
-        All sessions.
-    faults : Faults
-        Added to.
-    """
+    """Add what the responses of all sessions say: copies as faults, the rest as notes."""
     _add_copies(sample, faults)
     for note in (
         *_one_value_notes(sample),

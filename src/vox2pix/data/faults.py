@@ -47,12 +47,6 @@ class Faults:
             self.add(str(error))
 
     def raise_first(self) -> None:
-        """Raise the first fault, if there is one.
-
-        Raises
-        ------
-        UserError
-            With the first sentence.
-        """
+        """Raise the first fault as a ``UserError``, if there is one."""
         if self._sentences:
             raise UserError(self._sentences[0])

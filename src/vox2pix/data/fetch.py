@@ -29,25 +29,11 @@ _SPARE_BYTES = 2**30  # room on the disk that is left to others
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to download.
+    """A file to download."""
 
-    Attributes
-    ----------
-    source : Path
-        Where it lies, as :func:`vox2pix.buckets.as_path` returns it.
-    name : str
-        Its path below the data set's root.
-    part : str
-        Which of the parts asked for it belongs to; ``design`` goes with all of them.
-    size : int
-        Bytes.
-    version : str
-        Its ETag.
-    """
-
-    source: Path
-    name: str
-    part: str
+    source: Path  # where it lies, as :func:`vox2pix.buckets.as_path` returns it
+    name: str  # its path below the data set's root
+    part: str  # which of the parts asked for it belongs to; ``design`` goes with all of them
     size: int
     version: str
 
@@ -83,29 +69,11 @@ def nsd_files(
     source: str = NSD_BUCKET,
     endpoint: str | None = None,
 ) -> tuple[RemoteFile, ...]:
-    """List the files of NSD that are needed for one subject.
+    """List the files of NSD that one subject needs.
 
-    Parameters
-    ----------
-    subject : int
-        1 to 8.
-    what : sequence of str
-        Of ``betas``, ``roi``, ``stimuli`` and ``transforms``. The experiment's design, a small
-        file, comes with any of them.
-    sessions : int, optional
-        The first so many; all by default.
-    space, betas : str
-        As for :func:`vox2pix.data.nsd.open_nsd`.
-    source : str
-        URL of the data set.
-    endpoint : str, optional
-        URL of another S3 server that holds it.
-
-    Raises
-    ------
-    UserError
-        If there is no such part, subject, space, version or session, or the bucket cannot be
-        reached.
+    ``what`` names parts out of :data:`PARTS`; the experiment's design, a small file, comes with any
+    of them. ``sessions`` is the number of sessions from the first on, all by default; ``endpoint``
+    the URL of another S3 server that holds the data set.
     """
     for part in what:
         if part not in PARTS:
@@ -166,20 +134,7 @@ def _listed(root: Path, wanted: Sequence[tuple[str, Path]]) -> Iterator[RemoteFi
 
 
 def require_space(files: Sequence[RemoteFile], out: Path) -> None:
-    """Raise if the disk has no room for what is still to come.
-
-    Parameters
-    ----------
-    files : sequence of RemoteFile
-        All that are wanted.
-    out : Path
-        The folder that is to hold them; it need not be there.
-
-    Raises
-    ------
-    UserError
-        Naming the room that is needed and that there is.
-    """
+    """Raise if the disk of ``out`` has no room for what is still to be downloaded."""
     needed = sum(file.left(out) for file in files)
     there = next(folder for folder in (out, *out.resolve().parents) if folder.is_dir())
     free = shutil.disk_usage(there).free
@@ -198,27 +153,10 @@ def download(
 ) -> tuple[str, ...]:
     """Download what is missing, several files at once, and verify each.
 
-    Parameters
-    ----------
-    files : sequence of RemoteFile
-        From :func:`nsd_files`.
-    out : Path
-        Root of the copy. A file appears when it is complete and verified; what was cut off goes
-        on where it stopped.
-    progress : callable
-        Told the bytes of every piece that arrived.
-
-    Returns
-    -------
-    tuple of str
-        Names of files of which only the size could be verified: their ETag is no MD5 sum
-        (encrypted buckets).
-
-    Raises
-    ------
-    UserError
-        If the folder holds files that are not ours or a link, the bucket cannot be reached, the
-        disk is full, or a checksum is wrong.
+    A file appears under ``out`` when it is complete and verified; an interrupted download resumes
+    where it stopped. ``progress`` receives the bytes of every piece that arrives. Returned are the
+    names of files of which only the size could be verified, because their ETag is no MD5 sum
+    (encrypted buckets).
     """
     claim(out, "download")
     refuse_links(out)

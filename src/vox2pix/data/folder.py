@@ -108,20 +108,7 @@ def is_of_folder(name: str) -> bool:
 
 
 def gather_folder(path: str | Path, faults: Faults) -> Subject | None:
-    """Open what can be opened and note every fault on the way.
-
-    Parameters
-    ----------
-    path : str or Path
-        The folder.
-    faults : Faults
-        Added to.
-
-    Returns
-    -------
-    Subject or None
-        None if responses and trials cannot be matched.
-    """
+    """Open what can be opened and add every fault; None if responses and trials do not match."""
     folder = as_path(path).resolve()
     if folder.is_dir() and not is_remote(folder):
         with faults.gathered():
@@ -181,24 +168,13 @@ def _origin(folder: Path, split: str, faults: Faults) -> Origin:
 
 @dataclass(frozen=True, eq=False)
 class ResponsesFile:
-    """An array (n_trials, n_voxels) on disk, or an image and its mask.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    n_trials, n_voxels : int
-        Its shape.
-    mask : ndarray of bool or None
-        (X, Y, Z), for an image.
-    affine : ndarray or None
-        (4, 4), voxel indices to millimetres, for an image that has one.
-    """
+    """An array (n_trials, n_voxels) on disk, or an image and its mask."""
 
     path: Path
     n_trials: int
     n_voxels: int
-    mask: NDArray[np.bool_] | None = None
+    mask: NDArray[np.bool_] | None = None  # (X, Y, Z), for an image
+    # (4, 4), voxel indices to millimetres, for an image that has one
     affine: NDArray[np.float64] | None = None
 
     def read(self, trials: slice, voxels: NDArray[np.intp]) -> NDArray[Any]:
@@ -211,41 +187,15 @@ class ResponsesFile:
 
 @dataclass(frozen=True, eq=False)
 class FolderBetas:
-    """Responses of a folder, a session at a time.
-
-    Attributes
-    ----------
-    responses : ResponsesFile
-        All of them.
-    sessions : ndarray of int, shape (n_trials,)
-        Session of each trial.
-    columns : ndarray of int, shape (n_voxels,)
-        Column of the responses that each row of the voxel table stands for.
-    """
+    """Responses of a folder, a session at a time."""
 
     responses: ResponsesFile
-    sessions: NDArray[np.integer]
+    sessions: NDArray[np.integer]  # (n_trials,): session of each trial
+    # (n_voxels,): column of the responses that each row of the voxel table stands for
     columns: NDArray[np.intp]
 
     def read_session(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Read one session.
-
-        Parameters
-        ----------
-        session : int
-            Its number in ``trials.csv``.
-        voxels : ndarray of int, shape (n_voxels,)
-            Rows of the subject's voxel table.
-
-        Returns
-        -------
-        ndarray of float32, shape (n_trials, n_voxels)
-
-        Raises
-        ------
-        UserError
-            If the file is damaged, or holds NaN or infinite values.
-        """
+        """Read one session as float32 (n_trials, n_voxels); NaN and infinite values raise."""
         rows = np.flatnonzero(self.sessions == session)
         with np.errstate(over="ignore"):
             values = self._read(rows, voxels).astype(np.float32)
@@ -253,24 +203,7 @@ class FolderBetas:
         return values
 
     def no_data(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Tell which voxels are 0 or NaN in every trial of a session.
-
-        Parameters
-        ----------
-        session : int
-            Its number in ``trials.csv``.
-        voxels : ndarray of int, shape (n_voxels,)
-            Rows of the subject's voxel table.
-
-        Returns
-        -------
-        ndarray of bool, shape (n_voxels,)
-
-        Raises
-        ------
-        UserError
-            If the file is damaged.
-        """
+        """Tell which voxels are 0 or NaN in every trial of a session, shape (n_voxels,)."""
         rows = np.flatnonzero(self.sessions == session)
         head = self._read(rows[:1], voxels)
         return is_empty(head, len(rows), lambda some: self._read(rows, voxels[some]))
@@ -283,29 +216,12 @@ class FolderBetas:
 
 @dataclass(frozen=True, eq=False)
 class FolderStimuli:
-    """Images and captions of a folder.
+    """Images and captions of a folder."""
 
-    Attributes
-    ----------
-    folder : Path
-        The subject's folder.
-    """
-
-    folder: Path
+    folder: Path  # the subject's folder
 
     def require_sound(self, stimulus_ids: Sequence[str]) -> None:
-        """Raise if it is unclear which images are meant, or ids lie beyond them.
-
-        Parameters
-        ----------
-        stimulus_ids : sequence of str
-            Those of the trials.
-
-        Raises
-        ------
-        UserError
-            Naming the files, or the id and the number of images.
-        """
+        """Raise if it is unclear which images are meant, or an id is beyond the last image."""
         source = self._source
         if source is None or source.suffix != ".npy":
             _ = self._files  # raises if two files share an id
@@ -320,15 +236,7 @@ class FolderStimuli:
             )
 
     def missing_images(self, stimulus_ids: Sequence[str], faults: Faults) -> tuple[str, ...]:
-        """Return the stimuli without an image, and add a fault for each cause.
-
-        Parameters
-        ----------
-        stimulus_ids : sequence of str
-            Those of the trials.
-        faults : Faults
-            Added to.
-        """
+        """Return the stimuli without an image, and add a fault for each cause."""
         source = self._source
         if source is None:
             faults.add(self._no_images)
@@ -369,15 +277,7 @@ class FolderStimuli:
         return found
 
     def missing_captions(self, stimulus_ids: Sequence[str], faults: Faults) -> tuple[str, ...]:
-        """Return the stimuli without a caption, and add a fault for each cause.
-
-        Parameters
-        ----------
-        stimulus_ids : sequence of str
-            Those of the trials.
-        faults : Faults
-            Added to.
-        """
+        """Return the stimuli without a caption, and add a fault for each cause."""
         with faults.gathered():
             missing = tuple(i for i in stimulus_ids if i not in self._captions)
             where = str(self.folder / "captions.csv")
@@ -388,13 +288,7 @@ class FolderStimuli:
         return tuple(stimulus_ids)
 
     def conversions(self, stimulus_ids: Sequence[str]) -> dict[str, int]:
-        """Count the images that reading changes, by what it does to them.
-
-        Parameters
-        ----------
-        stimulus_ids : sequence of str
-            Whose images there are.
-        """
+        """Count the images that reading changes, by what it does to them."""
         source = self._source
         counts: Counter[str] = Counter()
         if source is not None and source.is_dir():
@@ -403,18 +297,7 @@ class FolderStimuli:
         return dict(counts)
 
     def iter_pictures(self, stimulus_ids: Sequence[str]) -> Iterator[NDArray[Any]]:
-        """Yield images (height, width, 3), uint8 or float32, one at a time.
-
-        Parameters
-        ----------
-        stimulus_ids : sequence of str
-            Which.
-
-        Raises
-        ------
-        UserError
-            If an image is missing or cannot be read.
-        """
+        """Yield images (height, width, 3), uint8 or float32, one at a time."""
         faults = Faults()
         self.missing_images(stimulus_ids, faults)
         faults.raise_first()
@@ -437,18 +320,7 @@ class FolderStimuli:
         return is_there(self.folder / "captions.csv")
 
     def captions(self, stimulus_ids: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return the captions of each stimulus, in the order of the file.
-
-        Parameters
-        ----------
-        stimulus_ids : sequence of str
-            Which.
-
-        Raises
-        ------
-        UserError
-            If there is no ``captions.csv``, or it has none of a stimulus.
-        """
+        """Return the captions of each stimulus, in the order of the file."""
         faults = Faults()
         self.missing_captions(stimulus_ids, faults)
         faults.raise_first()

@@ -19,22 +19,11 @@ _LAST = {"x": 2**15 - 1, "y": 2**15 - 1, "z": 2**15 - 1, "vertex": 2**31 - 1}
 
 
 def voxel_columns(path: Path, table: pd.DataFrame, faults: Faults) -> dict[str, NDArray[Any]]:
-    """Return the columns of ``voxels.csv`` in their own types.
+    """Return the sound columns of ``voxels.csv`` in their own types; faults and notes are added.
 
-    Parameters
-    ----------
-    path : Path
-        The file, for the sentences.
-    table : DataFrame
-        Its text, one row per voxel; the index has the lines of the file.
-    faults : Faults
-        Faults and notes are added.
-
-    Returns
-    -------
-    dict
-        The columns that are sound: boolean regions, ``ncsnr`` (float, NaN where unknown), ``x,
-        y, z`` and ``vertex`` (whole numbers from 0), ``hemi`` (``lh`` or ``rh``).
+    Regions are boolean, ``ncsnr`` float (NaN where unknown), ``x, y, z`` and ``vertex`` whole
+    numbers from 0, ``hemi`` is ``lh`` or ``rh``. The index of ``table`` holds the lines of the
+    file.
     """
     columns: dict[str, NDArray[Any]] = {}
     for name in table:

@@ -22,18 +22,10 @@ _BLOCK = 256
 
 @dataclass(frozen=True)
 class ImageSurvey:
-    """What reading every image once tells.
+    """What reading every image once tells."""
 
-    Attributes
-    ----------
-    n_images : int
-        Images that could be read.
-    uniform : tuple of str
-        Stimuli whose image has one colour throughout.
-    """
-
-    n_images: int
-    uniform: tuple[str, ...]
+    n_images: int  # images that could be read
+    uniform: tuple[str, ...]  # stimuli whose image has one colour throughout
 
 
 def survey_images(
@@ -42,18 +34,9 @@ def survey_images(
     faults: Faults,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ImageSurvey:
-    """Read each image; add faults of those that cannot be used, and notes on the others.
+    """Read each image once: one fault per cause, one note per conversion with its count.
 
-    Parameters
-    ----------
-    subject : Subject
-        Whose.
-    stimulus_ids : sequence of str
-        Which.
-    faults : Faults
-        Added to: one fault for one cause, one note for one treatment, with its count.
-    progress : callable
-        Told how many are read, of how many.
+    ``progress`` receives how many images are read, of how many.
     """
     missing = set(subject.stimulus_source.missing_images(stimulus_ids, faults))
     seen = _Seen()

@@ -14,21 +14,9 @@ _EXIF_ORIENTATION = 0x0112
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """Read an image file as 8-bit RGB, turned as its EXIF orientation says.
+    """Read an image file as 8-bit RGB (height, width, 3), turned as its EXIF orientation says.
 
-    Parameters
-    ----------
-    path : str or Path
-        PNG or JPEG.
-
-    Returns
-    -------
-    ndarray of uint8, shape (height, width, 3)
-
-    Raises
-    ------
-    UserError
-        If the file is missing, damaged, transparent somewhere or has more than 8 bits a channel.
+    Refused are files that are transparent anywhere or have more than 8 bits per channel.
     """
     with open_image(path if not isinstance(path, str) else Path(path)) as image:
         turned = ImageOps.exif_transpose(image)
@@ -50,18 +38,7 @@ def _require_opaque(image: Image.Image, path: str | Path) -> None:
 
 
 def conversions(path: str | Path) -> tuple[str, ...]:
-    """Return what reading an image file does to it, beyond giving its pixels as RGB.
-
-    Parameters
-    ----------
-    path : str or Path
-        A file that :func:`read_image` reads.
-
-    Returns
-    -------
-    tuple of str
-        Such as ``"are turned as their EXIF orientation says"``; none for most files.
-    """
+    """Return what reading a file changes, e.g. ``are turned as their EXIF orientation says``."""
     with open_image(path if not isinstance(path, str) else Path(path)) as image:
         turned = image.getexif().get(_EXIF_ORIENTATION, 1) not in (0, 1)
         mode, frames = image.mode, getattr(image, "n_frames", 1)
@@ -76,23 +53,10 @@ def conversions(path: str | Path) -> tuple[str, ...]:
 
 
 def as_rgb(array: NDArray[Any], source: str) -> NDArray[Any]:
-    """Return an image array with three channels, after checking it.
+    """Return an image as (height, width, 3), after checking shape, type and values.
 
-    Parameters
-    ----------
-    array : ndarray, shape (height, width) or (height, width, 1 or 3)
-        uint8, or float in [0, 1].
-    source : str
-        What the image is called in an error sentence.
-
-    Returns
-    -------
-    ndarray of uint8 or float32, shape (height, width, 3)
-
-    Raises
-    ------
-    UserError
-        If shape, type or values are not those of an image.
+    It may be (height, width) or (height, width, 1 or 3), uint8 or float in [0, 1]; ``source`` names
+    it in error messages.
     """
     if array.ndim == 2:
         array = array[..., None]
@@ -117,21 +81,11 @@ def as_rgb(array: NDArray[Any], source: str) -> NDArray[Any]:
 
 
 def unit_image(image: NDArray[Any], size: int | None = None) -> NDArray[np.float32]:
-    """Return an image as float32 in [0, 1], squared to a size.
+    """Return an image as float32 in [0, 1], shape (size, size, 3).
 
     An image that is not square is cropped about its centre first. Lanczos resampling is
-    Pillow's; 8-bit images are resampled as 8-bit, as the field's pipelines do.
-
-    Parameters
-    ----------
-    image : ndarray of uint8 or float32, shape (height, width, 3)
-        As :func:`as_rgb` or :func:`read_image` return it.
-    size : int, optional
-        Pixels a side; none keeps shape and pixels as they are.
-
-    Returns
-    -------
-    ndarray of float32, shape (size, size, 3) or that of ``image``
+    Pillow's; 8-bit images are resampled as 8-bit, as the field's pipelines do. Without a size,
+    shape and pixels stay as they are.
     """
     if size is not None:
         image = _centre_square(image)

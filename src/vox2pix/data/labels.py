@@ -33,37 +33,20 @@ _APART = 1e-2
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where the voxels of an image lie.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    shape : tuple of int
-        (X, Y, Z), or (n_vertices,) of a surface.
-    affine : ndarray or None
-        (4, 4), voxel indices to millimetres; None on a surface, and where the header has none.
-    """
+    """Where the voxels of an image lie."""
 
     path: Path
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # (X, Y, Z), or (n_vertices,) of a surface
+    # (4, 4), voxel indices to millimetres; None on a surface, and where the header has none
     affine: NDArray[np.float64] | None
 
 
 @dataclass(frozen=True, eq=False)
 class GridImage:
-    """One value per voxel or vertex.
+    """One value per voxel or vertex."""
 
-    Attributes
-    ----------
-    grid : Grid
-        Where they lie.
-    values : ndarray
-        int64 for labels and masks, 0 outside; float64 for maps.
-    """
-
-    grid: Grid
-    values: NDArray[Any]
+    grid: Grid  # where they lie
+    values: NDArray[Any]  # int64 for labels and masks, 0 outside; float64 for maps
 
 
 def read_label_image(
@@ -71,28 +54,10 @@ def read_label_image(
 ) -> GridImage:
     """Read a label image: whole numbers, 0 where no label applies.
 
-    Parameters
-    ----------
-    path : Path
-        NIfTI or MGH image.
-    faults : Faults
-        Notes are added: NaN that count as outside, labels below -1.
-    named : collection of int
-        Numbers that a label table names: these are never taken for a wrapped -1.
-    surface : bool
-        Whether the values belong to vertices.
-
-    Returns
-    -------
-    GridImage
-        Values at or below 0 and NaN are 0. Floats within 0.001 of a whole number, or within half
-        the slope of an integer type, are that number.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged, holds infinite, fractional or too large numbers, or
-        what looks like -1 stored without a sign.
+    Values at or below 0 and NaN become 0, with a note for NaN and for labels below -1. Floats
+    within 0.001 of a whole number, or within half the slope of an integer type, are that
+    number. Infinite, fractional and too large numbers are refused, and what looks like -1
+    stored without a sign unless ``named`` (numbers in a label table) holds it.
     """
     image = load_image(path)
     whole = _whole_numbers(image, faults)
@@ -107,24 +72,10 @@ def read_label_image(
 
 
 def read_mask(path: Path, faults: Faults) -> GridImage:
-    """Read a mask of a volume: above 0 inside, 0, negative or NaN outside.
+    """Read a mask of a volume as 0 and 1: above 0 inside; 0, negative or NaN outside.
 
-    Parameters
-    ----------
-    path : Path
-        NIfTI or MGH image.
-    faults : Faults
-        Notes are added: NaN or negative values outside, several values inside.
-
-    Returns
-    -------
-    GridImage
-        0 and 1.
-
-    Raises
-    ------
-    UserError
-        As :func:`read_label_image`; probabilities are refused: a threshold is a choice.
+    Notes say where values are NaN, negative or of several kinds. Probabilities are refused: a
+    threshold is a choice.
     """
     image = load_image(path)
     whole = _whole_numbers(image, faults)
@@ -142,34 +93,13 @@ def read_mask(path: Path, faults: Faults) -> GridImage:
 
 
 def read_map(path: Path, faults: Faults, surface: bool = False) -> GridImage:
-    """Read a map of numbers, e.g. ncsnr, as float64.
-
-    Parameters
-    ----------
-    path : Path
-        NIfTI or MGH image.
-    faults : Faults
-        A note is added where the header holds two affines.
-    surface : bool
-        Whether the values belong to vertices.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged.
-    """
+    """Read a map of numbers, e.g. ncsnr, as float64."""
     image = load_image(path)
     return _on_grid(image, image.values.astype(np.float64), surface, faults)
 
 
 def joined(images: Sequence[GridImage]) -> GridImage:
-    """Return the vertices of both hemispheres one after the other; a volume as it is.
-
-    Parameters
-    ----------
-    images : sequence of GridImage
-        One volume, or the left and the right hemisphere.
-    """
+    """Return the vertices of both hemispheres one after the other; a volume as it is."""
     if len(images) == 1:
         return images[0]
     values = np.concatenate([image.values for image in images])
@@ -177,41 +107,16 @@ def joined(images: Sequence[GridImage]) -> GridImage:
 
 
 def read_grid(path: Path, faults: Faults) -> Grid:
-    """Return where the voxels of a volume or a series of volumes lie, from its header.
-
-    Parameters
-    ----------
-    path : Path
-        NIfTI image.
-    faults : Faults
-        A note is added where the header holds two affines.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged.
-    """
+    """Return where the voxels of a volume or a series of volumes lie, from its header."""
     place = image_place(path)
     return Grid(path, image_shape(path)[:3], _affine(path, place, faults))
 
 
 def require_same_grid(one: Grid, other: Grid, faults: Faults, by_index: bool = False) -> None:
-    """Compare the shapes of two images, and where their voxels lie.
+    """Raise if two images differ in shape, or a corner of the grid by over a hundredth of a voxel.
 
-    Parameters
-    ----------
-    one, other : Grid
-        Of the images.
-    faults : Faults
-        A note is added where only the origin differs and ``by_index`` is set.
-    by_index : bool
-        Whether the layout pairs voxels by index, so that another origin is a matter of the
-        header alone (NSD's files were written by several programs).
-
-    Raises
-    ------
-    UserError
-        If the shapes differ, or a corner of the grid is more than a hundredth of a voxel apart.
+    With ``by_index`` the layout pairs voxels by index, so that another origin only earns a note
+    (NSD's files were written by several programs).
     """
     if one.shape != other.shape:
         raise UserError(

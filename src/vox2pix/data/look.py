@@ -28,27 +28,14 @@ _LARGEST, _SMALLEST = 1e12, 1e-12
 
 @dataclass(frozen=True)
 class Findings:
-    """What reading everything once tells of a subject.
+    """What reading everything once tells of a subject."""
 
-    Attributes
-    ----------
-    constant : ndarray of bool, shape (n_voxels,)
-        Voxels whose response never changes.
-    ncsnr : ndarray, shape (n_voxels,)
-        As the data set has it, or estimated from repeats; NaN where unknown.
-    ncsnr_source : str
-        ``file``, ``estimated`` or ``unknown``.
-    images : ImageSurvey
-        What the images are.
-    captions : tuple of int
-        Captions of each stimulus that has some.
-    """
-
-    constant: NDArray[np.bool_]
+    constant: NDArray[np.bool_]  # (n_voxels,): voxels whose response never changes
+    # (n_voxels,): as the data set has it, or estimated from repeats; NaN where unknown
     ncsnr: NDArray[np.float64]
-    ncsnr_source: str
-    images: ImageSurvey
-    captions: tuple[int, ...]
+    ncsnr_source: str  # ``file``, ``estimated`` or ``unknown``
+    images: ImageSurvey  # what the images are
+    captions: tuple[int, ...]  # captions of each stimulus that has some
 
     @property
     def n_images(self) -> int:
@@ -62,22 +49,13 @@ def look_over(
     progress: Progress | None = None,
     caption_notes: CaptionNotes | None = None,
 ) -> Findings:
-    """Read every response, image and caption once.
+    """Read every response, image and caption once, and add one fault per cause.
 
     Memory is that of one session's voxels beside a sample of each trial
-    (:class:`~vox2pix.data.response_sample.ResponseSample`).
-
-    Parameters
-    ----------
-    subject : Subject
-        As it was opened.
-    faults : Faults
-        Added to: one fault for one cause.
-    progress : callable, optional
-        Called with what is being read (``"sessions"``, ``"images"``), how many are done, and
-        how many there are.
-    caption_notes : callable, optional
-        Notes on the captions of all images, such as how many a model cuts.
+    (:class:`~vox2pix.data.response_sample.ResponseSample`). ``progress`` receives what is being
+    read (``"sessions"``, ``"images"``), how many are done and how many there are;
+    ``caption_notes`` returns notes on the captions of all images, such as how many a model
+    cuts.
     """
     told = progress or (lambda what, done, total: None)
     sample, ncsnr, source = _read_responses(subject, faults, told)

@@ -8,21 +8,9 @@ from vox2pix.data.faults import Faults
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
-    """Return the known names nearest to a misspelt one, as words for an error sentence.
+    """Return the names nearest to a misspelt one, as words for an error message.
 
-    Parameters
-    ----------
-    name : str
-        What was asked for.
-    known : iterable of str
-        What there is.
-    n : int
-        Most names to suggest.
-
-    Returns
-    -------
-    str
-        ``"did you mean V1v or V1d?"``, or ``"known: ..."`` where nothing is near.
+    E.g. ``"did you mean V1v or V1d?"``, or ``"known: ..."`` where nothing is near.
     """
     names = sorted(set(known))
     lowered = {candidate.lower(): candidate for candidate in names}
@@ -69,21 +57,10 @@ _FORMS: tuple[tuple[str, Callable[[str], str]], ...] = (
 
 
 def mismatches(missing: Iterable[str], known: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
-    """Group names that are not known by why they are not.
+    """Group missing names by how they differ from an existing one, e.g. ``"with an extension"``.
 
-    Parameters
-    ----------
-    missing : iterable of str
-        Names of which none is known.
-    known : iterable of str
-        What there is.
-
-    Returns
-    -------
-    dict of str to list of (str, str)
-        A name and the known one that is meant, by what differs, such as ``"with an extension"``;
-        under ``""`` those of which no known one is the same but for its form, each with an empty
-        string.
+    Each is paired with the existing name that is meant; under ``""`` are those without one, paired
+    with an empty string.
     """
     names = list(known)
     forms = [(words, form, {form(name): name for name in names}) for words, form in _FORMS]
@@ -107,22 +84,10 @@ def add_missing(
     remedy: str,
     faults: Faults,
 ) -> None:
-    """Add a fault for each cause for which something of some stimuli is missing.
+    """Add a fault for each cause for which something (``what``) of some stimuli is missing.
 
-    Parameters
-    ----------
-    what, where : str
-        What is missing, such as ``"image"``, and the file or folder where it was sought.
-    missing : sequence of str
-        Stimuli of which there is none.
-    known : iterable of str
-        Names that there are.
-    n_all : int
-        Stimuli that were sought.
-    remedy : str
-        What to do where no known name is meant.
-    faults : Faults
-        Added to.
+    ``where`` is the file or folder that was searched, ``known`` the names that it has,
+    ``n_all`` the number of stimuli, ``remedy`` what to do where no existing name is meant.
     """
     names = list(known)
     for cause, pairs in mismatches(missing, names).items():

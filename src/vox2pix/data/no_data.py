@@ -22,21 +22,13 @@ HEAD = 4
 
 @dataclass(frozen=True, eq=False)
 class LeftOut:
-    """Which voxels are left out.
+    """Which voxels are left out."""
 
-    Attributes
-    ----------
-    kept : ndarray of bool, shape (n_voxels,)
-        Rows of the voxel table with data in every session.
-    by_region : dict of str to int
-        Voxels left out of each region, and of ``all``; empty if there are none.
-    sessions : tuple of int
-        Sessions that are at fault, because a region has no voxel with data in them: a check goes
-        on without them.
-    """
-
-    kept: NDArray[np.bool_]
+    kept: NDArray[np.bool_]  # (n_voxels,): rows of the voxel table with data in every session
+    # voxels left out of each region, and of ``all``; empty if there are none
     by_region: dict[str, int] = field(default_factory=dict)
+    # sessions that are at fault, because a region has no voxel with data in them: a check goes on
+    # without them
     sessions: tuple[int, ...] = ()
 
 
@@ -45,20 +37,10 @@ def is_empty(
     n_trials: int,
     read: Callable[[NDArray[np.intp]], NDArray[np.generic]],
 ) -> NDArray[np.bool_]:
-    """Tell which voxels are 0 or NaN in every trial of a session.
+    """Return which voxels are 0 or NaN in every trial of a session, shape (n_voxels,).
 
-    Parameters
-    ----------
-    head : ndarray, shape (n_head, n_voxels)
-        The first trials, at least one.
-    n_trials : int
-        Trials of the session. A single response of 0 is a response.
-    read : callable
-        Reads all trials of some of the voxels, shape (n_trials, n_some); called at most once.
-
-    Returns
-    -------
-    ndarray of bool, shape (n_voxels,)
+    ``head`` (n_head, n_voxels) holds the first trials. ``read`` returns all trials of some voxels,
+    (n_trials, n_some), and is called at most once. A single response of 0 is a response.
     """
     empty = _nothing(head, n_trials)
     candidates = np.flatnonzero(empty)
@@ -83,27 +65,10 @@ def find_left_out(
     remedy: str,
     faults: Faults,
 ) -> LeftOut:
-    """Find the voxels that lack data in any of the sessions, and report them.
+    """Find the voxels that lack data in any session; one note has the counts by session and region.
 
-    Parameters
-    ----------
-    name : str
-        The subject's.
-    voxels : DataFrame
-        One row per voxel, a boolean column per region.
-    source : BetasSource
-        Its ``no_data`` is asked once per session.
-    sessions : sequence of int
-        All sessions that are opened.
-    remedy : str
-        How a session is left out, for the sentences.
-    faults : Faults
-        One note with the counts by session and region is added; a fault where a session cannot
-        be read, or a region has no voxel left.
-
-    Returns
-    -------
-    LeftOut
+    A session that cannot be read, or in which a region has no voxel left, is a fault;
+    ``remedy`` says how to leave that session out.
     """
     every = np.arange(len(voxels))
     missing = np.zeros((len(sessions), len(voxels)), bool)

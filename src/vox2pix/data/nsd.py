@@ -118,22 +118,7 @@ def gather_nsd(
     faults: Faults,
     leave_out: bool = True,
 ) -> Subject | None:
-    """Open what can be opened and note every fault on the way.
-
-    Parameters
-    ----------
-    root, subject, sessions, rois, space, betas
-        As in :func:`open_nsd`.
-    faults : Faults
-        Added to.
-    leave_out : bool
-        As in :func:`open_nsd`.
-
-    Returns
-    -------
-    Subject or None
-        Without the sessions and regions at fault; None if nothing is left.
-    """
+    """Open what can be opened, without sessions and regions at fault; None if nothing is left."""
     layout = NsdLayout(as_path(root), subject, space, betas)
     sound = design = opened = trials = None
     # steps that do not need each other go on when one of them fails
@@ -207,39 +192,14 @@ def _origin(layout: NsdLayout, design: Design | None, faults: Faults) -> Origin:
 
 @dataclass(frozen=True, eq=False)
 class NsdBetas:
-    """Single-trial responses, a session at a time.
+    """Single-trial responses, a session at a time."""
 
-    Attributes
-    ----------
-    layout : NsdLayout
-        Where the files are.
-    indices : ndarray of int, shape (n_voxels, 3)
-        x, y, z; on a surface hemisphere (0 left, 1 right), vertex, 0.
-    """
-
-    layout: NsdLayout
+    layout: NsdLayout  # where the files are
+    # (n_voxels, 3): x, y, z; on a surface hemisphere (0 left, 1 right), vertex, 0
     indices: NDArray[np.intp]
 
     def read_session(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Read one session.
-
-        Parameters
-        ----------
-        session : int
-            1-based.
-        voxels : ndarray of int, shape (n_voxels,)
-            Rows of the subject's voxel table.
-
-        Returns
-        -------
-        ndarray of float32, shape (n_trials, n_voxels)
-            Percent signal change.
-
-        Raises
-        ------
-        UserError
-            If a file is missing or damaged, or holds NaN or infinite values.
-        """
+        """Read one session, float32 (n_trials, n_voxels), percent signal change; NaN raises."""
         wanted = self.indices[voxels]
         parts = [
             (where, _percent(self._read(file, wanted[where]), file, session))
@@ -254,25 +214,9 @@ class NsdBetas:
         return out
 
     def no_data(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Tell which voxels are 0 or NaN in every trial of a session.
+        """Tell which voxels are 0 or NaN in every trial of a session, shape (n_voxels,).
 
         The first trials of all voxels are read, and all trials of those that hold nothing there.
-
-        Parameters
-        ----------
-        session : int
-            1-based.
-        voxels : ndarray of int, shape (n_voxels,)
-            Rows of the subject's voxel table.
-
-        Returns
-        -------
-        ndarray of bool, shape (n_voxels,)
-
-        Raises
-        ------
-        UserError
-            If a file is missing or damaged.
         """
         wanted = self.indices[voxels]
         out = np.zeros(len(wanted), bool)

@@ -24,24 +24,12 @@ _VARIABLES = ("masterordering", "subjectim", "sharedix")
 
 @dataclass(frozen=True)
 class NsdLayout:
-    """Paths of one subject, space and version of betas.
+    """Paths of one subject, space and version of betas."""
 
-    Attributes
-    ----------
-    root : Path
-        Folder that holds ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``.
-    subject : int
-        1 to 8 in NSD.
-    space : str
-        ``func1pt8mm``, ``func1mm``, or a surface: ``fsaverage``, ``fsaverage5``.
-    betas : str
-        Version of the betas, e.g. ``betas_fithrf_GLMdenoise_RR``.
-    """
-
-    root: Path
-    subject: int
-    space: str
-    betas: str
+    root: Path  # folder that holds ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``
+    subject: int  # 1 to 8 in NSD
+    space: str  # ``func1pt8mm``, ``func1mm``, or a surface: ``fsaverage``, ``fsaverage5``
+    betas: str  # version of the betas, e.g. ``betas_fithrf_GLMdenoise_RR``
 
     @property
     def name(self) -> str:
@@ -115,13 +103,7 @@ class NsdLayout:
         return self.root / "nsddata/ppdata" / self.name / self.space / "brainmask.nii.gz"
 
     def session(self, session: int) -> tuple[Path, ...]:
-        """Files of one session: one volume (HDF5 before NIfTI), or one file a hemisphere.
-
-        Parameters
-        ----------
-        session : int
-            1-based.
-        """
+        """Files of one session: one volume (HDF5 before NIfTI), or one file a hemisphere."""
         stem = f"betas_session{session:02d}"
         if self.is_surface:
             return tuple(self.betas_folder / f"{hemi}.{stem}.mgh" for hemi in HEMISPHERES)
@@ -138,18 +120,7 @@ class NsdLayout:
         return tuple(sorted({int(match[1]) for match in matches if match}))
 
     def require_inside(self, sessions: Sequence[int]) -> None:
-        """Raise if a link among the files that are read leads out of the data's folder.
-
-        Parameters
-        ----------
-        sessions : sequence of int
-            Whose betas are read.
-
-        Raises
-        ------
-        UserError
-            Naming the first one; see :func:`vox2pix.untrusted.files.require_inside`.
-        """
+        """Raise if a link among the files that are read leads out of the data's folder."""
         if is_remote(self.root):
             return
         folders = [folder for folder in (self.rois, *self.label_folders) if folder.is_dir()]
@@ -159,13 +130,7 @@ class NsdLayout:
         require_inside(self.root, [*files, *(file for f in folders for file in f.iterdir())])
 
     def require_folders(self) -> None:
-        """Raise if there are no betas of this subject, space and version.
-
-        Raises
-        ------
-        UserError
-            Naming what there is instead.
-        """
+        """Raise if there are no betas of this subject, space and version."""
         for folder, what, asked in (
             (self.all_betas, "subject", self.name),
             (self.all_betas / self.name, "space", self.space),
@@ -182,18 +147,11 @@ class NsdLayout:
 
 @dataclass(frozen=True)
 class Design:
-    """Which stimulus each trial of a subject showed.
+    """Which stimulus each trial of a subject showed."""
 
-    Attributes
-    ----------
-    nsd_ids : ndarray of int, shape (n_trials_of_the_experiment,)
-        0-based number of the stimulus, in time order.
-    shared : ndarray of int
-        0-based numbers of the stimuli that all subjects share.
-    """
-
+    # (n_trials_of_the_experiment,): 0-based number of the stimulus, in time order
     nsd_ids: NDArray[np.int64]
-    shared: NDArray[np.int64]
+    shared: NDArray[np.int64]  # 0-based numbers of the stimuli that all subjects share
 
 
 def read_design(layout: NsdLayout) -> Design:
@@ -201,21 +159,6 @@ def read_design(layout: NsdLayout) -> Design:
 
     ``masterordering`` numbers a subject's stimuli, ``subjectim`` names them among all stimuli,
     and both count from 1, as ``sharedix`` does.
-
-    Parameters
-    ----------
-    layout : NsdLayout
-        Whose.
-
-    Returns
-    -------
-    Design
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged, lacks a variable or the subject, or holds what cannot be
-        an index counted from 1.
     """
     path = layout.design
     require_file(path, "add NSD's experiment design")
@@ -262,23 +205,10 @@ def _whole_numbers(name: str, mat: Mapping[str, Any], path: Path) -> NDArray[np.
 
 
 def require_shared(layout: NsdLayout, design: Design) -> None:
-    """Hold the design's shared stimuli against those of the table of stimuli.
+    """Raise if design and table of stimuli name different shared stimuli; either may be absent.
 
     ``shared1000`` marks in the table what ``sharedix`` lists in the design: were one of them off
     by one, other stimuli would be the test set, and nothing would look wrong.
-
-    Parameters
-    ----------
-    layout : NsdLayout
-        Whose.
-    design : Design
-        As :func:`read_design` returns it.
-
-    Raises
-    ------
-    UserError
-        If the two name different stimuli, or the table cannot be read; nothing if there is no
-        table, or it has no such column.
     """
     path = layout.stimulus_info
     if not is_there(path):
@@ -321,29 +251,10 @@ def _require_index(name: str, index: NDArray[np.int64], path: Path, limit: int =
 def trial_table(
     layout: NsdLayout, design: Design, sessions: Sequence[int], n_trials: int
 ) -> pd.DataFrame:
-    """Return the trials of some sessions.
+    """Return the trials of some sessions, checked against ``responses.tsv``.
 
-    Parameters
-    ----------
-    layout : NsdLayout
-        Whose.
-    design : Design
-        Order of stimuli.
-    sessions : sequence of int
-        Which, 1-based.
-    n_trials : int
-        Trials a session.
-
-    Returns
-    -------
-    DataFrame
-        ``stimulus_id`` (NSD's 0-based id, five digits), ``session``, ``run`` (0 where
-        ``responses.tsv`` is absent), ``split`` (``test`` for the shared stimuli).
-
-    Raises
-    ------
-    UserError
-        If the design has no such trials, or ``responses.tsv`` contradicts it.
+    Columns: ``stimulus_id`` (NSD's 0-based id, five digits), ``session``, ``run`` (0 where
+    ``responses.tsv`` is absent), ``split`` (``test`` for the shared stimuli).
     """
     n_ordered = len(design.nsd_ids)
     if n_ordered < max(sessions) * n_trials or n_ordered % n_trials:

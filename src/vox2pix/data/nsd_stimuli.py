@@ -27,27 +27,13 @@ COCO_SPLITS = ("train2017", "val2017")
 
 @dataclass(frozen=True, eq=False)
 class NsdStimuli:
-    """Images read row by row, and captions by way of COCO's ids.
+    """Images read row by row, and captions by way of COCO's ids."""
 
-    Attributes
-    ----------
-    layout : NsdLayout
-        Where the files are.
-    stimulus_ids : tuple of str
-        Those of the subject; captions of others are not kept.
-    """
-
-    layout: NsdLayout
-    stimulus_ids: tuple[str, ...]
+    layout: NsdLayout  # where the files are
+    stimulus_ids: tuple[str, ...]  # those of the subject; captions of others are not kept
 
     def require_known(self) -> None:
-        """Raise if a stimulus lies beyond the images there are.
-
-        Raises
-        ------
-        UserError
-            Naming the stimulus and the number of images; nothing if the images are absent.
-        """
+        """Raise if a stimulus is beyond the last image; pass if there are no images."""
         path = self.layout.images
         if not path.is_file():
             return
@@ -61,18 +47,7 @@ class NsdStimuli:
             )
 
     def iter_pictures(self, stimulus_ids: Sequence[str]) -> Iterator[NDArray[Any]]:
-        """Yield images (height, width, 3), uint8, one row of the file at a time.
-
-        Parameters
-        ----------
-        stimulus_ids : sequence of str
-            0-based NSD ids.
-
-        Raises
-        ------
-        UserError
-            If the file is missing or damaged, or has no such image.
-        """
+        """Yield images (height, width, 3), uint8, one row of the file at a time."""
         path = self.layout.images
         with open_hdf5(path, "imgBrick") as bricks:
             n_images = _n_images(bricks.shape, path)
@@ -85,15 +60,7 @@ class NsdStimuli:
                 yield as_rgb(bricks[int(stimulus_id)], f"{path}, image {stimulus_id}")
 
     def missing_images(self, stimulus_ids: Sequence[str], faults: Faults) -> tuple[str, ...]:
-        """Return the stimuli without an image, and add one fault.
-
-        Parameters
-        ----------
-        stimulus_ids : sequence of str
-            0-based NSD ids.
-        faults : Faults
-            Added to.
-        """
+        """Return the stimuli without an image, and add one fault."""
         path = self.layout.images
         n_images = 0
         with faults.gathered():
@@ -105,15 +72,7 @@ class NsdStimuli:
         return tuple(stimulus_ids)
 
     def missing_captions(self, stimulus_ids: Sequence[str], faults: Faults) -> tuple[str, ...]:
-        """Return the stimuli without a caption, and add one fault.
-
-        Parameters
-        ----------
-        stimulus_ids : sequence of str
-            0-based NSD ids of this subject's stimuli.
-        faults : Faults
-            Added to.
-        """
+        """Return the stimuli without a caption, and add one fault."""
         with faults.gathered():
             missing = tuple(i for i in stimulus_ids if not self._captions.get(i))
             if missing:
@@ -139,18 +98,7 @@ class NsdStimuli:
         return is_there(self.layout.stimulus_info) and any(is_there(file) for file in files)
 
     def captions(self, stimulus_ids: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return the captions of each stimulus, in the order of COCO's file.
-
-        Parameters
-        ----------
-        stimulus_ids : sequence of str
-            0-based NSD ids of this subject's stimuli.
-
-        Raises
-        ------
-        UserError
-            If a file is missing or damaged, or a stimulus has no caption.
-        """
+        """Return the captions of each stimulus, in the order of COCO's file."""
         missing = [i for i in stimulus_ids if not self._captions.get(i)]
         if missing:
             raise UserError(self._no_caption(missing, len(stimulus_ids)))

@@ -30,33 +30,12 @@ def voxel_table(
     responses: Sequence[Grid],
     faults: Faults,
 ) -> tuple[pd.DataFrame, NDArray[np.float64] | None] | None:
-    """Return the voxels of a union of regions; None if each region has a fault.
+    """Return the voxels of a union of regions and their affine; None if each region has a fault.
 
-    Parameters
-    ----------
-    layout : NsdLayout
-        Whose.
-    rois : str or sequence of str
-        As in :func:`vox2pix.data.nsd.open_nsd`.
-    shape : tuple of int
-        (X, Y, Z), or the vertices of the left and the right hemisphere.
-    responses : sequence of Grid
-        Of the sessions that are NIfTI images; HDF5 has no affine.
-    faults : Faults
-        Faults and notes are added.
-
-    Returns
-    -------
-    table : DataFrame
-        One row per voxel: ``x, y, z`` or ``hemi, vertex``, a boolean column per region,
-        ``ncsnr`` as in the file.
-    affine : ndarray or None
-        (4, 4), voxel indices to millimetres; None on a surface.
-
-    Raises
-    ------
-    UserError
-        If no region is named.
+    The table has one row per voxel: ``x, y, z`` or ``hemi, vertex``, a boolean column per region,
+    ``ncsnr`` as in the file. ``shape`` is (X, Y, Z), or the vertices of the left and the right
+    hemisphere. ``responses`` are the grids of sessions that are NIfTI images (HDF5 has no affine).
+    The affine, (4, 4), maps voxel indices to millimetres; it is None on a surface.
     """
     grids = _Grids(layout, shape, faults)
     for grid in _brain_mask_grid(layout, faults):
@@ -82,17 +61,7 @@ def voxel_table(
 def known_ncsnr(
     ncsnr: NDArray[np.float64], layout: NsdLayout, faults: Faults
 ) -> NDArray[np.float64]:
-    """Return ncsnr, NaN where a file holds what is no ratio of standard deviations.
-
-    Parameters
-    ----------
-    ncsnr : ndarray, shape (n_voxels,)
-        As in the file; NaN everywhere if there is none.
-    layout : NsdLayout
-        Whose.
-    faults : Faults
-        A note with the counts is added.
-    """
+    """Return ncsnr, NaN (with a note) where a file's value is no ratio of standard deviations."""
     if not any(is_there(file) for file in layout.ncsnr):
         return ncsnr
     negative, lost = ncsnr < 0, ~np.isfinite(ncsnr)

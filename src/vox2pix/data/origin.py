@@ -40,21 +40,11 @@ _NSD_TRIALS, _NSD_SHARED = 30_000, 1_000
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a subject's data come from.
+    """Where a subject's data come from."""
 
-    Attributes
-    ----------
-    dataset : {"simulated", "nsd", "own"}
-        What the files themselves say, whatever the settings call them.
-    split : str
-        What decides which trials are for training and which for test.
-    unit : str
-        Of the responses.
-    """
-
-    dataset: Dataset = "own"
-    split: str = "unknown"
-    unit: str = "unknown"
+    dataset: Dataset = "own"  # what the files themselves say, whatever the settings call them
+    split: str = "unknown"  # what decides which trials are for training and which for test
+    unit: str = "unknown"  # of the responses
 
 
 UNKNOWN = Origin()
@@ -62,60 +52,29 @@ UNKNOWN = Origin()
 
 
 class DataRecord(BaseModel):
-    """What a run read, in ``data.json``: every statement about data comes from here.
-
-    Attributes
-    ----------
-    subject : str
-        Name of the subject, as its reader gave it.
-    source : str
-        The reader: ``phantom``, ``nsd`` or ``folder``.
-    dataset : {"simulated", "nsd", "own"}
-        What the files are.
-    identity, licence : str
-        The same in words, and what holds for passing it on.
-    space, unit, split : str
-        Space of the voxels, unit of the responses, what decides on training and test.
-    n_sessions, n_train_trials, n_test_trials, n_train_stimuli, n_test_stimuli : int
-        Counts.
-    n_voxels : dict of str to int
-        By region; ``all`` is their union.
-    notes : tuple of str
-        What was coerced, dropped, defaulted or chosen, a sentence each.
-    """
+    """What a run read, in ``data.json``: every statement about data comes from here."""
 
     model_config = ConfigDict(frozen=True)
 
-    subject: str
-    source: str
-    dataset: Dataset
-    identity: str
-    licence: str
-    space: str
-    unit: str
-    split: str
+    subject: str  # name of the subject, as its reader gave it
+    source: str  # the reader: ``phantom``, ``nsd`` or ``folder``
+    dataset: Dataset  # what the files are
+    identity: str  # ``dataset`` in words
+    licence: str  # what holds for passing it on
+    space: str  # of the voxels
+    unit: str  # of the responses
+    split: str  # what decides which trials are for training and which for test
     n_sessions: int
     n_train_trials: int
     n_test_trials: int
     n_train_stimuli: int
     n_test_stimuli: int
-    n_voxels: dict[str, int]
-    notes: tuple[str, ...] = ()
+    n_voxels: dict[str, int]  # by region; ``all`` is their union
+    notes: tuple[str, ...] = ()  # what was coerced, dropped, defaulted or chosen, a sentence each
 
 
 def simulated_by(root: Path) -> str | None:
-    """Return what simulated a tree; None if nothing says that it was simulated.
-
-    Parameters
-    ----------
-    root : Path
-        The root of the data.
-
-    Raises
-    ------
-    UserError
-        If the file that says so is damaged.
-    """
+    """Return what simulated the tree at ``root``; None if nothing says that it was simulated."""
     path = root / SIMULATED_FILE
     if not (path.exists() or path.is_symlink()):
         return None
@@ -136,16 +95,9 @@ def simulation_note(by: str) -> str:
 
 
 def is_nsd_design(n_trials: int, n_shared: int) -> bool:
-    """Tell whether an experiment in NSD's layout has NSD's size.
+    """Return whether an experiment in NSD's layout has NSD's trials per subject and shared stimuli.
 
     Data of other experiments are written in this layout, too, so that NSD's tools read them.
-
-    Parameters
-    ----------
-    n_trials : int
-        Trials that the design orders for a subject.
-    n_shared : int
-        Stimuli that all subjects share.
     """
     return (n_trials, n_shared) == (_NSD_TRIALS, _NSD_SHARED)
 
@@ -153,19 +105,7 @@ def is_nsd_design(n_trials: int, n_shared: int) -> bool:
 def data_record(
     subject: "Subject", source: str, test_ids: Sequence[str], notes: Sequence[str] = ()
 ) -> DataRecord:
-    """Record what was read of a subject.
-
-    Parameters
-    ----------
-    subject : Subject
-        As it was opened.
-    source : str
-        The reader.
-    test_ids : sequence of str
-        The test stimuli that are used.
-    notes : sequence of str
-        More notes than the subject's own.
-    """
+    """Record what was read of a subject, with the test stimuli that are used and further notes."""
     origin = subject.origin
     return DataRecord(
         subject=subject.name,

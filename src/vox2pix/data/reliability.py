@@ -36,13 +36,6 @@ def noise_ceiling(ncsnr: ArrayLike, n_repeats: ArrayLike) -> NDArray[np.float64]
 def effective_repeats(repeats: ArrayLike) -> float:
     """Return the repeats n whose 1/n is the mean of 1/n over stimuli.
 
-    Parameters
-    ----------
-    repeats : array_like, shape (n_stimuli,)
-        Repeats of each stimulus, at least one stimulus.
-
-    Notes
-    -----
     With A, B and C stimuli seen once, twice and three times, 1/n is (A + B/2 + C/3)/(A + B + C),
     as in Allen et al. (2022).
     """
@@ -61,15 +54,6 @@ class NcsnrEstimator:
         \sigma^2_{signal} = \max(0, \tfrac{1}{N} \sum_{i,j} x_{ij}^2 - \sigma^2_{noise}), \quad
         ncsnr = \sigma_{signal} / \sigma_{noise}.
 
-    Parameters
-    ----------
-    n_stimuli : int
-        Distinct stimuli.
-    n_voxels : int
-        Voxels.
-
-    Notes
-    -----
     Allen et al. (2022), Nature Neuroscience 25, 116-126, methods, "Noise ceiling estimation".
     They average the variances of stimuli with three repeats each; pooling them by degrees of
     freedom is the same there, and takes stimuli with any number of repeats.
@@ -82,15 +66,7 @@ class NcsnrEstimator:
         self._squares = np.zeros(n_voxels)
 
     def add(self, stimulus: NDArray[np.integer], betas: NDArray[np.float32]) -> None:
-        """Take one session.
-
-        Parameters
-        ----------
-        stimulus : ndarray of int, shape (n_trials,)
-            Which stimulus each trial showed, 0-based.
-        betas : ndarray, shape (n_trials, n_voxels)
-            Responses, finite.
-        """
+        """Add one session: (n_trials, n_voxels), and the 0-based stimulus of each trial."""
         spread = betas.std(axis=0, dtype=np.float64)
         centred = betas - betas.mean(axis=0, dtype=np.float64)
         constant = betas.min(axis=0) == betas.max(axis=0)
@@ -100,13 +76,7 @@ class NcsnrEstimator:
         self._squares += np.square(z, dtype=np.float64).sum(axis=0)
 
     def ncsnr(self) -> NDArray[np.float64]:
-        """Return the estimate, shape (n_voxels,).
-
-        Returns
-        -------
-        ndarray
-            NaN for all voxels if no stimulus was repeated, and for voxels that never varied.
-        """
+        """Return the estimate, shape (n_voxels,); NaN without repeats and for constant voxels."""
         seen = self._repeats > 0
         n_trials = int(self._repeats.sum())
         degrees = n_trials - int(seen.sum())
@@ -124,17 +94,7 @@ class NcsnrEstimator:
 def add_rows(
     sums: NDArray[np.float32], targets: NDArray[np.integer], rows: NDArray[np.float32]
 ) -> None:
-    """Add each row to the row of ``sums`` that ``targets`` names, in place.
-
-    Parameters
-    ----------
-    sums : ndarray, shape (n_stimuli, n_voxels)
-        Changed in place.
-    targets : ndarray of int, shape (n_trials,)
-        Row of ``sums``; may repeat.
-    rows : ndarray, shape (n_trials, n_voxels)
-        What is added.
-    """
+    """Add each row to the row of ``sums`` that ``targets`` (which may repeat) names, in place."""
     order = np.argsort(targets, kind="stable")
     present, starts = np.unique(targets[order], return_index=True)
     sums[present] += np.add.reduceat(rows[order], starts, axis=0)

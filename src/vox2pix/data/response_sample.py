@@ -23,47 +23,27 @@ class ResponseSample:
     Responses are centred by their voxel's median in the session and divided by its robust
     standard deviation, so that neither units nor baselines matter; more than 512 voxels are
     projected at random to 512 dimensions, which keeps correlations within .05.
-
-    Parameters
-    ----------
-    trials : DataFrame
-        The subject's trials: ``stimulus_id``, ``session``, ``split``.
-    n_voxels : int
-        Voxels that are read.
-
-    Attributes
-    ----------
-    patterns : ndarray of float32, shape (n_trials, n_dimensions)
-        Of length one; zero where a trial was not read, or has no pattern.
-    values : ndarray of float32, shape (n_trials, at most 64)
-        Responses of some voxels, as they are.
-    amplitude : ndarray, shape (n_trials,)
-        Root mean square of the trial in robust standard deviations; NaN if not read.
-    size : ndarray, shape (n_trials,)
-        Root mean square of the trial as it is; NaN if not read.
-    digests : list of bytes
-        Checksum of each trial's responses; empty for trials of one value throughout.
-    one_value : dict of int to float
-        Trials whose responses are all the same, and that value.
-    spread : dict of int to float
-        Median robust standard deviation of a session's voxels.
-    constant : dict of int to ndarray of bool
-        Voxels that never change within a session.
-    low, high : ndarray of float32, shape (n_voxels,)
-        Lowest and highest response of each voxel.
     """
 
     trials: pd.DataFrame
     n_voxels: int
+    # (n_trials, n_dimensions): of length one; zero where a trial was not read, or has no pattern
     patterns: FloatArray = field(init=False)
+    # (n_trials, at most 64): responses of some voxels, as they are
     values: FloatArray = field(init=False)
+    # (n_trials,): root mean square of the trial in robust standard deviations; NaN if not read
     amplitude: NDArray[np.float64] = field(init=False)
+    # (n_trials,): root mean square of the trial as it is; NaN if not read
     size: NDArray[np.float64] = field(init=False)
+    # checksum of each trial's responses; empty for trials of one value throughout
     digests: list[bytes] = field(init=False)
+    # trials whose responses are all the same, and that value
     one_value: dict[int, float] = field(default_factory=dict)
+    # median robust standard deviation of a session's voxels
     spread: dict[int, float] = field(default_factory=dict)
+    # voxels that never change within a session
     constant: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
-    low: FloatArray = field(init=False)
+    low: FloatArray = field(init=False)  # (n_voxels,): lowest and highest response of each voxel
     high: FloatArray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,17 +63,7 @@ class ResponseSample:
         self.high = np.full(self.n_voxels, -np.inf, np.float32)
 
     def add(self, session: int, rows: NDArray[np.intp], betas: FloatArray) -> None:
-        """Take one session.
-
-        Parameters
-        ----------
-        session : int
-            Its number.
-        rows : ndarray of int, shape (n_trials_of_the_session,)
-            Its rows of the trial table.
-        betas : ndarray of float32, shape (n_trials_of_the_session, n_voxels)
-            Its responses; NaN where a voxel has no data.
-        """
+        """Add one session: its rows of the trial table, and its responses, NaN for no data."""
         low, high = np.fmin.reduce(betas, axis=0), np.fmax.reduce(betas, axis=0)
         self.low, self.high = np.fmin(self.low, low), np.fmax(self.high, high)
         self.constant[session] = low == high

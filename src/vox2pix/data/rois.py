@@ -24,20 +24,10 @@ _THREE_COLOURS = re.compile(r"(\s+\d+){3}$")
 
 
 def union_parts(roi: str | Sequence[str], known: Sequence[str] = ()) -> list[str]:
-    """Return the regions that a name stands for.
+    """Return the regions that a name such as ``"V1v+V1d"`` stands for, each once, in order.
 
-    Parameters
-    ----------
-    roi : str or sequence of str
-        A name, a union such as ``"V1v+V1d"``, or several of them.
-    known : sequence of str
-        Names that are not cut at a plus sign. One at the end is part of a name (NSD has a region
-        ``ecc4+``).
-
-    Returns
-    -------
-    list of str
-        Each once, in order.
+    Names in ``known`` are not split at a plus sign. One at the end is part of a name (NSD has a
+    region ``ecc4+``).
     """
     names = [roi] if isinstance(roi, str) else list(roi)
     parts: list[str] = []
@@ -48,24 +38,11 @@ def union_parts(roi: str | Sequence[str], known: Sequence[str] = ()) -> list[str
 
 
 def read_labels(path: Path) -> dict[str, tuple[int, ...]]:
-    """Read a FreeSurfer colour table (``.ctab``): label names and their numbers.
+    """Read a FreeSurfer colour table (``.ctab``): numbers of each label above 0, ascending.
 
-    Parameters
-    ----------
-    path : Path
-        Text file, one line per label: number, name and optionally three or four colour
-        components. Names may hold blanks. Lines that start with ``#`` are comments.
-
-    Returns
-    -------
-    dict
-        Numbers of each label above 0 (0 and below stand for no region), ascending; several
-        where several lines have one name (hemispheres that are numbered apart).
-
-    Raises
-    ------
-    UserError
-        If a line does not start with a number and a name, or two names share a number.
+    Each line holds a number, a name (which may hold blanks) and optionally three or four colour
+    components; lines that start with ``#`` are comments. A name on several lines has several
+    numbers (hemispheres that are numbered apart); two names with one number are refused.
     """
     text = read_text(path, _LARGEST_TABLE, errors="replace", encoding="utf-8-sig")
     rows: list[tuple[int, int, str]] = []
@@ -103,24 +80,12 @@ def _without_colours(names: list[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Atlas:
-    """A labelled image: one volume, or one file per hemisphere.
+    """A labelled image: one volume, or one file per hemisphere."""
 
-    Attributes
-    ----------
-    name : str
-        File name without hemisphere and extension, e.g. ``streams``.
-    files : tuple of Path
-        One volume (X, Y, Z), or the left and the right hemisphere.
-    label_file : Path
-        Where its ``.ctab`` is, or should be.
-    labels : dict
-        Numbers of each label.
-    """
-
-    name: str
-    files: tuple[Path, ...]
-    label_file: Path
-    labels: dict[str, tuple[int, ...]]
+    name: str  # file name without hemisphere and extension, e.g. ``streams``
+    files: tuple[Path, ...]  # one volume (X, Y, Z), or the left and the right hemisphere
+    label_file: Path  # where its ``.ctab`` is, or should be
+    labels: dict[str, tuple[int, ...]]  # numbers of each label
 
     @property
     def is_surface(self) -> bool:
@@ -138,23 +103,10 @@ class Atlas:
 def find_atlases(
     folder: Path, pattern: str, label_folders: Sequence[Path], hemispheres: Sequence[str] = ()
 ) -> dict[str, Atlas]:
-    """Find the atlases of a folder.
+    """Return the atlases of a folder by name, those of NSD's own regions first.
 
-    Parameters
-    ----------
-    folder : Path
-        Where label images lie.
-    pattern : str
-        Their extension, ``".nii.gz"`` or ``".mgz"``.
-    label_folders : sequence of Path
-        Where label lists ``NAME.mgz.ctab`` are looked for, the first one found counts.
-    hemispheres : sequence of str
-        Prefixes that make up one atlas (``lh``, ``rh``); none for volumes.
-
-    Returns
-    -------
-    dict
-        Atlases by name, those of NSD's own regions first.
+    ``pattern`` is the extension of label images; label tables ``NAME.mgz.ctab`` are looked for in
+    ``label_folders`` in order; ``hemispheres`` are the prefixes that make up one surface atlas.
     """
     prefix = f"{hemispheres[0]}." if hemispheres else ""
     atlases = {}
@@ -178,31 +130,12 @@ def _rank(atlas: str) -> int:
 def roi_mask(
     name: str, atlases: dict[str, Atlas], cache: dict[str, GridImage], faults: Faults
 ) -> GridImage:
-    """Return where a region is.
+    """Return where a region is: boolean values, (X, Y, Z) or (vertices of both hemispheres,).
 
-    Parameters
-    ----------
-    name : str
-        A label of any atlas (``early``), ``atlas:label`` (``Kastner2015:V1v``), or an atlas as a
-        whole (``nsdgeneral``: all its labels above 0). A label that several atlases have is
-        taken from NSD's own regions first.
-    atlases : dict
-        Atlases by name, in order of preference.
-    cache : dict
-        Label images read so far, by atlas; added to.
-    faults : Faults
-        Notes are added: which atlas a name was taken from where others have it too, and a name
-        with several numbers.
-
-    Returns
-    -------
-    GridImage
-        Boolean values of shape (X, Y, Z) or (vertices of both hemispheres,).
-
-    Raises
-    ------
-    UserError
-        If there is no such region (the nearest names are named) or it has no voxel.
+    A name is a label of any atlas (``early``), ``atlas:label`` (``Kastner2015:V1v``), or an
+    atlas as a whole (``nsdgeneral``: all its labels above 0). A label that several atlases have
+    is taken from NSD's own regions first, with a note. ``cache`` holds the label images read so
+    far.
     """
     atlas, numbers = _look_up(name, atlases)
     if atlas.name not in cache:

@@ -27,46 +27,15 @@ class BetasSource(Protocol):
     """Where responses come from, a session at a time."""
 
     def read_session(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Read one session.
+        """Read one session, float32 (n_trials, n_voxels), trials in the order of the trial table.
 
-        Parameters
-        ----------
-        session : int
-            Its number.
-        voxels : ndarray of int, shape (n_voxels,)
-            Rows of the subject's voxel table.
-
-        Returns
-        -------
-        ndarray of float32, shape (n_trials, n_voxels)
-            Percent signal change, the session's trials in the order of the trial table.
-
-        Raises
-        ------
-        UserError
-            If a file is missing, damaged, or holds NaN or infinite values.
+        ``voxels`` are rows of the subject's voxel table. Percent signal change by
+        convention. A file that is missing, damaged, or holds NaN or infinite values raises.
         """
         ...
 
     def no_data(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Tell which voxels have no data in a session: 0 or NaN in every trial.
-
-        Parameters
-        ----------
-        session : int
-            Its number.
-        voxels : ndarray of int, shape (n_voxels,)
-            Rows of the subject's voxel table.
-
-        Returns
-        -------
-        ndarray of bool, shape (n_voxels,)
-
-        Raises
-        ------
-        UserError
-            If a file is missing or damaged.
-        """
+        """Return which voxels are 0 or NaN in every trial of a session, shape (n_voxels,)."""
         ...
 
 

@@ -17,24 +17,10 @@ _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def read_table(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table as text, without guessing types; blanks around values are removed.
+    """Read a CSV file (UTF-8, names in the first line) as text; blanks around values are removed.
 
-    Parameters
-    ----------
-    path : Path
-        The CSV file: UTF-8, separated by commas, names in the first line.
-    required : sequence of str
-        Columns that must be there.
-
-    Returns
-    -------
-    DataFrame of str
-        Its index is the line of the file at which each row begins, as an editor counts.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, is no such table, or lacks a required column.
+    No types are guessed. The index is the line of the file at which each row begins, as an editor
+    counts.
     """
     rows, lines = _rows(path, _text(path))
     if not rows:

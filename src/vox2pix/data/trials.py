@@ -16,26 +16,9 @@ _ALL_TRAIN = "trials.csv has no column split: every trial is for training"
 
 
 def read_trials(folder: Path, faults: Faults) -> tuple[pd.DataFrame, str]:
-    """Read and check ``trials.csv``.
+    """Read ``trials.csv``: one row per trial, and what decides the split.
 
-    Parameters
-    ----------
-    folder : Path
-        The subject's folder.
-    faults : Faults
-        Added to.
-
-    Returns
-    -------
-    trials : DataFrame
-        Columns ``stimulus_id``, ``session``, ``run``, ``split``, a row a trial, numbered from 0.
-    split : str
-        What decides which trials are for training and which for test.
-
-    Raises
-    ------
-    UserError
-        If there is no such table, it is empty, or a number in it is none.
+    Columns ``stimulus_id``, ``session``, ``run``, ``split``; rows are numbered from 0.
     """
     path = folder / "trials.csv"
     table = read_table(path, ("stimulus_id",))

@@ -20,20 +20,7 @@ _MAX_GAP = 4
 
 
 def hdf5_shape(path: Path, dataset: str) -> tuple[int, ...]:
-    """Return the shape of an array of numbers in an HDF5 file without reading it.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    dataset : str
-        Name of the array in it.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or truncated, or has no such array, or one of something else.
-    """
+    """Return the shape of an array of numbers in an HDF5 file without reading it."""
     with open_hdf5(path, dataset) as array:
         require_numbers(path, array.dtype)
         return tuple(array.shape)
@@ -45,31 +32,10 @@ def read_hdf5(
     dataset: str = "betas",
     trials: slice | None = None,
 ) -> NDArray[Any]:
-    """Read trials of some voxels from an HDF5 array.
+    """Read trials of some voxels from an HDF5 array (n_trials, Z, Y, X): (n_trials, n_voxels).
 
-    Only chunks that hold a voxel asked for are read, whichever way the file is chunked; NSD
-    keeps all trials of one voxel together.
-
-    Parameters
-    ----------
-    path : Path
-        File with an array (n_trials, Z, Y, X).
-    voxels : ndarray of int, shape (n_voxels, 3)
-        Indices x, y, z.
-    dataset : str
-        Name of the array.
-    trials : slice, optional
-        Consecutive trials; all by default.
-
-    Returns
-    -------
-    ndarray, shape (n_trials, n_voxels)
-        In the file's own type.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged.
+    ``voxels`` holds indices x, y, z, shape (n_voxels, 3). Only chunks that hold one of them are
+    read, whichever way the file is chunked; NSD stores all trials of one voxel together.
     """
     with open_hdf5(path, dataset) as array:
         first, stop, _ = (trials or slice(None)).indices(array.shape[0])
@@ -109,90 +75,40 @@ def _trial_blocks(n_trials: int, bytes_a_trial: int, multiple: int = 1) -> Itera
 
 
 def image_shape(path: Path) -> tuple[int, ...]:
-    """Return the shape of a NIfTI or MGH image from its header.
-
-    Parameters
-    ----------
-    path : Path
-        ``.nii``, ``.nii.gz``, ``.mgh`` or ``.mgz``.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged, or too short for its shape.
-    """
+    """Return the shape of a NIfTI or MGH image from its header."""
     header = volume_header(path)
     return tuple(int(n) for n in header.get_data_shape())
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where an image lies.
+    """Where an image lies."""
 
-    Attributes
-    ----------
-    affine : ndarray or None
-        (4, 4), voxel indices to millimetres; None where the header has none.
-    two_affines : bool
-        Whether qform and sform claim the same space and differ; the sform is used.
-    """
-
+    # (4, 4), voxel indices to millimetres; None where the header has none
     affine: NDArray[np.float64] | None
+    # whether qform and sform claim the same space and differ; the sform is used
     two_affines: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """A whole image: labels, a mask, a map.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    values : ndarray
-        In the file's own type, scaled if its header says so.
-    place : Place
-        Where it lies.
-    slope : float
-        Step between neighbouring values of an integer type with a scale; 0 for other types.
-    """
+    """A whole image: labels, a mask, a map."""
 
     path: Path
-    values: NDArray[Any]
-    place: Place
+    values: NDArray[Any]  # in the file's own type, scaled if its header says so
+    place: Place  # where it lies
+    # step between neighbouring values of an integer type with a scale; 0 for other types
     slope: float
 
 
 def image_place(path: Path) -> Place:
-    """Return where an image lies, from its header.
-
-    Parameters
-    ----------
-    path : Path
-        The image.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged, or its affine is no transformation.
-    """
+    """Return where an image lies, from its header."""
     header = volume_header(path)
     return _place(path, header)
 
 
 def load_image(path: Path) -> Image:
-    """Read a whole NIfTI or MGH image.
-
-    Parameters
-    ----------
-    path : Path
-        The image.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged, or its affine is no transformation.
-    """
+    """Read a whole NIfTI or MGH image."""
     with reading_volume(path) as image:
         slope = abs(float(image.dataobj.slope)) if image.get_data_dtype().kind in "iu" else 0.0
         return Image(path, np.asarray(image.dataobj), _place(path, image.header), slope)
@@ -218,23 +134,7 @@ def _place(path: Path, header: Any) -> Place:
 
 
 def read_image(path: Path) -> NDArray[Any]:
-    """Read a whole NIfTI or MGH image: labels, a mask, a map.
-
-    Parameters
-    ----------
-    path : Path
-        The image.
-
-    Returns
-    -------
-    ndarray
-        In the file's own type, scaled if its header says so.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged.
-    """
+    """Read a whole NIfTI or MGH image: labels, a mask, a map."""
     with reading_volume(path) as image:
         return np.asarray(image.dataobj)
 
@@ -242,28 +142,10 @@ def read_image(path: Path) -> NDArray[Any]:
 def read_nifti(
     path: Path, voxels: NDArray[np.integer], trials: slice | None = None
 ) -> NDArray[Any]:
-    """Read trials of some voxels from a NIfTI image (X, Y, Z, n_trials).
+    """Read trials of some voxels from a NIfTI image (X, Y, Z, n_trials): (n_trials, n_voxels).
 
-    The file is read once, front to back, some trials at a time.
-
-    Parameters
-    ----------
-    path : Path
-        The image.
-    voxels : ndarray of int, shape (n_voxels, 3)
-        Indices x, y, z.
-    trials : slice, optional
-        Consecutive trials; all by default.
-
-    Returns
-    -------
-    ndarray, shape (n_trials, n_voxels)
-        In the file's own type, scaled if its header says so.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged.
+    ``voxels`` holds indices x, y, z, shape (n_voxels, 3). The file is read once, front to back,
+    some trials at a time, and scaled if its header says so.
     """
     x, y, z = np.asarray(voxels).T
     return _read_trials(path, lambda block: block[x, y, z].T, trials)
@@ -272,27 +154,7 @@ def read_nifti(
 def read_mgh(
     path: Path, vertices: NDArray[np.integer], trials: slice | None = None
 ) -> NDArray[Any]:
-    """Read trials of some vertices from an MGH file (n_vertices, 1, 1, n_trials).
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    vertices : ndarray of int, shape (n_vertices_wanted,)
-        Indices of vertices.
-    trials : slice, optional
-        Consecutive trials; all by default.
-
-    Returns
-    -------
-    ndarray, shape (n_trials, n_vertices_wanted)
-        In the file's own type.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged.
-    """
+    """Read trials of some vertices from an MGH file (n_vertices, 1, 1, n_trials)."""
     return _read_trials(path, lambda block: block[vertices, 0, 0].T, trials)
 
 
@@ -316,15 +178,7 @@ def is_there(path: Path) -> bool:
 
 
 class NonFiniteError(UserError):
-    """Responses of a session are NaN or infinite.
-
-    Attributes
-    ----------
-    session : int
-        Which.
-    voxels : tuple of int
-        Columns that hold such values.
-    """
+    """Responses of a session are NaN or infinite."""
 
     def __init__(self, sentence: str, session: int, voxels: tuple[int, ...]) -> None:
         super().__init__(sentence)
@@ -332,21 +186,9 @@ class NonFiniteError(UserError):
 
 
 def require_finite(betas: NDArray[Any], path: Path, session: int) -> None:
-    """Raise if a response is NaN or infinite.
+    """Raise if a response (n_trials, n_voxels) of one session is NaN or infinite.
 
-    Parameters
-    ----------
-    betas : ndarray, shape (n_trials, n_voxels)
-        One session, as it will be used: float64 beyond float32 is infinite only once cast.
-    path : Path
-        Where it was read, for the sentence.
-    session : int
-        Which session it is.
-
-    Raises
-    ------
-    UserError
-        Naming the file, the number of bad responses, and trial and voxel of the first.
+    Responses are those that will be used: float64 beyond float32 is infinite only once cast.
     """
     if betas.dtype.kind != "f":
         return

@@ -84,35 +84,19 @@ _COURSES = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a subject's voxels (or vertices) are.
+    """Where a subject's voxels (or vertices) are."""
 
-    Attributes
-    ----------
-    space : str
-        One of ``SPACES``.
-    shape : tuple of int
-        (X, Y, Z) of the volume, or the vertices of the left and of the right hemisphere.
-    affine : ndarray of shape (4, 4) or None
-        From voxel indices to millimetres; None on the surface.
-    index : ndarray of int of shape (n_voxels, 3) or (n_voxels, 2)
-        Voxel indices i, j, k; or hemisphere (0 left, 1 right) and vertex.
-    hemisphere : ndarray of int of shape (n_voxels,)
-        0 left, 1 right.
-    position : ndarray of shape (n_voxels, 3)
-        Millimetres, right, anterior, superior.
-    stream : ndarray of int of shape (n_voxels,)
-        Label of ``STREAMS``; 0 is brain that belongs to none.
-    smoothing : csr_matrix of shape (n_voxels, n_voxels)
-        Averages over neighbours; rows have length 1.
-    """
-
-    space: str
+    space: str  # one of ``SPACES``
+    # (X, Y, Z) of the volume, or the vertices of the left and of the right hemisphere
     shape: tuple[int, ...]
+    # (4, 4): from voxel indices to millimetres; None on the surface
     affine: NDArray[np.float64] | None
+    # (n_voxels, 3): voxel indices i, j, k; or hemisphere (0 left, 1 right) and vertex
     index: NDArray[np.int32]
-    hemisphere: NDArray[np.int8]
-    position: Array
-    stream: NDArray[np.int16]
+    hemisphere: NDArray[np.int8]  # (n_voxels,): 0 left, 1 right
+    position: Array  # (n_voxels, 3): millimetres, right, anterior, superior
+    stream: NDArray[np.int16]  # (n_voxels,): label of ``STREAMS``; 0 is brain that belongs to none
+    # (n_voxels, n_voxels): averages over neighbours; rows have length 1
     smoothing: sparse.csr_matrix
 
     @property
@@ -123,39 +107,20 @@ class Layout:
 
 @dataclass(frozen=True)
 class Brain:
-    """One simulated subject in one space.
+    """One simulated subject in one space."""
 
-    Attributes
-    ----------
-    subject : int
-        From 1.
-    layout : Layout
-    early, higher : ndarray of int
-        Which voxels are in the early stream, and which in the others.
-    fields : ReceptiveFields
-        Of the early voxels.
-    early_tuning : EarlyTuning
-    higher_tuning : HigherTuning
-    baseline, signal_sd, ncsnr : ndarray of shape (n_voxels,)
-        Mean response and standard deviation of the signal in percent signal change; the true
-        ratio of signal to noise.
-    noise : NoiseModel
-    reliability : float
-        Factor of this subject on NSD's ncsnr; 1 for subject 1.
-    """
-
-    subject: int
+    subject: int  # from 1
     layout: Layout
-    early: NDArray[np.int64]
+    early: NDArray[np.int64]  # which voxels are in the early stream, and which in the others
     higher: NDArray[np.int64]
-    fields: ReceptiveFields
+    fields: ReceptiveFields  # of the early voxels
     early_tuning: EarlyTuning
     higher_tuning: HigherTuning
-    baseline: Array
-    signal_sd: Array
-    ncsnr: Array
+    baseline: Array  # (n_voxels,): mean response, percent signal change
+    signal_sd: Array  # (n_voxels,): standard deviation of the signal, percent signal change
+    ncsnr: Array  # (n_voxels,): the true ratio of signal to noise
     noise: NoiseModel
-    reliability: float
+    reliability: float  # factor of this subject on NSD's ncsnr; 1 for subject 1
 
     @property
     def responsive(self) -> NDArray[np.int64]:
@@ -171,12 +136,7 @@ class Brain:
     def responses(self, linear: Array, energy: Array, content: Content) -> Array:
         """Return noise-free responses in percent signal change, (n_stimuli, n_voxels).
 
-        Parameters
-        ----------
-        linear, energy : ndarray of shape (n_stimuli, n_early)
-            From :func:`vox2pix.phantom.early.drives`, over the stimuli that the subject sees.
-        content : Content
-            Of the same stimuli.
+        ``linear, energy`` is (n_stimuli, n_early).
         """
         signal = np.zeros((len(linear), self.layout.n_voxels), np.float32)
         signal[:, self.early] = early.combine(linear, energy, self.early_tuning.linear_share)
@@ -197,24 +157,8 @@ def simulate_brain(
     Subjects differ: the numbers of voxels by up to 10 %, the shape and order of the volume, and
     the reliability, a factor on NSD's ncsnr (log-normal, 12 %). Subject 1 has the numbers asked
     for and NSD's own reliability. The vertices of a stream on the common mesh are the same for
-    all, as in NSD.
-
-    Parameters
-    ----------
-    subject : int
-        From 1.
-    space : {"func1pt8mm", "fsaverage5"}
-        Where the voxels are.
-    n_early, n_ventral : int
-        Voxels of these streams, both hemispheres; the smaller streams follow the ventral one.
-    content : Content
-        Columns that higher voxels may be tuned to.
-    seed : int
-        The phantom's seed.
-
-    Returns
-    -------
-    Brain
+    all, as in NSD. ``n_early`` and ``n_ventral`` count both hemispheres; the smaller streams follow
+    the ventral one.
     """
     person = rng_for(seed, "subject", subject)
     spread = np.ones(2) if subject == 1 else person.uniform(0.9, 1.1, 2)
@@ -274,17 +218,6 @@ def volume_layout(counts: Mapping[str, int], rng: np.random.Generator) -> Layout
     In the order of ``_BALLS`` each stream takes the free voxels nearest to its middle. A shell
     one voxel thick around them all is brain without a stream, and the block ends one voxel
     further out. Voxels are ordered by their indices i, j, k.
-
-    Parameters
-    ----------
-    counts : mapping of str to int
-        Voxels of each stream, both hemispheres.
-    rng : numpy.random.Generator
-        Draws shifts and stretches.
-
-    Returns
-    -------
-    Layout
     """
     radius = (3 * max(counts.values()) / 2 / (4 * np.pi)) ** (1 / 3)
     half = int(np.ceil(4.5 * radius)) + 3
@@ -329,18 +262,7 @@ def volume_layout(counts: Mapping[str, int], rng: np.random.Generator) -> Layout
 
 
 def require_vertices(counts: Mapping[str, int]) -> None:
-    """Raise if the streams do not fit on fsaverage5.
-
-    Parameters
-    ----------
-    counts : mapping of str to int
-        Vertices of each stream, both hemispheres.
-
-    Raises
-    ------
-    UserError
-        If a hemisphere has fewer vertices than the streams take of it.
-    """
+    """Raise if the streams (vertices in both hemispheres) do not fit on fsaverage5."""
     taken = sum(-(-count // 2) for count in counts.values())
     if taken > FSAVERAGE5_VERTICES:
         raise UserError(
@@ -354,20 +276,6 @@ def surface_layout(counts: Mapping[str, int]) -> Layout:
     """Lay the streams out on fsaverage5: each takes the free vertices nearest to its course.
 
     All vertices are kept, left hemisphere first.
-
-    Parameters
-    ----------
-    counts : mapping of str to int
-        Vertices of each stream, both hemispheres.
-
-    Returns
-    -------
-    Layout
-
-    Raises
-    ------
-    UserError
-        If a hemisphere has fewer vertices than the streams take of it.
     """
     require_vertices(counts)
     from nilearn.datasets import fetch_surf_fsaverage

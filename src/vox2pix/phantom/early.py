@@ -74,22 +74,12 @@ _SIZE = {"V1": (0.35, 0.12), "V2": (0.45, 0.18), "V3": (0.60, 0.26), "hV4": (0.9
 
 @dataclass(frozen=True)
 class ReceptiveFields:
-    """Population receptive fields, one a voxel.
+    """Population receptive fields, one a voxel."""
 
-    Attributes
-    ----------
-    x, y : ndarray of shape (n_voxels,)
-        Centre in degrees from fixation, the middle of the image; x rightwards, y upwards.
-    sigma : ndarray of shape (n_voxels,)
-        Standard deviation of the Gaussian, in degrees.
-    area : ndarray of int of shape (n_voxels,)
-        Label of ``VISUAL_AREAS``.
-    """
-
-    x: Array
-    y: Array
-    sigma: Array
-    area: NDArray[np.int16]
+    x: Array  # (n_voxels,): centre in degrees rightwards from fixation, the image's middle
+    y: Array  # (n_voxels,): the same upwards
+    sigma: Array  # (n_voxels,): standard deviation of the Gaussian, in degrees
+    area: NDArray[np.int16]  # (n_voxels,): label of ``VISUAL_AREAS``
 
     @property
     def eccentricity(self) -> Array:
@@ -109,20 +99,11 @@ class ReceptiveFields:
 
 @dataclass(frozen=True)
 class EarlyTuning:
-    """What an early voxel makes of the maps under its receptive field.
+    """What an early voxel makes of the maps under its receptive field."""
 
-    Attributes
-    ----------
-    linear : ndarray of shape (n_voxels, 3)
-        Weights of the linear channels (a in the module's formula).
-    energy : ndarray of shape (n_voxels, 13)
-        Weights of the energy channels, not negative (b).
-    linear_share : ndarray of shape (n_voxels,)
-        Share of the signal's variance that the linear channels drive (w).
-    """
-
-    linear: Array
-    energy: Array
+    linear: Array  # (n_voxels, 3): weights of the linear channels (a in the module's formula)
+    energy: Array  # (n_voxels, 13): weights of the energy channels, not negative (b)
+    # (n_voxels,): share of the signal's variance that the linear channels drive (w)
     linear_share: Array
 
 
@@ -145,18 +126,7 @@ def place_receptive_fields(
     1 / (e + e2), the eccentricity at fraction u of the way is e2 * ((1 + e_max / e2) ** u - 1),
     where e_max is the edge of the image in that direction. The left hemisphere sees the right.
 
-    Parameters
-    ----------
-    position : ndarray of shape (n_voxels, 3)
-        Millimetres, right, anterior, superior.
-    hemisphere : ndarray of shape (n_voxels,)
-        0 left, 1 right.
-    rng : numpy.random.Generator
-        Draws the scatter of centres and sizes.
-
-    Returns
-    -------
-    ReceptiveFields
+    ``position`` is (n_voxels, 3).
     """
     n_voxels = len(position)
     area = np.zeros(n_voxels, np.int16)
@@ -214,24 +184,12 @@ def draw_early_tuning(n_voxels: int, rng: np.random.Generator) -> EarlyTuning:
 
 
 def channel_maps(images: Array) -> Array:
-    """Return what local cells signal at each place of each image.
+    """Return what local cells signal in each image, float32 (n, len(CHANNELS), GRID * GRID).
 
-    Parameters
-    ----------
-    images : ndarray of shape (n, IMAGE_SIZE, IMAGE_SIZE, 3)
-        RGB in [0, 1].
-
-    Returns
-    -------
-    ndarray of shape (n, len(CHANNELS), GRID * GRID)
-        float32. Luminance (r + g + b) / 3, L-M as r - g and S as b - (r + g) / 2; the amplitude
-        of each quadrature pair of Gabor filters on the luminance; the standard deviation of
-        luminance within half a degree. Energies are in units of luminance.
-
-    Raises
-    ------
-    ValueError
-        If the images have another size.
+    ``images`` is (n, IMAGE_SIZE, IMAGE_SIZE, 3), RGB in [0, 1]. Luminance is (r + g + b) / 3,
+    L-M is r - g and S is b - (r + g) / 2; energies are the amplitude of each quadrature pair of
+    Gabor filters on the luminance, and the standard deviation of luminance within half a
+    degree, in units of luminance.
     """
     size = IMAGE_SIZE
     if images.ndim != 4 or images.shape[1:] != (size, size, 3):
@@ -253,19 +211,9 @@ def channel_maps(images: Array) -> Array:
 def drives(maps: Array, fields: Array, tuning: EarlyTuning) -> tuple[Array, Array]:
     """Return the linear and the energy drive of each voxel, before standard scores.
 
-    Parameters
-    ----------
-    maps : ndarray of shape (n, len(CHANNELS), GRID * GRID)
-        From :func:`channel_maps`.
-    fields : ndarray of shape (n_voxels, GRID * GRID)
-        From :meth:`ReceptiveFields.gaussians`.
-    tuning : EarlyTuning
-        One row a voxel.
-
-    Returns
-    -------
-    linear, energy : ndarray of shape (n, n_voxels)
-        ``lin_v`` and ``nrg_v`` of the module's formula, float32.
+    They are ``lin_v`` and ``nrg_v`` of the module's formula, float32 (n, n_voxels); ``maps`` is
+    (n, len(CHANNELS), GRID * GRID), ``fields`` (n_voxels, GRID * GRID), ``tuning`` one row per
+    voxel.
     """
     weighed = fields.T
     linear = np.zeros((len(maps), len(fields)), np.float32)

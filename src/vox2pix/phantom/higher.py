@@ -52,24 +52,13 @@ _CONCENTRATION = 12.0
 
 @dataclass(frozen=True)
 class Content:
-    """What each of a set of images shows.
+    """What each of a set of images shows."""
 
-    Attributes
-    ----------
-    names : tuple of str
-        One a column, e.g. ``"kind ball"`` or ``"word dog"``.
-    groups : tuple of str
-        The group of each column.
-    values : ndarray of shape (n_stimuli, n_columns)
-        How much of it is there; 0 is none.
-    position : ndarray of shape (n_stimuli, 2)
-        Centre of the main object from the image's middle, in [-1, 1], right and up; 0 where
-        unknown.
-    """
-
-    names: tuple[str, ...]
-    groups: tuple[str, ...]
-    values: Array
+    names: tuple[str, ...]  # one a column, e.g. ``"kind ball"`` or ``"word dog"``
+    groups: tuple[str, ...]  # the group of each column
+    values: Array  # (n_stimuli, n_columns): how much of it is there; 0 is none
+    # (n_stimuli, 2): centre of the main object from the image's middle, in [-1, 1], right and up;
+    # 0 where unknown
     position: Array
 
     def rows(self, index: NDArray[np.int64]) -> "Content":
@@ -79,24 +68,13 @@ class Content:
 
 @dataclass(frozen=True)
 class HigherTuning:
-    """What each higher voxel prefers.
+    """What each higher voxel prefers."""
 
-    Attributes
-    ----------
-    groups : tuple of str
-        Groups of content, one a column of ``shares``.
-    weights : ndarray of shape (n_voxels, n_columns)
-        Preference for each column of the content.
-    shares : ndarray of shape (n_voxels, n_groups)
-        Share of each group in the voxel's variance; rows sum to 1.
-    position : ndarray of shape (n_voxels, 2)
-        Preferred direction of the main object, of length 1.
-    """
-
-    groups: tuple[str, ...]
-    weights: Array
+    groups: tuple[str, ...]  # groups of content, one a column of ``shares``
+    weights: Array  # (n_voxels, n_columns): preference for each column of the content
+    # (n_voxels, n_groups): share of each group in the voxel's variance; rows sum to 1
     shares: Array
-    position: Array
+    position: Array  # (n_voxels, 2): preferred direction of the main object, of length 1
 
 
 def scene_content(scenes: "Sequence[Scene]") -> Content:
@@ -144,11 +122,6 @@ def caption_content(captions: Sequence[Sequence[str]]) -> Content:
     A word's value is the share of the image's captions that use it. The ``MAX_WORDS`` most
     frequent words count, English stop words do not; the ``MAX_PAIRS`` pairs of words that
     occur together most often stand for conjunctions.
-
-    Raises
-    ------
-    ValueError
-        If the captions hold no word but stop words.
     """
     from sklearn.feature_extraction.text import CountVectorizer
 
@@ -181,18 +154,11 @@ def draw_higher_tuning(
     smoothing: sparse.csr_matrix,
     rng: np.random.Generator,
 ) -> HigherTuning:
-    """Draw what each higher voxel prefers.
+    """Draw what each higher voxel prefers: weights, shares and preferred directions.
 
-    Parameters
-    ----------
-    content : Content
-        Gives the columns and their groups.
-    streams : sequence of str, of length n_voxels
-        NSD's stream of each voxel, e.g. ``"ventral"``: the profile of shares.
-    smoothing : csr_matrix of shape (n_voxels, n_voxels)
-        Rows of length 1; half the variance of the tuning is smoothed by it.
-    rng : numpy.random.Generator
-        Draws weights, shares (Dirichlet about the stream's profile) and preferred directions.
+    Shares are Dirichlet about the profile of the voxel's stream (NSD's name, e.g. ``"ventral"``).
+    ``smoothing`` (n_voxels, n_voxels) has rows of length 1; half the variance of the tuning is
+    smoothed by it.
     """
     groups = tuple(dict.fromkeys(content.groups))
     shape = (len(streams), len(content.names))

@@ -46,30 +46,18 @@ QUANTILE_LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """The noise of one subject's voxels.
+    """The noise of one subject's voxels."""
 
-    Attributes
-    ----------
-    sd : ndarray of shape (n_voxels,)
-        Standard deviation of single trials about the signal, in percent signal change, without
-        the session shift.
-    smoothing : csr_matrix of shape (n_voxels, n_voxels)
-        S of the module's formula; rows of length 1.
-    independent, local, common : float
-        Shares of the variance; they sum to 1.
-    ar1 : float
-        Correlation of neighbouring trials within a run.
-    session_shift : float
-        Standard deviation of a session's offset, in units of ``sd``.
-    """
-
+    # (n_voxels,): standard deviation of single trials about the signal, in percent signal change,
+    # without the session shift
     sd: Array
+    # (n_voxels, n_voxels): s of the module's formula; rows of length 1
     smoothing: sparse.csr_matrix
-    independent: float = 0.55
+    independent: float = 0.55  # shares of the variance; they sum to 1
     local: float = 0.40
     common: float = 0.05
-    ar1: float = 0.2
-    session_shift: float = 0.3
+    ar1: float = 0.2  # correlation of neighbouring trials within a run
+    session_shift: float = 0.3  # standard deviation of a session's offset, in units of ``sd``
 
     def draw_session(self, run_lengths: Sequence[int], rng: np.random.Generator) -> Array:
         """Draw one session, shape (sum of run_lengths, n_voxels), percent signal change."""
@@ -114,22 +102,9 @@ def draw_ncsnr(
 
     Between the five measured levels the quantile function is straight; beyond them it goes on
     for half a quarter's distance. A voxel's rank within its area is partly that of a smooth
-    field, since reliable voxels stand together.
-
-    Parameters
-    ----------
-    areas : sequence of str
-        A key of ``NCSNR_QUANTILES`` or ``NEAREST_AREA`` a voxel; ``""`` is a voxel without
-        signal and gets 0.
-    smoothing : csr_matrix of shape (n_voxels, n_voxels)
-        Rows of length 1.
-    rng : numpy.random.Generator
-        Draws the field.
-
-    Returns
-    -------
-    ndarray of shape (n_voxels,)
-        True ncsnr, float32.
+    field, since reliable voxels stand together. ``areas`` is a key of ``NCSNR_QUANTILES`` or
+    ``NEAREST_AREA`` per voxel, ``""`` for a voxel without signal, which gets 0; ``smoothing``
+    (n_voxels, n_voxels) has rows of length 1. Returns the true ncsnr, float32 (n_voxels,).
     """
     n_voxels = len(areas)
     field = smoothing @ rng.standard_normal(n_voxels) + rng.standard_normal(n_voxels)
@@ -159,20 +134,7 @@ def draw_no_data(
     One voxel in 400 of the whole brain and of each stream, those at the lower edge, lack data in
     one session, and every other one of them in a second session where there is one.
 
-    Parameters
-    ----------
-    height : ndarray of shape (n_voxels,)
-        Position upwards.
-    stream : ndarray of int of shape (n_voxels,)
-        Label of each voxel's stream; 0 is brain that belongs to none.
-    n_sessions : int
-        Sessions of the experiment.
-    rng : numpy.random.Generator
-        Draws the sessions.
-
-    Returns
-    -------
-    ndarray of bool, shape (n_sessions, n_voxels)
+    Returns shape (n_sessions, n_voxels).
     """
     upwards = np.argsort(height, kind="stable")
     streams = [upwards[stream[upwards] == label] for label in np.unique(stream[stream > 0])]
@@ -191,11 +153,6 @@ class NcsnrMeter:
 
     Images shown once say nothing about noise and count for nothing. With images shown equally
     often the average of variances is NSD's; otherwise images weigh by repeats less one.
-
-    Parameters
-    ----------
-    n_stimuli, n_voxels : int
-        Sizes; stimuli are indexed from 0.
     """
 
     def __init__(self, n_stimuli: int, n_voxels: int) -> None:

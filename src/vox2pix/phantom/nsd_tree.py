@@ -42,28 +42,17 @@ _COCO_SPLITS = ("train2017", "val2017")
 
 @dataclass(frozen=True)
 class Design:
-    """Who sees which image when.
+    """Who sees which image when."""
 
-    Attributes
-    ----------
-    n_stimuli : int
-        Images in the stimulus file (73,000 in NSD).
-    n_sessions, trials_per_session : int
-        Sizes of every subject's experiment.
-    subject_stimuli : ndarray of int of shape (n_subjects, n_images)
-        0-based stimulus of each of a subject's images; the shared ones come first, ascending,
-        and are the same for all.
-    n_shared : int
-        How many images are shared.
-    order : ndarray of int of shape (n_trials,)
-        0-based image (column of ``subject_stimuli``) of each trial, the same for all subjects.
-    """
-
-    n_stimuli: int
-    n_sessions: int
+    n_stimuli: int  # images in the stimulus file (73,000 in NSD)
+    n_sessions: int  # sizes of every subject's experiment
     trials_per_session: int
+    # (n_subjects, n_images): 0-based stimulus of each of a subject's images; the shared ones come
+    # first, ascending, and are the same for all
     subject_stimuli: NDArray[np.int64]
-    n_shared: int
+    n_shared: int  # how many images are shared
+    # (n_trials,): 0-based image (column of ``subject_stimuli``) of each trial, the same for all
+    # subjects
     order: NDArray[np.int64]
 
     @property
@@ -90,19 +79,6 @@ def draw_design(
     Each image is shown ``repeats`` times over the whole experiment in random order (the last
     image less often if the number of trials is no multiple); stimuli are dealt to subjects at
     random, so that the shared ones are scattered over the stimulus file as in NSD.
-
-    Parameters
-    ----------
-    n_subjects, n_sessions, trials_per_session, repeats : int
-        Sizes, each 1 or more.
-    n_shared : int
-        Images seen by all subjects, fewer than the images of one.
-    rng : numpy.random.Generator
-        Draws the order and the dealing.
-
-    Returns
-    -------
-    Design
     """
     n_trials = n_sessions * trials_per_session
     n_images = -(-n_trials // repeats)
@@ -135,17 +111,7 @@ def run_lengths(n_trials: int) -> tuple[int, ...]:
 
 
 def write_marker(root: Path, seed: int, own_images: bool) -> None:
-    """Write ``simulated.json``, by which readers and reports know that nobody was measured.
-
-    Parameters
-    ----------
-    root : Path
-        Of the tree.
-    seed : int
-        Of the simulation.
-    own_images : bool
-        Whether the user's images are shown instead of drawn scenes.
-    """
+    """Write ``simulated.json``, by which readers and reports know that nobody was measured."""
     facts = {
         "simulated": True,
         "simulated_by": "vox2pix phantom",
@@ -344,27 +310,10 @@ def write_session(
     missing: NDArray[np.bool_] | None = None,
     nifti: bool = False,
 ) -> Array:
-    """Write one session's betas and return what a reader gets back.
+    """Write one session's betas (n_trials, n_voxels) and return what a reader gets back.
 
-    Parameters
-    ----------
-    root : Path
-        Of the tree.
-    brain : Brain
-        Whose betas.
-    session : int
-        From 1.
-    betas : ndarray of shape (n_trials, n_voxels)
-        Percent signal change.
-    missing : ndarray of bool of shape (n_voxels,), optional
-        Voxels without data: 0 in a volume, NaN on a surface.
-    nifti : bool
-        Whether to write volumes as NIfTI, too.
-
-    Returns
-    -------
-    ndarray of shape (n_trials, n_voxels)
-        The values in the file, in percent signal change: volumes are rounded to 1/300.
+    Values are percent signal change; volumes are rounded to 1/300. Voxels in ``missing`` have no
+    data: 0 in a volume, NaN on a surface. ``nifti`` writes volumes as NIfTI, too.
     """
     layout = brain.layout
     folder = _beta_folder(root, brain)

@@ -28,51 +28,25 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object of a scene.
+    """One object of a scene."""
 
-    Attributes
-    ----------
-    kind, colour : str
-        A key of ``KINDS`` and of ``COLOURS``.
-    x, y : float
-        Centre, as a fraction of the image from its left and top edge.
-    size : float
-        Half the extent, as a fraction of the image.
-    angle : float
-        Rotation in radians, clockwise as seen.
-    """
-
-    kind: str
+    kind: str  # a key of ``KINDS`` and of ``COLOURS``
     colour: str
-    x: float
+    x: float  # centre, as a fraction of the image from its left and top edge
     y: float
-    size: float
-    angle: float
+    size: float  # half the extent, as a fraction of the image
+    angle: float  # rotation in radians, clockwise as seen
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What an image shows; ``objects[0]`` is the main one, the largest and in front.
+    """What an image shows; ``objects[0]`` is the main one, the largest and in front."""
 
-    Attributes
-    ----------
-    background : str
-        A key of ``BACKGROUNDS``.
-    objects : tuple of SceneObject
-        One to three.
-    light : float
-        Direction that the light comes from, in radians.
-    horizon : float
-        Height of the horizon, as a fraction of the image from its top.
-    texture : tuple of float
-        Phases of the background's texture, in radians.
-    """
-
-    background: str
-    objects: tuple[SceneObject, ...]
-    light: float
-    horizon: float
-    texture: tuple[float, float, float, float]
+    background: str  # a key of ``BACKGROUNDS``
+    objects: tuple[SceneObject, ...]  # one to three
+    light: float  # direction that the light comes from, in radians
+    horizon: float  # height of the horizon, as a fraction of the image from its top
+    texture: tuple[float, float, float, float]  # phases of the background's texture, in radians
 
 
 # --- objects: signed distance, negative inside, in units of the object's half extent ----------
@@ -219,20 +193,7 @@ BACKGROUNDS: dict[str, Callable[[Scene, Array, Array], Array]] = {
 
 
 def scene(index: int, seed: int = 0) -> Scene:
-    """Return scene ``index`` of the endless set.
-
-    Parameters
-    ----------
-    index : int
-        Which scene, 0 or more.
-    seed : int
-        Which set of scenes.
-
-    Raises
-    ------
-    ValueError
-        If ``index`` is negative.
-    """
+    """Return scene ``index`` (0 or more) of the endless set that ``seed`` names."""
     if index < 0:
         raise ValueError(f"A scene's index is 0 or more, not {index}.")
     rng = rng_for(seed, "scene", index)
@@ -272,20 +233,7 @@ def _apart(a: SceneObject, b: SceneObject) -> bool:
 
 
 def render(scene: Scene, size: int = 64) -> Array:
-    """Draw a scene.
-
-    Parameters
-    ----------
-    scene : Scene
-        What to draw.
-    size : int
-        Height and width of the image in pixels.
-
-    Returns
-    -------
-    ndarray of float32, shape (size, size, 3)
-        RGB in [0, 1].
-    """
+    """Draw a scene as RGB in [0, 1], float32 (size, size, 3)."""
     ticks = (np.arange(size, dtype=np.float32) + 0.5) / size
     x, y = np.meshgrid(ticks, ticks)
     image = BACKGROUNDS[scene.background](scene, x, y)
@@ -336,11 +284,6 @@ def captions(scene: Scene) -> tuple[str, ...]:
 
     Each names every object with its colour, and the background; some say where the main object
     is or how large. The main object always comes before the others.
-
-    Returns
-    -------
-    tuple of str
-        Five sentences, at most 28 words each.
     """
     main, others = scene.objects[0], scene.objects[1:]
     where = _WHERE[scene.background]

@@ -37,30 +37,12 @@ def content_hashes(
     verify: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, str]:
-    """Return what identifies the contents of files.
+    """Return the SHA-256 of each file by its name, sorted; of a file in a bucket, size and ETag.
 
-    Parameters
-    ----------
-    root : Path
-        What the files belong to; they share a record, whose name tells of the root.
-    files : mapping of str to Path
-        By their names, which stay when the root is moved.
-    records : Path
-        The folder of records; made if it is needed, and left alone if it is not ours.
-    verify : bool
-        Read every file, whatever is recorded.
-    progress : callable
-        Receives the bytes that were read and those that have to be.
-
-    Returns
-    -------
-    dict of str to str
-        SHA-256 in hex digits by name, sorted; of a file in a bucket, its size and ETag.
-
-    Raises
-    ------
-    UserError
-        If a file cannot be read, or changes while it is read.
+    The files belong to ``root`` and share one file in the folder ``records`` (made if needed,
+    left alone if it is not ours). ``verify`` reads every file, whatever is recorded.
+    ``progress`` receives the bytes read and the bytes to read. A file that changes while it is
+    read raises.
     """
     if is_remote(root):
         return {name: _version_there(path) for name, path in sorted(files.items())}

@@ -23,18 +23,7 @@ _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn a full disk, or one that may not be written to, into one sentence.
-
-    Parameters
-    ----------
-    path : Path
-        What is being written, for the sentence.
-
-    Raises
-    ------
-    UserError
-        Naming what could not be written, why, and the remedy.
-    """
+    """Turn a full or read-only disk into a ``UserError`` that names ``path`` and the remedy."""
     try:
         yield
     except Exception as error:  # libraries wrap the system's error in ones of their own
@@ -61,23 +50,10 @@ def _disk_fault(error: BaseException) -> int | None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a name to write to; on success the file takes its place at ``path``.
+    """Yield a hidden name in the same folder; on success the file takes its place at ``path``.
 
-    Parameters
-    ----------
-    path : Path
-        Where the file shall appear; its folder is made.
-
-    Yields
-    ------
-    Path
-        A hidden name in the same folder. It has another suffix: libraries that choose a format
-        by it must be given the format.
-
-    Raises
-    ------
-    UserError
-        If the disk is full or may not be written to.
+    The hidden name has another suffix: libraries that choose a format by it must be given the
+    format.
     """
     partial = partial_name(path)
     with writing(path):
@@ -112,13 +88,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged.
-    """
+    """Read JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -166,13 +136,7 @@ def _checksum_of_all(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read named arrays from safetensors.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged, or its values are not those that were written.
-    """
+    """Read named arrays from safetensors, and compare them with their checksum."""
     from safetensors import SafetensorError, safe_open
 
     try:

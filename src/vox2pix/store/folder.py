@@ -52,13 +52,7 @@ _LOCK = ".lock"
 
 
 class RunFolder:
-    """One run's folder: which stages are done, under which settings.
-
-    Parameters
-    ----------
-    path : Path
-        The folder; made when it is locked.
-    """
+    """One run's folder: which stages are done, under which settings."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -70,13 +64,9 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Make the folder ours and keep other runs out; the lock ends with the process.
+        """Make the folder ours and exclude other runs; the lock ends with the process.
 
-        Raises
-        ------
-        UserError
-            If another run holds it, the folder or the cache beside it holds what is not ours or
-            a symbolic link, or it cannot be written to.
+        A folder or cache that holds what is not ours, or a symbolic link, raises.
         """
         kinds = {self.path: "run", self.shared: "features"}
         kinds[self.shared.with_name("checksums")] = "checksums"
@@ -197,11 +187,7 @@ class RunFolder:
     def remove(self, name: str) -> None:
         """Remove an output of a stage, by its name in a mark; what is not ours stays.
 
-        Parameters
-        ----------
-        name : str
-            Relative to the folder. It may lead to a file of the shared cache, and nowhere else
-            out of the folder.
+        The name may lead to a file of the shared cache, and nowhere else out of the folder.
         """
         if _SHARED_ROWS.fullmatch(name) and marker_of(self.shared) is not None:
             remove_files(self.shared, [name.removeprefix("../cache/features/")])
@@ -209,13 +195,7 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
 
     def discard(self, folder: str) -> None:
-        """Remove a folder that was swapped in, by the list in its marker.
-
-        Raises
-        ------
-        UserError
-            If it holds anything else: it stays where it is.
-        """
+        """Remove a folder that was swapped in; raise if it holds more than its marker lists."""
         path = self.path / folder
         marker = marker_of(path)
         if marker is not None and is_inside(self.path, folder):
@@ -229,13 +209,7 @@ class RunFolder:
             )
 
     def clear_parts(self, folder: str) -> None:
-        """Remove the parts that a stage wrote on its way to a whole.
-
-        Parameters
-        ----------
-        folder : str
-            ``decoders`` or ``decoded``; parts are in ``parts-KEY`` below it.
-        """
+        """Remove ``parts-KEY`` below ``decoders`` or ``decoded``: what a stage wrote on its way."""
         for parts in (self.path / folder).glob("parts-*"):
             if _PARTS.fullmatch(parts.name) and is_inside(self.path, f"{folder}/{parts.name}"):
                 names = [entry.name for entry in entries_below(parts)]

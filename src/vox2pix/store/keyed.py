@@ -25,11 +25,6 @@ class KeyedRows:
     processes may add at once; the worst they can do is to compute a row twice. Opening reads the
     files' headers alone, for a folder may hold the rows of many subjects; values are held against
     their checksum when they are read.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the files lie; made when the first rows are added.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,13 +39,8 @@ class KeyedRows:
     def missing(self, keys: Sequence[str], check: bool = False) -> list[str]:
         """List the keys without a row, each once, in the order given.
 
-        Parameters
-        ----------
-        keys : sequence of str
-            What is looked for.
-        check : bool
-            Read the rows too: a file whose values are not as written is removed, its rows are
-            missing.
+        With ``check`` the rows are read, too: a file whose values are not as written is
+        removed, and its rows are missing.
         """
         self._look_for(keys)
         while check and (damaged := next(filterfalse(self._is_sound, self.files(keys)), None)):
@@ -63,13 +53,7 @@ class KeyedRows:
         return sorted({self._places[key][0] for key in keys if key in self._places})
 
     def add(self, keys: Sequence[str], rows: NDArray[Any]) -> None:
-        """Write rows.
-
-        Raises
-        ------
-        ValueError
-            If there are not as many rows as keys.
-        """
+        """Write rows."""
         from safetensors.numpy import save_file
 
         if len(keys) != len(rows):
@@ -84,13 +68,7 @@ class KeyedRows:
         self._index(path)
 
     def load(self, keys: Sequence[str]) -> NDArray[Any]:
-        """Return the rows of ``keys`` in their order.
-
-        Raises
-        ------
-        UserError
-            If a key has no row, or its file is damaged.
-        """
+        """Return the rows of ``keys`` in their order."""
         absent = self.missing(keys)
         if absent:
             raise UserError(f"{self.folder} lacks {len(absent)} rows; run again to compute them.")

@@ -46,25 +46,14 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a Path keeps one of the two s
 
 @dataclass(frozen=True)
 class Marker:
-    """What the marker of a folder says.
+    """What the marker of a folder says."""
 
-    Attributes
-    ----------
-    kind : str
-        A key of :data:`KINDS`.
-    files : dict of str to str or None
-        Checksum of each file that was written, by its name below the folder (empty where none was
-        taken); None for a folder whose files are not listed, or that is still being written.
-    source : str
-        Names what the content was made from; empty if that does not matter.
-    process, host : int, str
-        Who is writing it; 0 and empty once it is complete.
-    """
-
-    kind: str
+    kind: str  # a key of :data:`KINDS`
+    # checksum of each file that was written, by its name below the folder (empty where none was
+    # taken); None for a folder whose files are not listed, or that is still being written
     files: dict[str, str] | None = None
-    source: str = ""
-    process: int = 0
+    source: str = ""  # names what the content was made from; empty if that does not matter
+    process: int = 0  # number and host of who is writing it; 0 and empty once it is complete
     host: str = ""
 
     def write(self, folder: Path) -> None:
@@ -124,21 +113,9 @@ def marker_of(folder: Path) -> Marker | None:
 
 
 def require_ours(folder: Path, kind: str, source: str = "") -> None:
-    """Refuse an output folder that holds anything else than what we wrote of this kind.
+    """Raise if an output folder holds anything but what we wrote of this kind and source.
 
-    Parameters
-    ----------
-    folder : Path
-        Need not be there. Only its first entries are looked at.
-    kind : str
-        A key of :data:`KINDS`.
-    source : str
-        What the content is made from. A folder that was made from something else is refused.
-
-    Raises
-    ------
-    UserError
-        Naming the folder and what is wrong with it.
+    The folder need not exist; only its first entries are looked at.
     """
     refuse_url(folder)
     if not os.path.lexists(folder):
@@ -165,22 +142,7 @@ def require_ours(folder: Path, kind: str, source: str = "") -> None:
 
 
 def require_our_file(path: Path, is_ours: Callable[[Path], bool], what: str) -> None:
-    """Refuse to write a file over one that is not ours.
-
-    Parameters
-    ----------
-    path : Path
-        Where it would be written; need not be there.
-    is_ours : callable
-        Tells by its content whether a file is one of ours.
-    what : str
-        What would be written, for the sentence.
-
-    Raises
-    ------
-    UserError
-        If there is a file, folder or link that is not ours.
-    """
+    """Raise if a file, folder or link is at ``path`` that is not ours by its content."""
     refuse_url(path)
     if not os.path.lexists(path):
         return
@@ -192,20 +154,7 @@ def require_our_file(path: Path, is_ours: Callable[[Path], bool], what: str) -> 
 
 
 def claim(folder: Path, kind: str) -> None:
-    """Make an output folder ours: it is made and marked, unless it is already.
-
-    Parameters
-    ----------
-    folder : Path
-        Where to write.
-    kind : str
-        A key of :data:`KINDS`.
-
-    Raises
-    ------
-    UserError
-        If it holds anything else, or cannot be made.
-    """
+    """Make an output folder ours: it is made and marked, unless it is already."""
     require_ours(folder, kind)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -260,13 +209,7 @@ def entries_below(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse a folder of ours that holds a symbolic link, a device or a pipe, at any depth.
-
-    Raises
-    ------
-    UserError
-        Naming the first.
-    """
+    """Refuse a folder of ours that holds a symbolic link, a device or a pipe, at any depth."""
     for entry in entries_below(folder):
         if entry.is_symlink():
             raise UserError(
@@ -287,14 +230,9 @@ def is_inside(folder: Path, name: str) -> bool:
 
 
 def remove_files(folder: Path, names: Iterable[str]) -> None:
-    """Remove files of ours below a folder, and the folders that are empty then.
+    """Remove files of ours below a folder, by relative names, and the folders that are empty then.
 
-    Parameters
-    ----------
-    folder : Path
-        It stays.
-    names : iterable of str
-        Relative to the folder. What is reached by a link or ``..`` is left alone.
+    What is reached by a link or ``..`` is left alone.
     """
     parents = set()
     for name in names:
@@ -308,14 +246,7 @@ def remove_files(folder: Path, names: Iterable[str]) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder with all that it holds, of which nobody else could have written anything.
-
-    Parameters
-    ----------
-    folder : Path
-        One with a hidden name that :func:`partial_name` gave and with our marker; anything else
-        is a mistake of the caller.
-    """
+    """Remove a folder, and all it holds, that has a name of :func:`partial_name` and our marker."""
     if whole_name(folder.name) is None or folder.is_symlink() or marker_of(folder) is None:
         raise ValueError(f"{folder} is no temporary folder of ours.")
     held = list(entries_below(folder))

@@ -14,23 +14,8 @@ from vox2pix.store.files import checksum, file_hash, write_text, writing
 class ShardedArray:
     """An array of a known shape, written shard by shard along its first axis (zarr).
 
-    Parameters
-    ----------
-    folder : Path
-        Where it lies; opened if it is there and fits, made anew otherwise.
-    shape : tuple of int
-        Of the whole array.
-    dtype : dtype
-        Of its values.
-    shard_size : int
-        Rows of a shard, the unit of writing and of resuming, where the array is new.
-
-    Attributes
-    ----------
-    mended : bool
-        Whether the array's description was damaged, and is written again.
-    damaged : list of int
-        The shards that :meth:`pending` last found other than they were written.
+    Opened if it is there and fits, made anew otherwise. ``shard_size`` is the number of rows in a
+    shard, the unit of writing and of resuming, where the array is new.
     """
 
     def __init__(
@@ -61,13 +46,7 @@ class ShardedArray:
 
     @classmethod
     def existing(cls, folder: Path) -> Self | None:
-        """Open an array that is there; None if there is none.
-
-        Raises
-        ------
-        UserError
-            If its description is damaged.
-        """
+        """Open an array that is there; None if there is none."""
         from vox2pix.untrusted.zarr_folders import open_zarr
 
         described = folder / "values" / "zarr.json"
@@ -90,26 +69,14 @@ class ShardedArray:
         return found
 
     def checksums(self) -> list[str]:
-        """Return the checksum of every shard, as its mark tells; no values are read.
-
-        Raises
-        ------
-        UserError
-            If a shard is not there.
-        """
+        """Return the checksum of every shard from its mark; no values are read."""
         try:
             return [self._mark(shard).read_text() for shard in range(self.n_shards)]
         except FileNotFoundError:
             raise self._lacking(self.pending()[0]) from None
 
     def write(self, shard: int, values: NDArray[Any]) -> None:
-        """Write a shard, then its mark.
-
-        Raises
-        ------
-        ValueError
-            If ``values`` have another shape than the shard.
-        """
+        """Write a shard, then its mark."""
         rows = self.rows(shard)
         expected = (rows.stop - rows.start, *self.shape[1:])
         if values.shape != expected:
@@ -121,13 +88,7 @@ class ShardedArray:
         write_text(self._mark(shard), checksum(values))
 
     def read(self, shard: int | None = None) -> NDArray[Any]:
-        """Return a shard, or the whole array.
-
-        Raises
-        ------
-        UserError
-            If a shard is not there or damaged.
-        """
+        """Return a shard, or the whole array."""
         if shard is not None:
             return self._read(shard)
         values = np.empty(self.shape, self._array.dtype)
@@ -136,13 +97,7 @@ class ShardedArray:
         return values
 
     def take(self, rows: Sequence[int]) -> NDArray[Any]:
-        """Return some rows, reading only the shards that they are in.
-
-        Raises
-        ------
-        UserError
-            If one of these shards is not there or damaged.
-        """
+        """Return some rows, reading only the shards that they are in."""
         shards = {row // self.shard_size for row in rows}
         read = {shard: self.read(shard) for shard in sorted(shards)}
         return np.stack([read[row // self.shard_size][row % self.shard_size] for row in rows])
@@ -180,13 +135,7 @@ def _is_sealed(described: Path, seal: Path) -> bool:
 
 
 def damaged_arrays(folder: Path) -> list[Path]:
-    """List the sharded arrays below a folder of which a shard is not as its mark says.
-
-    Parameters
-    ----------
-    folder : Path
-        Need not be there.
-    """
+    """List the sharded arrays below a folder of which a shard is not as its mark says."""
     found = []
     for place in sorted(path.parent for path in folder.rglob("done")):
         try:

@@ -32,31 +32,12 @@ _EXCHANGE = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
 def swapped_in(
     folder: Path, kind: str, *, source: str = "", checksums: bool = True
 ) -> Iterator[Path]:
-    """Give a folder to write to; on success it takes the place of ``folder``, all at once.
+    """Yield a hidden folder to write to; on success it takes the place of ``folder``, all at once.
 
-    Files of others in the old folder are moved into the new one.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the files shall appear. One that is there must be ours and of the same kind.
-    kind : str
-        A key of :data:`~vox2pix.store.owned.KINDS`.
-    source : str
-        Names what the content is made from.
-    checksums : bool
-        Whether the marker holds the checksum of each file.
-
-    Yields
-    ------
-    Path
-        A new, hidden folder beside it.
-
-    Raises
-    ------
-    UserError
-        If the folder is not ours, one of its names is taken by a file that is not ours, or the
-        disk is full or may not be written to.
+    A folder that is there must be ours and of the same kind (a key of
+    :data:`~vox2pix.store.owned.KINDS`) and source (what its content is made from); files of
+    others in it are moved into the new one. ``checksums`` says whether the marker holds those
+    of each file.
     """
     require_ours(folder, kind, source)
     folder = folder.resolve()
@@ -88,13 +69,7 @@ def _make(partial: Path, folder: Path) -> None:
 
 
 def damaged_files(folder: Path) -> list[str]:
-    """List the files of a folder that are not as :func:`swapped_in` left them.
-
-    Parameters
-    ----------
-    folder : Path
-        One of ours; its marker is named if it lists no files.
-    """
+    """List the files of one of our folders that are not as :func:`swapped_in` left them."""
     marker = marker_of(folder)
     if marker is None or marker.files is None:
         return [MARKER]
@@ -106,13 +81,10 @@ def damaged_files(folder: Path) -> list[str]:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Put a folder right that a kill left under another name; remove what was broken off.
+    """Restore a folder that a kill left under another name; remove what was broken off.
 
-    Parameters
-    ----------
-    folder : Path
-        Its final name. Beside it only folders are touched that have a hidden name made from it
-        and hold our marker; nothing where another process is still writing.
+    Beside it only folders are touched that have a hidden name made from its own and hold our
+    marker; nothing where another process is still writing.
     """
     if not folder.parent.is_dir():
         return

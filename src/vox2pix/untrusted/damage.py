@@ -73,24 +73,10 @@ _ENDINGS = {
 
 
 def damage_sentence(path: Path, what: str, error: BaseException, remedy: str) -> str:
-    """Say why a file could not be read.
+    """Return why a file could not be read, and the remedy.
 
-    Parameters
-    ----------
-    path : Path
-        The file, on this machine or in a bucket.
-    what : str
-        What it turned out to be not, ``"no HDF5 file"``.
-    error : Exception
-        What the library that reads this format raised.
-    remedy : str
-        What to do where the file is damaged, ``"copy or download it again"``.
-
-    Returns
-    -------
-    str
-        One sentence: empty, truncated (only where bytes are known to be missing), another
-        format with its own remedy, or damaged.
+    ``what`` is what it turned out not to be, e.g. ``"no HDF5 file"``. The file is called empty,
+    truncated (only where bytes are known to be missing), of another format, or damaged.
     """
     detail = " ".join(str(error).split())[:300] or type(error).__name__
     begin = _first_bytes(path)

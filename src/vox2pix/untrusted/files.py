@@ -47,20 +47,7 @@ def one_line(error: BaseException) -> str:
 
 
 def require_file(path: Path, remedy: str = "add the file or ask for less") -> None:
-    """Raise if a path is not a plain file; a pipe or a device is never opened.
-
-    Parameters
-    ----------
-    path : Path
-        On this machine or in a bucket.
-    remedy : str
-        What to do if it does not exist.
-
-    Raises
-    ------
-    UserError
-        Naming what is there instead, or that nothing is.
-    """
+    """Raise if a path is not a plain file; a pipe or a device is never opened."""
     if is_remote(path):
         if not path.is_file():
             raise UserError(f"{path} does not exist: {remedy}.")
@@ -83,24 +70,12 @@ def _is_loop(error: Exception) -> bool:
 
 
 def require_inside(folder: Path, paths: Iterable[Path]) -> None:
-    """Raise if a path below a data folder is a link, or lies below one, that leads outside.
+    """Raise if a path below a data folder is a link, or below one, that leads outside.
 
     Links within the folder are followed, as are those into the ``.git/annex`` of a DataLad data
     set that the folder belongs to, and into folders that ``VOX2PIX_ALLOWED_FOLDERS`` names
     (separated like ``PATH``). The folder itself may be a link. Whatever is in a bucket passes:
-    there are no links.
-
-    Parameters
-    ----------
-    folder : Path
-        The data folder that a person named.
-    paths : iterable of Path
-        Files or folders below it that are to be read; those that do not exist pass.
-
-    Raises
-    ------
-    UserError
-        Naming the first such path, where it leads, and the remedy.
+    there are no links. Paths that do not exist pass.
     """
     if is_remote(folder):
         return
@@ -131,15 +106,7 @@ def _allowed_folders() -> list[Path]:
 
 
 def files_below(folder: Path, is_of_data: Callable[[str], bool] = lambda _: True) -> list[Path]:
-    """List what is below a folder without following links to folders.
-
-    Parameters
-    ----------
-    folder : Path
-        On this machine.
-    is_of_data : callable
-        Whether the name of an entry of the folder itself belongs to the data.
-    """
+    """List what is below a folder without following links to folders."""
     found: list[Path] = []
     for place, folders, files in os.walk(folder):
         here = Path(place)
@@ -151,22 +118,7 @@ def files_below(folder: Path, is_of_data: Callable[[str], bool] = lambda _: True
 
 
 def require_memory(path: Path, n_bytes: int, remedy: str) -> None:
-    """Raise if what a file unpacks to does not fit into the memory that is free.
-
-    Parameters
-    ----------
-    path : Path
-        The file, for the sentence.
-    n_bytes : int
-        What it unpacks to, as its header says.
-    remedy : str
-        What to do.
-
-    Raises
-    ------
-    UserError
-        Naming both sizes.
-    """
+    """Raise if what a file unpacks to does not fit into the memory that is free."""
     free = free_memory()
     if n_bytes > free:
         raise UserError(
@@ -186,24 +138,10 @@ def free_memory() -> int:
 def damage_named(
     path: Path, what: str, remedy: str, errors: tuple[type[Exception], ...] = (Exception,)
 ) -> Iterator[None]:
-    """Turn whatever a library raises over a damaged file into one sentence.
+    """Turn what a library raises over a damaged file into one ``UserError``.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    what : str
-        What it should have been, ``"no HDF5 file"``.
-    remedy : str
-        What to do.
-    errors : tuple of exception types
-        Which: all, as headers fail to parse in nearly every way. Where the caller's own work is
-        done within, :data:`READ_ERRORS`.
-
-    Raises
-    ------
-    UserError
-        For these exceptions; one that is a ``UserError`` already passes.
+    All exceptions by default, as headers fail to parse in nearly every way; :data:`READ_ERRORS`
+    where the caller's own work is done within.
     """
     try:
         yield

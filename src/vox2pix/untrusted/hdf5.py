@@ -39,21 +39,10 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @contextmanager
 def open_hdf5(path: Path, dataset: str) -> Iterator[h5py.Dataset]:
-    """Open one array of an HDF5 file.
+    """Open one array of an HDF5 file; ``/`` in its name separates groups.
 
-    Parameters
-    ----------
-    path : Path
-        The file, on this machine or in a bucket.
-    dataset : str
-        Name of the array in it; ``/`` separates groups.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, truncated or no file, has no such array, or the array is stored
-        in other files, reached by a link, packed by a filter that is not HDF5's own, or holds
-        what is neither number nor short text.
+    Refused are arrays that are stored in other files, reached by a link, packed by a filter that is
+    not HDF5's own, or hold what is neither number nor short text.
     """
     require_file(path)
     try:

@@ -31,25 +31,10 @@ _DEPTH = 24
 
 @contextmanager
 def open_image(path: Path, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Image]:
-    """Open an image file, PNG or JPEG by default; damage met while it is used is one sentence, too.
+    """Open an image file; damage that is met while it is used raises a UserError, too.
 
-    Parameters
-    ----------
-    path : Path
-        On this machine or in a bucket.
-    formats : tuple of str
-        What Pillow may take it for, whatever its suffix.
-
-    Yields
-    ------
-    PIL.Image.Image
-        Not yet decoded.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, no file, damaged, of another format, animated, has more than
-        8 bits a channel, or more pixels than :data:`MOST_PIXELS`.
+    Refused are other formats, animations, more than 8 bits per channel, and more than
+    :data:`MOST_PIXELS` pixels.
     """
     require_file(path, "add the image")
     try:

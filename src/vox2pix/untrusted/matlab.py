@@ -25,18 +25,7 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def is_matlab_hdf5(path: Path) -> bool:
-    """Tell whether a MATLAB file is of version 7.3, which is HDF5 after a block of 512 bytes.
-
-    Parameters
-    ----------
-    path : Path
-        On this machine or in a bucket.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or no file.
-    """
+    """Return whether a MATLAB file is of version 7.3: HDF5 after a block of 512 bytes."""
     require_file(path)
     with damage_named(path, "no MATLAB file", "download it again"):
         with local_copy(path).open("rb") as stream:
@@ -45,25 +34,10 @@ def is_matlab_hdf5(path: Path) -> bool:
 
 
 def read_matlab(path: Path, names: Sequence[str]) -> Mapping[str, Any]:
-    """Read matrices of a MATLAB file up to version 7.
+    """Read the named matrices of a MATLAB file up to version 7; absent ones are left out.
 
-    Parameters
-    ----------
-    path : Path
-        On this machine or in a bucket.
-    names : sequence of str
-        Which; those that are absent are left out, and whatever else there is is not parsed.
-
-    Returns
-    -------
-    dict of str to ndarray
-        Two-dimensional, as MATLAB has them.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, no file or damaged, or what is asked for is no matrix of numbers
-        (a structure, an object, a function, a sparse matrix), or larger than the file can hold.
+    Nothing else in the file is parsed. Refused is what is no matrix of numbers (a structure, an
+    object, a function, a sparse matrix), or larger than the file can hold.
     """
     require_file(path)
     with damage_named(path, "no MATLAB file", "download it again"):

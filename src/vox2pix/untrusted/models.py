@@ -43,20 +43,9 @@ _DEEPEST = 20
 def check_model_folder(folder: Path, stem: str, extra: Iterable[str] = ()) -> None:
     """Check what a library would read of one network's folder, before it does.
 
-    Parameters
-    ----------
-    folder : Path
-        With ``config.json`` and weights as safetensors, in one file or in shards.
-    stem : str
-        Name of the weights without suffix; ``""`` for a folder without weights.
-    extra : iterable of str
-        Names of further files that are read.
-
-    Raises
-    ------
-    UserError
-        If settings name code or files, the index of shards names files of other folders, a
-        header is damaged, the folder names another model (an adapter), or a link leads outside.
+    ``stem`` is the name of the weights without suffix, ``""`` for a folder without weights. Refused
+    are settings that name code or files, an index of shards that names files of other folders,
+    damaged headers, a folder that names another model (an adapter), and links that lead outside.
     """
     root = _repository(folder)
     names = [name for name in (*_SETTINGS, *extra) if _is_there(folder / name)]
@@ -79,18 +68,7 @@ def check_model_folder(folder: Path, stem: str, extra: Iterable[str] = ()) -> No
 
 
 def check_settings(path: Path) -> Any:
-    """Return the JSON of a model's settings, after checking that they name no code and no file.
-
-    Parameters
-    ----------
-    path : Path
-        A JSON file.
-
-    Raises
-    ------
-    UserError
-        Naming the setting.
-    """
+    """Return the JSON of a model's settings, after checking that they name no code and no file."""
     settings = read_json(path, _LARGEST_SETTINGS, unique=True)
     for key, value in _pairs(path, settings):
         if key in _CODE and value not in (None, False, "eager", "sdpa", {}, []):
@@ -120,20 +98,7 @@ def _pairs(path: Path, value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
 
 
 def weight_files(folder: Path, stem: str) -> list[Path]:
-    """Return the safetensors files that the libraries choose: one file, or an index and shards.
-
-    Parameters
-    ----------
-    folder : Path
-        Of one network.
-    stem : str
-        Name of the weights without suffix.
-
-    Raises
-    ------
-    UserError
-        If the index is damaged or names a file outside the folder.
-    """
+    """Return the safetensors files that the libraries choose: one file, or an index and shards."""
     single = folder / f"{stem}.safetensors"
     if single.is_file():
         return [single]

@@ -22,22 +22,9 @@ _SAVE = "save it again"
 
 
 def open_npy(path: Path) -> NDArray[Any]:
-    """Open an npy file as a memory map.
+    """Open an npy file as a read-only memory map; Python objects are refused.
 
-    Parameters
-    ----------
-    path : Path
-        The file; one in a bucket is copied to this machine.
-
-    Returns
-    -------
-    ndarray
-        Read-only; values are read when they are sliced.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, no file, damaged, or holds Python objects.
+    A file in a bucket is copied to this machine.
     """
     require_file(path)
     with damage_named(path, "no npy file", _SAVE):
@@ -50,15 +37,7 @@ def open_npy(path: Path) -> NDArray[Any]:
 class NpzFile(Mapping[str, "NpzArray"]):
     """The arrays of an npz file by name, each read when its values are asked for.
 
-    Parameters
-    ----------
-    path : Path
-        The file; one in a bucket is copied to this machine.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, no file, damaged, encrypted, or packed otherwise than NumPy does.
+    Refused are files that are encrypted, or packed otherwise than NumPy does.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,29 +61,7 @@ class NpzFile(Mapping[str, "NpzArray"]):
 
 
 class NpzArray:
-    """One array of an npz file: shape and type from its header, the whole when it is sliced.
-
-    Parameters
-    ----------
-    path : Path
-        The file as a person named it.
-    here : Path
-        The file on this machine.
-    member : ZipInfo
-        Which array.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Of the array.
-    dtype : numpy.dtype
-        Of its values.
-
-    Raises
-    ------
-    UserError
-        If the header is damaged, promises more than there is, or tells of Python objects.
-    """
+    """One array of an npz file: shape and type from its header, the whole when it is sliced."""
 
     def __init__(self, path: Path, here: Path, member: ZipInfo) -> None:
         self._path, self._here, self._member = path, here, member

@@ -22,23 +22,10 @@ _BITS = {
 
 
 def check_safetensors(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Check the header of a safetensors file against its size.
+    """Check the header of a safetensors file; return type and shape of each tensor by name.
 
-    Parameters
-    ----------
-    path : Path
-        On this machine.
-
-    Returns
-    -------
-    dict
-        Type and shape of each tensor by name.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, no file, or its header is damaged: too long, a name twice, a type
-        that is not known, places that overlap, leave gaps or end beyond the file.
+    Refused are headers that are too long, repeat a name, have an unknown type, or place tensors so
+    that they overlap, leave gaps or end beyond the file.
     """
     require_file(path)
     with damage_named(path, "no safetensors file", "fetch or save it again"):
@@ -77,22 +64,7 @@ def _span(name: str, entry: Any) -> tuple[int, int]:
 
 
 def load_safetensors(path: Path) -> dict[str, Any]:
-    """Read the tensors of a safetensors file.
-
-    Parameters
-    ----------
-    path : Path
-        On this machine or in a bucket.
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-
-    Raises
-    ------
-    UserError
-        As :func:`check_safetensors`.
-    """
+    """Read the tensors of a safetensors file."""
     from safetensors.torch import load_file
 
     check_safetensors(path)

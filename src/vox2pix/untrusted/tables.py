@@ -14,20 +14,7 @@ _LARGEST = 2**30
 
 
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:
-    """Read a table by pandas, from a plain file that is not packed.
-
-    Parameters
-    ----------
-    path : Path
-        On this machine or in a bucket.
-    **options
-        Those of :func:`pandas.read_csv`.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, no file, larger than 1 GB, holds zero bytes, or is no table.
-    """
+    """Read a table by pandas; refuse files that are packed, above 1 GB or hold zero bytes."""
     content = read_bytes(path, _LARGEST)
     if b"\0" in content:
         line = content.count(b"\n", 0, content.index(b"\0")) + 1

@@ -16,35 +16,12 @@ _LARGEST = 64 * 2**20
 def read_text(
     path: Path, most_bytes: int = _LARGEST, errors: str = "strict", encoding: str = "utf-8"
 ) -> str:
-    """Read a text file as a whole.
-
-    Parameters
-    ----------
-    path : Path
-        On this machine or in a bucket.
-    most_bytes : int
-        A larger file is refused before it is read.
-    errors : {"strict", "replace"}
-        What to do with bytes that are not of the encoding.
-    encoding : str
-        ``utf-8``, or ``utf-8-sig`` where a byte order mark may stand.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, no file, too large or no text.
-    """
+    """Read a text file as a whole; one larger than ``most_bytes`` is refused before it is read."""
     return decoded(path, read_bytes(path, most_bytes), errors, encoding)
 
 
 def decoded(path: Path, content: bytes, errors: str = "strict", encoding: str = "utf-8") -> str:
-    """Return the text of a file's bytes.
-
-    Raises
-    ------
-    UserError
-        If they are not of the encoding.
-    """
+    """Return the text of a file's bytes."""
     try:
         return content.decode(encoding, errors)
     except UnicodeDecodeError as error:
@@ -54,13 +31,7 @@ def decoded(path: Path, content: bytes, errors: str = "strict", encoding: str = 
 
 
 def read_bytes(path: Path, most_bytes: int = _LARGEST) -> bytes:
-    """Read a file as a whole.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, no file, or larger than ``most_bytes``.
-    """
+    """Read a file as a whole."""
     require_file(path)
     try:
         # a file may grow, and those of the system state no size
@@ -77,33 +48,12 @@ def read_bytes(path: Path, most_bytes: int = _LARGEST) -> bytes:
 
 
 def read_json(path: Path, most_bytes: int = _LARGEST, unique: bool = False) -> Any:
-    """Read JSON.
-
-    Parameters
-    ----------
-    path : Path
-        On this machine or in a bucket.
-    most_bytes : int
-        A larger file is refused before it is read.
-    unique : bool
-        Refuse an object that holds a key twice.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, no file, too large, nested too deeply, or no JSON.
-    """
+    """Read JSON; ``unique`` refuses an object that holds a key twice."""
     return parse_json(path, read_bytes(path, most_bytes), unique)
 
 
 def parse_json(path: Path, content: bytes, unique: bool = False) -> Any:
-    """Return what JSON bytes of a file hold.
-
-    Raises
-    ------
-    UserError
-        If they are nested too deeply, or no JSON.
-    """
+    """Return what JSON bytes of a file hold."""
     try:
         return json.loads(content, object_pairs_hook=_once if unique else None)
     except RecursionError:
@@ -123,13 +73,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_toml(path: Path, most_bytes: int = 2**20) -> dict[str, Any]:
-    """Read TOML.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, no file, too large, nested too deeply, or no TOML.
-    """
+    """Read TOML."""
     text = read_text(path, most_bytes)
     try:
         return tomllib.loads(text)

@@ -18,22 +18,9 @@ _PLAIN = (str, int, float, bool, type(None))
 def load_tensors(path: Path) -> Any:
     """Read a tensor, or a dictionary of tensors and of lists of texts or numbers.
 
-    Parameters
-    ----------
-    path : Path
-        As ``torch.save`` writes it, on this machine or in a bucket. Tensors stay on disk until
-        they are used where the file allows it.
-
-    Returns
-    -------
-    torch.Tensor or dict
-
-    Raises
-    ------
-    UserError
-        If the file is missing, no file, damaged, or holds anything else: code, a TorchScript
-        program, other objects, or tensors that are sparse, quantised, without values or larger
-        than what is stored of them.
+    Tensors stay on disk until they are used where the file allows it. Anything else is refused:
+    code, a TorchScript program, other objects, or tensors that are sparse, quantised, without
+    values or larger than what is stored of them.
     """
     require_file(path)
     with damage_named(path, "no file that torch.save wrote", _REMEDY):

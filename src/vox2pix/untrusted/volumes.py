@@ -31,21 +31,8 @@ _REMEDY = "copy or download it again"
 def open_volume(path: Path) -> Any:
     """Open an image lazily; its file stays open so that blocks are read in one pass.
 
-    Parameters
-    ----------
-    path : Path
-        ``.nii``, ``.nii.gz``, ``.mgh`` or ``.mgz``; one in a bucket is copied to this machine.
-
-    Returns
-    -------
-    nibabel.Nifti1Image, nibabel.Nifti2Image or nibabel.MGHImage
-        With ``dataobj`` on disk.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, no file, damaged, of another format, in two files, too short for
-        its header, or holds what is no number.
+    Refused are other formats, images in two files, files too short for their header, and values
+    that are no numbers.
     """
     kind, _ = _checked_header(path, local_copy)
     with image_damage_named(path):
@@ -53,22 +40,7 @@ def open_volume(path: Path) -> Any:
 
 
 def volume_header(path: Path) -> Any:
-    """Read the header of an image, of a remote one nothing else.
-
-    Parameters
-    ----------
-    path : Path
-        The image.
-
-    Returns
-    -------
-    nibabel header
-
-    Raises
-    ------
-    UserError
-        As :func:`open_volume`.
-    """
+    """Read the header of an image, of a remote one nothing else."""
     return _checked_header(path)[1]
 
 
@@ -76,20 +48,7 @@ def volume_header(path: Path) -> Any:
 def reading_volume(path: Path) -> Iterator[Any]:
     """Open an image; the checksum of a packed one is compared where it was read to its end.
 
-    Parameters
-    ----------
-    path : Path
-        The image.
-
-    Yields
-    ------
-    nibabel image
-
-    Raises
-    ------
-    UserError
-        As :func:`open_volume`; if a packed file holds much more than its header describes, or
-        its checksum is wrong.
+    Refused is a packed file that holds much more than its header describes.
     """
     with image_damage_named(path, READ_ERRORS):
         image = open_volume(path)

@@ -33,24 +33,9 @@ def is_zarr(path: Path) -> bool:
 def open_zarr(path: Path, folder: Path | None = None) -> Any:
     """Open a zarr array, or the arrays of a zarr group by name.
 
-    Consolidated metadata are not used: each array's own document is read and checked.
-
-    Parameters
-    ----------
-    path : Path
-        The folder of the array or group, on this machine or in a bucket.
-    folder : Path, optional
-        The data folder that it belongs to, which links may not leave; by default itself.
-
-    Returns
-    -------
-    zarr.Array or dict of str to zarr.Array
-
-    Raises
-    ------
-    UserError
-        If there is no zarr array, a document is damaged or asks for a codec, a type or a layout
-        that is not allowed, or a link leads outside.
+    Consolidated metadata are not used: each array's own document is read and checked, and
+    refused if it asks for a codec, a type or a layout that is not allowed. Links may not leave
+    ``folder``, the data folder that it belongs to (by default itself).
     """
     if not path.is_dir():
         raise UserError(f"{path} is no zarr folder: copy the whole folder again.")
@@ -116,17 +101,7 @@ def _open(path: Path, name: str, checked: tuple[int, ChunkRule]) -> Any:
 
 
 class _GuardedStore(WrapperStore[Any]):
-    """A store that gives no chunk that unpacks to more than its document says.
-
-    Parameters
-    ----------
-    store : Store
-        Where the bytes are.
-    rule : ChunkRule
-        What a chunk may unpack to.
-    place : str
-        The array, for the sentence.
-    """
+    """A store that gives no chunk that unpacks to more than its document says."""
 
     def __init__(self, store: Any, rule: ChunkRule | None = None, place: str = "") -> None:
         super().__init__(store)

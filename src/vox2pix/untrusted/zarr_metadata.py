@@ -42,37 +42,17 @@ _STRING_CHUNK = 2**28  # of texts, whose length no document states
 
 @dataclass(frozen=True)
 class ChunkRule:
-    """What a chunk may unpack to.
+    """What a chunk may unpack to."""
 
-    Attributes
-    ----------
-    packer : str
-        The codec that the stored bytes were packed by, ``""`` where by none.
-    n_bytes : int
-        Of the values of a chunk, by its document.
-    n_inner : int
-        Chunks of a shard; 0 without sharding.
-    index_bytes : int
-        Of a shard's index.
-    index_first : bool
-        Whether the index stands at the start of the shard.
-    """
-
-    packer: str
-    n_bytes: int
-    n_inner: int = 0
-    index_bytes: int = 0
-    index_first: bool = False
+    packer: str  # the codec that the stored bytes were packed by, ``""`` where by none
+    n_bytes: int  # of the values of a chunk, by its document
+    n_inner: int = 0  # chunks of a shard; 0 without sharding
+    index_bytes: int = 0  # of a shard's index
+    index_first: bool = False  # whether the index stands at the start of the shard
 
 
 def check_v2(document: dict[str, Any]) -> ChunkRule:
-    """Check a ``.zarray`` document.
-
-    Raises
-    ------
-    ValueError
-        Saying what it asks for that is not allowed.
-    """
+    """Check a ``.zarray`` document; a ValueError names what is not allowed."""
     filters = [_named(entry, "id") for entry in document.get("filters") or []]
     compressor = document.get("compressor")
     packer = "" if compressor is None else _named(compressor, "id")
@@ -93,13 +73,7 @@ def check_v2(document: dict[str, Any]) -> ChunkRule:
 
 
 def check_v3(document: dict[str, Any]) -> ChunkRule:
-    """Check the ``zarr.json`` of an array.
-
-    Raises
-    ------
-    ValueError
-        Saying what it asks for that is not allowed.
-    """
+    """Check the ``zarr.json`` of an array; a ValueError names what is not allowed."""
     if document.get("storage_transformers"):
         raise ValueError("it asks for storage transformers")
     kind = document.get("data_type")
