@@ -16,7 +16,7 @@ def test_a_device_that_is_here_is_found():
     ("name", "sentence"),
     [
         ("gpu7", "'gpu7' is not a device; use auto, cpu, cuda"),
-        ("cuda:99", "The device 'cuda:99' is not here"),
+        ("cuda:99", "There is no device 'cuda:99'"),
     ],
 )
 def test_a_device_that_is_not_is_named(name, sentence):

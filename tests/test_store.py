@@ -60,7 +60,7 @@ def test_arrays_come_back_as_they_went(tmp_path):
 
 def test_missing_and_damaged_files_are_named(tmp_path):
     path = tmp_path / "a.safetensors"
-    with pytest.raises(UserError, match=r"a\.safetensors is missing; run the stage"):
+    with pytest.raises(UserError, match=r"a\.safetensors is missing; rerun"):
         load_arrays(path)
     save_arrays(path, {"x": numbers(100)})
     path.write_bytes(path.read_bytes()[:50])
@@ -121,7 +121,7 @@ def test_a_shard_without_its_mark_or_with_other_bytes_is_done_again(tmp_path):
     damaged[-3] ^= 0xFF
     chunk.write_bytes(damaged)
     assert ShardedArray(tmp_path, values.shape, "f4", 4).pending() == [1, 2]
-    with pytest.raises(UserError, match=r"Shard 1 of .* is missing or damaged; run again"):
+    with pytest.raises(UserError, match=r"Shard 1 of .* is missing or damaged; rerun"):
         array.read()
     array.write(1, values[4:8])
     array.write(2, values[8:])
@@ -167,7 +167,7 @@ def test_rows_are_found_by_key_in_any_order_across_files(tmp_path):
     again = KeyedRows(tmp_path)
     assert again.missing(["x", "a", "y", "x"]) == ["x", "y"]
     np.testing.assert_array_equal(again.load(["f", "a", "f"]), values[[5, 0, 5]])
-    with pytest.raises(UserError, match="lacks 1 rows; run again"):
+    with pytest.raises(UserError, match="lacks 1 rows; rerun"):
         again.load(["a", "x"])
 
 
@@ -354,7 +354,7 @@ def test_the_mark_of_a_stage_is_held_against_itself(tmp_path):
 
 @pytest.mark.parametrize("name", ["values/zarr.json", "done/array"])
 @pytest.mark.parametrize("place", [40, 120, -1])
-def test_a_damaged_description_is_mended_and_shards_are_kept(tmp_path, name, place):
+def test_a_damaged_description_is_repaired_and_shards_stay(tmp_path, name, place):
     values = numbers(10, 2)
     array = ShardedArray(tmp_path, values.shape, "f4", 4)
     for shard in range(3):
@@ -366,10 +366,10 @@ def test_a_damaged_description_is_mended_and_shards_are_kept(tmp_path, name, pla
         with pytest.raises(UserError, match=r"zarr\.json is damaged"):
             ShardedArray.existing(tmp_path)
     again = ShardedArray(tmp_path, values.shape, "f4", 4)
-    assert again.mended
+    assert again.repaired
     assert again.pending() == []
     np.testing.assert_array_equal(again.read(), values)
-    assert not ShardedArray(tmp_path, values.shape, "f4", 4).mended
+    assert not ShardedArray(tmp_path, values.shape, "f4", 4).repaired
 
 
 def test_a_shard_that_was_never_written_is_pending_but_not_damaged(tmp_path):

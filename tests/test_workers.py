@@ -84,7 +84,7 @@ def test_two_workers_do_what_this_process_does(two, tmp_path):
 def test_items_are_shared_by_workers_with_a_share_of_the_cores(two, tmp_path):
     done = [result for _, result in two.each(threads, tmp_path, range(6))]
     assert len({process for process, _ in done}) == 2
-    assert {n for _, n in done} == {two.told["environment"]["OMP_NUM_THREADS"]}
+    assert {n for _, n in done} == {two.provenance["environment"]["OMP_NUM_THREADS"]}
 
 
 def test_a_worker_slower_by_ten_leaves_most_items_to_the_other(two, tmp_path):
@@ -129,7 +129,7 @@ def test_an_item_that_ends_every_worker_ends_the_work_with_one_sentence(tmp_path
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         open_workers(1) as workers,
-        pytest.raises(UserError, match=r"The same item of die ended 2 workers.*run again"),
+        pytest.raises(UserError, match=r"The same item of die ended 2 workers.*rerun"),
     ):
         list(workers.each(die, tmp_path, [0]))
 
@@ -166,10 +166,10 @@ def test_the_death_of_a_scheduler_is_one_sentence(tmp_path):
         items = workers.each(note_then_wait, tmp_path, range(100))
         first = next(items)
         processes[0].kill()
-        with pytest.raises(UserError, match=r"scheduler was lost.*run the same command again"):
+        with pytest.raises(UserError, match=r"scheduler was lost.*rerun to resume"):
             list(items)
     assert first[1] == first[0] ** 2
-    assert workers.told == {"kind": "dask", "scheduler": address}
+    assert workers.provenance == {"kind": "dask", "scheduler": address}
 
 
 def test_without_workers_the_work_is_given_up(tmp_path):
@@ -286,6 +286,6 @@ def test_jobs_of_slurm_do_the_work(tmp_path, monkeypatch):
     asked = SlurmJobs(jobs=1, cores=1, memory="4GB", interface="lo")
     with open_workers(slurm=asked) as workers:
         done = dict(workers.each(square, tmp_path, range(3)))
-        assert workers.told["kind"] == "slurm"
+        assert workers.provenance["kind"] == "slurm"
     assert (tmp_path / "2").read_text() == "4"
     assert os.getpid() not in done.values()

@@ -29,8 +29,8 @@ def resolve_device(name: str = "auto") -> "torch.device":
             f"'{name}' is not a device; use auto, cpu, cuda, cuda:0 ... or mps."
         ) from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        raise UserError(f"The device '{name}' is not here ({found} CUDA devices); use device=cpu.")
+        n_devices = torch.cuda.device_count()
+        raise UserError(f"There is no device '{name}' (CUDA devices: {n_devices}); use device=cpu.")
     return device
 
 

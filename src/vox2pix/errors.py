@@ -1,4 +1,4 @@
-"""One exception for input that a person can mend."""
+"""One exception for input that a person can correct."""
 
 from vox2pix.outside import without_secrets
 

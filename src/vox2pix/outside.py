@@ -21,7 +21,7 @@ _USER_OF_URL = re.compile(
     )@""",
     re.IGNORECASE | re.VERBOSE,
 )
-# Names of settings, of headers and of what stands behind the question mark of a URL.
+# Names of settings, of headers and of what follows the question mark of a URL.
 _SECRET_NAME = r"""
     (?: x-amz-(?:signature|credential|security-token)
       | [\w-]* (?: secret | passw(?:or)?d | passphrase | private[_-]?key | api[_-]?key
@@ -65,12 +65,12 @@ def without_secrets(text: str) -> str:
 
 def _secret_values() -> list[str]:
     """Return what secret environment variables hold, the longest first."""
-    found = {
+    values = {
         value
         for name, value in os.environ.items()
         if _SECRET_VARIABLES.search(name) and len(value) >= _SHORTEST and not _is_place(value)
     }
-    return sorted(found, key=len, reverse=True)
+    return sorted(values, key=len, reverse=True)
 
 
 def _is_place(value: str) -> bool:
@@ -100,12 +100,12 @@ def without_places(text: str, roots: Iterable[str | Path] = ()) -> str:
     Of each absolute path the last part stays; paths with spaces are recognised below ``roots``
     only.
     """
-    known = {str(root).rstrip("/") for root in (*roots, Path.home(), Path.cwd())}
-    for root in sorted((r for r in known if r.count("/") > 1), key=len, reverse=True):
+    folders = {str(root).rstrip("/") for root in (*roots, Path.home(), Path.cwd())}
+    for root in sorted((r for r in folders if r.count("/") > 1), key=len, reverse=True):
         last = root.rpartition("/")[2].replace("\\", r"\\")
         text = re.sub(rf"{re.escape(root)}(?![\w-])", last, text)
     text = re.sub(r"\bfile://", "", text)
-    return _ABSOLUTE.sub(lambda found: found[1], text)
+    return _ABSOLUTE.sub(lambda match: match[1], text)
 
 
 _ABSOLUTE = re.compile(
@@ -136,8 +136,8 @@ def visible(text: object, keep: str = "") -> str:
     UTF-8.
     """
 
-    def written(found: re.Match[str]) -> str:
-        char = found[0]
+    def written(match: re.Match[str]) -> str:
+        char = match[0]
         return char if char in keep else _SHORT.get(char) or ascii(char)[1:-1]
 
     return _CONTROLS.sub(written, str(text))

@@ -1,7 +1,7 @@
 """Where data and models lie, seen from an experiment file that may be moved together with them.
 
 ``config.toml`` of a run names folders in full, so that the run itself can be moved; its table
-``[moved]`` names the same folders from where the file lies, so that a run can be moved together
+``[moved]`` names the same folders relative to the file, so that a run can be moved together
 with its data and models. The full name is taken where there is such a folder.
 """
 
@@ -26,12 +26,12 @@ def folder_and_rest(name: str) -> tuple[str, str]:
 
 def from_here(settings: Mapping[str, Any], here: Path) -> dict[str, str]:
     """Return the table ``[moved]`` of an experiment: each local folder, relative to ``here``."""
-    found = {}
+    moved = {}
     for table, key in _FOLDERS:
         folder, _ = folder_and_rest(str(settings.get(table, {}).get(key, "")))
         if Path(folder).is_absolute():
-            found[f"{table}.{key}"] = Path(os.path.relpath(folder, here.resolve())).as_posix()
-    return found
+            moved[f"{table}.{key}"] = Path(os.path.relpath(folder, here.resolve())).as_posix()
+    return moved
 
 
 def distinct_names(folders: Sequence[Path]) -> list[str]:

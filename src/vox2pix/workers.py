@@ -34,7 +34,7 @@ class Workers(Protocol):
     """Does the items of a stage."""
 
     @property
-    def told(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """How items are done, for provenance."""
 
     def each(self, task: Task, context: Any, items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
@@ -50,7 +50,7 @@ class ThisProcess:
     """Does items one after another, where it is called."""
 
     @property
-    def told(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """How items are done, for provenance."""
         return {"kind": "this process", "threads": os.environ.get("OMP_NUM_THREADS", _cores())}
 
@@ -70,17 +70,17 @@ class DaskWorkers:
     def __init__(
         self,
         client: "Client",
-        told: Mapping[str, Any],
+        provenance: Mapping[str, Any],
         queued: bool = False,
         patience: float = _PATIENCE,
     ) -> None:
-        self._client, self._told = client, dict(told)
+        self._client, self._provenance = client, dict(provenance)
         self._queued, self._patience = queued, patience
 
     @property
-    def told(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """How items are done, for provenance."""
-        return self._told
+        return self._provenance
 
     def each(self, task: Task, context: Any, items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         """Yield each item with its result, as they are done."""
@@ -123,17 +123,17 @@ class DaskWorkers:
             alone_since = alone_since or time.monotonic()
             if time.monotonic() - alone_since > self._patience:
                 raise UserError(
-                    f"For {self._patience:.0f} seconds there was no worker left; what they "
-                    "finished is kept: start workers, and run the same command again to go on."
+                    f"For {self._patience:.0f} seconds there was no worker left; "
+                    "finished items are cached: start workers, and rerun to resume."
                 )
 
     def _has_workers(self) -> bool:
         """Ask the scheduler; while it does not answer, the connection decides."""
         try:
-            told = self._client.scheduler_info(n_workers=1)
+            info = self._client.scheduler_info(n_workers=1)
         except OSError:
             return True
-        return bool(told.get("workers", True))  # nothing is told by a client that was just closed
+        return bool(info.get("workers", True))  # empty for a client that was just closed
 
     def _result(self, future: "Future", task: Task) -> Any:
         """Return what a task gave, or say why there is nothing."""
@@ -147,7 +147,7 @@ class DaskWorkers:
             raise UserError(
                 f"The same item of {task.__name__} ended {error.allowed_failures + 1} workers, one "
                 "after another; mostly they lack memory: give them more, or lower "
-                "compute.batch_size. What is finished is kept: run again to go on."
+                "compute.batch_size. Finished items are cached: rerun to resume."
             ) from error
         except (CancelledError, OSError) as error:
             if future.status == "error":
@@ -173,8 +173,7 @@ def _in_turn(task: Task, context: Any, item: Any) -> Any:
 
 def _scheduler_lost() -> UserError:
     return UserError(
-        "The connection to the Dask scheduler was lost; what workers finished is kept: run the "
-        "same command again to go on."
+        "The connection to the Dask scheduler was lost; finished items are cached: rerun to resume."
     )
 
 
@@ -206,7 +205,7 @@ def open_workers(
     ``scheduler`` is the address of a running Dask scheduler, such as ``tcp://10.0.0.1:8786``; for
     ``slurm`` the workers are jobs and the scheduler is in this process. At most one may be given.
     """
-    if sum(wanted is not None for wanted in (n, scheduler, slurm)) > 1:
+    if sum(place is not None for place in (n, scheduler, slurm)) > 1:
         raise UserError(
             "--workers, --dask and --slurm are three places for the same work; choose one."
         )
@@ -219,27 +218,27 @@ def open_workers(
         raise UserError(
             "Workers need Dask, which is not installed: pip install 'vox2pix[cluster]'."
         ) from None
-    told: dict[str, Any]
+    provenance: dict[str, Any]
     noisy = logging.getLogger("distributed")
     level = noisy.level
-    noisy.setLevel(logging.CRITICAL)  # what matters of a lost worker is said in one sentence
+    noisy.setLevel(logging.CRITICAL)  # a lost worker is reported in one message
     try:
         if scheduler is not None:
             with _connected(scheduler) as client:
-                told = {"kind": "dask", "scheduler": scheduler}
-                yield DaskWorkers(client, told)
+                provenance = {"kind": "dask", "scheduler": scheduler}
+                yield DaskWorkers(client, provenance)
         elif slurm is not None:
-            told = {"kind": "slurm", **asdict(slurm)}
+            provenance = {"kind": "slurm", **asdict(slurm)}
             with slurm_cluster(slurm) as cluster, distributed.Client(cluster) as client:
                 cluster.scale(jobs=slurm.jobs)
-                yield DaskWorkers(client, told, queued=True)
+                yield DaskWorkers(client, provenance, queued=True)
         else:
             assert n is not None
             environments = worker_environments(n, _cuda_devices(), _cores())
-            told = {"kind": "local", "workers": n, "environment": environments[0]}
+            provenance = {"kind": "local", "workers": n, "environment": environments[0]}
             with _local_cluster(environments) as cluster, distributed.Client(cluster) as client:
                 client.wait_for_workers(n)
-                yield DaskWorkers(client, told)
+                yield DaskWorkers(client, provenance)
     finally:
         noisy.setLevel(level)
 

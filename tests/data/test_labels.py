@@ -163,7 +163,7 @@ def test_minus_one_without_its_sign_is_refused(tmp_path, dtype, wrapped):
         with pytest.raises(UserError, match=rf"holds {wrapped} in 2 places, .*labels up to 5: mo"):
             read(path, Faults())
     if wrapped < 2**31:  # a label table may name it
-        assert labels(path, named=[wrapped])[0].values.max() == wrapped
+        assert labels(path, in_table=[wrapped])[0].values.max() == wrapped
 
 
 def test_labels_up_to_255_are_no_wrapped_ones(tmp_path):

@@ -15,23 +15,23 @@ from io import SEEK_CUR, SEEK_END, SEEK_SET, BufferedReader, RawIOBase, Unsuppor
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vox2pix.buckets.paths import is_remote, said_clearly, size_and_version
+from vox2pix.buckets.paths import bucket_errors, is_remote, size_and_version
 from vox2pix.errors import UserError
 
 # NSD's betas keep all trials of one voxel in a chunk of 1.5 kB, and a row of 81 voxels along x in
 # 121 kB: a block holds two rows, and an early visual region fills most of those it touches. One
 # of NSD's images has 542 kB: two to four blocks, which one request fetches together.
 BLOCK_BYTES = 256 * 1024
-# Blocks fetched by one request: of those asked for, and ahead where reading goes on in order.
+# Blocks fetched by one request: of those asked for, and ahead where reading is sequential.
 _MOST_AT_ONCE, _MOST_AHEAD = 32, 4
 _BLOCKS_IN_MEMORY = 64
 
 
 def cache_folder() -> Path:
     """Return where copies lie: ``VOX2PIX_CACHE``, or ``vox2pix`` in the user's cache folder."""
-    named = os.environ.get("VOX2PIX_CACHE")
-    if named:
-        return Path(named).expanduser()
+    folder = os.environ.get("VOX2PIX_CACHE")
+    if folder:
+        return Path(folder).expanduser()
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(home).expanduser() / "vox2pix"
 
@@ -41,7 +41,7 @@ def local_copy(path: Path) -> Path:
     if not is_remote(path):
         return path
     size, version = size_and_version(path)
-    copy = _place(path, size, version, "files") / path.name
+    copy = _copy_folder(path, size, version, "files") / path.name
     if copy.is_file() and copy.stat().st_size == size:
         return copy
     with _write_whole(copy) as partial, partial.open("wb") as file:
@@ -69,14 +69,14 @@ def zarr_store(folder: Path) -> Any:
 
 
 class BlockFile(RawIOBase):
-    """A remote file, read in blocks that are kept on disk."""
+    """A remote file, read in blocks which are cached on disk."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path, self._at, self._ahead = path, 0, 1
         self._size, version = size_and_version(path)
-        self._folder = _place(path, self._size, version, "blocks")
-        self._held: OrderedDict[int, bytes] = OrderedDict()
+        self._folder = _copy_folder(path, self._size, version, "blocks")
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._fetched = -1  # the last block that a request brought
 
     def readable(self) -> bool:
@@ -117,17 +117,17 @@ class BlockFile(RawIOBase):
         return done
 
     def _block(self, number: int, last: int) -> bytes:
-        """Return a block from memory, disk or the bucket; ``last`` will be wanted with it."""
-        if number in self._held:
-            self._held.move_to_end(number)
-            return self._held[number]
-        block = self._kept(number)
+        """Return a block from memory, disk or the bucket; ``last`` is read with it."""
+        if number in self._blocks:
+            self._blocks.move_to_end(number)
+            return self._blocks[number]
+        block = self._from_disk(number)
         if block is None:
             block = self._fetch_run(number, last)
         self._hold(number, block)
         return block
 
-    def _kept(self, number: int) -> bytes | None:
+    def _from_disk(self, number: int) -> bytes | None:
         """Return a block from the disk, if it is there and whole."""
         try:
             block = (self._folder / f"{number:07d}").read_bytes()
@@ -136,7 +136,7 @@ class BlockFile(RawIOBase):
         return block if len(block) == self._length(number) else None
 
     def _fetch_run(self, first: int, last: int) -> bytes:
-        """Fetch a block, those wanted with it, and some ahead where reading goes on in order."""
+        """Fetch a block, those read with it, and some ahead where reading is sequential."""
         in_order = first == self._fetched + 1
         self._ahead = min(2 * self._ahead, _MOST_AHEAD) if in_order else 1
         end = min(max(last + 1, first + self._ahead), first + _MOST_AT_ONCE, self._n_blocks)
@@ -151,13 +151,13 @@ class BlockFile(RawIOBase):
                 partial.write_bytes(block)
             self._hold(number, block)
         self._fetched = stop - 1
-        return self._held[first]
+        return self._blocks[first]
 
     def _hold(self, number: int, block: bytes) -> None:
         """Keep a block in memory, and no more than a few."""
-        self._held[number] = block
-        while len(self._held) > _BLOCKS_IN_MEMORY:
-            self._held.popitem(last=False)
+        self._blocks[number] = block
+        while len(self._blocks) > _BLOCKS_IN_MEMORY:
+            self._blocks.popitem(last=False)
 
     @property
     def _n_blocks(self) -> int:
@@ -167,23 +167,22 @@ class BlockFile(RawIOBase):
         return min(BLOCK_BYTES, self._size - number * BLOCK_BYTES)
 
 
-def _place(path: Path, size: int, version: str, kind: str) -> Path:
+def _copy_folder(path: Path, size: int, version: str, kind: str) -> Path:
     """Return the folder of a file's copies."""
-    named = hashlib.blake2b(f"{path}|{size}|{version}".encode(), digest_size=16).hexdigest()
-    return cache_folder() / kind / named[:2] / named
+    name = hashlib.blake2b(f"{path}|{size}|{version}".encode(), digest_size=16).hexdigest()
+    return cache_folder() / kind / name[:2] / name
 
 
 def _fetch(path: Path, start: int, stop: int) -> bytes:
     """Return bytes of a remote file, all of them."""
     try:
-        with said_clearly(path):
+        with bucket_errors(path):
             data: bytes = path.fs.cat_file(path.path, start=start, end=stop)  # type: ignore[attr-defined]
     except FileNotFoundError:
         raise UserError(f"{path} was removed while it was read.") from None
     if len(data) != stop - start:
         raise UserError(
-            f"{path} gave {len(data)} of {stop - start} bytes: it changed while it was read; "
-            "give the same command again."
+            f"{path} gave {len(data)} of {stop - start} bytes: it changed while it was read; rerun."
         )
     return data
 

@@ -1,4 +1,4 @@
-"""Paths by URL, and what goes wrong in a bucket in words."""
+"""Paths by URL, and errors of buckets as messages."""
 
 import os
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def is_url(place: str | Path) -> bool:
 
 
 def is_remote(path: Path) -> bool:
-    """Tell whether a path, as :func:`as_path` returns it, lies elsewhere."""
+    """Tell whether a path, as :func:`as_path` returns it, is remote."""
     return not isinstance(path, Path)
 
 
@@ -77,10 +77,10 @@ def _s3_options(endpoint: str | None) -> dict[str, Any]:
     if not attempts.isdecimal() or int(attempts) < 1:
         raise UserError(f"AWS_MAX_ATTEMPTS is '{attempts}': give a whole number from 1 on.")
     retries = {"mode": "standard", "total_max_attempts": int(attempts)}
-    known = (os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+    endpoints = (os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
     return {
         "anon": not signed,
-        "endpoint_url": endpoint or next(filter(None, known), None),
+        "endpoint_url": endpoint or next(filter(None, endpoints), None),
         "use_listings_cache": not signed,
         "config_kwargs": {"retries": retries, "connect_timeout": 10, "read_timeout": 60},
     }
@@ -93,13 +93,13 @@ def file_versions(folder: Path) -> dict[str, tuple[int, str]]:
     """
     if is_remote(folder):
         return _objects_below(folder)
-    found = [path for path in folder.rglob("[!.]*") if path.is_file()]
-    return {path.relative_to(folder).as_posix(): size_and_version(path) for path in found}
+    files = [path for path in folder.rglob("[!.]*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): size_and_version(path) for path in files}
 
 
 def _objects_below(folder: Any) -> dict[str, tuple[int, str]]:
     """List remote files by few requests."""
-    with said_clearly(folder):
+    with bucket_errors(folder):
         listed = folder.fs.find(folder.path, detail=True)
     start = len(folder.path.rstrip("/")) + 1
     return {
@@ -114,7 +114,7 @@ def size_and_version(path: Path) -> tuple[int, str]:
     if isinstance(path, Path):
         stat = path.stat()
         return stat.st_size, str(stat.st_mtime_ns)
-    with said_clearly(path):
+    with bucket_errors(path):
         info = path.fs.info(path.path)
     return _size_and_version(info)
 
@@ -127,7 +127,7 @@ def _size_and_version(info: Any) -> tuple[int, str]:
 
 
 @contextmanager
-def said_clearly(path: Any) -> Iterator[None]:
+def bucket_errors(path: Any) -> Iterator[None]:
     """Turn what goes wrong between here and a bucket into one ``UserError``.
 
     A missing file stays a ``FileNotFoundError``, as for a local one: the caller knows its purpose.
@@ -146,15 +146,15 @@ def said_clearly(path: Any) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        if not _is_of_the_way(error):
+        if not _is_of_connection(error):
             raise
         raise UserError(
             f"{path} cannot be reached, though it was tried several times ({_short(error)}): "
-            "check the network and AWS_ENDPOINT_URL, then give the same command again."
+            "check the network and AWS_ENDPOINT_URL, then rerun."
         ) from error
 
 
-def _is_of_the_way(error: Exception) -> bool:
+def _is_of_connection(error: Exception) -> bool:
     """Tell whether an exception comes from the network or the server, not from our code."""
     kinds = ("botocore", "aiobotocore", "aiohttp", "fsspec")
     return isinstance(error, OSError | TimeoutError) or type(error).__module__.startswith(kinds)

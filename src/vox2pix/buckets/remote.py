@@ -5,7 +5,7 @@ from typing import Any
 
 from upath.extensions import ProxyUPath
 
-from vox2pix.buckets.paths import said_clearly
+from vox2pix.buckets.paths import bucket_errors
 
 
 class RemotePath(ProxyUPath):
@@ -31,33 +31,33 @@ class RemotePath(ProxyUPath):
 
     def stat(self, *, follow_symlinks: bool = True) -> Any:
         """Return size and time of change."""
-        with said_clearly(self):
+        with bucket_errors(self):
             return super().stat()
 
     def iterdir(self) -> Iterator[Any]:
-        """Yield what lies in this folder."""
-        with said_clearly(self):
+        """Yield the entries of this folder."""
+        with bucket_errors(self):
             yield from list(super().iterdir())
 
     def glob(self, pattern: Any, **options: Any) -> Iterator[Any]:
         """Yield what matches a pattern; nothing if the folder is not there."""
-        with said_clearly(self):
+        with bucket_errors(self):
             yield from list(super().glob(pattern, **options))
 
     def rglob(self, pattern: Any, **options: Any) -> Iterator[Any]:
         """Yield what matches a pattern at any depth; nothing if the folder is not there."""
-        with said_clearly(self):
+        with bucket_errors(self):
             yield from list(super().rglob(pattern, **options))
 
     def open(self, mode: str = "r", *args: Any, **options: Any) -> Any:
         """Open the file."""
-        with said_clearly(self):
+        with bucket_errors(self):
             return super().open(mode, *args, **options)
 
     def _kind(self) -> str | None:
         """Return file, directory, or none."""
         try:
-            with said_clearly(self):
+            with bucket_errors(self):
                 return str(self.fs.info(self.path)["type"])
         except FileNotFoundError:
             return None

@@ -50,7 +50,7 @@ def agreement_notes(sample: ResponseSample) -> list[str]:
     patterns, sessions = sample.patterns[rows], trials["session"].to_numpy()
     whole = _OverAll(patterns, labels, sessions)
     shifted = [(lag, whole(np.roll(labels, -lag))) for lag in _LAGS]
-    lag, best = max(shifted, key=lambda found: found[1].r)
+    lag, best = max(shifted, key=lambda pair: pair[1].r)
     own = whole(labels)
     if best.is_seen and best.r > 1.25 * own.r + _SEEN * best.error:
         return [_shift_sentence("the trials", lag, own, best)]
@@ -103,7 +103,7 @@ def _of_sessions(
     counts = np.bincount(labels)
     sums = np.zeros((len(counts), patterns.shape[1]), np.float32)
     add_rows(sums, labels, patterns)
-    found: dict[int, Agreement] = {}
+    agreements: dict[int, Agreement] = {}
     tests = {}
     for session in np.unique(sessions):
         rows = np.flatnonzero(sessions == session)
@@ -111,8 +111,8 @@ def _of_sessions(
         add_rows(others, labels[rows], -patterns[rows])
         if len(rows) >= 8 and n_others[labels[rows]].sum() >= 8:
             tests[int(session)] = _OfOneSession(patterns[rows], labels[rows], others, n_others)
-            found[int(session)] = tests[int(session)](labels[rows])
-    for session, own in found.items():
+            agreements[int(session)] = tests[int(session)](labels[rows])
+    for session, own in agreements.items():
         own_labels = labels[sessions == session]
         shifted = [(lag, tests[session](np.roll(own_labels, -lag))) for lag in _LAGS]
         lag, best = max(shifted, key=lambda each: each[1].r)

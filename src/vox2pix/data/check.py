@@ -134,7 +134,7 @@ def check(
             str(path), layout, "", "", (), nothing, nothing, {}, "unknown", 0, 0, 0, (),
             faults.sentences,
         )  # fmt: skip
-    found = look_over(opened, faults, progress, caption_notes)
+    findings = look_over(opened, faults, progress, caption_notes)
     return CheckReport(
         path=str(path),
         layout=layout,
@@ -143,11 +143,11 @@ def check(
         sessions=opened.sessions,
         train=_count(opened.train),
         test=_count(opened.test),
-        rois=_count_rois(opened, found),
-        ncsnr=found.ncsnr_source,
-        n_images=found.n_images,
-        n_captioned=len(found.captions),
-        n_captions=sum(found.captions),
+        rois=_count_rois(opened, findings),
+        ncsnr=findings.ncsnr_source,
+        n_images=findings.n_images,
+        n_captioned=len(findings.captions),
+        n_captions=sum(findings.captions),
         notes=tuple(dict.fromkeys([*opened.notes, *faults.notes])),
         faults=faults.sentences,
     )
@@ -165,20 +165,20 @@ def _count(split: Split) -> SplitCounts:
     return SplitCounts(split.n_trials, len(split.stimulus_ids), repeats)
 
 
-def _count_rois(subject: Subject, found: Findings) -> dict[str, RoiCounts]:
+def _count_rois(subject: Subject, findings: Findings) -> dict[str, RoiCounts]:
     """Count voxels of each region and take the medians of their noise ceilings."""
     split = subject.test if subject.test.n_trials else subject.train
     n_repeats = effective_repeats(split.repeats)
     counts = {}
     for roi in dict.fromkeys([*subject.rois, "all"]):
         mask = subject.voxel_mask(roi)
-        ncsnr = found.ncsnr[mask]
-        known = ncsnr[~np.isnan(ncsnr)]
+        ncsnr = findings.ncsnr[mask]
+        finite = ncsnr[~np.isnan(ncsnr)]
         single, averaged = (
-            float(np.median(noise_ceiling(known, n))) if len(known) else float("nan")
+            float(np.median(noise_ceiling(finite, n))) if len(finite) else float("nan")
             for n in (1, n_repeats)
         )
-        n_constant = int(found.constant[mask].sum())
+        n_constant = int(findings.constant[mask].sum())
         n_left_out = subject.left_out.get(roi, 0)
         counts[roi] = RoiCounts(int(mask.sum()), n_left_out, n_constant, single, averaged)
     return counts

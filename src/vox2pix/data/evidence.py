@@ -18,7 +18,7 @@ _OUTLYING, _OUTLYING_FEW = 8.0, 16.0  # times the usual size of a trial; of few 
 _TINY = 1e-4  # of the usual size
 _SCALES = 10.0  # times the usual spread of a session
 _OFFSET, _OFFSET_ERRORS = 0.5, 5.0  # standard deviations; standard errors
-_NAMED = 3
+_LISTED = 3
 
 
 def add_response_evidence(sample: ResponseSample, faults: Faults) -> None:
@@ -35,7 +35,7 @@ def add_response_evidence(sample: ResponseSample, faults: Faults) -> None:
         faults.note(note)
 
 
-def listed(items: Sequence[str], n: int = _NAMED) -> str:
+def listed(items: Sequence[str], n: int = _LISTED) -> str:
     """Return the first few of some items, and how many there are beside."""
     more = f" and {len(items) - n} more" if len(items) > n else ""
     return ", ".join(items[:n]) + more
@@ -130,15 +130,15 @@ def _near_copies(sample: ResponseSample) -> Iterator[str]:
                     f"The trials of session {session} are those of session {other} but for scale, "
                     "offset or a little noise: one of them is a copy."
                 )
-    found = [
+    alike_pairs = [
         pair
         for pair in _alike(patterns[:_COMPARED])
         if pair not in explained and sample.digests[pair[0]] != sample.digests[pair[1]]
     ]
-    if found:
-        row, first = found[0]
+    if alike_pairs:
+        row, first = alike_pairs[0]
         yield (
-            f"{len(found)} trials are nearly another one's responses ({name(row)} as "
+            f"{len(alike_pairs)} trials are nearly another one's responses ({name(row)} as "
             f"{name(first)}): they may be copies."
         )
 
@@ -254,10 +254,10 @@ def _split_notes(sample: ResponseSample) -> Iterator[str]:
     shifted = offset > _OFFSET and offset > _OFFSET_ERRORS * error
     by = f"their responses differ by {offset:.2g} standard deviations (median over voxels)"
     if not of_test & of_train:
-        named = listed([str(s) for s in sorted(of_test)])
+        test_sessions = listed([str(s) for s in sorted(of_test)])
         yield (
-            f"All test trials are in session{'s' * (len(of_test) > 1)} {named}, without a training "
-            "trial: the split is that of the sessions"
+            f"All test trials are in session{'s' * (len(of_test) > 1)} {test_sessions}, without a "
+            "training trial: the split is that of the sessions"
             + (f", and {by}." if shifted else ", which may differ by more than their stimuli.")
         )
     elif shifted:

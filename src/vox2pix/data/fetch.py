@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
-from vox2pix.buckets import as_path, said_clearly, size_and_version
+from vox2pix.buckets import as_path, bucket_errors, size_and_version
 from vox2pix.data.names import nearest
 from vox2pix.data.nsd_layout import HEMISPHERES, NsdLayout
 from vox2pix.data.nsd_stimuli import COCO_SPLITS
@@ -80,18 +80,18 @@ def nsd_files(
             raise UserError(f"there is no part {part!r} of NSD to fetch; {nearest(part, PARTS)}")
     layout = NsdLayout(as_path(source, endpoint=endpoint), subject, space, betas)
     layout.require_folders()
-    wanted = [("design", path) for path in (layout.design, layout.responses)]
+    paths = [("design", path) for path in (layout.design, layout.responses)]
     if "betas" in what:
-        wanted += [("betas", path) for path in _beta_files(layout, sessions)]
+        paths += [("betas", path) for path in _beta_files(layout, sessions)]
     if "roi" in what:
-        wanted += [("roi", path) for path in _roi_files(layout)]
+        paths += [("roi", path) for path in _roi_files(layout)]
     if "stimuli" in what:
         captions = [layout.captions(split) for split in COCO_SPLITS]
-        wanted += [("stimuli", p) for p in (layout.images, layout.stimulus_info, *captions)]
+        paths += [("stimuli", p) for p in (layout.images, layout.stimulus_info, *captions)]
     if "transforms" in what:
         folder = layout.root / "nsddata/ppdata" / layout.name / "transforms"
-        wanted += [("transforms", path) for path in _files_in(folder)]
-    return tuple(_listed(layout.root, wanted))
+        paths += [("transforms", path) for path in _files_in(folder)]
+    return tuple(_listed(layout.root, paths))
 
 
 def _beta_files(layout: NsdLayout, sessions: int | None) -> list[Path]:
@@ -123,9 +123,9 @@ def _files_in(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
 
 
-def _listed(root: Path, wanted: Sequence[tuple[str, Path]]) -> Iterator[RemoteFile]:
+def _listed(root: Path, paths: Sequence[tuple[str, Path]]) -> Iterator[RemoteFile]:
     """Yield the files that there are; what is optional in NSD's tree may be absent."""
-    for part, path in dict.fromkeys(wanted):
+    for part, path in dict.fromkeys(paths):
         try:
             size, version = size_and_version(path)
         except FileNotFoundError:
@@ -162,13 +162,13 @@ def download(
     refuse_links(out)
     stop, lock = Event(), Lock()
 
-    def told(n_bytes: int) -> None:
+    def advance(n_bytes: int) -> None:
         with lock:
             progress(n_bytes)
 
     missing = [file for file in files if not file.is_here(out)]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        jobs = [pool.submit(_download, file, out, told, stop) for file in missing]
+        jobs = [pool.submit(_download, file, out, advance, stop) for file in missing]
         try:
             verified = [job.result() for job in jobs]
         finally:
@@ -177,7 +177,7 @@ def download(
     return tuple(file.name for file, ok in zip(missing, verified, strict=True) if not ok)
 
 
-def _download(file: RemoteFile, out: Path, told: Callable[[int], None], stop: Event) -> bool:
+def _download(file: RemoteFile, out: Path, advance: Callable[[int], None], stop: Event) -> bool:
     """Download one file and tell whether its checksum could be verified."""
     place, partial = file.place(out), file.partial(out)
     try:
@@ -190,11 +190,11 @@ def _download(file: RemoteFile, out: Path, told: Callable[[int], None], stop: Ev
                 piece = _piece(file, start, min(start + _CHUNK_BYTES, file.size))
                 growing.write(piece)
                 growing.flush()
-                told(len(piece))
+                advance(len(piece))
     except OSError as error:
         raise UserError(
             f"{place} cannot be written ({error.strerror}): make room or name another folder by "
-            "--out, then give the same command again; what is here is kept."
+            "--out, then rerun to resume."
         ) from error
     matches = _matches(file, partial)
     if matches is False:
@@ -210,7 +210,7 @@ def _download(file: RemoteFile, out: Path, told: Callable[[int], None], stop: Ev
 def _piece(file: RemoteFile, start: int, stop: int) -> bytes:
     """Fetch some bytes of a file, of the version that was listed."""
     source: Any = file.source
-    with said_clearly(source):
+    with bucket_errors(source):
         piece: bytes = source.fs.cat_file(source.path, start=start, end=stop)
     if len(piece) != stop - start:
         raise UserError(f"{source} changed while it was read; give the same command again.")
@@ -223,18 +223,18 @@ def _matches(file: RemoteFile, path: Path) -> bool | None:
     Objects put in parts have the ETag ``MD5(MD5(part 1) ... MD5(part n))-n`` (Amazon S3 User
     Guide, "Checking object integrity"); the size of a part is asked of the server.
     """
-    found = re.fullmatch(r"([0-9a-f]{32})(?:-(\d+))?", file.version)
-    if not found:
+    etag = re.fullmatch(r"([0-9a-f]{32})(?:-(\d+))?", file.version)
+    if not etag:
         return None
-    head = _head(file, found[2] is not None)
+    head = _head(file, etag[2] is not None)
     if head.get("ServerSideEncryption", "").startswith("aws:kms") or head.get("SSECustomerKeyMD5"):
         return None
-    part = head["ContentLength"] if found[2] else max(file.size, 1)
+    part = head["ContentLength"] if etag[2] else max(file.size, 1)
     sums = list(_md5_sums(path, part))
-    if not found[2]:
-        return sums[0].hex() == found[1]
+    if not etag[2]:
+        return sums[0].hex() == etag[1]
     whole = hashlib.md5(b"".join(sums), usedforsecurity=False).hexdigest()
-    return whole == found[1] and len(sums) == int(found[2])
+    return whole == etag[1] and len(sums) == int(etag[2])
 
 
 def _head(file: RemoteFile, in_parts: bool) -> dict[str, Any]:
@@ -242,7 +242,7 @@ def _head(file: RemoteFile, in_parts: bool) -> dict[str, Any]:
     source: Any = file.source
     bucket, _, key = source.path.partition("/")
     part = {"PartNumber": 1} if in_parts else {}
-    with said_clearly(source):
+    with bucket_errors(source):
         return dict(source.fs.call_s3("head_object", Bucket=bucket, Key=key, **part))
 
 

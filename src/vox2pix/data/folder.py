@@ -146,9 +146,9 @@ def gather_folder(path: str | Path, faults: Faults) -> Subject | None:
     return Subject(
         folder.name,
         trials,
-        voxels[left_out.kept].reset_index(drop=True),
+        voxels[left_out.has_data].reset_index(drop=True),
         "array" if responses.mask is None else "nifti",
-        replace(source, columns=source.columns[left_out.kept]),
+        replace(source, columns=source.columns[left_out.has_data]),
         stimuli,
         None if responses.mask is None else responses.mask.shape,
         responses.affine,
@@ -241,10 +241,10 @@ class FolderStimuli:
         if source is None:
             faults.add(self._no_images)
             return tuple(stimulus_ids)
-        known: Mapping[str, Any] = {}
+        available: Mapping[str, Any] = {}
         with faults.gathered():
-            known = self._places(source)
-            missing = tuple(i for i in stimulus_ids if i not in known)
+            available = self._places(source)
+            missing = tuple(i for i in stimulus_ids if i not in available)
             unread = self._unread_files() if missing and source.is_dir() else {}
             other = [i for i in missing if i in unread]
             if other:
@@ -255,7 +255,7 @@ class FolderStimuli:
                 )
             rest = [i for i in missing if i not in unread]
             remedy = f"add {rest[0]}.png" if rest and source.is_dir() else "add it"
-            add_missing("image", str(source), rest, known, len(stimulus_ids), remedy, faults)
+            add_missing("image", str(source), rest, available, len(stimulus_ids), remedy, faults)
             return missing
         return tuple(stimulus_ids)
 
@@ -500,6 +500,6 @@ def _zarr_array(path: Path, name: str) -> Any:
 def _member(path: Path, arrays: Mapping[str, Any], name: str) -> Any:
     """Return one of several arrays."""
     if name not in arrays:
-        held = ", ".join(list(arrays)[:20]) or "nothing"
-        raise UserError(f"{path} has no array {name!r} (it holds: {held}): save it again.")
+        names = ", ".join(list(arrays)[:20]) or "nothing"
+        raise UserError(f"{path} has no array {name!r} (it holds: {names}): save it again.")
     return arrays[name]

@@ -145,11 +145,11 @@ def _such(rows: NDArray[np.intp]) -> str:
 def _require_places(path: Path, table: pd.DataFrame, columns: dict[str, NDArray[Any]]) -> None:
     """Refuse half a place, and two voxels in one place."""
     for group in (_INDICES, ("hemi", "vertex")):
-        named = [name for name in group if name in table]
+        present = [name for name in group if name in table]
         missing = [name for name in group if name not in table]
-        if named and missing and named != ["hemi"]:
+        if present and missing and present != ["hemi"]:
             raise UserError(
-                f"{path} has {', '.join(named)} but no {', '.join(missing)}: add the column, or "
+                f"{path} has {', '.join(present)} but no {', '.join(missing)}: add the column, or "
                 "leave the others out."
             )
         if missing or any(name not in columns for name in group):

@@ -58,16 +58,16 @@ def survey_images(
     return ImageSurvey(len(seen.digests), tuple(seen.uniform))
 
 
-def _add_unreadable(found: Sequence[tuple[str, str]], faults: Faults) -> None:
+def _add_unreadable(unreadable: Sequence[tuple[str, str]], faults: Faults) -> None:
     """Add a fault for each cause, named by its first image."""
     causes: dict[str, list[str]] = {}
-    for stimulus_id, sentence in found:
-        cause = re.sub(r"[\d.]+", "#", sentence.replace(stimulus_id, "*"))
-        causes.setdefault(cause, []).append(sentence)
-    for sentences in causes.values():
-        n_more = len(sentences) - 1
+    for stimulus_id, message in unreadable:
+        cause = re.sub(r"[\d.]+", "#", message.replace(stimulus_id, "*"))
+        causes.setdefault(cause, []).append(message)
+    for messages in causes.values():
+        n_more = len(messages) - 1
         more = f" The same holds for {n_more} more images." if n_more else ""
-        faults.add(sentences[0] + more)
+        faults.add(messages[0] + more)
 
 
 class _Seen:
@@ -152,13 +152,13 @@ class _Seen:
             np.flatnonzero(is_test & has_contrast),
             np.flatnonzero(~is_test & has_contrast),
         )
-        found = []
+        pairs = []
         for row in test:
             for start in range(0, len(train), _BLOCK):
                 block = train[start : start + _BLOCK]
                 near = np.abs(rows[block] - rows[row]).mean(axis=1) < _SAME
-                found += [(ids[row], ids[other]) for other in block[near]]
-        return found
+                pairs += [(ids[row], ids[other]) for other in block[near]]
+        return pairs
 
 
 def _across(how: str, pairs: Sequence[tuple[str, str]]) -> str:

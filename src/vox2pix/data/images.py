@@ -42,14 +42,14 @@ def conversions(path: str | Path) -> tuple[str, ...]:
     with open_image(path if not isinstance(path, str) else Path(path)) as image:
         turned = image.getexif().get(_EXIF_ORIENTATION, 1) not in (0, 1)
         mode, frames = image.mode, getattr(image, "n_frames", 1)
-    found = ["are turned as their EXIF orientation says"] if turned else []
+    changes = ["are turned as their EXIF orientation says"] if turned else []
     if mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-        found.append(f"are {mode} and are converted to RGB without a colour profile")
+        changes.append(f"are {mode} and are converted to RGB without a colour profile")
     elif mode in ("1", "L", "LA"):
-        found.append("are grey, and their grey is repeated over the three colours")
+        changes.append("are grey, and their grey is repeated over the three colours")
     if frames > 1:
-        found.append("have several frames, of which the first is taken")
-    return tuple(found)
+        changes.append("have several frames, of which the first is taken")
+    return tuple(changes)
 
 
 def as_rgb(array: NDArray[Any], source: str) -> NDArray[Any]:

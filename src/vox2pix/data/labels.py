@@ -50,18 +50,18 @@ class GridImage:
 
 
 def read_label_image(
-    path: Path, faults: Faults, named: Collection[int] = (), surface: bool = False
+    path: Path, faults: Faults, in_table: Collection[int] = (), surface: bool = False
 ) -> GridImage:
     """Read a label image: whole numbers, 0 where no label applies.
 
     Values at or below 0 and NaN become 0, with a note for NaN and for labels below -1. Floats
     within 0.001 of a whole number, or within half the slope of an integer type, are that
     number. Infinite, fractional and too large numbers are refused, and what looks like -1
-    stored without a sign unless ``named`` (numbers in a label table) holds it.
+    stored without a sign unless ``in_table`` (numbers in a label table) holds it.
     """
     image = load_image(path)
     whole = _whole_numbers(image, faults)
-    _require_no_wrapped(path, whole, named)
+    _require_no_wrapped(path, whole, in_table)
     low = whole < -1
     if low.any():
         faults.note(
@@ -177,13 +177,13 @@ def _whole_numbers(image: Image, faults: Faults) -> NDArray[np.int64]:
     return values.astype(np.int64)
 
 
-def _require_no_wrapped(path: Path, whole: NDArray[np.int64], named: Collection[int]) -> None:
+def _require_no_wrapped(path: Path, whole: NDArray[np.int64], in_table: Collection[int]) -> None:
     """Refuse 255, 65535 and the like beside smaller labels: most probably -1 without its sign."""
     present = np.unique(whole)
     for value in _WRAPPED:
         others = present[(present > 0) & (present < value)]
         alone = not others.size and value != _WRAPPED[-1]
-        if value not in present or value in named or alone or value - 1 in others:
+        if value not in present or value in in_table or alone or value - 1 in others:
             continue
         raise UserError(
             f"{path} holds {value} in {_count(whole == value, 'place')}, which no label table "

@@ -57,15 +57,15 @@ def look_over(
     ``caption_notes`` returns notes on the captions of all images, such as how many a model
     cuts.
     """
-    told = progress or (lambda what, done, total: None)
-    sample, ncsnr, source = _read_responses(subject, faults, told)
+    advance = progress or (lambda what, done, total: None)
+    sample, ncsnr, source = _read_responses(subject, faults, advance)
     _add_range(sample, faults)
     add_response_evidence(sample, faults)
     for note in agreement_notes(sample):
         faults.note(note)
     whole = _whole(subject)
     images = survey_images(
-        subject, whole.stimulus_ids, faults, lambda done, total: told("images", done, total)
+        subject, whole.stimulus_ids, faults, lambda done, total: advance("images", done, total)
     )
     captions = _read_captions(subject, whole.stimulus_ids, faults, caption_notes)
     for note in _size_notes(subject):
@@ -126,7 +126,7 @@ def _read_responses(
     if whole.n_trials == len(whole.stimulus_ids):
         faults.note(
             "no noise ceiling: there is no ncsnr and no stimulus was repeated; whether responses "
-            "and trials are in the same order cannot be known either."
+            "and trials are in the same order cannot be checked either."
         )
     return sample, estimated, "unknown"
 

@@ -24,7 +24,7 @@ HEAD = 4
 class LeftOut:
     """Which voxels are left out."""
 
-    kept: NDArray[np.bool_]  # (n_voxels,): rows of the voxel table with data in every session
+    has_data: NDArray[np.bool_]  # (n_voxels,): rows of the voxel table with data in every session
     # voxels left out of each region, and of ``all``; empty if there are none
     by_region: dict[str, int] = field(default_factory=dict)
     # sessions that are at fault, because a region has no voxel with data in them: a check goes on
@@ -106,7 +106,7 @@ def _refusal(
     guilty = whole or some
     region = "no voxel" if roi == "all" else f"no voxel of ROI {roi!r}"
     return (
-        f"{name} has {region} with data in every session: {_named(guilty)} "
+        f"{name} has {region} with data in every session: {_session_list(guilty)} "
         f"{'holds' if len(guilty) == 1 else 'hold'} 0 or NaN in all trials of "
         f"{'all' if whole else 'some'} of its {n_voxels:,} voxels; "
         f"{remedy.format(session=guilty[0])}"
@@ -131,11 +131,11 @@ def _sentence(
     has, is_left = ("has", "is") if n == 1 else ("have", "are")
     return (
         f"{n:,} of {len(lost):,} voxels {has} no data (0 or NaN in every trial) in "
-        f"{_named(affected)} and {is_left} left out of all sessions{regions}."
+        f"{_session_list(affected)} and {is_left} left out of all sessions{regions}."
     )
 
 
-def _named(sessions: Iterable[int | str]) -> str:
+def _session_list(sessions: Iterable[int | str]) -> str:
     """Return session numbers in words."""
     numbers = [str(session) for session in sessions]
     few = ", ".join(numbers[:8]) + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")

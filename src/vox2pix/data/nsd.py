@@ -23,7 +23,7 @@ from vox2pix.data.nsd_layout import (
     trial_table,
 )
 from vox2pix.data.nsd_stimuli import NsdStimuli
-from vox2pix.data.nsd_voxels import known_ncsnr, voxel_table
+from vox2pix.data.nsd_voxels import valid_ncsnr, voxel_table
 from vox2pix.data.origin import Origin, is_nsd_design, simulated_by, simulation_note
 from vox2pix.data.subject import Subject
 from vox2pix.data.volumes import (
@@ -143,7 +143,7 @@ def gather_nsd(
         return None
     stimuli = NsdStimuli(layout, tuple(sorted(set(trials["stimulus_id"]))))
     with faults.gathered():
-        stimuli.require_known()
+        stimuli.require_in_range()
     origin = Origin()
     with faults.gathered():
         origin = _origin(layout, design, faults)
@@ -169,9 +169,9 @@ def _with_data(
     trials = trials[~trials["session"].isin(left_out.sessions)].reset_index(drop=True)
     if trials.empty:
         return None
-    voxels = voxels[left_out.kept].reset_index(drop=True)
-    voxels["ncsnr"] = known_ncsnr(voxels["ncsnr"].to_numpy(float), layout, faults)
-    source = replace(source, indices=source.indices[left_out.kept])
+    voxels = voxels[left_out.has_data].reset_index(drop=True)
+    voxels["ncsnr"] = valid_ncsnr(voxels["ncsnr"].to_numpy(float), layout, faults)
+    source = replace(source, indices=source.indices[left_out.has_data])
     return Subject(
         layout.name, trials, voxels, layout.space, source, stimuli, shape, affine, faults.notes,
         left_out.by_region, origin,
@@ -200,15 +200,15 @@ class NsdBetas:
 
     def read_session(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.float32]:
         """Read one session, float32 (n_trials, n_voxels), percent signal change; NaN raises."""
-        wanted = self.indices[voxels]
+        indices = self.indices[voxels]
         parts = [
-            (where, _percent(self._read(file, wanted[where]), file, session))
-            for file, where in self._files(session, wanted)
+            (where, _percent(self._read(file, indices[where]), file, session))
+            for file, where in self._files(session, indices)
         ]
         if len(parts) == 1:
             return parts[0][1]
         # rows of the table may be asked for in any order
-        out = np.empty((len(parts[0][1]), len(wanted)), np.float32)
+        out = np.empty((len(parts[0][1]), len(indices)), np.float32)
         for where, values in parts:
             out[:, where] = values
         return out
@@ -218,38 +218,38 @@ class NsdBetas:
 
         The first trials of all voxels are read, and all trials of those that hold nothing there.
         """
-        wanted = self.indices[voxels]
-        out = np.zeros(len(wanted), bool)
+        indices = self.indices[voxels]
+        out = np.zeros(len(indices), bool)
         n_trials = _session_shape(self.layout, session)[0]
-        for file, where in self._files(session, wanted):
-            inside = wanted[where]
+        for file, where in self._files(session, indices):
+            inside = indices[where]
             head = self._read(file, inside, slice(0, HEAD))
             out[where] = is_empty(head, n_trials, partial(self._read_some, file, inside))
         return out
 
     def _files(
-        self, session: int, wanted: NDArray[np.intp]
+        self, session: int, indices: NDArray[np.intp]
     ) -> Iterator[tuple[Path, NDArray[np.bool_]]]:
         """Yield each file of a session and which of the voxels are in it."""
         for side, file in enumerate(self.layout.session(session)):
-            everything = np.ones(len(wanted), bool)
-            yield file, wanted[:, 0] == side if self.layout.is_surface else everything
+            everything = np.ones(len(indices), bool)
+            yield file, indices[:, 0] == side if self.layout.is_surface else everything
 
     def _read_some(
-        self, file: Path, wanted: NDArray[np.intp], some: NDArray[np.intp]
+        self, file: Path, indices: NDArray[np.intp], some: NDArray[np.intp]
     ) -> NDArray[Any]:
         """Read all trials of some of the voxels."""
-        return self._read(file, wanted[some])
+        return self._read(file, indices[some])
 
     def _read(
-        self, file: Path, wanted: NDArray[np.intp], trials: slice | None = None
+        self, file: Path, indices: NDArray[np.intp], trials: slice | None = None
     ) -> NDArray[Any]:
         """Read trials of voxels in a file's own type."""
         if self.layout.is_surface:
-            return read_mgh(file, wanted[:, 1], trials)
+            return read_mgh(file, indices[:, 1], trials)
         if file.suffix == ".hdf5":
-            return read_hdf5(file, wanted, trials=trials)
-        return read_nifti(file, wanted, trials)
+            return read_hdf5(file, indices, trials=trials)
+        return read_nifti(file, indices, trials)
 
 
 def _percent(raw: NDArray[Any], path: Path, session: int) -> NDArray[np.float32]:
@@ -271,15 +271,15 @@ def _sessions(layout: NsdLayout, sessions: int | Sequence[int] | None) -> tuple[
                 f"{layout.betas_folder} has no session file (betas_session01...): add one."
             )
         return tuple(range(1, present[-1] + 1))
-    wanted = (
+    numbers = (
         tuple(range(1, sessions + 1)) if isinstance(sessions, int | np.integer) else tuple(sessions)
     )
-    if not wanted or min(wanted) < 1 or len(set(wanted)) < len(wanted):
+    if not numbers or min(numbers) < 1 or len(set(numbers)) < len(numbers):
         raise UserError(
             f"sessions = {sessions!r} names no sessions: give how many, or different numbers "
             "that count from 1."
         )
-    return tuple(sorted(wanted))
+    return tuple(sorted(numbers))
 
 
 def _sound_sessions(

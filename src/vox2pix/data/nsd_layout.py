@@ -131,7 +131,7 @@ class NsdLayout:
 
     def require_folders(self) -> None:
         """Raise if there are no betas of this subject, space and version."""
-        for folder, what, asked in (
+        for folder, what, requested in (
             (self.all_betas, "subject", self.name),
             (self.all_betas / self.name, "space", self.space),
             (self.all_betas / self.name / self.space, "version of the betas", self.betas),
@@ -139,9 +139,10 @@ class NsdLayout:
             if not folder.is_dir():
                 raise UserError(f"{folder} does not exist: name the folder that holds NSD's tree.")
             present = sorted(path.name for path in folder.iterdir() if path.is_dir())
-            if asked not in present:
+            if requested not in present:
                 raise UserError(
-                    f"{folder} has no {what} {asked!r}; there is: {', '.join(present) or 'none'}."
+                    f"{folder} has no {what} {requested!r}; there is: "
+                    f"{', '.join(present) or 'none'}."
                 )
 
 
@@ -219,16 +220,16 @@ def require_shared(layout: NsdLayout, design: Design) -> None:
         if set(columns) - set(table):
             return
         marked = table["nsdId"][table["shared1000"].astype(str).str.lower().isin(["true", "1"])]
-        told = marked.astype(int).to_numpy()
+        in_table = marked.astype(int).to_numpy()
     except (ValueError, OSError, OverflowError) as error:
         raise UserError(
             f"{path} has no readable columns {', '.join(columns)} ({one_line(error)}): replace "
             "the file."
         ) from error
-    differing = np.setxor1d(told, design.shared)
+    differing = np.setxor1d(in_table, design.shared)
     if differing.size:
         where, other = layout.design, path
-        if differing[0] in told:
+        if differing[0] in in_table:
             where, other = other, where
         raise UserError(
             f"{where} shares stimulus {differing[0]} (counted from 0) among all subjects, {other} "

@@ -30,9 +30,9 @@ class NsdStimuli:
     """Images read row by row, and captions by way of COCO's ids."""
 
     layout: NsdLayout  # where the files are
-    stimulus_ids: tuple[str, ...]  # those of the subject; captions of others are not kept
+    stimulus_ids: tuple[str, ...]  # those of the subject; captions of others are dropped
 
-    def require_known(self) -> None:
+    def require_in_range(self) -> None:
         """Raise if a stimulus is beyond the last image; pass if there are no images."""
         path = self.layout.images
         if not path.is_file():
@@ -67,7 +67,7 @@ class NsdStimuli:
             n_images = _n_images(hdf5_shape(path, "imgBrick"), path)
             missing = tuple(i for i in stimulus_ids if not i.isdecimal() or int(i) >= n_images)
             if missing and path.is_file():
-                self.require_known()
+                self.require_in_range()
             return missing
         return tuple(stimulus_ids)
 
@@ -113,12 +113,12 @@ class NsdStimuli:
             path = self.layout.captions(str(split))
             if not is_there(path):
                 continue
-            wanted: dict[int, list[str]] = {int(i): [] for i in rows["cocoId"]}
+            by_coco_id: dict[int, list[str]] = {int(i): [] for i in rows["cocoId"]}
             for image, caption in _read_annotations(path):
-                if image in wanted:
-                    wanted[image].append(" ".join(caption.split()))
+                if image in by_coco_id:
+                    by_coco_id[image].append(" ".join(caption.split()))
             for nsd_id, coco_id in zip(rows["nsdId"], rows["cocoId"], strict=True):
-                captions[f"{nsd_id:05d}"] = tuple(wanted[int(coco_id)])
+                captions[f"{nsd_id:05d}"] = tuple(by_coco_id[int(coco_id)])
         return captions
 
     @cached_property

@@ -58,7 +58,7 @@ def voxel_table(
     return table, grids.affine
 
 
-def known_ncsnr(
+def valid_ncsnr(
     ncsnr: NDArray[np.float64], layout: NsdLayout, faults: Faults
 ) -> NDArray[np.float64]:
     """Return ncsnr, NaN (with a note) where a file's value is no ratio of standard deviations."""

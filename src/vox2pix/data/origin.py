@@ -79,14 +79,14 @@ def simulated_by(root: Path) -> str | None:
     if not (path.exists() or path.is_symlink()):
         return None
     try:
-        told = read_json(path, 2**20)
+        content = read_json(path, 2**20)
     except UserError as error:
         raise UserError(
             f"{path} cannot be read (no JSON), and it says how the data were simulated; restore "
             "the file, or simulate again."
         ) from error
-    named = told.get("simulated_by") if isinstance(told, dict) else None
-    return str(named or "vox2pix phantom")
+    program = content.get("simulated_by") if isinstance(content, dict) else None
+    return str(program or "vox2pix phantom")
 
 
 def simulation_note(by: str) -> str:

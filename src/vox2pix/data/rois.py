@@ -23,16 +23,16 @@ _FOUR_COLOURS = re.compile(r"(\s+\d+){4}$")
 _THREE_COLOURS = re.compile(r"(\s+\d+){3}$")
 
 
-def union_parts(roi: str | Sequence[str], known: Sequence[str] = ()) -> list[str]:
+def union_parts(roi: str | Sequence[str], whole: Sequence[str] = ()) -> list[str]:
     """Return the regions that a name such as ``"V1v+V1d"`` stands for, each once, in order.
 
-    Names in ``known`` are not split at a plus sign. One at the end is part of a name (NSD has a
+    Names in ``whole`` are not split at a plus sign. One at the end is part of a name (NSD has a
     region ``ecc4+``).
     """
     names = [roi] if isinstance(roi, str) else list(roi)
     parts: list[str] = []
     for name in names:
-        pieces = [name] if name in known else re.split(r"\+(?=[^+])", name)
+        pieces = [name] if name in whole else re.split(r"\+(?=[^+])", name)
         parts += [piece.strip() for piece in pieces]
     return list(dict.fromkeys(parts))
 
@@ -94,9 +94,9 @@ class Atlas:
 
     def read(self, faults: Faults) -> GridImage:
         """Return the labels, shape (X, Y, Z) or (vertices of both hemispheres,)."""
-        named = {number for numbers in self.labels.values() for number in numbers}
+        in_table = {number for numbers in self.labels.values() for number in numbers}
         return joined(
-            [read_label_image(file, faults, named, self.is_surface) for file in self.files]
+            [read_label_image(file, faults, in_table, self.is_surface) for file in self.files]
         )
 
 
@@ -203,8 +203,8 @@ def _look_up(name: str, atlases: dict[str, Atlas]) -> tuple[Atlas, tuple[int, ..
         return atlases[asked_atlas], atlases[asked_atlas].labels[asked_label]
     if name in atlases:
         return atlases[name], None
-    known = [label for atlas in atlases.values() for label in (atlas.name, *atlas.labels)]
-    known += [f"{atlas.name}:{label}" for atlas in atlases.values() for label in atlas.labels]
+    names = [label for atlas in atlases.values() for label in (atlas.name, *atlas.labels)]
+    names += [f"{atlas.name}:{label}" for atlas in atlases.values() for label in atlas.labels]
     nameless = [
         str(atlas.label_file)
         for atlas in atlases.values()
@@ -212,5 +212,5 @@ def _look_up(name: str, atlases: dict[str, Atlas]) -> tuple[Atlas, tuple[int, ..
     ]
     hint = f" (label names are missing: {', '.join(nameless)})" if nameless else ""
     if ":" not in name:
-        known = [candidate for candidate in known if ":" not in candidate]
-    raise UserError(f"there is no ROI {name!r}{hint}; {nearest(name, [*known, 'all'])}")
+        names = [candidate for candidate in names if ":" not in candidate]
+    raise UserError(f"there is no ROI {name!r}{hint}; {nearest(name, [*names, 'all'])}")

@@ -226,7 +226,7 @@ class Subject:
         Parameters
         ----------
         stimulus_ids : sequence of str
-            Which, in the order wanted.
+            Which, in the order of the result.
         size : int, optional
             Pixels a side (centre crop to a square, then Lanczos); none keeps the native size.
 
@@ -265,7 +265,7 @@ class Subject:
         Parameters
         ----------
         stimulus_ids : sequence of str
-            Which, in the order wanted.
+            Which, in the order of the result.
 
         Returns
         -------
@@ -361,9 +361,9 @@ class Split:
         all_sessions = self.subject.trials["session"].to_numpy()
         for session in sorted(self.trials["session"].unique()):
             in_session = np.flatnonzero(all_sessions == session)
-            wanted = np.isin(in_session, self.rows, assume_unique=True)
+            in_split = np.isin(in_session, self.rows, assume_unique=True)
             betas = self.subject.betas_source.read_session(int(session), voxels)
-            yield self.trials[self.trials["session"] == session], betas[wanted]
+            yield self.trials[self.trials["session"] == session], betas[in_split]
 
     def betas(self, roi: Roi = "all") -> NDArray[np.float32]:
         """Return the single-trial responses.

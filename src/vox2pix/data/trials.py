@@ -68,9 +68,9 @@ def _add_duplicates(path: Path, numbers: pd.DataFrame, faults: Faults) -> None:
     doubled = np.flatnonzero(numbers.duplicated())
     if doubled.size:
         row = numbers.iloc[doubled[0]]
-        named = ", ".join(f"{name} {row[name]}" for name in numbers.columns)
+        trial = ", ".join(f"{name} {row[name]}" for name in numbers.columns)
         line = numbers.index[doubled[0]]
-        faults.add(f"{path}, line {line}: {named} is there twice; remove the duplicate.")
+        faults.add(f"{path}, line {line}: {trial} is there twice; remove the duplicate.")
 
 
 def _whole_numbers(path: Path, table: pd.DataFrame, name: str) -> NDArray[np.int64]:

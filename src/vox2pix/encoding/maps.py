@@ -315,7 +315,7 @@ def _on_fsaverage(
     own = mean_known([sample_volume(volume, _points(path), interpolation) for path in present])
     path = folder / f"{hemi}.white-to-fsaverage.mgz"
     # every number may be that of a vertex
-    numbers = read_label_image(path, Faults(), named=range(2**32), surface=True)
+    numbers = read_label_image(path, Faults(), in_table=range(2**32), surface=True)
     nearest = numbers.values.astype(np.intp) - 1
     if not 0 <= nearest.min() <= nearest.max() < len(own):
         raise UserError(

@@ -416,14 +416,14 @@ def _own_images(folder: Path, captions: Path, design: "Design", seed: int) -> _S
         )
     chosen = rng_for(seed, "pictures").permutation(len(files))[: design.n_stimuli]
     files = [files[index] for index in sorted(chosen)]
-    known = _read_captions(captions)
+    captions_of = _read_captions(captions)
     lines = []
     for path in files:
         number = path.stem.lstrip("0") or path.stem
-        found = known.get(path.name) or known.get(path.stem) or known.get(number)
-        if not found:
+        texts = captions_of.get(path.name) or captions_of.get(path.stem) or captions_of.get(number)
+        if not texts:
             raise UserError(f"{captions} has no caption of {path.name}: add one, or remove it.")
-        lines.append(tuple(found))
+        lines.append(tuple(texts))
     try:
         content = caption_content(lines)
     except ValueError as error:
@@ -481,14 +481,14 @@ def _read_image(path: Path, size: int) -> "NDArray[np.uint8]":
 
 def _checked_spaces(space: str | Sequence[str]) -> tuple[str, ...]:
     """Return the spaces asked for, in the order of ``SPACES``."""
-    asked = SPACES if space == "both" else (space,) if isinstance(space, str) else tuple(space)
-    unknown = [name for name in asked if name not in SPACES]
-    if unknown or not asked:
+    requested = SPACES if space == "both" else (space,) if isinstance(space, str) else tuple(space)
+    unknown = [name for name in requested if name not in SPACES]
+    if unknown or not requested:
         raise UserError(
-            f"space {', '.join(map(repr, unknown)) or 'is empty and'} is not known: "
-            f"choose {' or '.join(map(repr, SPACES))}, or 'both'."
+            f"The space must not be {', '.join(map(repr, unknown)) or 'empty'}: choose "
+            f"{' or '.join(map(repr, SPACES))}, or 'both'."
         )
-    return tuple(name for name in SPACES if name in asked)
+    return tuple(name for name in SPACES if name in requested)
 
 
 def _check_numbers(**numbers: int) -> None:

@@ -31,7 +31,7 @@ IMAGE_SIZE = 64
 """Side in pixels at which images are analysed."""
 
 GRID = 32
-"""Side of the grid on which maps are kept and receptive fields are laid."""
+"""Side of the grid on which maps are sampled and receptive fields are laid."""
 
 ORIENTATIONS = (0.0, 45.0, 90.0, 135.0)
 """Orientations of the energy maps: that of the bars preferred, in degrees, 0 is horizontal."""

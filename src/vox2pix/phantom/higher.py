@@ -192,8 +192,8 @@ def respond(content: Content, tuning: HigherTuning) -> Array:
 
 def _profile(groups: tuple[str, ...], stream: str) -> list[float]:
     """Return the mean share of each group in a stream; words take what conjunctions leave."""
-    known = {**_SCENE_PROFILE[stream], "word": 1 - _CONJUNCTION_SHARE}
-    shares = [_CONJUNCTION_SHARE if name == _CONJUNCTION else known[name] for name in groups]
+    profile = {**_SCENE_PROFILE[stream], "word": 1 - _CONJUNCTION_SHARE}
+    shares = [_CONJUNCTION_SHARE if name == _CONJUNCTION else profile[name] for name in groups]
     return [share / sum(shares) for share in shares]
 
 

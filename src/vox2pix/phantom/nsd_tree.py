@@ -143,7 +143,7 @@ def write_design(root: Path, design: Design) -> None:
 def write_stimulus_info(
     root: Path, design: Design, coco_ids: NDArray[np.int64], coco_splits: Sequence[str]
 ) -> None:
-    """Write ``nsd_stim_info_merged.csv``, a row a stimulus with NSD's columns and row numbers.
+    """Write ``nsd_stim_info_merged.csv``, one row per stimulus with NSD's columns and row numbers.
 
     ``subjectS_repR`` is the 1-based trial of the repeat, 0 if there was none. As in NSD there
     are columns for 8 subjects (zeros for those not simulated) and for at least 3 repeats.
@@ -224,7 +224,7 @@ def write_captions(
 
 
 def write_responses(root: Path, design: Design, subject: int, rng: np.random.Generator) -> None:
-    """Write ``behav/responses.tsv``, a row a trial, with NSD's columns.
+    """Write ``behav/responses.tsv``, one row per trial, with NSD's columns.
 
     The subject says whether an image is new or old, and is right four times in five.
     """
@@ -239,7 +239,7 @@ def write_responses(root: Path, design: Design, subject: int, rng: np.random.Gen
     old_today = old & (previous // design.trials_per_session == session)
     correct = rng.random(n_trials) < 0.8
     correct_today = np.where(correct, old == old_today, old != old_today)
-    said_old = old == correct
+    answered_old = old == correct
     missing = np.nan
     table = pd.DataFrame(
         {
@@ -258,9 +258,9 @@ def write_responses(root: Path, design: Design, subject: int, rng: np.random.Gen
             "MEMORYFIRST": np.where(old, trial - first - 1, missing),
             "ISOLDCURRENT": old_today.astype(int),
             "ISCORRECTCURRENT": correct_today.astype(int),
-            "TOTAL1": (~said_old).astype(int),
-            "TOTAL2": said_old.astype(int),
-            "BUTTON": np.where(said_old, 2, 1),
+            "TOTAL1": (~answered_old).astype(int),
+            "TOTAL2": answered_old.astype(int),
+            "BUTTON": np.where(answered_old, 2, 1),
             "MISSINGDATA": 0,
         }
     )

@@ -33,7 +33,7 @@ class Silent:
 
 def tell_damage(reporter: Reporter, array: ShardedArray) -> None:
     """Say what of an array was found damaged, and is written again."""
-    if array.mended:
+    if array.repaired:
         reporter.say(f"{array.folder.name}: its description was damaged, written again")
     if array.damaged:
         named = ", ".join(str(shard) for shard in array.damaged)

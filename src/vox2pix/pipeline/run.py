@@ -345,7 +345,7 @@ def _carry_out(stage: Stage, run: Run) -> None:
         "inputs": run.inputs[stage.name],
         "seconds": round(time.monotonic() - began, 1),
         "peak_memory_gb": round(peak_memory() / 1e9, 2),
-        "workers": run.workers.told,
+        "workers": run.workers.provenance,
         "machine": machine(),
     }
     _write_provenance(run, _provenance(run) | {stage.name: made})

@@ -49,8 +49,8 @@ def content_hashes(
     stats = {name: _stats(path) for name, path in sorted(files.items())}
     worth_it = sum(size for size, *_ in stats.values()) > ALWAYS_READ
     record = records / f"{hashlib.blake2b(os.fsencode(root), digest_size=8).hexdigest()}.json"
-    known = _recorded(record) if worth_it and not verify else {}
-    hashes = {name: digits for name, (then, digits) in known.items() if then == stats.get(name)}
+    recorded = _recorded(record) if worth_it and not verify else {}
+    hashes = {name: digits for name, (then, digits) in recorded.items() if then == stats.get(name)}
     changed = [name for name in stats if name not in hashes]
     total, done = sum(stats[name][0] for name in changed), 0
 
@@ -61,7 +61,7 @@ def content_hashes(
 
     for name in changed:
         hashes[name] = _hash(files[name], stats[name], advance)
-    if worth_it and (changed or known.keys() != stats.keys()):
+    if worth_it and (changed or recorded.keys() != stats.keys()):
         _record(record, stats, hashes)
     return {name: hashes[name] for name in stats}
 
@@ -107,21 +107,21 @@ def _unreadable(path: Path, error: OSError) -> UserError:
 
 def _recorded(record: Path) -> dict[str, tuple[Stats, str]]:
     """Read a record; what is missing, damaged or of another form is empty."""
-    told = read_checked_json(record) or {}
-    known = {}
+    content = read_checked_json(record) or {}
+    recorded = {}
     with suppress(KeyError, TypeError, ValueError, AttributeError):
-        for name, (size, modified, changed, inode, digits) in told["files"].items():
-            known[name] = ((size, modified, changed, inode), str(digits))
-    return known
+        for name, (size, modified, changed, inode, digits) in content["files"].items():
+            recorded[name] = ((size, modified, changed, inode), str(digits))
+    return recorded
 
 
 def _record(record: Path, stats: Mapping[str, Stats], hashes: Mapping[str, str]) -> None:
     """Write a record of the files that have not changed just now."""
     settled = time.time_ns() - _SETTLED_NS
     files = {
-        name: [*told, hashes[name]]
-        for name, told in stats.items()
-        if told[2] < settled  # the inode's time: the other one may be set to anything
+        name: [*stat, hashes[name]]
+        for name, stat in stats.items()
+        if stat[2] < settled  # the inode's time: the other one may be set to anything
     }
     with suppress(UserError, OSError):  # a disk that takes no record costs time, and nothing else
         claim(record.parent, "checksums")

@@ -32,8 +32,8 @@ def writing(path: Path) -> Iterator[None]:
             raise
         remedy = "free space" if number in _FULL else "make its folder writable"
         raise UserError(
-            f"{path} could not be written ({os.strerror(number)}); {remedy} and run again: what "
-            "is finished is kept."
+            f"{path} could not be written ({os.strerror(number)}); {remedy} and rerun: "
+            "what is finished is reused."
         ) from error
 
 
@@ -92,9 +92,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} is missing; run the stage that writes it again.") from None
+        raise UserError(f"{path} is missing; rerun to write it.") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and run again.") from None
+        raise UserError(f"{path} is damaged ({error}); delete it and rerun.") from None
 
 
 def write_checked_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -105,12 +105,12 @@ def write_checked_json(path: Path, value: Mapping[str, Any]) -> None:
 def read_checked_json(path: Path) -> dict[str, Any] | None:
     """Read what :func:`write_checked_json` wrote; None if it is missing or damaged."""
     try:
-        told = read_json(path)
+        content = read_json(path)
     except UserError:
         return None
-    if not isinstance(told, dict) or told.pop(_CHECKSUM, None) != _json_checksum(told):
+    if not isinstance(content, dict) or content.pop(_CHECKSUM, None) != _json_checksum(content):
         return None
-    return told
+    return content
 
 
 _CHECKSUM = "checksum"
@@ -144,19 +144,18 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             expected = (file.metadata() or {}).get(_OF_ALL)
     except FileNotFoundError:
-        raise UserError(f"{path} is missing; run the stage that writes it again.") from None
+        raise UserError(f"{path} is missing; rerun to write it.") from None
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and run again.") from None
+        raise UserError(f"{path} is damaged ({error}); delete it and rerun.") from None
     if expected not in (None, _checksum_of_all(arrays)):
         raise UserError(
-            f"{path} is damaged (its values are not those that were written); delete it and run "
-            "again."
+            f"{path} is damaged (its values are not those that were written); delete it and rerun."
         )
     return arrays
 
 
 def holds_arrays(path: Path) -> bool:
-    """Return whether named arrays lie at a path, as they were written."""
+    """Return whether named arrays are at a path, as they were written."""
     if not path.exists():
         return False
     try:

@@ -150,18 +150,18 @@ class RunFolder:
 
     def key(self, stage: str) -> str | None:
         """Return the key that a stage was last finished under; None if its mark is not sound."""
-        told = read_checked_json(self._mark(stage))
-        return None if told is None else str(told["key"])
+        content = read_checked_json(self._mark(stage))
+        return None if content is None else str(content["key"])
 
     def damaged(self, stage: str) -> list[str]:
         """List the outputs of a finished stage that are not as it left them, or else its mark."""
         mark = self._mark(stage)
         if not mark.exists():
             return []
-        told = read_checked_json(mark)
-        if told is None:
+        content = read_checked_json(mark)
+        if content is None:
             return [mark.relative_to(self.path).as_posix()]
-        return [name for name, digits in told["outputs"].items() if not self._is(name, digits)]
+        return [name for name, digits in content["outputs"].items() if not self._is(name, digits)]
 
     def _is(self, name: str, digits: str) -> bool:
         """Tell whether an output is as it was; what lies outside, a cache, may be cleared away."""
@@ -176,8 +176,8 @@ class RunFolder:
 
     def files(self, pattern: str) -> list[str]:
         """List the files that match a pattern such as ``gallery/**/*``, by their names here."""
-        found = (path for path in self.path.glob(pattern) if path.is_file())
-        return sorted(path.relative_to(self.path).as_posix() for path in found)
+        files = (path for path in self.path.glob(pattern) if path.is_file())
+        return sorted(path.relative_to(self.path).as_posix() for path in files)
 
     def written(self, folder: str) -> list[str]:
         """List the files that were written into one of :data:`RESULT_FOLDERS`, by their names."""

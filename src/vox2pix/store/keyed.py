@@ -23,7 +23,7 @@ class KeyedRows:
 
     A batch of rows is one safetensors file. Nothing is ever changed, so that any number of
     processes may add at once; the worst they can do is to compute a row twice. Opening reads the
-    files' headers alone, for a folder may hold the rows of many subjects; values are held against
+    files' headers alone, for a folder may hold the rows of many subjects; values are compared with
     their checksum when they are read.
     """
 
@@ -60,9 +60,9 @@ class KeyedRows:
             raise ValueError(f"{len(keys)} keys for {len(rows)} rows.")
         path = self.folder / f"{self._name(keys)}.safetensors"
         # One entry: several are written in an order that differs from process to process.
-        told = json.dumps({"keys": list(keys), "checksum": checksum(rows)})
+        metadata = {"contents": json.dumps({"keys": list(keys), "checksum": checksum(rows)})}
         with replacing(path) as partial:
-            save_file({"rows": np.ascontiguousarray(rows)}, partial, metadata={"told": told})
+            save_file({"rows": np.ascontiguousarray(rows)}, partial, metadata=metadata)
         self._damaged.discard(path)
         self._sound.discard(path)
         self._index(path)
@@ -71,13 +71,13 @@ class KeyedRows:
         """Return the rows of ``keys`` in their order."""
         absent = self.missing(keys)
         if absent:
-            raise UserError(f"{self.folder} lacks {len(absent)} rows; run again to compute them.")
-        wanted: dict[Path, list[tuple[int, int]]] = {}
+            raise UserError(f"{self.folder} lacks {len(absent)} rows; rerun to compute them.")
+        by_file: dict[Path, list[tuple[int, int]]] = {}
         for position, key in enumerate(keys):
             path, row = self._places[key]
-            wanted.setdefault(path, []).append((position, row))
+            by_file.setdefault(path, []).append((position, row))
         out: NDArray[Any] | None = None
-        for path, pairs in wanted.items():
+        for path, pairs in by_file.items():
             rows = self._read(path)
             if out is None:
                 out = np.empty((len(keys), *rows.shape[1:]), rows.dtype)
@@ -88,21 +88,21 @@ class KeyedRows:
         return out
 
     def _look_for(self, keys: Sequence[str]) -> None:
-        """Look at new files if a key is not known: others may have added it."""
+        """Look at new files if a key has no row here: others may have added it."""
         if any(key not in self._places for key in keys):
             self._look()
 
     def _look(self) -> None:
-        """Learn what lies in files that were not looked at yet, or were damaged then."""
-        found = self.folder.glob("[!.]*.safetensors")  # hidden ones are being written
-        for path in sorted(set(found) - self._seen - self._damaged):
+        """Index files that were not looked at yet, or were damaged then."""
+        files = self.folder.glob("[!.]*.safetensors")  # hidden ones are being written
+        for path in sorted(set(files) - self._seen - self._damaged):
             self._index(path)
 
     def _index(self, path: Path) -> None:
         """Learn the keys of a file; one whose header is damaged is passed over."""
         try:
-            told = json.loads(_metadata(path)["told"])
-            keys, self._checksums[path] = told["keys"], told["checksum"]
+            contents = json.loads(_metadata(path)["contents"])
+            keys, self._checksums[path] = contents["keys"], contents["checksum"]
             sound = self._name(keys) == path.stem
         except (OSError, KeyError, TypeError, ValueError):
             sound = False
@@ -113,12 +113,12 @@ class KeyedRows:
             self._places[key] = (path, row)
 
     def _read(self, path: Path) -> NDArray[Any]:
-        """Read the rows of a file; the first time, hold them against their checksum."""
+        """Read the rows of a file; the first time, compare them with their checksum."""
         rows = load_arrays(path)["rows"]
         if path not in self._sound:
             if checksum(rows) != self._checksums[path]:
                 raise UserError(
-                    f"{path} is damaged (its values are not those that were written); run again."
+                    f"{path} is damaged (its values are not those that were written); rerun."
                 )
             self._sound.add(path)
         return rows
@@ -130,7 +130,7 @@ class KeyedRows:
             return False
 
     def _give_up(self, path: Path) -> None:
-        """Remove a damaged file, and look where else its rows lie."""
+        """Remove a damaged file, and index again where else its rows are."""
         try:
             path.unlink(missing_ok=True)
         except OSError:
@@ -144,7 +144,7 @@ class KeyedRows:
 
 
 def _metadata(path: Path) -> Any:
-    """Read what stands in the header of a safetensors file of one tensor, and check its length.
+    """Read the metadata in the header of a safetensors file of one tensor, and check its length.
 
     The file is the header's length (8 bytes), the header (a JSON object), and the values.
     """

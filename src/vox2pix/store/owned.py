@@ -35,7 +35,7 @@ KINDS = {
     "download": "downloaded data",
     "model": "a diffusion model",
 }
-"""What a marker may name, in words."""
+"""What a marker may name, as a person reads it."""
 
 _VERSION = 1
 _LARGEST_MARKER = 2**26  # bytes
@@ -58,11 +58,11 @@ class Marker:
 
     def write(self, folder: Path) -> None:
         """Write the marker into a folder; an old one is replaced."""
-        told: dict[str, Any] = {"made_by": "vox2pix", "kind": self.kind, "version": _VERSION}
-        told |= {"files": self.files} if self.files is not None else {}
-        told |= {"source": self.source} if self.source else {}
-        told |= {"process": self.process, "host": self.host} if self.process else {}
-        text = json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+        content: dict[str, Any] = {"made_by": "vox2pix", "kind": self.kind, "version": _VERSION}
+        content |= {"files": self.files} if self.files is not None else {}
+        content |= {"source": self.source} if self.source else {}
+        content |= {"process": self.process, "host": self.host} if self.process else {}
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         partial = partial_name(folder / MARKER)
         try:
             with partial.open("x", encoding="utf-8") as file:
@@ -95,18 +95,18 @@ def marker_of(folder: Path) -> Marker | None:
         info = path.lstat()
         if not stat.S_ISREG(info.st_mode) or info.st_size > _LARGEST_MARKER:
             return None
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if told["made_by"] != "vox2pix" or told["kind"] not in KINDS:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["made_by"] != "vox2pix" or content["kind"] not in KINDS:
             return None
-        if not 1 <= int(told["version"]) <= _VERSION:
+        if not 1 <= int(content["version"]) <= _VERSION:
             return None
-        files = told.get("files")
+        files = content.get("files")
         return Marker(
-            str(told["kind"]),
+            str(content["kind"]),
             None if files is None else {str(k): str(v) for k, v in files.items()},
-            str(told.get("source", "")),
-            int(told.get("process", 0)),
-            str(told.get("host", "")),
+            str(content.get("source", "")),
+            int(content.get("process", 0)),
+            str(content.get("host", "")),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
@@ -122,19 +122,19 @@ def require_ours(folder: Path, kind: str, source: str = "") -> None:
         return
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; name a new or an empty folder.")
-    found = marker_of(folder)
-    if found is None and not is_empty(folder):
+    marker = marker_of(folder)
+    if marker is None and not is_empty(folder):
         damaged = f" ({MARKER} in it is damaged, or of a newer version)"
         raise UserError(
             f"{folder} holds files that vox2pix did not write"
             f"{damaged if os.path.lexists(folder / MARKER) else ''}; name a new or an empty folder."
         )
-    if found is not None and found.kind != kind:
+    if marker is not None and marker.kind != kind:
         raise UserError(
-            f"{folder} holds {KINDS[found.kind]}, and {KINDS[kind]} would be written there; name "
+            f"{folder} holds {KINDS[marker.kind]}, and {KINDS[kind]} would be written there; name "
             "another folder."
         )
-    if found is not None and found.source and source and found.source != source:
+    if marker is not None and marker.source and source and marker.source != source:
         raise UserError(
             f"{folder} holds {KINDS[kind]} of other inputs; name another folder with --out, or "
             "remove it first."
@@ -183,8 +183,8 @@ def is_empty(folder: Path) -> bool:
 def _is_nothing(entry: os.DirEntry[str]) -> bool:
     if entry.name in _LITTER:
         return True
-    found = _PARTIAL.fullmatch(entry.name)
-    return found is not None and found["name"] == MARKER and entry.is_file(follow_symlinks=False)
+    match = _PARTIAL.fullmatch(entry.name)
+    return match is not None and match["name"] == MARKER and entry.is_file(follow_symlinks=False)
 
 
 def partial_name(path: Path) -> Path:
@@ -194,14 +194,14 @@ def partial_name(path: Path) -> Path:
 
 def whole_name(partial: str) -> str | None:
     """Return the name that :func:`partial_name` was given; None for any other name."""
-    found = _PARTIAL.fullmatch(partial)
-    return found["name"] if found else None
+    match = _PARTIAL.fullmatch(partial)
+    return match["name"] if match else None
 
 
 def entries_below(folder: Path) -> Iterator[os.DirEntry[str]]:
     """Yield all that is below a folder, folders before what they hold; no link is followed."""
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
+    with os.scandir(folder) as scan:
+        entries = sorted(scan, key=lambda entry: entry.name)
     for entry in entries:
         yield entry
         if entry.is_dir(follow_symlinks=False):
@@ -249,9 +249,9 @@ def remove_tree(folder: Path) -> None:
     """Remove a folder, and all it holds, that has a name of :func:`partial_name` and our marker."""
     if whole_name(folder.name) is None or folder.is_symlink() or marker_of(folder) is None:
         raise ValueError(f"{folder} is no temporary folder of ours.")
-    held = list(entries_below(folder))
-    marker = folder / MARKER  # goes last: what is left by a kill must be known again
-    for entry in reversed(held):
+    entries = list(entries_below(folder))
+    marker = folder / MARKER  # goes last: what is left by a kill must be recognised
+    for entry in reversed(entries):
         if entry.is_dir(follow_symlinks=False):
             _remove_if_empty(Path(entry.path))
         elif Path(entry.path) != marker:

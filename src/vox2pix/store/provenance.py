@@ -18,12 +18,12 @@ _PACKAGES = ("vox2pix", "torch", "diffusers", "transformers", "numpy", "scipy", 
 
 
 def peak_memory() -> float:
-    """Return the most bytes of memory that this process has held so far."""
+    """Return the most bytes of memory that this process has used so far."""
     if resource is None:
         import psutil
 
-        held = psutil.Process().memory_info()
-        return float(getattr(held, "peak_wset", held.rss))
+        memory = psutil.Process().memory_info()
+        return float(getattr(memory, "peak_wset", memory.rss))
     unit = 1 if sys.platform == "darwin" else 1024
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
 

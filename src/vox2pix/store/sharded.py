@@ -25,11 +25,11 @@ class ShardedArray:
 
         self.folder, self.shape = folder, shape
         self.damaged: list[int] = []
-        self.mended = False
-        described, seal = folder / "values" / "zarr.json", folder / "done" / "array"
-        if described.exists() and not _is_sealed(described, seal):
-            described.unlink()  # shards that are sound under the right description are kept
-            self.mended = seal.exists()  # else the process was killed before it wrote it
+        self.repaired = False
+        described, checksum_file = folder / "values" / "zarr.json", folder / "done" / "array"
+        if described.exists() and not _is_as_written(described, checksum_file):
+            described.unlink()  # shards that are sound under the right description stay
+            self.repaired = checksum_file.exists()  # else the process was killed before it wrote it
         with writing(folder):
             self._array = zarr.open_array(
                 folder / "values",
@@ -38,8 +38,8 @@ class ShardedArray:
                 dtype=np.dtype(dtype),
                 chunks=(min(shard_size, shape[0]), *shape[1:]),
             )
-        if not seal.exists() or not _is_sealed(described, seal):
-            write_text(seal, file_hash(described))
+        if not checksum_file.exists() or not _is_as_written(described, checksum_file):
+            write_text(checksum_file, file_hash(described))
         # What is there already was written in shards of its own size: that is the one to keep.
         self.shard_size = self._array.chunks[0]
         self.n_shards = -(-shape[0] // self.shard_size)
@@ -52,8 +52,8 @@ class ShardedArray:
         described = folder / "values" / "zarr.json"
         if not described.exists():
             return None
-        if not _is_sealed(described, folder / "done" / "array"):
-            raise UserError(f"{described} is damaged; run again to mend it.")
+        if not _is_as_written(described, folder / "done" / "array"):
+            raise UserError(f"{described} is damaged; rerun to repair it.")
         array = open_zarr(folder / "values")
         return cls(folder, array.shape, array.dtype, array.chunks[0])
 
@@ -64,9 +64,9 @@ class ShardedArray:
     def pending(self, among: Iterable[int] | None = None) -> list[int]:
         """List the shards, of all or `among` some, that are not there or not as written."""
         shards = range(self.n_shards) if among is None else among
-        found = [shard for shard in shards if self._as_marked(shard) is None]
-        self.damaged = [shard for shard in found if self._mark(shard).exists()]
-        return found
+        pending = [shard for shard in shards if self._as_marked(shard) is None]
+        self.damaged = [shard for shard in pending if self._mark(shard).exists()]
+        return pending
 
     def checksums(self) -> list[str]:
         """Return the checksum of every shard from its mark; no values are read."""
@@ -111,7 +111,7 @@ class ShardedArray:
 
     def _lacking(self, shard: int) -> UserError:
         return UserError(
-            f"Shard {shard} of {self.folder} is missing or damaged; run again to redo it."
+            f"Shard {shard} of {self.folder} is missing or damaged; rerun to compute it again."
         )
 
     def _mark(self, shard: int) -> Path:
@@ -129,14 +129,14 @@ class ShardedArray:
             return None
 
 
-def _is_sealed(described: Path, seal: Path) -> bool:
+def _is_as_written(described: Path, checksum_file: Path) -> bool:
     """Tell whether an array's description is the one that was written."""
-    return seal.exists() and seal.read_bytes() == file_hash(described).encode()
+    return checksum_file.exists() and checksum_file.read_bytes() == file_hash(described).encode()
 
 
 def damaged_arrays(folder: Path) -> list[Path]:
     """List the sharded arrays below a folder of which a shard is not as its mark says."""
-    found = []
+    damaged = []
     for place in sorted(path.parent for path in folder.rglob("done")):
         try:
             array = ShardedArray.existing(place)
@@ -145,5 +145,5 @@ def damaged_arrays(folder: Path) -> list[Path]:
         if array is not None:
             array.pending()
         if array is None or array.damaged:
-            found.append(place)
-    return found
+            damaged.append(place)
+    return damaged

@@ -174,16 +174,16 @@ def _retire(old: Path, folder: Path) -> None:
 
 def _move_on(old: Path, folder: Path) -> None:
     """Move what is left in a folder to the same names in another; nothing is replaced."""
-    with os.scandir(old) as found:
-        entries = [entry for entry in found if entry.name != MARKER]
+    with os.scandir(old) as scan:
+        entries = [entry for entry in scan if entry.name != MARKER]
     for entry in entries:
         target = folder / entry.name
         if not os.path.lexists(target):
             Path(entry.path).rename(target)
         elif entry.is_dir(follow_symlinks=False) and target.is_dir():
             _move_on(Path(entry.path), target)
-    with os.scandir(old) as found:
-        left = {entry.name for entry in found}
+    with os.scandir(old) as scan:
+        left = {entry.name for entry in scan}
     if left <= {MARKER}:
         (old / MARKER).unlink(missing_ok=True)
         old.rmdir()

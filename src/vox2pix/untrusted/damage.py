@@ -89,9 +89,9 @@ def damage_sentence(path: Path, what: str, error: BaseException, remedy: str) ->
             f"{path} holds pickled Python objects, which may run programs and are not read: save "
             "the array itself, numpy.save(path, objects.item()['betasmd']), for one."
         )
-    found = None if begin is None else _other_format(path, begin)
-    if found:
-        words, own_remedy = found
+    other = None if begin is None else _other_format(path, begin)
+    if other:
+        words, own_remedy = other
         return f"{path} is {what}, it is {words}: {own_remedy or 'replace the file'}."
     if "allow_pickle" in detail:
         detail = "its first bytes are of no known format"
@@ -117,9 +117,8 @@ def _other_format(path: Path, begin: bytes) -> tuple[str, str] | None:
         return _as_text(begin) if expected else None
     if kind == "gzip" and kind in expected:
         inside = _unpacked(begin)
-        wanted = "mgh" if path.suffix == ".mgz" else "nifti"
         kind = _kind(inside)
-        if kind in (None, wanted):
+        if kind in (None, "mgh" if path.suffix == ".mgz" else "nifti"):
             return _as_text(inside) if inside and kind is None else None
         words, remedy = next((w, r) for name, _, w, r in _FORMATS if name == kind)
         return f"gzip around {words}", remedy

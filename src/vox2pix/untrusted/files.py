@@ -101,20 +101,20 @@ def _annexes(root: Path) -> list[Path]:
 
 def _allowed_folders() -> list[Path]:
     """Return the folders that a person allowed links to lead into."""
-    named = os.environ.get(ALLOWED_FOLDERS, "").split(os.pathsep)
-    return [Path(name).expanduser().resolve() for name in named if name]
+    folders = os.environ.get(ALLOWED_FOLDERS, "").split(os.pathsep)
+    return [Path(name).expanduser().resolve() for name in folders if name]
 
 
 def files_below(folder: Path, is_of_data: Callable[[str], bool] = lambda _: True) -> list[Path]:
     """List what is below a folder without following links to folders."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for place, folders, files in os.walk(folder):
         here = Path(place)
         if here == folder:
             folders[:] = [name for name in folders if is_of_data(name)]
             files = [name for name in files if is_of_data(name)]
-        found += [here / name for name in (*folders, *files)]
-    return found
+        paths += [here / name for name in (*folders, *files)]
+    return paths
 
 
 def require_memory(path: Path, n_bytes: int, remedy: str) -> None:

@@ -33,7 +33,7 @@ FILTERS = {
 # HDF5 unpacks a chunk as a whole, however few of its values are asked for.
 _LARGEST_CHUNK = 2**30
 _LARGEST_VALUE = 64  # bytes of one value: no number and no id is longer
-_NAMED = 20  # members that a sentence names
+_LISTED = 20  # members that a message lists
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -103,8 +103,8 @@ def _find(path: Path, file: h5py.File, name: str) -> h5d.DatasetID:
             )
         here = h5o.open(here, encoded)
     if not isinstance(here, h5d.DatasetID):
-        held = ", ".join(sorted(file)[:_NAMED]) or "nothing"
-        raise UserError(f"{path} has no array {name!r} (it holds: {held}): replace the file.")
+        names = ", ".join(sorted(file)[:_LISTED]) or "nothing"
+        raise UserError(f"{path} has no array {name!r} (it holds: {names}): replace the file.")
     return here
 
 

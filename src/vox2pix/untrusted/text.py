@@ -64,12 +64,12 @@ def parse_json(path: Path, content: bytes, unique: bool = False) -> Any:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object whose keys are different."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    content = dict(pairs)
+    if len(content) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the key {twice[:80]!r} is there twice")
-    return found
+    return content
 
 
 def read_toml(path: Path, most_bytes: int = 2**20) -> dict[str, Any]:

@@ -60,10 +60,10 @@ def _load(path: Path, here: Path, is_zip: bool) -> Any:
 
 
 def _first_words(error: Exception) -> str:
-    """Return what torch found, without its advice to trust the file."""
+    """Return torch's reason, without its advice to trust the file."""
     text = one_line(error)
-    found = text.partition("WeightsUnpickler error: ")[2] or text
-    return found.split(". ")[0].removesuffix(".")[:120]
+    reason = text.partition("WeightsUnpickler error: ")[2] or text
+    return reason.split(". ")[0].removesuffix(".")[:120]
 
 
 def _checked(path: Path, content: Any) -> Any:

@@ -55,13 +55,13 @@ def open_zarr(path: Path, folder: Path | None = None) -> Any:
 
 def _members(path: Path) -> list[Path]:
     """Return the folders of a group's members."""
-    found = [p for p in sorted(path.iterdir(), key=lambda p: p.name) if is_zarr(p)]
-    if len(found) > _MOST_MEMBERS:
+    arrays = [p for p in sorted(path.iterdir(), key=lambda p: p.name) if is_zarr(p)]
+    if len(arrays) > _MOST_MEMBERS:
         raise UserError(
-            f"{path} holds {len(found)} arrays, and at most {_MOST_MEMBERS} are read: name the "
+            f"{path} holds {len(arrays)} arrays, and at most {_MOST_MEMBERS} are read: name the "
             "folder of one array."
         )
-    return found
+    return arrays
 
 
 def _check(path: Path) -> tuple[int, ChunkRule] | None:

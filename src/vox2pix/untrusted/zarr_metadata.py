@@ -53,10 +53,10 @@ class ChunkRule:
 
 def check_v2(document: dict[str, Any]) -> ChunkRule:
     """Check a ``.zarray`` document; a ValueError names what is not allowed."""
-    filters = [_named(entry, "id") for entry in document.get("filters") or []]
+    filters = [_name_of(entry, "id") for entry in document.get("filters") or []]
     compressor = document.get("compressor")
-    packer = "" if compressor is None else _named(compressor, "id")
-    _require_known([*filters, packer] if packer else filters, V2_CODECS)
+    packer = "" if compressor is None else _name_of(compressor, "id")
+    _require_allowed([*filters, packer] if packer else filters, V2_CODECS)
     stated = document.get("dtype")
     if not isinstance(stated, str):
         raise ValueError(f"its values are records ({stated})")
@@ -77,15 +77,15 @@ def check_v3(document: dict[str, Any]) -> ChunkRule:
     if document.get("storage_transformers"):
         raise ValueError("it asks for storage transformers")
     kind = document.get("data_type")
-    name = _named(kind, "name")
+    name = _name_of(kind, "name")
     if name not in V3_TYPES:
         raise ValueError(f"its values are of type {name!r}")
     keys = document.get("chunk_key_encoding") or {}
-    if _named(keys, "name") not in ("default", "v2"):
-        raise ValueError(f"its chunks are named by the rule {_named(keys, 'name')!r}")
+    if _name_of(keys, "name") not in ("default", "v2"):
+        raise ValueError(f"its chunks are named by the rule {_name_of(keys, 'name')!r}")
     grid = document.get("chunk_grid") or {}
-    if _named(grid, "name") != "regular":
-        raise ValueError(f"its chunk grid is {_named(grid, 'name')!r}")
+    if _name_of(grid, "name") != "regular":
+        raise ValueError(f"its chunk grid is {_name_of(grid, 'name')!r}")
     outer = _shape(_settings(grid).get("chunk_shape"), "chunk_shape")
     _shape(document.get("shape"), "shape", least=0)
     return _check_codecs(document.get("codecs"), outer, _item_bytes(name, kind))
@@ -94,7 +94,7 @@ def check_v3(document: dict[str, Any]) -> ChunkRule:
 def _check_codecs(codecs: Any, chunk: tuple[int, ...], item: int | None) -> ChunkRule:
     """Check a chain of codecs; that of a shard's chunks as well."""
     names = _chain(codecs)
-    _require_known(names, V3_CODECS)
+    _require_allowed(names, V3_CODECS)
     _require_one_packer(names)
     if "sharding_indexed" not in names:
         return ChunkRule(_short(names[-1]), _chunk_bytes(chunk, item))
@@ -121,11 +121,11 @@ def _check_codecs(codecs: Any, chunk: tuple[int, ...], item: int | None) -> Chun
 def _chain(codecs: Any) -> list[str]:
     if not isinstance(codecs, list) or not 0 < len(codecs) < 9:
         raise ValueError("its list of codecs is damaged")
-    return [_named(entry, "name") for entry in codecs]
+    return [_name_of(entry, "name") for entry in codecs]
 
 
-def _require_known(names: list[str], known: tuple[str, ...]) -> None:
-    unknown = [name for name in names if name not in known]
+def _require_allowed(names: list[str], allowed: tuple[str, ...]) -> None:
+    unknown = [name for name in names if name not in allowed]
     if unknown:
         raise ValueError(f"it asks for the codec {unknown[0]!r}")
 
@@ -141,7 +141,7 @@ def _short(name: str) -> str:
     return name.removeprefix("numcodecs.")
 
 
-def _named(entry: Any, key: str) -> str:
+def _name_of(entry: Any, key: str) -> str:
     """Return the name of a codec, a type or a rule: an object's, or the text itself."""
     name = entry.get(key) if isinstance(entry, dict) else entry
     if not isinstance(name, str) or len(name) > 80:
