@@ -20,7 +20,7 @@ from vox2pix.pipeline import plan, plan_encoding
 from vox2pix.pipeline.drawings import DOUBTED, planned_drawings
 from vox2pix.pipeline.plan import SHARE_OF_SGEMM
 from vox2pix.pipeline.spaces import TARGETS_AT_ONCE
-from vox2pix.targets.extract import ROWS_A_FILE
+from vox2pix.targets._rows import ROWS_A_FILE
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 N_SESSIONS, N_SUBJECT, N_TEST, N_ALL = 40, 10_000, 1_000, 73_000  # as published

@@ -108,7 +108,13 @@ def on_cpu(small: bool, with_compile: bool) -> dict[str, Any]:
     seeds = image_seeds(0, [str(i) for i in range(n_ours)], 1)
 
     def drawn(model: LatentDiffusion, condition: Any, **options: Any) -> FloatArray:
-        return reconstruct(model, condition, z, c, seeds, settings, **options)[:, 0]
+        return reconstruct(
+            model,
+            {name: {"z": z, "c": c}[name] for name in condition.split("+")},
+            seeds=seeds,
+            settings=settings,
+            **options,
+        )[:, 0]
 
     def one_by_one(condition: str) -> FloatArray:
         rows = range(n_plain)
@@ -229,7 +235,7 @@ def on_cuda(small: bool, with_compile: bool) -> dict[str, Any]:
     seeds = np.arange(2 * size)[None]
 
     def drawn(overlap: bool) -> FloatArray:
-        return reconstruct(model, "c", None, c, seeds, settings, overlap=overlap)[0]
+        return reconstruct(model, {"c": c}, seeds=seeds, settings=settings, overlap=overlap)[0]
 
     ways = [lambda overlap=overlap: drawn(overlap) for overlap in (False, True)]
     ways[0]()

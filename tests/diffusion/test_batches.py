@@ -61,59 +61,26 @@ def short_of_memory(monkeypatch, network, most: int, error=torch.OutOfMemoryErro
     return rows
 
 
-@pytest.mark.parametrize("size", [1, 2, 4, 6, "auto"])
-def test_a_mix_of_conditions_gives_what_each_row_gives_alone(model, inputs, size):
-    starts = [None, inputs.z[1], inputs.z[2], None, inputs.z[4], None]
-    texts = [inputs.c[0], None, inputs.c[2], None, inputs.c[4], inputs.c[5]]
-    options = {"steps": 10, "strength": 0.5, "eta": 0.4}
-    mixed = model.denoise(starts, texts, inputs.seeds, batch_size=size, **options)
-    for row, (start, text) in enumerate(zip(starts, texts, strict=True)):
-        alone = model.denoise(
-            None if start is None else start[None],
-            None if text is None else text[None],
-            inputs.seeds[row : row + 1],
-            **options,
-        )
-        np.testing.assert_allclose(mixed[row], alone[0], atol=1e-4)
-
-
-def test_a_list_of_nothing_is_nothing(model, inputs):
-    np.testing.assert_array_equal(
-        model.denoise([None] * 6, [None] * 6, inputs.seeds, steps=3),
-        model.denoise(None, None, inputs.seeds, steps=3),
-    )
-
-
-def test_rows_of_a_list_must_match(model, inputs):
-    with pytest.raises(ValueError, match="latents have 2 rows for 6 seeds"):
-        model.denoise([None, inputs.z[0]], None, inputs.seeds)
-
-
-def test_watched_rows_start_alike(model, inputs):
-    with pytest.raises(ValueError, match="all rows have latents, or none"):
-        model.denoise([None, inputs.z[0]], None, [1, 2], callback=lambda *told: None)
-
-
 def test_guidance_is_one_batch_and_the_empty_prompt_is_read_once(
     fresh, components, inputs, monkeypatch
 ):
     passes = counted(monkeypatch, components.unet)
     texts = counted(monkeypatch, components.text_encoder)
     for _ in range(2):
-        fresh.denoise(inputs.z, inputs.c, inputs.seeds, steps=5, strength=0.8, batch_size=4)
+        fresh.denoise(
+            {"start": inputs.z, "text": inputs.c}, inputs.seeds, steps=5, strength=0.8, batch_size=4
+        )
     assert passes == ([8] * 4 + [4] * 4) * 2
     assert texts == [1]
 
 
 @pytest.mark.parametrize(
-    ("guidance", "told", "rows"), [(1.0, 3, 3), (5.0, 3, 6), (5.0, 1, 4), (5.0, 0, 3)]
+    ("guidance", "ports", "rows"), [(1.0, "text", 3), (5.0, "text", 6), (5.0, "none", 3)]
 )
-def test_only_guided_rows_cost_twice(fresh, components, inputs, monkeypatch, guidance, told, rows):
+def test_only_guided_rows_cost_twice(fresh, components, inputs, monkeypatch, guidance, ports, rows):
     passes = counted(monkeypatch, components.unet)
-    texts = [*inputs.c[:told], *[None] * (3 - told)]
-    fresh.denoise(
-        inputs.z[:3], texts, [1, 2, 3], steps=4, strength=0.5, guidance=guidance, batch_size=3
-    )
+    given = {"start": inputs.z[:3]} | ({"text": inputs.c[:3]} if ports == "text" else {})
+    fresh.denoise(given, [1, 2, 3], steps=4, strength=0.5, guidance=guidance, batch_size=3)
     assert passes == [rows] * 2
 
 
@@ -121,10 +88,14 @@ def test_only_guided_rows_cost_twice(fresh, components, inputs, monkeypatch, gui
 def test_the_work_goes_on_in_halves_where_memory_runs_out(
     fresh, components, inputs, monkeypatch, error
 ):
-    expected = fresh.denoise(inputs.z, inputs.c, inputs.seeds, steps=5, batch_size=6, eta=0.5)
+    expected = fresh.denoise(
+        {"start": inputs.z, "text": inputs.c}, inputs.seeds, steps=5, batch_size=6, eta=0.5
+    )
     rows = short_of_memory(monkeypatch, components.unet, most=4, error=error)
     with pytest.warns(RuntimeWarning, match=r"6 rows at once to denoise; going on with 1 ") as told:
-        denoised = fresh.denoise(inputs.z, inputs.c, inputs.seeds, steps=5, batch_size=6, eta=0.5)
+        denoised = fresh.denoise(
+            {"start": inputs.z, "text": inputs.c}, inputs.seeds, steps=5, batch_size=6, eta=0.5
+        )
     assert len(told) == 1
     assert rows[:3] == [12, 6, 2]
     np.testing.assert_allclose(denoised, expected, atol=1e-4)
@@ -146,7 +117,7 @@ def test_what_fitted_is_remembered_and_said_once(fresh, components, inputs, monk
 def test_one_row_too_many_ends_the_work(fresh, components, inputs, monkeypatch):
     short_of_memory(monkeypatch, components.unet, most=1)
     with pytest.raises(UserError, match="memory does not suffice to denoise one row"):
-        fresh.denoise(inputs.z, inputs.c, inputs.seeds, steps=5, batch_size=2)
+        fresh.denoise({"start": inputs.z, "text": inputs.c}, inputs.seeds, steps=5, batch_size=2)
 
 
 def test_other_faults_are_no_want_of_memory(fresh, components, inputs, monkeypatch):
@@ -155,7 +126,7 @@ def test_other_faults_are_no_want_of_memory(fresh, components, inputs, monkeypat
 
     monkeypatch.setattr(components.unet, "forward", fail)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        fresh.denoise(inputs.z, inputs.c, inputs.seeds, steps=5, batch_size=2)
+        fresh.denoise({"start": inputs.z, "text": inputs.c}, inputs.seeds, steps=5, batch_size=2)
 
 
 def test_recorded_steps_do_not_come_twice(fresh, components, inputs, monkeypatch):
@@ -164,7 +135,9 @@ def test_recorded_steps_do_not_come_twice(fresh, components, inputs, monkeypatch
     steps = []
     probe = Probe(("mid_block",), (1,), lambda step, *told: steps.append(step))
     with pytest.warns(RuntimeWarning):
-        fresh.denoise(inputs.z, inputs.c, inputs.seeds, steps=5, batch_size=6, probe=probe)
+        fresh.denoise(
+            {"start": inputs.z, "text": inputs.c}, inputs.seeds, steps=5, batch_size=6, probe=probe
+        )
     assert steps == [1, 1]
 
     def fail_late(step, timestep, z):
@@ -172,7 +145,7 @@ def test_recorded_steps_do_not_come_twice(fresh, components, inputs, monkeypatch
             raise torch.OutOfMemoryError("out of memory")
 
     with pytest.raises(UserError, match=r"recorded; set a smaller compute\.batch_size"):
-        fresh.denoise(inputs.z, None, inputs.seeds, steps=5, batch_size=2, callback=fail_late)
+        fresh.denoise({"start": inputs.z}, inputs.seeds, steps=5, batch_size=2, callback=fail_late)
 
 
 def test_peak_memory_counts_what_is_alive_together():
@@ -243,5 +216,5 @@ def test_the_suggested_size_is_used_and_found_once(fresh, components, inputs, mo
     assert size == 2
     assert fresh.batch_size(guidance=1.0) == 4
     rows = counted(monkeypatch, components.unet)
-    fresh.denoise(inputs.z, inputs.c, inputs.seeds, steps=2, strength=0.5)
+    fresh.denoise({"start": inputs.z, "text": inputs.c}, inputs.seeds, steps=2, strength=0.5)
     assert rows == [4, 4, 4]

@@ -148,12 +148,17 @@ def test_denoise_equals_diffusers_image_to_image(model, components, rng, strengt
         output_type="latent",
     ).images
     denoised = model.denoise(
-        latents, conditioning, SEEDS, strength=strength, steps=10, guidance=5.0, eta=eta
+        {"start": latents, "text": conditioning},
+        SEEDS,
+        strength=strength,
+        steps=10,
+        guidance=5.0,
+        eta=eta,
     )
     assert denoised.dtype == np.float32
     np.testing.assert_allclose(denoised, expected.numpy(), atol=1e-4)
     # far beyond the tolerance: the conditioning and the guidance take part
-    without = model.denoise(latents, None, SEEDS, strength=strength, steps=10, eta=eta)
+    without = model.denoise({"start": latents}, SEEDS, strength=strength, steps=10, eta=eta)
     assert np.abs(denoised - without).max() > 1e-2
 
 
@@ -169,7 +174,7 @@ def test_pure_noise_equals_diffusers_text_to_image(model, components, guidance):
         generator=generators(SEEDS),
         output_type="np",
     ).images
-    denoised = model.denoise(None, conditioning, SEEDS, steps=10, guidance=guidance)
+    denoised = model.denoise({"text": conditioning}, SEEDS, steps=10, guidance=guidance)
     np.testing.assert_allclose(model.decode_latents(denoised), expected, atol=1e-4)
 
 
@@ -191,9 +196,11 @@ def test_takagi2023_noises_one_step_further(model, components, rng):
         for timestep in range(701, 0, -100):
             output = components.unet(z, timestep, encoder_hidden_states=c).sample
             z = scheduler.step(output, timestep, z).prev_sample
-    denoised = model.denoise(latents, c, [7], steps=10, schedule="takagi2023", guidance=1)
+    denoised = model.denoise(
+        {"start": latents, "text": c}, [7], steps=10, schedule="takagi2023", guidance=1
+    )
     np.testing.assert_allclose(denoised, z.numpy(), atol=1e-4)
-    plain = model.denoise(latents, c, [7], steps=10, guidance=1)
+    plain = model.denoise({"start": latents, "text": c}, [7], steps=10, guidance=1)
     assert np.abs(plain - denoised).max() > 1e-3
 
 
@@ -202,8 +209,8 @@ def test_no_conditioning_is_the_empty_prompt_at_any_guidance(model, rng):
     empty = model.empty_prompt[None]
     for guidance in (1.0, 5.0):
         np.testing.assert_allclose(
-            model.denoise(latents, None, [1, 2], steps=5, guidance=guidance),
-            model.denoise(latents, empty, [1, 2], steps=5, guidance=guidance),
+            model.denoise({"start": latents}, [1, 2], steps=5, guidance=guidance),
+            model.denoise({"start": latents, "text": empty}, [1, 2], steps=5, guidance=guidance),
             atol=1e-4,
         )
 
@@ -212,11 +219,17 @@ def test_a_row_does_not_depend_on_its_batch(model, rng):
     latents = random_latents(rng, 5)
     conditioning = rng.standard_normal((5, 12, 16)).astype(np.float32)
     seeds = np.arange(5) + 100
-    at_once = model.denoise(latents, conditioning, seeds, steps=5, batch_size=8, eta=0.5)
+    at_once = model.denoise(
+        {"start": latents, "text": conditioning}, seeds, steps=5, batch_size=8, eta=0.5
+    )
     for size in (1, 2, 3):
-        batched = model.denoise(latents, conditioning, seeds, steps=5, batch_size=size, eta=0.5)
+        batched = model.denoise(
+            {"start": latents, "text": conditioning}, seeds, steps=5, batch_size=size, eta=0.5
+        )
         np.testing.assert_allclose(batched, at_once, atol=1e-4)
-    turned = model.denoise(latents[::-1], conditioning[::-1], seeds[::-1], steps=5, eta=0.5)
+    turned = model.denoise(
+        {"start": latents[::-1], "text": conditioning[::-1]}, seeds[::-1], steps=5, eta=0.5
+    )
     np.testing.assert_allclose(turned[::-1], at_once, atol=1e-4)
     images = model.decode_latents(at_once)
     np.testing.assert_allclose(model.decode_latents(at_once, batch_size=2), images, atol=1e-5)
@@ -230,14 +243,14 @@ def test_a_row_does_not_depend_on_its_batch(model, rng):
 
 def test_the_same_call_gives_the_same_bytes(model, rng):
     latents = random_latents(rng, 2)
-    first, second = (model.denoise(latents, None, [3, 4], steps=5) for _ in range(2))
+    first, second = (model.denoise({"start": latents}, [3, 4], steps=5) for _ in range(2))
     assert first.tobytes() == second.tobytes()
-    assert not np.allclose(first, model.denoise(latents, None, [5, 4], steps=5)[0], atol=1e-3)
+    assert not np.allclose(first, model.denoise({"start": latents}, [5, 4], steps=5)[0], atol=1e-3)
 
 
 def test_one_latent_gives_several_samples(model, rng):
     latents = random_latents(rng, 1)
-    samples = model.denoise(latents, None, [1, 2, 1], steps=5)
+    samples = model.denoise({"start": latents}, [1, 2, 1], steps=5)
     np.testing.assert_allclose(samples[0], samples[2], atol=1e-5)
     assert np.abs(samples[0] - samples[1]).max() > 1e-2
 
@@ -246,8 +259,7 @@ def test_callback_sees_every_step_of_every_batch(model, rng):
     calls = []
     latents = random_latents(rng, 3)
     denoised = model.denoise(
-        latents,
-        None,
+        {"start": latents},
         SEEDS,
         steps=10,
         batch_size=2,
@@ -270,7 +282,7 @@ def test_any_family_scheduler_becomes_the_same_ddim(components, rng):
     parts = vars(components)
     results = [
         LatentDiffusion.from_components(**{**parts, "scheduler": each}, device="cpu").denoise(
-            latents, None, [1], steps=10
+            {"start": latents}, [1], steps=10
         )
         for each in (components.scheduler, outdated, pndm)
     ]
@@ -283,8 +295,8 @@ def test_half_precision_stays_near_float32(components, model, rng):
         **vars(copy.deepcopy(components)), device="cpu", dtype="bfloat16"
     )
     latents = random_latents(rng, 2)
-    rough = half.denoise(latents, None, [1, 2], steps=5)
-    exact = model.denoise(latents, None, [1, 2], steps=5)
+    rough = half.denoise({"start": latents}, [1, 2], steps=5)
+    exact = model.denoise({"start": latents}, [1, 2], steps=5)
     assert rough.dtype == np.float32
     assert half.empty_prompt.dtype == np.float32
     assert np.corrcoef(rough.ravel(), exact.ravel())[0, 1] > 0.99
@@ -294,12 +306,12 @@ def test_nothing_in_nothing_out(model):
     assert model.encode_images(np.empty((0, 16, 16, 3))).shape == (0, 4, 8, 8)
     assert model.decode_latents(np.empty((0, 4, 8, 8))).shape == (0, 16, 16, 3)
     assert model.embed_captions([]).shape == (0, 12, 16)
-    assert model.denoise(None, None, []).shape == (0, 4, 8, 8)
+    assert model.denoise({}, []).shape == (0, 4, 8, 8)
 
 
 def test_threads_and_gradients_are_left_alone(model, rng):
     threads = torch.get_num_threads()
-    model.denoise(None, None, [1], steps=2)
+    model.denoise({}, [1], steps=2)
     assert torch.get_num_threads() == threads
     assert torch.is_grad_enabled()
     assert not torch.is_inference_mode_enabled()
@@ -324,17 +336,17 @@ def nan_at(row: int, *shape: int) -> np.ndarray:
         (lambda m: m.decode_latents(nan_at(0, 1, 4, 8, 8)), r"latents hold NaN .* rows \[0\]"),
         (lambda m: m.embed_captions(["a disc"]), r"captions\[0\] must be a sequence"),
         (lambda m: m.embed_captions([("a",), ()]), r"captions\[1\] must be a sequence"),
-        (lambda m: m.denoise(None, np.zeros((1, 9, 16)), [1]), r"shape \(n, 12, 16\)"),
-        (lambda m: m.denoise(np.zeros((2, 4, 8, 8)), None, [1, 2, 3]), "2 rows for 3 seeds"),
-        (lambda m: m.denoise(None, None, [0.5]), "seeds must be a row of integers"),
-        (lambda m: m.denoise(None, None, [[1]]), "seeds must be a row of integers"),
-        (lambda m: m.denoise(None, None, [1], steps=0), "steps 0 is outside 1 to 1000"),
-        (lambda m: m.denoise(None, None, [1], steps=1001), "steps 1001 is outside 1 to 1000"),
+        (lambda m: m.denoise({"text": np.zeros((1, 9, 16))}, [1]), r"shape \(n, 12, 16\)"),
+        (lambda m: m.denoise({"start": np.zeros((2, 4, 8, 8))}, [1, 2, 3]), "2 rows for 3 seeds"),
+        (lambda m: m.denoise({}, [0.5]), "seeds must be a row of integers"),
+        (lambda m: m.denoise({}, [[1]]), "seeds must be a row of integers"),
+        (lambda m: m.denoise({}, [1], steps=0), "steps 0 is outside 1 to 1000"),
+        (lambda m: m.denoise({}, [1], steps=1001), "steps 1001 is outside 1 to 1000"),
         (
-            lambda m: m.denoise(None, None, [1], steps=1000),
+            lambda m: m.denoise({}, [1], steps=1000),
             "steps 1000 asks for timestep 1000, and the last trained one is 999",
         ),
-        (lambda m: m.denoise(None, None, [1], batch_size=0), "batch_size 0 is less than 1"),
+        (lambda m: m.denoise({}, [1], batch_size=0), "batch_size 0 is less than 1"),
         (lambda m: m.latent_shape_at(17), "image side 17 is no multiple of 2"),
     ],
 )
@@ -363,3 +375,9 @@ def test_components_that_do_not_fit_are_refused(components):
     tokenizer.add_tokens(["<extra>"])
     with pytest.raises(UserError, match="the tokenizer knows 515 tokens and the text encoder 514"):
         wrap(tokenizer=tokenizer)
+
+
+def test_a_port_that_the_model_lacks_is_refused(model):
+    assert model.ports == ("start", "text")
+    with pytest.raises(UserError, match="no port 'image'; it takes start and text"):
+        model.denoise({"image": np.zeros((1, 4))}, [1])

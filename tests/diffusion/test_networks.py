@@ -22,7 +22,7 @@ def tuned(components, **settings) -> LatentDiffusion:
 def drawn(model: LatentDiffusion) -> np.ndarray:
     c = model.embed_captions([("a red disc",), ("a blue square",), ("",)])
     z = model.encode_images(np.random.default_rng(0).random((3, 16, 16, 3), dtype=np.float32))
-    return model.decode_latents(model.denoise(z, c, SEEDS, steps=10))
+    return model.decode_latents(model.denoise({"start": z, "text": c}, SEEDS, steps=10))
 
 
 @pytest.mark.parametrize("settings", [{"channels_last": False}, {"attention": "plain"}])
@@ -69,7 +69,7 @@ def test_compiled_steps_give_the_same_images_and_layers(components, model):
     seen = []
     probe = Probe(("mid_block",), (1,), lambda step, timestep, found: seen.append(found))
     for each in (fast, model):
-        each.denoise(None, None, SEEDS, steps=3, probe=probe)
+        each.denoise({}, SEEDS, steps=3, probe=probe)
     np.testing.assert_allclose(seen[0]["mid_block"], seen[1]["mid_block"], atol=1e-3)
 
 

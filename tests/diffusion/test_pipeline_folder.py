@@ -30,7 +30,7 @@ def draw(model: LatentDiffusion) -> np.ndarray:
     """Return images that every component takes part in."""
     text = model.embed_captions([("a red disc",)])
     z = model.encode_images(np.full((1, 16, 16, 3), 0.25, np.float32))
-    return model.decode_latents(model.denoise(z, text, [3], steps=5))
+    return model.decode_latents(model.denoise({"start": z, "text": text}, [3], steps=5))
 
 
 def test_a_saved_pipeline_draws_what_diffusers_loads(saved_pipeline):

@@ -25,7 +25,8 @@ def inputs(rng):
 def record(model, z, c, steps=(1,), modules=MODULES, **options):
     seen = []
     probe = Probe(modules, steps, lambda *told: seen.append(told))
-    out = model.denoise(z, c, [1, 2, 3], strength=0.5, steps=8, probe=probe, **options)
+    ports = {"start": z} if c is None else {"start": z, "text": c}
+    out = model.denoise(ports, [1, 2, 3], strength=0.5, steps=8, probe=probe, **options)
     return out, seen
 
 
@@ -55,8 +56,7 @@ def test_activations_are_those_of_the_bare_unet_given_the_text(model, components
     z, c = inputs
     before = []
     model.denoise(
-        z,
-        c,
+        {"start": z, "text": c},
         [1, 2, 3],
         strength=0.5,
         steps=8,
@@ -84,7 +84,7 @@ def test_without_conditioning_the_empty_prompt_is_what_is_seen(model, components
 def test_recording_changes_nothing_and_comes_in_batches_at_the_steps_asked_for(model, inputs):
     z, c = inputs
     watched, seen = record(model, z, c, steps=(0, 3), batch_size=2)
-    plain = model.denoise(z, c, [1, 2, 3], strength=0.5, steps=8, batch_size=2)
+    plain = model.denoise({"start": z, "text": c}, [1, 2, 3], strength=0.5, steps=8, batch_size=2)
     np.testing.assert_array_equal(watched, plain)
     assert [(step, len(found["mid_block"])) for step, _, found in seen] == [
         (0, 2),

@@ -92,7 +92,7 @@ def build_and_denoise() -> dict:
     z = model.encode_images(rng.random((1, 320, 320, 3), dtype=np.float32))
     c = model.embed_captions([("a dog on a beach", "a brown dog by the sea")])
     latents = rng.standard_normal((1, *model.latent_shape)).astype(np.float32)
-    denoised = model.denoise(latents, c, [1], strength=0.02, steps=50)
+    denoised = model.denoise({"start": latents, "text": c}, [1], strength=0.02, steps=50)
     coarse = model.decode_latents(z)
     plan = model.plan(0.8, 50, "takagi2023")
     return {

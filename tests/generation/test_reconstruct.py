@@ -12,15 +12,10 @@ from PIL import Image
 
 from vox2pix.diffusion import LatentDiffusion
 from vox2pix.errors import UserError
-from vox2pix.generation._reconstruct import (
-    CONDITIONS,
-    ReconstructionSettings,
-    image_seeds,
-    reconstruct,
-    resize_images,
-    start_seeds,
-    starting_latents,
-)
+from vox2pix.generation import ReconstructionSettings, image_seeds, reconstruct
+from vox2pix.targets import StartSettings
+from vox2pix.targets._start import resize_images, start_seeds
+from vox2pix.targets.z import ImageLatent
 
 FACTOR = 4
 SETTINGS = ReconstructionSettings(samples=3)
@@ -36,6 +31,7 @@ class GlassModel:
     image_size = 16
     latent_shape = (3, 4, 4)
     device = torch.device("cpu")
+    ports = ("start", "text")
 
     def __init__(self) -> None:
         self.calls: list[SimpleNamespace] = []
@@ -54,16 +50,15 @@ class GlassModel:
     def batch_size(self, guidance):
         return 8
 
-    def denoise(self, latents, conditioning, seeds, *, batch_size, **settings):
+    def denoise(self, ports, seeds, *, batch_size, **settings):
         self.calls.append(SimpleNamespace(seeds=list(seeds), settings=settings))
         assert len(seeds) <= batch_size
         noise = np.array([self.noise(seed) for seed in seeds])[:, None, None, None]
         z = np.zeros((len(seeds), *self.latent_shape)) + noise
-        for row, (latent, text) in enumerate(zip(latents, conditioning, strict=True)):
-            if latent is not None:
-                z[row] += latent * (1 - settings["strength"])
-            if text is not None:
-                z[row] += text.mean()
+        if "start" in ports:
+            z += ports["start"] * (1 - settings["strength"])
+        if "text" in ports:
+            z += ports["text"].mean((1, 2))[:, None, None, None]
         return z.astype(np.float32)
 
     @staticmethod
@@ -105,12 +100,18 @@ def expected_image(inputs, condition: str, stimulus: int, sample: int) -> np.nda
     return model.decode_latents(z[None])[0]
 
 
+def drawn(inputs, condition: str, model=None, rows: slice = slice(None), **options) -> np.ndarray:
+    """Return images of a condition from some rows of the inputs."""
+    options = {"settings": SETTINGS, "seeds": inputs.seeds[rows], **options}
+    values = {name: getattr(inputs, name)[rows] for name in condition.split("+")}
+    return reconstruct(model or GlassModel(), values, **options)
+
+
 @pytest.mark.parametrize("condition", ["z", "c", "z+c"])
 @pytest.mark.parametrize("batch_size", [1, 5, 64])
 @pytest.mark.parametrize("overlap", [False, True])
 def test_conditions_against_the_steps_by_hand(inputs, condition, batch_size, overlap):
-    given = (inputs.z, inputs.c, inputs.seeds, SETTINGS, batch_size)
-    images = reconstruct(GlassModel(), condition, *given, overlap=overlap)
+    images = drawn(inputs, condition, batch_size=batch_size, overlap=overlap)
     assert images.shape == (4, 3, 16, 16, 3)
     assert images.dtype == np.float32
     for stimulus in range(4):
@@ -119,30 +120,11 @@ def test_conditions_against_the_steps_by_hand(inputs, condition, batch_size, ove
             np.testing.assert_allclose(images[stimulus, sample], expected, atol=1e-6)
 
 
-def test_conditions_share_batches(inputs):
-    conditions = ["z", "z+c", "c", "z"]
+def test_the_image_of_z_alone_is_the_plain_decode(inputs):
     model = GlassModel()
-    images = reconstruct(model, conditions, inputs.z, inputs.c, inputs.seeds, SETTINGS, 12)
-    assert len(model.calls) == 1
-    for stimulus, condition in enumerate(conditions):
-        for sample in range(3):
-            expected = expected_image(inputs, condition, stimulus, sample)
-            np.testing.assert_allclose(images[stimulus, sample], expected, atol=1e-6)
-
-
-def test_coarse_images_share_no_batch(inputs):
-    mixed = ["z", "z-decode", "z", "z"]
-    with pytest.raises(ValueError, match="'z-decode' is not denoised; draw it alone"):
-        reconstruct(GlassModel(), mixed, inputs.z, inputs.c, inputs.seeds, SETTINGS)
-    with pytest.raises(ValueError, match="2 conditions for 4 stimuli"):
-        reconstruct(GlassModel(), ["z", "c"], inputs.z, inputs.c, inputs.seeds, SETTINGS)
-
-
-def test_coarse_image_is_the_plain_decode(inputs):
-    model = GlassModel()
-    images = reconstruct(model, "z-decode", inputs.z)
-    assert images.shape == (4, 1, 8, 8, 3)
-    np.testing.assert_array_equal(images[:, 0], model.decode_latents(inputs.z))
+    images = ImageLatent().images(model, inputs.z)
+    assert images.shape == (4, 8, 8, 3)
+    np.testing.assert_array_equal(images, model.decode_latents(inputs.z))
     assert not model.calls
 
 
@@ -150,7 +132,7 @@ def test_all_conditions_use_the_same_seeds(inputs):
     seen = []
     for condition in ("z", "c", "z+c"):
         model = GlassModel()
-        reconstruct(model, condition, inputs.z, inputs.c, inputs.seeds, SETTINGS, batch_size=5)
+        drawn(inputs, condition, model, batch_size=5)
         seen.append([seed for call in model.calls for seed in call.seeds])
     assert seen[0] == seen[1] == seen[2] == inputs.seeds.ravel().tolist()
 
@@ -158,7 +140,7 @@ def test_all_conditions_use_the_same_seeds(inputs):
 def test_settings_reach_the_model(inputs):
     model = GlassModel()
     settings = ReconstructionSettings(0.6, 20, 3.0, "takagi2023", samples=3)
-    reconstruct(model, "z", inputs.z, None, inputs.seeds, settings)
+    drawn(inputs, "z", model, settings=settings)
     assert model.calls[0].settings == {
         "strength": 0.6,
         "steps": 20,
@@ -175,13 +157,13 @@ def test_the_released_start_is_cut_to_8_bit_and_a_draw_from_the_posterior(inputs
 
     model = Drawing()
     settings = ReconstructionSettings(samples=3, truncate=True, sample_start=True)
-    reconstruct(model, ["z", "z+c", "c", "z"], inputs.z, inputs.c, inputs.seeds, settings)
-    coarse = model.decode_latents(inputs.z[[0, 1, 3]])
+    drawn(inputs, "z+c", model, settings=settings)
+    coarse = model.decode_latents(inputs.z)
     levels = [Image.fromarray((image * 255).astype(np.uint8)) for image in coarse]
     larger = [np.asarray(image.resize((16, 16), Image.BICUBIC)) / 255 for image in levels]
     np.testing.assert_allclose(model.given, larger, atol=1e-6)
-    assert len(set(model.seeds)) == 3
-    np.testing.assert_array_equal(model.seeds, start_seeds(inputs.seeds)[[0, 1, 3]])
+    assert len(set(model.seeds)) == 4
+    np.testing.assert_array_equal(model.seeds, start_seeds(inputs.seeds))
     assert not set(model.seeds) & set(inputs.seeds.ravel())  # other draws than the noise's
 
 
@@ -192,36 +174,20 @@ def test_defaults_are_the_papers():
 
 
 def test_a_stimulus_does_not_depend_on_its_block(inputs):
-    whole = reconstruct(GlassModel(), "z+c", inputs.z, inputs.c, inputs.seeds, SETTINGS)
+    whole = drawn(inputs, "z+c")
     for block in (slice(0, 1), slice(1, 4)):
-        part = reconstruct(
-            GlassModel(), "z+c", inputs.z[block], inputs.c[block], inputs.seeds[block], SETTINGS
-        )
-        np.testing.assert_array_equal(part, whole[block])
+        np.testing.assert_array_equal(drawn(inputs, "z+c", rows=block), whole[block])
 
 
 def test_no_stimuli_no_images(inputs):
-    images = reconstruct(
-        GlassModel(), "z+c", inputs.z[:0], inputs.c[:0], inputs.seeds[:0], SETTINGS
-    )
+    images = drawn(inputs, "z+c", rows=slice(0))
     assert images.shape == (0, 3, 16, 16, 3)
 
 
-@pytest.mark.parametrize(("condition", "last"), [("z", 12), ("z-decode", 4)])
-def test_progress_counts_images(inputs, condition, last):
+def test_progress_counts_images(inputs):
     calls = []
-    reconstruct(
-        GlassModel(),
-        condition,
-        inputs.z,
-        None,
-        inputs.seeds,
-        SETTINGS,
-        batch_size=5,
-        progress=lambda done, total: calls.append((done, total)),
-    )
-    assert calls[-1] == (last, last)
-    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+    drawn(inputs, "z", batch_size=5, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(5, 12), (10, 12), (12, 12)]
 
 
 def test_a_batch_is_decoded_beside_the_next_ones_denoising(inputs, monkeypatch):
@@ -240,7 +206,7 @@ def test_a_batch_is_decoded_beside_the_next_ones_denoising(inputs, monkeypatch):
 
     monkeypatch.setattr(model, "denoise", wait_for_the_decoding)
     monkeypatch.setattr(model, "decode_latents", decode_at_last)
-    reconstruct(model, "c", None, inputs.c, inputs.seeds, SETTINGS, batch_size=6, overlap=True)
+    drawn(inputs, "c", model, batch_size=6, overlap=True)
     assert len(model.calls) == 2
 
 
@@ -249,7 +215,14 @@ def test_overlap_draws_the_same_bytes_of_a_real_model(inputs):
     c = model.embed_captions([("a red ball",), ("two boxes on sand",), ("a star at night",)])
     settings = ReconstructionSettings(steps=2, samples=2)
     one, other = (
-        reconstruct(model, "c", None, c, inputs.seeds[:3, :2], settings, 2, overlap=overlap)
+        reconstruct(
+            model,
+            {"c": c},
+            seeds=inputs.seeds[:3, :2],
+            settings=settings,
+            batch_size=2,
+            overlap=overlap,
+        )
         for overlap in (False, True)
     )
     np.testing.assert_array_equal(one, other)
@@ -258,12 +231,14 @@ def test_overlap_draws_the_same_bytes_of_a_real_model(inputs):
 def test_the_start_goes_through_the_autoencoder_even_at_the_same_size(rng):
     model = GlassModel()
     z = rng.uniform(-0.5, 1.5, (2, 3, 4, 4)).astype(np.float32)
-    exact = starting_latents(model, z, quantize=False)
+    exact = ImageLatent().port_input(model, z, start=StartSettings(quantize=False))
     # what no image can show is gone: the glass model's images end at 0 and 1
     np.testing.assert_allclose(exact, np.clip(z, 0, 1), atol=1e-6)
-    coarse = starting_latents(model, z, quantize=True, batch_size=1)
+    coarse = ImageLatent().port_input(model, z, batch_size=1)
     np.testing.assert_allclose(coarse, np.rint(np.clip(z, 0, 1) * 255) / 255, atol=1e-6)
     assert np.abs(coarse - exact).max() > 1e-4
+    as_it_is = ImageLatent().port_input(model, z, start=StartSettings(through_image=False))
+    np.testing.assert_array_equal(as_it_is, z)
 
 
 def test_resize_is_pillows(rng):
@@ -315,33 +290,28 @@ def test_seeds_of_no_stimuli():
 
 
 @pytest.mark.parametrize(
-    ("condition", "absent", "message"),
+    ("values", "message"),
     [
-        ("c", "c", r"condition 'c' needs c, and there is none \(stimuli without captions"),
-        ("z+c", "c", r"condition 'z\+c' needs c, .* or leave 'z\+c' out of the conditions"),
-        ("z+c", "z", r"condition 'z\+c' needs z, and there is none; provide z"),
-        ("z", "z", "condition 'z' needs z"),
-        ("z-decode", "z", "condition 'z-decode' needs z"),
+        ({}, "nothing to draw from: give the values of at least one target"),
+        ({"zz": 0}, "no target 'zz'; did you mean 'z'?"),
+        ({"true": 0}, "no target 'true'; choose from z, c"),
     ],
 )
-def test_absent_features(inputs, condition, absent, message):
-    setattr(inputs, absent, None)
+def test_inputs_that_are_no_targets(inputs, values, message):
     with pytest.raises(UserError, match=message):
-        reconstruct(GlassModel(), condition, inputs.z, inputs.c, inputs.seeds, SETTINGS)
+        reconstruct(GlassModel(), values, seeds=inputs.seeds)
 
 
-def test_unknown_condition(inputs):
-    assert CONDITIONS == ("z", "c", "z+c", "z-decode")
-    message = r"no condition 'true-z'; choose from z, c, z\+c, z-decode"
-    with pytest.raises(UserError, match=message):
-        reconstruct(GlassModel(), "true-z", inputs.z)
+def test_a_model_without_the_port(inputs):
+    model = GlassModel()
+    model.ports = ("start",)
+    with pytest.raises(UserError, match="'c' enters the generator at the port 'text', and this"):
+        drawn(inputs, "z+c", model)
 
 
 def test_rows_that_do_not_match(inputs):
-    model = GlassModel()
     with pytest.raises(ValueError, match=r"seeds must have shape \(4, 3\) \(stimuli, samples\)"):
-        reconstruct(model, "z", inputs.z, None, inputs.seeds[:2], SETTINGS)
-    with pytest.raises(ValueError, match=r"seeds must have shape \(4, 3\)"):
-        reconstruct(model, "c", None, inputs.c, None, SETTINGS)
-    with pytest.raises(ValueError, match="z has 4 rows and c has 3"):
-        reconstruct(model, "z+c", inputs.z, inputs.c[:3], inputs.seeds, SETTINGS)
+        drawn(inputs, "z", seeds=inputs.seeds[:2])
+    inputs.c = inputs.c[:3]
+    with pytest.raises(ValueError, match="z has 4 rows and c has 3 rows"):
+        drawn(inputs, "z+c")

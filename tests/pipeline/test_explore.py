@@ -97,9 +97,7 @@ def test_z_and_c_come_from_the_images_that_are_named(redraw, small_run, other):
     wanted = run.config.generate
     expected = reconstruct(
         run.model,
-        "z+c",
-        z=decoded["z"][[3]],
-        c=decoded["c"][[0]],
+        {"z": decoded["z"][[3]], "c": decoded["c"][[0]]},
         seeds=image_seeds(run.config.seed, [redraw.own.stimulus_id], 1),
         settings=ReconstructionSettings(
             strength=wanted.strength, steps=wanted.steps, guidance=wanted.guidance, samples=1
@@ -122,8 +120,7 @@ def test_a_region_left_out_holds_its_mean_over_training(redraw, small_run):
     wanted = run.config.generate
     expected = reconstruct(
         run.model,
-        "z",
-        z=z,
+        {"z": z},
         seeds=image_seeds(run.config.seed, [redraw.own.stimulus_id], 1),
         settings=ReconstructionSettings(
             strength=wanted.strength, steps=wanted.steps, guidance=wanted.guidance, samples=1

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vox2pix.targets.projection import measure_distortion, random_projection
+from vox2pix.targets._projection import measure_distortion, random_projection
 
 
 def test_distances_are_kept_as_the_lemma_says():

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from vox2pix.store import ShardedArray, load_arrays
-from vox2pix.targets import fit_pca, reduced, reduction
+from vox2pix.targets import _reduction as reduction
+from vox2pix.targets import fit_pca, reduced
 
 
 def correlated(n, p, seed=0, rank=None):

@@ -1,13 +1,12 @@
 """Checks of the arrays that enter the model, and noise that belongs to its row."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float32]
-Rows = ArrayLike | Sequence[ArrayLike | None] | None
 
 
 def as_floats(array: ArrayLike, name: str, n_dimensions: int) -> FloatArray:
@@ -31,49 +30,11 @@ def as_seeds(seeds: ArrayLike, n: int | None = None) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
-def as_rows(
-    values: Rows, n: int, name: str, check: Callable[[ArrayLike], FloatArray]
-) -> tuple[FloatArray | None, NDArray[np.bool_]]:
-    """Return n rows of values, and which of the rows were given.
-
-    Parameters
-    ----------
-    values : array (n, ...) or (1, ...), sequence of n rows, or None
-        A row, or all, may be None: not given.
-    n : int
-    name : str
-        What messages call the values.
-    check : callable
-        Returns given rows as float32 (rows, ...).
-
-    Returns
-    -------
-    array (n, ...), float32, or None
-        A view where it can be; zero in rows that were not given, None where none was.
-    array of bool (n,)
-        Which rows were given.
-
-    Raises
-    ------
-    ValueError
-        When the number of rows is neither n nor one.
-    """
-    if values is None:
-        return None, np.zeros(n, dtype=bool)
-    if not isinstance(values, list | tuple) or all(row is not None for row in values):
-        array = check(values)  # type: ignore[arg-type]
-        if len(array) not in (1, n):
-            raise ValueError(f"{name} have {len(array)} rows for {n} seeds; give {n} rows or one")
-        return np.broadcast_to(array, (n, *array.shape[1:])), np.ones(n, dtype=bool)
-    if len(values) != n:
-        raise ValueError(f"{name} have {len(values)} rows for {n} seeds; give {n} rows or one")
-    given = np.array([row is not None for row in values], dtype=bool)
-    if not given.any():
-        return None, given
-    present = check([row for row in values if row is not None])
-    rows = np.zeros((n, *present.shape[1:]), np.float32)
-    rows[given] = present
-    return rows, given
+def as_rows(array: FloatArray, n: int, name: str) -> FloatArray:
+    """Return n rows of an array of n rows or one, as a view."""
+    if len(array) not in (1, n):
+        raise ValueError(f"{name} has {len(array)} rows for {n} seeds; give {n} rows or one.")
+    return np.broadcast_to(array, (n, *array.shape[1:]))
 
 
 def generators(seeds: NDArray[np.int64]) -> list[torch.Generator]:

@@ -1,4 +1,4 @@
-"""From noise to latents by DDIM, in batches of rows of any kind."""
+"""From noise to latents by DDIM, in batches."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,85 +20,69 @@ Callback = Callable[[int, int, FloatArray], None]
 
 
 @dataclass(frozen=True)
-class Way:
-    """How rows are denoised.
+class Denoising:
+    """How a batch is denoised.
 
     Attributes
     ----------
     sampler : callable
         Makes a fresh ``diffusers.DDIMScheduler`` with its timesteps set.
-    from_latents, from_noise : DenoisingPlan
-        Of rows that start from a noised latent, and of those that start from noise alone. The
-        timesteps of the first are the last ones of the second.
+    plan : DenoisingPlan
+        The noise level of the start, and the timesteps.
     guidance, eta : float
         As :meth:`vox2pix.diffusion.LatentDiffusion.denoise` takes them.
     """
 
     sampler: Callable[[], Any]
-    from_latents: DenoisingPlan
-    from_noise: DenoisingPlan
+    plan: DenoisingPlan
     guidance: float
     eta: float
 
 
 @dataclass(frozen=True)
-class Start:
-    """What n rows start from.
+class Inputs:
+    """What n rows are denoised from: their seeds, and what the ports take.
 
     Attributes
     ----------
     seeds : array of int (n,)
         Of each row's noise.
     shape : (channels, height, width)
-    latents, text : array (n, ...), float32, or None
-        None where no row has any.
-    started, told : array of bool (n,)
-        Which rows start from latents, and which have text.
+        Of its latents.
+    start, text : array (n, ...), float32, or None
+        Starting latents and text conditioning; None is pure noise and the empty prompt.
     """
 
     seeds: NDArray[np.int64]
     shape: Sequence[int]
-    latents: FloatArray | None
-    started: NDArray[np.bool_]
+    start: FloatArray | None
     text: FloatArray | None
-    told: NDArray[np.bool_]
 
-    def __getitem__(self, rows: slice) -> "Start":
+    def __getitem__(self, rows: slice) -> "Inputs":
         """Return some of the rows."""
-        latents = None if self.latents is None else self.latents[rows]
+        start = None if self.start is None else self.start[rows]
         text = None if self.text is None else self.text[rows]
-        return Start(
-            self.seeds[rows], self.shape, latents, self.started[rows], text, self.told[rows]
-        )
+        return Inputs(self.seeds[rows], self.shape, start, text)
 
 
 def denoise(
     networks: Networks,
     batches: Batches,
-    start: Start,
-    way: Way,
+    inputs: Inputs,
+    how: Denoising,
     watchers: "Watchers",
     batch_size: BatchSize,
 ) -> FloatArray:
-    """Return denoised latents (n, channels, height, width), float32, batch by batch.
-
-    Raises
-    ------
-    ValueError
-        When rows that start differently are watched.
-    """
-    kinds = (start.started, start.told)
-    if watchers and any(0 < given.sum() < len(given) for given in kinds):
-        raise ValueError("under a callback or probe all rows have latents, or none; so has c")
-    denoised = np.empty((len(start.seeds), *start.shape), np.float32)
+    """Return denoised latents (n, channels, height, width), float32, batch by batch."""
+    denoised = np.empty((len(inputs.seeds), *inputs.shape), np.float32)
 
     def work(rows: slice) -> None:
         with watchers.of_one_batch():
-            denoised[rows] = _denoise_batch(networks, start[rows], way, watchers)
+            denoised[rows] = _denoise_batch(networks, inputs[rows], how, watchers)
 
     def choose() -> int:
-        guided = way.guidance != 1 and bool(start.told.any())
-        return suitable_batch(networks, batches, start.shape, guided)
+        guided = how.guidance != 1 and inputs.text is not None
+        return suitable_batch(networks, batches, inputs.shape, guided)
 
     batches.run("denoise", len(denoised), batch_size, work, choose)
     return denoised
@@ -116,70 +100,55 @@ def suitable_batch(networks: Networks, batches: Batches, shape: Sequence[int], g
     return batches.size(("denoise", *shape, guided), one_image)
 
 
-def _denoise_batch(networks: Networks, start: Start, way: Way, watchers: "Watchers") -> FloatArray:
-    """Denoise rows together; those that start from latents join at their own first step."""
+def _denoise_batch(
+    networks: Networks, inputs: Inputs, how: Denoising, watchers: "Watchers"
+) -> FloatArray:
+    """Denoise rows together, each step as eq. 12 of DDIM (Song et al., ICLR 2021)."""
     device = networks.device
-    sampler = way.sampler()
-    sources = generators(start.seeds)
-    noise = draw(sources, start.shape).to(device)
-    z = noise.clone()
-    if start.latents is not None:
-        rows = _index(np.flatnonzero(start.started), device)
-        level = torch.tensor([way.from_latents.noise_timestep], device=device)
-        z[rows] = sampler.add_noise(to_device(start.latents, device)[rows], noise[rows], level)
-    step = 0
-    for at_work, timesteps in _stretches(start.started, way):
-        rows = _index(at_work, device)
-        told = np.flatnonzero(start.told[at_work])
-        text = networks.empty_prompt[None][:0]
-        if start.text is not None:
-            text = to_device(start.text[at_work[told]], device)
-        told_rows = _index(told, device)
-        moments = torch.tensor(timesteps, device=device)
-        for timestep, moment in zip(timesteps, moments, strict=True):
-            here = z[rows]
-            with watchers.of_one_pass(networks.unet, step, timestep, len(here)) as watched:
-                prediction = networks.guided(here, moment, text, told_rows, way.guidance, watched)
-            extra = None
-            if way.eta > 0:
-                extra = draw([sources[row] for row in at_work], start.shape).to(device)
-            z[rows] = sampler.step(
-                prediction, timestep, here, eta=way.eta, variance_noise=extra, return_dict=False
-            )[0]
-            watchers.after_step(step, timestep, z)
-            step += 1
+    sampler = how.sampler()
+    sources = generators(inputs.seeds)
+    z = draw(sources, inputs.shape).to(device)
+    if inputs.start is not None:
+        level = torch.tensor([how.plan.noise_timestep], device=device)
+        z = sampler.add_noise(to_device(inputs.start, device), z, level)
+    text = None if inputs.text is None else to_device(inputs.text, device)
+    moments = torch.tensor(how.plan.timesteps, device=device)
+    for step, (timestep, moment) in enumerate(zip(how.plan.timesteps, moments, strict=True)):
+        with watchers.of_one_pass(networks.unet, step, timestep, len(z)) as watched:
+            prediction = networks.guided(z, moment, text, how.guidance, watched)
+        extra = draw(sources, inputs.shape).to(device) if how.eta > 0 else None
+        z = sampler.step(
+            prediction, timestep, z, eta=how.eta, variance_noise=extra, return_dict=False
+        )[0]
+        watchers.after_step(step, timestep, z)
     array: FloatArray = z.cpu().numpy()
     return array
 
 
 class Watchers:
-    """Who is told of a batch's steps; a batch that someone was told of is not begun again."""
+    """Who receives a batch's steps; a batch whose steps were received is not begun again."""
 
     def __init__(self, callback: Callback | None, probe: Probe | None) -> None:
         self._callback, self._probe = callback, probe
-        self._is_told = False
-
-    def __bool__(self) -> bool:
-        """Tell whether there are any."""
-        return self._callback is not None or self._probe is not None
+        self._has_reported = False
 
     @contextmanager
     def of_one_batch(self) -> Iterator[None]:
         """Refuse to let memory run out behind the first event of a batch."""
-        self._is_told = False
+        self._has_reported = False
         try:
             yield
         except (RuntimeError, MemoryError) as error:
-            if self._is_told and is_out_of_memory(error):
+            if self._has_reported and is_out_of_memory(error):
                 raise UserError(
-                    "memory ran out while the steps of a batch were recorded; set a smaller "
+                    "Memory ran out while the steps of a batch were recorded; set a smaller "
                     "compute.batch_size."
                 ) from error
             raise
 
     @contextmanager
     def of_one_pass(self, unet: Any, step: int, timestep: int, n: int) -> Iterator[bool]:
-        """Let the probe receive what its modules give n rows; yield whether it wants to."""
+        """Let the probe receive what its modules give n rows; yield whether it does."""
         probe = self._probe
         if probe is None or step not in probe.steps:
             yield False
@@ -193,29 +162,11 @@ class Watchers:
 
         with recording(unet, probe.modules, with_text) as seen:
             yield True
-        self._is_told = True
+        self._has_reported = True
         probe.receive(step, timestep, seen)
 
     def after_step(self, step: int, timestep: int, z: torch.Tensor) -> None:
         """Call back with the latents behind a step."""
         if self._callback is not None:
-            self._is_told = True
+            self._has_reported = True
             self._callback(step, timestep, z.cpu().numpy().copy())
-
-
-def _stretches(
-    started: NDArray[np.bool_], way: Way
-) -> list[tuple[NDArray[np.intp], tuple[int, ...]]]:
-    """Return which rows are at work over which timesteps."""
-    everyone = np.arange(len(started))
-    if started.all():
-        return [(everyone, way.from_latents.timesteps)]
-    if not started.any():
-        return [(everyone, way.from_noise.timesteps)]
-    late = way.from_latents.timesteps
-    early = way.from_noise.timesteps[: -len(late)]
-    return [(np.flatnonzero(~started), early), (everyone, late)]
-
-
-def _index(rows: NDArray[np.intp], device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(rows.astype(np.int64)).to(device)

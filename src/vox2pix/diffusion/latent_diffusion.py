@@ -1,6 +1,6 @@
 """Stable Diffusion 1.x and 2.x, and models of the same build, behind one small interface."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,17 @@ import torch
 from numpy.typing import ArrayLike
 
 from vox2pix.compute import resolve_device, resolve_dtype
-from vox2pix.diffusion.arrays import (
-    FloatArray,
-    Rows,
-    as_floats,
-    as_rows,
-    as_seeds,
-)
+from vox2pix.diffusion.arrays import FloatArray, as_floats, as_rows, as_seeds
 from vox2pix.diffusion.autoencoding import decode, encode
 from vox2pix.diffusion.batches import Batches, BatchSize
-from vox2pix.diffusion.denoising import Callback, Start, Watchers, Way, denoise, suitable_batch
+from vox2pix.diffusion.denoising import (
+    Callback,
+    Denoising,
+    Inputs,
+    Watchers,
+    denoise,
+    suitable_batch,
+)
 from vox2pix.diffusion.networks import Networks, Tuning
 from vox2pix.diffusion.pipeline_folder import (
     find_pipeline,
@@ -31,6 +32,7 @@ from vox2pix.diffusion.probe import Probe, check_modules
 from vox2pix.diffusion.sampling import make_sampler, sampler_config
 from vox2pix.diffusion.schedule import DenoisingPlan, Schedule, plan_denoising
 from vox2pix.diffusion.sizes import ModelSizes
+from vox2pix.errors import UserError
 
 # 8 bit to float and back, or a filter that overshoots, may leave [0, 1] by this much
 _RANGE_TOLERANCE = 1e-3
@@ -374,8 +376,7 @@ class LatentDiffusion(ModelSizes):
 
     def denoise(
         self,
-        latents: Rows,
-        conditioning: Rows,
+        ports: Mapping[str, ArrayLike],
         seeds: ArrayLike,
         *,
         strength: float = 0.8,
@@ -387,7 +388,7 @@ class LatentDiffusion(ModelSizes):
         callback: Callback | None = None,
         probe: Probe | None = None,
     ) -> FloatArray:
-        r"""Add noise to latents, or take noise alone, and denoise by DDIM.
+        r"""Denoise by DDIM from what the ports take; a port without input is neutral.
 
         With the U-Net's output :math:`e` under the conditioning and :math:`e_0` under the empty
         prompt, each step follows :math:`e_0 + g (e - e_0)` (classifier-free guidance, Ho &
@@ -395,13 +396,16 @@ class LatentDiffusion(ModelSizes):
 
         Parameters
         ----------
-        latents : array (n, channels, height, width) or (1, ...), or None
-            Scaled latents to start from (image to image). None starts every row from pure noise
-            of the native size and runs all steps (text to image); `strength` and `schedule` then
-            have no meaning. In a list of n, each row may be None or not.
-        conditioning : array (n, n_tokens, width) or (1, ...), or None
-            None for the empty prompt; guidance then has no effect, at half the cost. In a list
-            of n, each row may be None or not.
+        ports : mapping of str to array
+            Inputs by port, among :attr:`ports`, of n rows or one:
+
+            ``"start"``
+                Scaled latents (n, channels, height, width), noised to the strength (image to
+                image). Without it, every row starts from pure noise of the native size and all
+                steps are run (text to image); `strength` and `schedule` then have no meaning.
+            ``"text"``
+                Conditioning (n, n_tokens, width). Without it, the empty prompt; guidance then
+                has no effect, at half the cost.
         seeds : array of int (n,)
             One a row, and as many rows out as seeds in: several samples of one latent are one
             latent with several seeds. The same seed gives the same noise whatever the latents.
@@ -436,26 +440,30 @@ class LatentDiffusion(ModelSizes):
         Raises
         ------
         UserError
-            For a module that the U-Net does not have.
+            For a port that the model does not have, or a module that its U-Net does not have.
         ValueError
-            For NaN, rows that do not match, settings outside their range, or rows that start
-            differently under a callback or probe.
+            For NaN, rows that do not match, or settings outside their range.
         """
         if probe is not None:
             check_modules(self._networks.unet, probe.modules)
+        if unknown := sorted(set(ports) - set(self.ports)):
+            raise UserError(
+                f"The model {self.identity['name']!r} has no port {unknown[0]!r}; it takes "
+                f"{' and '.join(self.ports)}."
+            )
         row_seeds = as_seeds(seeds)
-        n = len(row_seeds)
-        start, started = as_rows(latents, n, "latents", self._check_latents)
-        text, told = as_rows(conditioning, n, "c", self._check_text)
+        n, start, text = len(row_seeds), None, None
+        if "start" in ports:
+            start = as_rows(self._check_latents(ports["start"]), n, "start")
+        if "text" in ports:
+            text = as_rows(self._check_text(ports["text"]), n, "text")
         shape = self.latent_shape if start is None else start.shape[1:]
-        from_noise = self.plan(None, steps, schedule)
-        way = Way(
+        how = Denoising(
             sampler=lambda: make_sampler(self._sampler_config, steps),
-            from_latents=from_noise if start is None else self.plan(strength, steps, schedule),
-            from_noise=from_noise,
+            plan=self.plan(None if start is None else strength, steps, schedule),
             guidance=guidance,
             eta=eta,
         )
-        rows = Start(row_seeds, shape, start, started, text, told)
+        inputs = Inputs(row_seeds, shape, start, text)
         watchers = Watchers(callback, probe)
-        return denoise(self._networks, self._batches, rows, way, watchers, batch_size)
+        return denoise(self._networks, self._batches, inputs, how, watchers, batch_size)

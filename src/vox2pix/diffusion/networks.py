@@ -138,33 +138,20 @@ class Networks:
         self,
         z: torch.Tensor,
         timestep: torch.Tensor,
-        text: torch.Tensor,
-        told: torch.Tensor,
+        text: torch.Tensor | None,
         guidance: float,
         watched: bool = False,
     ) -> torch.Tensor:
-        r"""Return the U-Net's guided output, from one batch of latents without and with text.
+        """Return the U-Net's guided output, from one batch of latents without and with text.
 
-        Parameters
-        ----------
-        z : tensor (n, channels, height, width)
-        timestep : tensor of int, no dimension
-        text : tensor (m, n_tokens, width)
-            Of the m rows that have any.
-        told : tensor of int (m,)
-            Which rows these are; the others follow the empty prompt, once in the batch.
-        guidance : float
-            Scale; at 1 every row is once in the batch.
-        watched : bool
-            As in :meth:`predict`.
+        Without text, or at a scale of 1, every row is once in the batch.
         """
         empty = self.empty_prompt.expand(len(z), -1, -1)
-        if guidance == 1 or not len(told):
-            return self.predict(z, timestep, empty.index_copy(0, told, text), watched)
-        both = self.predict(torch.cat([z, z[told]]), timestep, torch.cat([empty, text]), watched)
-        output, with_text = both[: len(z)], both[len(z) :]
-        without = output[told]
-        return output.index_copy(0, told, without + guidance * (with_text - without))
+        if guidance == 1 or text is None:
+            return self.predict(z, timestep, empty if text is None else text, watched)
+        both = self.predict(torch.cat([z, z]), timestep, torch.cat([empty, text]), watched)
+        without, with_text = both[: len(z)], both[len(z) :]
+        return without + guidance * (with_text - without)
 
 
 def _frozen(network: Any, device: torch.device, dtype: torch.dtype) -> Any:

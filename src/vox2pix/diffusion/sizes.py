@@ -21,6 +21,11 @@ class ModelSizes:
         self._networks = networks
 
     @property
+    def ports(self) -> tuple[str, ...]:
+        """Where the model takes inputs: the start of the denoising, and text conditioning."""
+        return ("start", "text")
+
+    @property
     def latent_scale(self) -> float:
         """The number that the autoencoder's latents are multiplied by (0.18215 in SD 1.x)."""
         return self._networks.latent_scale

@@ -224,8 +224,7 @@ def _tracing(run: Run) -> Tracing:
     def open_() -> Tracing:
         return Tracing(
             run.model,
-            z_of(run, ids),
-            c_of(run, ids),
+            {"start": z_of(run, ids), "text": c_of(run, ids)},
             ids,
             folder=encoding_folder(run) / "latents",
             plan=plan,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vox2pix.decoding import RidgeDecoder
 from vox2pix.errors import UserError
-from vox2pix.generation._reconstruct import start_seeds, starting_latents
+from vox2pix.generation import port_inputs
 from vox2pix.pipeline.drawings import fullest_condition
 from vox2pix.pipeline.images import as_bytes, noise_seeds
 from vox2pix.pipeline.latents import FloatArray
@@ -20,6 +20,7 @@ from vox2pix.report.contents import RunContents, read_run
 from vox2pix.report.gallery import Gallery, open_images
 from vox2pix.report.redraw import Knobs, Pixels, Redraw, Show
 from vox2pix.store import load_arrays
+from vox2pix.targets import StartSettings
 
 _MOST_PREVIEWS = 20
 
@@ -153,17 +154,14 @@ class _Drawer:
         model, wanted = self._run.model, self._run.config.generate
         protocol = self._run.config.run_protocol
         seeds = noise_seeds(self._run.config, [knobs.stimulus_id], knobs.seed + 1)
-        start = text = None
-        if "z" in knobs.condition:
-            start = starting_latents(
-                model,
-                self._features("z", knobs.z_from, knobs.left_out),
-                truncate=protocol.truncates,
-                seeds=start_seeds(seeds) if protocol.samples_start else None,
-            )
-        if "c" in knobs.condition:
-            text = self._features("c", knobs.c_from, knobs.left_out)
-        strength = knobs.strength if start is not None else None
+        donors = {"z": knobs.z_from, "c": knobs.c_from}
+        inputs = {
+            name: self._features(name, donors[name], knobs.left_out)
+            for name in knobs.condition.split("+")
+        }
+        how = StartSettings(truncate=protocol.truncates, sample=protocol.samples_start)
+        ports = port_inputs(model, inputs, seeds, how)
+        strength = knobs.strength if "start" in ports else None
         n_steps = len(model.plan(strength, wanted.steps, wanted.schedule).timesteps)
         every = ceil(n_steps / _MOST_PREVIEWS)
 
@@ -174,8 +172,7 @@ class _Drawer:
                 show(step + 1, n_steps, image)
 
         model.denoise(
-            start,
-            text,
+            ports,
             seeds[0, -1:].tolist(),
             strength=knobs.strength,
             steps=wanted.steps,

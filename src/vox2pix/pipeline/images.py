@@ -13,6 +13,7 @@ from vox2pix.pipeline.latents import FloatArray, c_of, image_size, z_of
 from vox2pix.pipeline.reporter import tell_damage
 from vox2pix.pipeline.run import Run
 from vox2pix.store import ShardedArray, load_arrays
+from vox2pix.targets import TARGETS
 
 
 def stored_images(run: Run, drawing: Drawing) -> ShardedArray:
@@ -68,11 +69,14 @@ def _draw_shard(run: Run, item: tuple[Drawing, int, int]) -> None:
     rows = out.rows(shard)
     z, c = run.kept("stage", drawing, lambda: _features(run, drawing))
     wanted = run.config.generate
+    if drawing.condition == "z-decode":
+        coarse = TARGETS["z"]().images(run.model, z[rows], run.config.compute.batch_size)
+        out.write(shard, as_bytes(coarse[:, None], run.config.run_protocol.truncates))
+        return
+    decoded = {"z": z, "c": c}
     images = reconstruct(
         run.model,
-        drawing.condition,
-        z=z[rows] if "z" in drawing.condition else None,
-        c=c[rows] if c is not None and "c" in drawing.condition.split("+") else None,
+        {name: decoded[name][rows] for name in drawing.condition.split("+")},
         seeds=noise_seeds(run.config, run.test_ids[rows], drawing.samples),
         settings=ReconstructionSettings(
             strength=wanted.strength,

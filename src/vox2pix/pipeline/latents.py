@@ -13,8 +13,8 @@ from vox2pix.config import Config, without_place
 from vox2pix.errors import UserError
 from vox2pix.pipeline.run import Run
 from vox2pix.store import claim, read_checked_json, read_json, write_checked_json
-from vox2pix.targets import FeatureRows, StoredFeatures, conditioning_rows, latent_rows
-from vox2pix.targets.extract import blocks
+from vox2pix.targets import FeatureRows, StoredFeatures, make_targets
+from vox2pix.targets._rows import blocks
 
 if TYPE_CHECKING:
     import torch
@@ -133,18 +133,9 @@ def _open(run: Run, space: str) -> FeatureRows:
     told = read_checked_json(_keys_path(run, space)) or {}
     model = KnownModel(run, told["model"]) if "model" in told else run.model
     wanted, batch_size = run.config.model, run.config.compute.batch_size
-    if space == "z":
-        rows = latent_rows(
-            model,
-            run.subject,
-            run.cache,
-            image_size=wanted.z_image_size,
-            posterior=wanted.z_posterior,
-            seed=run.config.seed,
-            batch_size=batch_size,
-        )
-    else:
-        rows = conditioning_rows(model, run.subject, run.cache, batch_size=batch_size)
+    z = {"image_size": wanted.z_image_size, "posterior": wanted.z_posterior}
+    target = make_targets({"z": z, "c": {}})[space]
+    rows = target.rows(model, run.subject, run.cache, seed=run.config.seed, batch_size=batch_size)
     rows.learn(told.get("keys", {}))
     return rows
 

@@ -12,7 +12,7 @@ from vox2pix.pipeline.drawings import DOUBTED, planned_drawings
 from vox2pix.pipeline.page import LARGEST, N_NEAREST, THUMBNAIL
 from vox2pix.pipeline.sizes import Sizes, experiment_sizes
 from vox2pix.pipeline.spaces import TARGETS_AT_ONCE
-from vox2pix.targets.stored import HELD_BYTES
+from vox2pix.targets._stored import HELD_BYTES
 
 # Networks and eigendecompositions reach this share of the rate of plain matrix products.
 SHARE_OF_SGEMM = 0.4

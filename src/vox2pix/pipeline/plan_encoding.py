@@ -19,9 +19,9 @@ from vox2pix.pipeline.plan import (
 )
 from vox2pix.pipeline.sizes import Sizes, experiment_sizes
 from vox2pix.targets import TracePlan, trace_bytes
+from vox2pix.targets._reduction import DIRECTIONS_AT_ONCE
+from vox2pix.targets._rows import ROWS_A_FILE
 from vox2pix.targets._trace import MAX_FEATURES
-from vox2pix.targets.extract import ROWS_A_FILE
-from vox2pix.targets.reduction import DIRECTIONS_AT_ONCE
 
 _JOINT_MODELS = 7  # ratios of penalties that a model of two feature spaces tries
 _VOXEL_BLOCK = 2048  # of EncodingModel

@@ -1,25 +1,29 @@
 """Latents on the way from noise to image: z_c, and what the U-Net's modules give."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.random_projection import SparseRandomProjection
 
 from vox2pix.config import digest
-from vox2pix.diffusion import LatentDiffusion
-from vox2pix.diffusion.batches import BatchSize
-from vox2pix.diffusion.probe import Probe
-from vox2pix.diffusion.schedule import Schedule
 from vox2pix.errors import UserError
 from vox2pix.seeds import seed_for
 from vox2pix.store import ShardedArray, checksum, read_json, write_json
-from vox2pix.targets.projection import Distortion, measure_distortion, random_projection
+from vox2pix.targets._projection import Distortion, measure_distortion, random_projection
+
+if TYPE_CHECKING:
+    from vox2pix.diffusion import LatentDiffusion
+    from vox2pix.diffusion.batches import BatchSize
+    from vox2pix.diffusion.schedule import Schedule
 
 FloatArray = NDArray[np.float32]
 Projections = Mapping[str, Callable[[], SparseRandomProjection]]
@@ -125,8 +129,7 @@ class Trace:
 
 def trace(
     model: LatentDiffusion,
-    z: FloatArray,
-    c: FloatArray,
+    ports: Mapping[str, FloatArray],
     stimulus_ids: Sequence[str],
     folder: Path,
     plan: TracePlan,
@@ -139,26 +142,26 @@ def trace(
     max_features: int = MAX_FEATURES,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Trace:
-    """Denoise each stimulus's z given its c, once a strength, and keep latents on the way.
+    """Denoise each stimulus's inputs, once per strength, and write latents of the trajectory.
 
-    z is noised to the strength and denoised with c (Takagi & Nishimoto, CVPR 2023); a stimulus's
-    noise is the same at every strength. Activations of more than `max_features` numbers go
-    through a seeded sparse random projection, the same for all rows and steps of a module.
+    The start is noised to the strength and denoised with the rest, such as z with c in Takagi &
+    Nishimoto (CVPR 2023); a stimulus's noise is the same at every strength. Activations of more
+    than `max_features` numbers go through a seeded sparse random projection, the same for all
+    rows and steps of a module.
 
     A pass writes shard by shard and goes on where it was stopped: a shard is done again if any
     array of its pass lacks it. One shard of all arrays of a pass is held in memory. Arrays lie
-    under a name that follows from the model, z, c, the stimuli, the seed and the schedule, so
+    under a name that follows from the model, the inputs, the stimuli, the seed and the schedule, so
     that other steps, modules or strengths add to what is there. Rows depend on neither batch nor
     shard size beyond floating-point rounding.
 
     Parameters
     ----------
     model : LatentDiffusion
-        The model that z and c belong to.
-    z : ndarray of float32, shape (n_stimuli, channels, height, width)
-        Scaled latents; may be mapped from a file.
-    c : ndarray of float32, shape (n_stimuli, n_tokens, width)
-        Conditioning; may be mapped from a file.
+        The model that the inputs belong to.
+    ports : mapping of str to ndarray of float32, shape (n_stimuli, ...)
+        What each port of the model takes; arrays may be mapped from files. There must be a
+        ``"start"``.
     stimulus_ids : sequence of str
         Of the rows; a stimulus's noise belongs to its id.
     folder : Path
@@ -194,8 +197,7 @@ def trace(
     """
     tracing = Tracing(
         model,
-        z,
-        c,
+        ports,
         stimulus_ids,
         folder,
         plan,
@@ -222,7 +224,7 @@ class Tracing:
 
     Parameters
     ----------
-    model, z, c, stimulus_ids, folder, plan, seed, sample, one_noise, batch_size, shard_size
+    model, ports, stimulus_ids, folder, plan, seed, sample, one_noise, batch_size, shard_size
         As for :func:`trace`.
     max_features
         As for :func:`trace`.
@@ -245,8 +247,7 @@ class Tracing:
     def __init__(
         self,
         model: LatentDiffusion,
-        z: FloatArray,
-        c: FloatArray,
+        ports: Mapping[str, FloatArray],
         stimulus_ids: Sequence[str],
         folder: Path,
         plan: TracePlan,
@@ -259,13 +260,15 @@ class Tracing:
         max_features: int = MAX_FEATURES,
     ) -> None:
         n = len(stimulus_ids)
-        if not len(z) == len(c) == n:
-            raise ValueError(f"z has {len(z)} rows and c has {len(c)}, for {n} stimuli.")
+        for port, values in ports.items():
+            if len(values) != n:
+                raise ValueError(f"{port} has {len(values)} rows for {n} stimuli.")
+        latent_shape = ports["start"].shape[1:]
         _check_steps(model, plan)
-        shapes = model.activation_shapes(plan.modules, z.shape[1:])
-        counts = _n_features(z.shape[1:], shapes, max_features)
+        shapes = model.activation_shapes(plan.modules, latent_shape)
+        counts = _n_features(latent_shape, shapes, max_features)
         settings = [model.identity, str(model.dtype), plan.steps, plan.guidance, plan.schedule]
-        of_rows = [list(stimulus_ids), checksum(z), checksum(c)]
+        of_rows = [list(stimulus_ids), {port: checksum(values) for port, values in ports.items()}]
         rows_are = [*of_rows, seed, sample, one_noise, max_features]
         home = folder / f"trace-{digest([settings, rows_are])}"
         names = ["one noise for all"] * n if one_noise else stimulus_ids
@@ -277,7 +280,7 @@ class Tracing:
         self._projections = {
             m: partial(matrix, size) for m, size in sizes.items() if size > max_features
         }
-        self._source = _Source(model, z, c, seeds, batch_size)
+        self._source = _Source(model, ports, seeds, batch_size)
         self._passes: dict[float, dict[str, ShardedArray]] = {}
         for strength, latents in plan.passes.items():
             ours = self._passes[strength] = {}
@@ -354,11 +357,10 @@ def trace_bytes(
 
 @dataclass(frozen=True)
 class _Source:
-    """What passes start from: z, c and a seed a stimulus."""
+    """What passes start from: inputs by port, and one seed per stimulus."""
 
     model: LatentDiffusion
-    z: FloatArray
-    c: FloatArray
+    ports: Mapping[str, FloatArray]
     seeds: NDArray[np.int64]
     batch_size: BatchSize
 
@@ -370,6 +372,8 @@ class _Source:
         projections: Projections,
     ) -> dict[str, FloatArray]:
         """Return the latents of one pass over some stimuli, by name, flat and projected."""
+        from vox2pix.diffusion.probe import Probe  # loads torch, which reports do without
+
         parts: defaultdict[str, list[FloatArray]] = defaultdict(list)
 
         def keep(layer: str, step: int | None, values: FloatArray) -> None:
@@ -387,8 +391,7 @@ class _Source:
 
         stepwise = strength == plan.strength
         final = self.model.denoise(
-            self.z[rows],
-            self.c[rows],
+            {port: values[rows] for port, values in self.ports.items()},
             self.seeds[rows],
             strength=strength,
             steps=plan.steps,

@@ -6,7 +6,8 @@ from PIL import Image
 from vox2pix.data import open_folder
 from vox2pix.diffusion import LatentDiffusion
 from vox2pix.errors import UserError
-from vox2pix.targets import conditioning_rows, latent_rows
+from vox2pix.targets.c import TextConditioning
+from vox2pix.targets.z import ImageLatent
 
 IDS = ("a", "b", "c", "d", "e")
 
@@ -57,11 +58,11 @@ class Counting:
 
 def test_z_is_the_models_own_and_computed_once_an_image(model, subject, tmp_path):
     counting = Counting(model)
-    first = latent_rows(counting, subject, tmp_path / "cache").load(IDS[:3])
+    first = ImageLatent().rows(counting, subject, tmp_path / "cache").load(IDS[:3])
     np.testing.assert_allclose(
         first, model.encode_images(subject.images(IDS[:3], size=64)), atol=1e-5
     )
-    again = latent_rows(counting, subject, tmp_path / "cache").load(tuple(reversed(IDS)))
+    again = ImageLatent().rows(counting, subject, tmp_path / "cache").load(tuple(reversed(IDS)))
     # b and c are there; a's image is e's, so that only d is new
     assert counting.encoded == [3, 1]
     np.testing.assert_array_equal(again[::-1][:3], first)
@@ -70,47 +71,48 @@ def test_z_is_the_models_own_and_computed_once_an_image(model, subject, tmp_path
 
 def test_c_is_the_mean_over_captions(model, subject, tmp_path):
     counting = Counting(model)
-    found = conditioning_rows(counting, subject, tmp_path / "cache").load(IDS)
+    found = TextConditioning().rows(counting, subject, tmp_path / "cache").load(IDS)
     one = model.embed_captions([("a red ball",), ("a b ball",)])
     np.testing.assert_allclose(found[1], one.mean(0), atol=1e-5)
-    conditioning_rows(counting, subject, tmp_path / "cache").load(IDS[1:])
+    TextConditioning().rows(counting, subject, tmp_path / "cache").load(IDS[1:])
     assert counting.embedded == [5]
 
 
 def test_a_draw_of_the_posterior_belongs_to_run_and_stimulus(model, subject, tmp_path):
     def draw(ids, seed=0):
-        return latent_rows(model, subject, tmp_path / "cache", posterior="sample", seed=seed).load(
-            ids
-        )
+        rows = ImageLatent(posterior="sample").rows(model, subject, tmp_path / "cache", seed=seed)
+        return rows.load(ids)
 
     both = draw(("a", "e"))
     assert abs(both[0] - both[1]).max() > 0.01
     np.testing.assert_array_equal(draw(("e",))[0], both[1])
     assert abs(draw(("a",), seed=1)[0] - both[0]).max() > 0.01
-    mode = latent_rows(model, subject, tmp_path / "cache").load(("a",))
+    mode = ImageLatent().rows(model, subject, tmp_path / "cache").load(("a",))
     assert abs(mode[0] - both[0]).max() > 0.01
 
 
 def test_another_size_is_another_feature(model, subject, tmp_path):
-    small = latent_rows(model, subject, tmp_path / "cache", image_size=32).load(("a",))
+    small = ImageLatent(image_size=32).rows(model, subject, tmp_path / "cache").load(("a",))
     channels, height, width = model.latent_shape
     assert small.shape == (1, channels, height // 2, width // 2)
-    whole = latent_rows(model, subject, tmp_path / "cache").load(("a",))
+    whole = ImageLatent().rows(model, subject, tmp_path / "cache").load(("a",))
     assert whole.shape == (1, channels, height, width)
 
 
 def test_a_damaged_cache_is_computed_again(model, subject, tmp_path):
-    first = latent_rows(model, subject, tmp_path / "cache").load(IDS)
+    first = ImageLatent().rows(model, subject, tmp_path / "cache").load(IDS)
     [path] = (tmp_path / "cache").rglob("*.safetensors")
     path.write_bytes(path.read_bytes()[:-9])
-    np.testing.assert_array_equal(latent_rows(model, subject, tmp_path / "cache").load(IDS), first)
+    np.testing.assert_array_equal(
+        ImageLatent().rows(model, subject, tmp_path / "cache").load(IDS), first
+    )
 
 
 def test_a_content_is_read_once_and_known_ones_are_not_read(model, subject, tmp_path):
     read = []
-    rows = latent_rows(model, subject, tmp_path / "cache")
+    rows = ImageLatent().rows(model, subject, tmp_path / "cache")
     first = rows.load(IDS)
-    again = latent_rows(model, subject, tmp_path / "cache")
+    again = ImageLatent().rows(model, subject, tmp_path / "cache")
     again.learn(rows.keys(IDS))
     again._read = read.append  # nothing is asked for
     np.testing.assert_array_equal(again.load(IDS), first)
@@ -119,7 +121,7 @@ def test_a_content_is_read_once_and_known_ones_are_not_read(model, subject, tmp_
 
 
 def test_rows_that_another_process_added_are_found(model, subject, tmp_path):
-    mine, other = (latent_rows(model, subject, tmp_path / "cache") for _ in range(2))
+    mine, other = (ImageLatent().rows(model, subject, tmp_path / "cache") for _ in range(2))
     assert mine.absent(IDS) == ["a", "b", "c", "d"]  # e shows what a shows
     assert mine.files(IDS) == []
     other.compute(mine.absent(IDS))
@@ -129,7 +131,7 @@ def test_rows_that_another_process_added_are_found(model, subject, tmp_path):
 
 def test_a_file_that_another_process_made_again_is_found(model, subject, tmp_path):
     def rows():
-        return latent_rows(model, subject, tmp_path / "cache")
+        return ImageLatent().rows(model, subject, tmp_path / "cache")
 
     rows().compute(IDS[:4])
     [path] = rows().files(IDS)
@@ -145,4 +147,4 @@ def test_a_file_that_another_process_made_again_is_found(model, subject, tmp_pat
 
 def test_a_stimulus_without_caption_is_named(model, subject, tmp_path):
     with pytest.raises(UserError, match="zebra"):
-        conditioning_rows(model, subject, tmp_path / "cache").load(("zebra",))
+        TextConditioning().rows(model, subject, tmp_path / "cache").load(("zebra",))

@@ -1,0 +1,111 @@
+"""The targets there are, by name: a new one is one file and one line here."""
+
+import difflib
+import inspect
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from vox2pix.errors import UserError
+from vox2pix.targets._target import Target
+from vox2pix.targets.c import TextConditioning
+from vox2pix.targets.z import ImageLatent
+
+TARGETS: dict[str, type[Target]] = {
+    "z": ImageLatent,
+    "c": TextConditioning,
+}
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_RESERVED = frozenset(
+    # other keys of [decode], z_c of the encoding analysis, and conditions without targets
+    ("alphas", "selection", "alpha_per_target", "z_c", "shuffled", "swapped", "retrieval")
+)
+_DECLARED = ("name", "port", "computed_from", "carries", "description")
+AnyTarget = TypeVar("AnyTarget", bound=type[Target])
+
+
+def register(target: AnyTarget) -> AnyTarget:
+    """Add a target of one's own, so that experiments and conditions can name it.
+
+    Parameters
+    ----------
+    target : subclass of Target
+        Its ``name`` is letters, digits and underscores, and not taken. Usable as a decorator.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken, reserved or malformed, or the class declares too little.
+    """
+    absent = [name for name in _DECLARED if not isinstance(getattr(target, name, None), str)]
+    if absent:
+        raise ValueError(f"The target {target.__name__} declares no {', '.join(absent)}.")
+    if inspect.isabstract(target):
+        lacking = ", ".join(sorted(target.__abstractmethods__))
+        raise ValueError(f"The target {target.__name__} does not define {lacking}.")
+    if not _NAME.fullmatch(target.name) or target.name in _RESERVED:
+        raise ValueError(
+            f"A target cannot be called {target.name!r}; choose lower-case letters, digits and "
+            f"underscores, and none of {', '.join(sorted(_RESERVED))}."
+        )
+    if TARGETS.get(target.name, target) is not target:
+        raise ValueError(f"There is a target {target.name!r} already; choose another name.")
+    TARGETS[target.name] = target
+    return target
+
+
+def find_target(name: str) -> type[Target]:
+    """Return the target of a name.
+
+    Raises
+    ------
+    UserError
+        If there is none; the sentence names the one that was probably meant.
+    """
+    if name not in TARGETS:
+        raise UserError(f"There is no target {name!r}; {suggest(name, TARGETS)}")
+    return TARGETS[name]
+
+
+def make_targets(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Target]:
+    """Return targets with their settings, by name, in the order of `settings`.
+
+    Parameters
+    ----------
+    settings : mapping of str to mapping
+        The own settings of each target, as ``config.decode.targets`` holds them.
+
+    Raises
+    ------
+    UserError
+        For an unknown target, an unknown setting or a value that cannot be.
+    """
+    return {name: _with_settings(find_target(name), own) for name, own in settings.items()}
+
+
+def usable(targets: Mapping[str, Target], has_captions: bool) -> dict[str, Target]:
+    """Return the targets that can be computed, with captions of the stimuli or without."""
+    return {k: t for k, t in targets.items() if has_captions or t.computed_from != "captions"}
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return the end of a sentence on an unknown name: what was probably meant, or all names."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names)}."
+
+
+def _with_settings(target: type[Target], settings: Mapping[str, Any]) -> Target:
+    try:
+        return target(**settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+    key = ".".join(("decode", target.name, *map(str, first["loc"])))
+    if first["type"] == "extra_forbidden":
+        own: Sequence[str] = ("rois", *target.model_fields)
+        raise UserError(f"There is no setting '{key}'; {suggest(str(first['loc'][-1]), own)}")
+    value = settings.get(str(first["loc"][0]))
+    raise UserError(f"'{key}' is {value!r}, but: {first['msg'].removeprefix('Value error, ')}.")

@@ -1,0 +1,70 @@
+"""The target c: the text encoder's hidden states of an image's captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vox2pix.targets._rows import FeatureRows, content_key, feature_folder
+from vox2pix.targets._target import (
+    DEFAULT_START,
+    FeatureModel,
+    FloatArray,
+    Sizes,
+    StartSettings,
+    Target,
+)
+
+if TYPE_CHECKING:
+    from vox2pix.data import Subject
+    from vox2pix.diffusion import LatentDiffusion
+    from vox2pix.diffusion.batches import BatchSize
+
+
+class TextConditioning(Target):
+    """c: hidden states (n_tokens, width), averaged over captions, that the U-Net attends to."""
+
+    name: ClassVar[str] = "c"
+    port: ClassVar[str] = "text"
+    computed_from: ClassVar[Literal["image", "captions"]] = "captions"
+    carries: ClassVar[Literal["layout", "content"]] = "content"
+    description: ClassVar[str] = "the content (c), the text encoder's states of the captions"
+
+    def shape(self, sizes: Sizes) -> tuple[int, ...]:
+        """Return (n_tokens, width)."""
+        return sizes.conditioning_shape
+
+    def rows(
+        self,
+        model: FeatureModel,
+        subject: Subject,
+        cache: Path,
+        *,
+        seed: int = 0,
+        batch_size: BatchSize = "auto",
+    ) -> FeatureRows:
+        """Return c of a subject's stimuli, each kept under its captions."""
+
+        def key(stimulus_id: str, captions: tuple[str, ...]) -> str:
+            return content_key("\x1f".join(captions).encode())
+
+        def compute(ids: Sequence[str], captions: list[tuple[str, ...]]) -> FloatArray:
+            return model.embed_captions(captions, batch_size=batch_size)
+
+        return FeatureRows(feature_folder(cache, "c", model), subject.captions, key, compute)
+
+    def port_input(
+        self,
+        model: LatentDiffusion,
+        values: FloatArray,
+        *,
+        seeds: NDArray[np.int64] | None = None,
+        start: StartSettings = DEFAULT_START,
+        batch_size: BatchSize = "auto",
+    ) -> FloatArray:
+        """Return c as it is."""
+        return values

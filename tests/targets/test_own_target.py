@@ -1,0 +1,137 @@
+"""A target of one's own, from its class to its images: no line of the package names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from pydantic import Field
+
+from vox2pix.data import open_folder
+from vox2pix.diffusion import LatentDiffusion
+from vox2pix.errors import UserError
+from vox2pix.generation import ReconstructionSettings, image_seeds, reconstruct
+from vox2pix.targets import (
+    TARGETS,
+    FeatureRows,
+    Target,
+    default_conditions,
+    encode_start,
+    make_targets,
+    parse_condition,
+    register,
+)
+from vox2pix.targets._rows import content_key, feature_folder
+from vox2pix.targets._target import DEFAULT_START
+
+IDS = ("red", "green", "mixed")
+
+
+class Tint(Target):
+    """The mean colour of an image; denoising starts from a uniform image of that colour."""
+
+    name: ClassVar = "tint"
+    port: ClassVar = "start"
+    computed_from: ClassVar = "image"
+    carries: ClassVar = "layout"
+    description: ClassVar = "the tint, the mean colour of the image"
+
+    gain: float = Field(default=1.0, gt=0, description="what colours are multiplied by")
+
+    def shape(self, sizes):
+        return (3,)
+
+    def rows(self, model, subject, cache: Path, *, seed=0, batch_size="auto") -> FeatureRows:
+        return FeatureRows(
+            feature_folder(cache, "tint", model, {"gain": self.gain}),
+            lambda ids: subject.images(ids, size=16),
+            lambda stimulus_id, image: content_key(image.tobytes()),
+            lambda ids, images: self.gain * images.mean((1, 2)),
+        )
+
+    def images(self, model, values, batch_size="auto"):
+        size = model.image_size
+        return np.broadcast_to(values[:, None, None], (len(values), size, size, 3)).clip(0, 1)
+
+    def port_input(self, model, values, *, seeds=None, start=DEFAULT_START, batch_size="auto"):
+        return encode_start(model, self.images(model, values), seeds, start, batch_size)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return LatentDiffusion.from_pretrained("phantom", device="cpu")
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    monkeypatch.setattr("vox2pix.targets._registry.TARGETS", dict(TARGETS))
+    return register(Tint)
+
+
+@pytest.fixture
+def subject(tmp_path):
+    (tmp_path / "images").mkdir()
+    pixels = np.zeros((3, 16, 16, 3), np.uint8)
+    pixels[0, ..., 0] = pixels[1, ..., 1] = pixels[2, :8] = 255
+    for name, image in zip(IDS, pixels, strict=True):
+        Image.fromarray(image).save(tmp_path / "images" / f"{name}.png")
+    np.save(tmp_path / "responses.npy", np.eye(3, dtype=np.float32))
+    trials = {"stimulus_id": IDS, "session": 1, "run": 1}
+    pd.DataFrame(trials).to_csv(tmp_path / "trials.csv", index=False)
+    pd.DataFrame({"V1": [1, 1, 1]}).to_csv(tmp_path / "voxels.csv", index=False)
+    return open_folder(tmp_path)
+
+
+def test_it_has_settings_of_its_own(registered):
+    assert make_targets({"tint": {"gain": 0.5}, "c": {}})["tint"] == Tint(gain=0.5)
+    with pytest.raises(
+        UserError, match=r"'decode\.tint\.gain' is -1, but: Input should be greater"
+    ):
+        make_targets({"tint": {"gain": -1}})
+
+
+def test_its_rows_are_computed_once_and_belong_to_its_settings(model, subject, tmp_path):
+    rows = Tint().rows(model, subject, tmp_path / "cache")
+    expected = [[1, 0, 0], [0, 1, 0], [0.5, 0.5, 0.5]]
+    np.testing.assert_allclose(rows.load(IDS), expected, atol=1e-6)
+    assert rows.absent(IDS) == []
+    darker = Tint(gain=0.5).rows(model, subject, tmp_path / "cache")
+    assert darker.absent(IDS) == list(IDS)
+    np.testing.assert_allclose(darker.load(IDS), np.divide(expected, 2), atol=1e-6)
+    assert rows.stored(IDS).row_shape == Tint().shape(model)
+
+
+def test_images_are_drawn_from_it(registered, model):
+    colours = np.array([[0.9, 0.1, 0.1], [0.1, 0.8, 0.1]], np.float32)
+    seeds = image_seeds(0, ["a", "b"], 2)
+    settings = ReconstructionSettings(strength=0.5, steps=4, samples=2)
+    images = reconstruct(model, {"tint": colours}, seeds=seeds, settings=settings)
+    # by hand: a uniform image in 8 bit, encoded, denoised without text, decoded
+    uniform = np.tile(np.rint(colours[:, None, None] * 255) / 255, (1, 64, 64, 1))
+    start = model.encode_images(uniform).repeat(2, axis=0)
+    latents = model.denoise({"start": start}, seeds.ravel(), strength=0.5, steps=4)
+    expected = model.decode_latents(latents).reshape(images.shape)
+    np.testing.assert_allclose(images, expected, atol=1e-4)
+    assert np.abs(images[0] - images[1]).mean() > 0.01  # far beyond the tolerance
+
+
+def test_conditions_combine_it_with_what_enters_elsewhere(registered, model):
+    targets = make_targets({"tint": {}, "z": {}, "c": {}})
+    for name in ("tint", "c+tint", "tint-decode"):
+        assert str(parse_condition(name, targets, model.ports)) == name
+    message = (
+        "'z' and 'tint' cannot be drawn together: both enter the generator at the port 'start'"
+    )
+    with pytest.raises(UserError, match=message):
+        parse_condition("z+tint", targets, model.ports)
+    rng, seeds = np.random.default_rng(0), image_seeds(0, ["a"], 5)
+    z = rng.standard_normal((1, *model.latent_shape)).astype(np.float32)
+    with pytest.raises(UserError, match=message):
+        reconstruct(model, {"z": z, "tint": np.zeros((1, 3))}, seeds=seeds)
+    assert [str(c) for c in default_conditions(targets)] == [
+        "tint-decode", "z-decode", "tint", "z", "c", "tint+c", "z+c",
+    ]  # fmt: skip
