@@ -7,7 +7,7 @@ identification and retrieval, which lie in [0, 1] and whose scores share a pool 
 same subject and the same decoder. ``benchmarks/coverage.py`` measures how often they hold.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ def rate_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]
 
     The pseudo-value of a stimulus is :math:`n \hat\theta - (n - 1) \hat\theta_{-i}`, with
     :math:`\hat\theta_{-i}` the rate without it: it counts what a stimulus wins, and what
-    others win over it (:func:`~vox2pix.evaluation.identification.two_way_jackknife`). Their mean
+    others win over it (:func:`~vox2pix.evaluation.two_way_jackknife`). Their mean
     is the rate, their variance over n that of a U-statistic (Arvesen 1969, Annals of
     Mathematical Statistics 40, 2076-2100): the interval is for new stimuli and a new pool.
 
@@ -197,14 +197,7 @@ def bootstrap_interval(
     sample = _checked(values, level)
     if n_resamples < 1:
         raise ValueError(f"An interval needs at least one resample, not {n_resamples}.")
-    rng = np.random.default_rng(seed)
-    at_once = max(1, _BLOCK // len(sample))
-    estimates = [
-        statistic(sample[rng.integers(0, len(sample), (count, len(sample)))], axis=-1)
-        for count in _counts(n_resamples, at_once)
-    ]
-    low, high = np.quantile(np.concatenate(estimates), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return _percentiles((sample,), statistic, n_resamples, level, seed)
 
 
 def joint_interval(
@@ -213,24 +206,6 @@ def joint_interval(
     """Return the 95 % bootstrap interval of a statistic of several scores of the same stimuli.
 
     Whole stimuli are drawn, with all of their scores, as :func:`bootstrap_interval` draws them.
-
-    Parameters
-    ----------
-    statistic : callable
-        Takes as many arrays of shape (n_draws, n) as there are columns and returns (n_draws,).
-    *columns : array_like of float, shape (n,)
-        Row i of each belongs to stimulus i.
-    n_resamples, seed : int
-        As for :func:`bootstrap_interval`.
-
-    Returns
-    -------
-    low, high : float
-
-    Raises
-    ------
-    ValueError
-        For columns of unequal length, or as :func:`bootstrap_interval` does.
     """
     arrays = [np.asarray(column, np.float64) for column in columns]
     if len({array.shape for array in arrays}) != 1:
@@ -238,15 +213,31 @@ def joint_interval(
     if not all(np.isfinite(array).all() for array in arrays):
         raise ValueError("An interval needs finite values; some are NaN or infinite.")
 
-    def of_rows(rows: NDArray[np.float64], axis: int) -> Any:
-        picked = rows.astype(np.intp)
-        return statistic(*(array[picked] for array in arrays))
+    def of_arrays(*drawn: NDArray[np.float64], axis: int) -> Any:
+        return statistic(*drawn)
 
-    return bootstrap_interval(
-        np.arange(len(arrays[0])), of_rows, n_resamples=n_resamples, seed=seed
-    )
+    return _percentiles(arrays, of_arrays, n_resamples, 0.95, seed)
 
 
-def _counts(total: int, at_once: int) -> list[int]:
-    """Split ``total`` into parts of ``at_once`` and a rest."""
-    return [min(at_once, total - start) for start in range(0, total, at_once)]
+def _percentiles(
+    columns: Sequence[NDArray[np.float64]],
+    statistic: Callable[..., Any],
+    n_resamples: int,
+    level: float,
+    seed: int,
+) -> tuple[float, float]:
+    """Return scipy's percentile bootstrap interval, about a million values in memory at once."""
+    from scipy.stats import bootstrap
+
+    interval = bootstrap(
+        columns,
+        statistic,
+        n_resamples=n_resamples,
+        batch=max(1, _BLOCK // len(columns[0])),
+        vectorized=True,
+        paired=True,
+        confidence_level=level,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
