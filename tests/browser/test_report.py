@@ -46,7 +46,7 @@ def report(tmp_path_factory) -> Path:
     run = make_run(tmp_path_factory.mktemp("runs") / "a 'run' #1", 20, captions=captions)
     (run / "audit").mkdir()
     Image.new("RGB", (300, 120), "white").save(run / "audit" / "collapse.png")
-    verdicts = {"collapse": "pass", "copies": "warn", "null_brain": "fail"}
+    verdicts = {"collapse": "pass", "copies": "warn", "null_control": "fail"}
     write_json(
         run / "audit.json",
         [

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from vox2pix.evaluation.captions import caption_scores
+from vox2pix.evaluation.metrics import caption_scores
 from vox2pix.phantom.scenes import captions as scene_captions
 from vox2pix.phantom.scenes import scene
 

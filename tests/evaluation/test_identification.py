@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from vox2pix.evaluation import identification, two_way, two_way_jackknife, two_way_scores
-from vox2pix.evaluation.identification import DIRECTIONS, Direction, unit_rows
+from vox2pix.evaluation import two_way, two_way_jackknife, two_way_scores
+from vox2pix.evaluation.metrics import identification
+from vox2pix.evaluation.metrics.identification import DIRECTIONS, Direction, unit_rows
 
 
 def by_double_loop(truth: np.ndarray, drawn: np.ndarray, direction: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from vox2pix.errors import UserError
 from vox2pix.evaluation.inputs import open_images
-from vox2pix.evaluation.pairing import pair
+from vox2pix.evaluation.inputs.pairing import pair
 
 
 def arrays(n: int = 4, size: int = 6) -> np.ndarray:

@@ -5,7 +5,6 @@ from scipy.spatial.distance import correlation
 
 from vox2pix.evaluation import (
     correlation_distance,
-    identify,
     identify_jackknife,
     pixcorr,
     resize_images,
@@ -103,7 +102,7 @@ def test_the_distance_refuses_what_has_none() -> None:
 
 def test_identification_from_correlations_worked_by_hand() -> None:
     r = [[0.5, 0.6, 0.1], [0.5, 0.4, 0.4], [0.0, 0.2, 0.3]]
-    scores = identify(r)
+    scores = {name: found[0] for name, found in identify_jackknife(r).items()}
     np.testing.assert_allclose(scores["original"], [0.5, 0.25, 1.0])
     np.testing.assert_allclose(scores["reconstruction"], [0.75, 0.5, 0.5])
 
@@ -113,9 +112,9 @@ def test_identification_from_correlations_is_that_from_features() -> None:
     r = np.corrcoef(a, a + 2 * b)[:12, 12:]
     expected = two_way_scores(a, a + 2 * b)
     both = two_way_jackknife(a, a + 2 * b)
-    for direction, scores in identify(r).items():
+    for direction, (scores, _) in identify_jackknife(r).items():
         np.testing.assert_allclose(scores, expected[direction])
         np.testing.assert_allclose(identify_jackknife(r)[direction], both[direction])
     for bad in (np.zeros((2, 3)), np.zeros((1, 1)), np.full((2, 2), np.nan)):
         with pytest.raises(ValueError, match="must be finite and"):
-            identify(bad)
+            identify_jackknife(bad)

@@ -10,10 +10,10 @@ from scipy.stats import pearsonr
 from evaluation.images import noisy, save_files, scenes
 from vox2pix.errors import UserError
 from vox2pix.evaluation import evaluate_images
-from vox2pix.evaluation._survey import survey
-from vox2pix.evaluation.collection import ImageCollection
 from vox2pix.evaluation.inputs import open_images
-from vox2pix.evaluation.pairing import pair
+from vox2pix.evaluation.inputs._survey import survey
+from vox2pix.evaluation.inputs.collection import ImageCollection
+from vox2pix.evaluation.inputs.pairing import pair
 
 BLACK = np.zeros((4, 4, 3), np.uint8)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vox2pix.evaluation._retrieval import retrieval, retrieval_chance
+from vox2pix.evaluation import retrieval, retrieval_chance
 
 
 def noisy(n: int, d: int, noise: float) -> tuple[np.ndarray, np.ndarray]:

@@ -8,9 +8,9 @@ from PIL import Image
 from evaluation.images import noisy, save_files, scenes
 from vox2pix.errors import UserError
 from vox2pix.evaluation import evaluate_images
-from vox2pix.evaluation._survey import survey
 from vox2pix.evaluation.inputs import open_images
-from vox2pix.evaluation.pairing import pair
+from vox2pix.evaluation.inputs._survey import survey
+from vox2pix.evaluation.inputs.pairing import pair
 
 IMAGES = scenes(8)
 DRAWN = noisy(IMAGES)[:, 0]

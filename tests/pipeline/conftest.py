@@ -6,7 +6,7 @@ import tomli_w
 
 import vox2pix
 from vox2pix.config import Config, load_config
-from vox2pix.evaluation.transformers_models import find_folder
+from vox2pix.evaluation.networks.transformers_models import find_folder
 from vox2pix.pipeline import Run, encode, run
 from vox2pix.store import contents
 

@@ -22,7 +22,7 @@ from vox2pix.config import Config, load_config
 from vox2pix.data import Split
 from vox2pix.decoding import RidgeDecoder
 from vox2pix.errors import UserError
-from vox2pix.evaluation.transformers_models import find_folder
+from vox2pix.evaluation.networks.transformers_models import find_folder
 from vox2pix.pipeline import Run, audit, images, run, stages
 from vox2pix.pipeline.inputs import input_files
 from vox2pix.pipeline.latents import c_of, z_of
@@ -432,7 +432,7 @@ def test_every_check_of_the_audit_is_told_with_its_figure(small_run):
     made, _ = small_run
     findings = json.loads((made.path / "audit.json").read_text())
     named = {finding["name"] for finding in findings}
-    assert {"shuffled brain", "mean brain", "held-out clusters", "z/c swap", "copies"} <= named
+    assert {"shuffled control", "mean control", "held-out clusters", "swap", "copies"} <= named
     for finding in findings:
         if finding["verdict"] is not None:
             assert finding["verdict"] in ("pass", "warn", "fail")
@@ -521,7 +521,7 @@ def test_the_audit_judges_the_fullest_condition_that_is_drawn(tmp_path):
     made = run(experiment(generate=generate), tmp_path / "small")
     findings = json.loads((made.path / "audit.json").read_text())
     open_checks = {f["name"] for f in findings if f["verdict"] is None}
-    assert open_checks <= {"z/c swap", "ceiling"}
+    assert open_checks <= {"swap", "ceiling"}
 
 
 # --- faults --------------------------------------------------------------------------------------

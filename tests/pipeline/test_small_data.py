@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.conftest import experiment
 from vox2pix.config import Config
 from vox2pix.errors import UserError
-from vox2pix.evaluation.transformers_models import find_folder
+from vox2pix.evaluation.networks.transformers_models import find_folder
 from vox2pix.pipeline import doubts, encode, plan, plan_encoding, run
 from vox2pix.store import MARKER
 
@@ -107,7 +107,7 @@ def test_a_cluster_that_holds_all_of_training_is_a_check_that_is_not_computed(
         in (checks["held-out clusters"]["sentence"])
     )
     assert not list((made.path / "images").glob("held-out-*"))
-    assert checks["mean brain"]["verdict"]
+    assert checks["mean control"]["verdict"]
 
 
 def changed(config, change) -> None:

@@ -225,14 +225,14 @@ def test_audits_stand_with_verdict_sentence_and_figure(tmp_path):
         {"name": "collapse", "verdict": "pass", "sentence": "Rank is kept.", "value": 1.0,
          "figure": "audit/collapse.png", "alt": "A spectrum"},
         {"name": "copies", "verdict": "warn", "sentence": "Some are near.", "value": 0.2},
-        {"name": "null_brain", "verdict": "warn", "sentence": "Hm.", "value": 0.2},
+        {"name": "null_control", "verdict": "warn", "sentence": "Hm.", "value": 0.2},
         {"name": "ceiling", "verdict": None, "sentence": "there are no scores"},
     ]  # fmt: skip
     write_json(run / "audit.json", records)
     page = page_of(run)
     assert "Of 4 audits, 1 holds, 2 are doubtful and 1 could not be answered." in page.text
     assert "Collapse holds Rank is kept." in page.text
-    assert "Null brain doubtful" in page.text
+    assert "Null control doubtful" in page.text
     assert "Ceiling not answered there are no scores" in page.text
     assert [a["alt"] for a in page.all("img") if a["alt"] == "A spectrum"]
 

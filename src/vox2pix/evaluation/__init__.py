@@ -1,29 +1,30 @@
 """Images against images: images -> features -> statistic -> number, each a pure function."""
 
-from vox2pix.evaluation._retrieval import retrieval, retrieval_chance
-from vox2pix.evaluation._survey import digest
-from vox2pix.evaluation.collection import ImageCollection
 from vox2pix.evaluation.entry import evaluate_images
-from vox2pix.evaluation.identification import two_way, two_way_jackknife, two_way_scores
 from vox2pix.evaluation.images import Resizing, resize_images
-from vox2pix.evaluation.inputs import open_images
+from vox2pix.evaluation.inputs import ImageCollection, Pairs, digest, open_images
 from vox2pix.evaluation.intervals import bootstrap_interval, mean_interval, rate_interval
 from vox2pix.evaluation.metrics import (
     correlation_distance,
-    identify,
     identify_jackknife,
     pixcorr,
+    retrieval,
+    retrieval_chance,
     ssim,
+    two_way,
+    two_way_jackknife,
+    two_way_scores,
 )
 from vox2pix.evaluation.networks import (
+    WEIGHTS,
     Encoder,
+    NetworkUnavailableError,
     encoder_files,
     encoder_hashes,
     image_encoder,
     network,
     weights_digest,
 )
-from vox2pix.evaluation.pairing import Pairs
 from vox2pix.evaluation.protocols import PROTOCOLS, Metric, Protocol
 from vox2pix.evaluation.published import PUBLISHED, PUBLISHED_RETRIEVAL
 from vox2pix.evaluation.records import MetricRecord, score_rows
@@ -36,7 +37,6 @@ from vox2pix.evaluation.tables import (
     result_rows,
     save_evaluation,
 )
-from vox2pix.evaluation.weights import WEIGHTS, NetworkUnavailableError
 
 __all__ = [
     "PROTOCOLS",
@@ -59,7 +59,6 @@ __all__ = [
     "encoder_hashes",
     "evaluate_images",
     "evaluation_source",
-    "identify",
     "identify_jackknife",
     "image_encoder",
     "latex_table",

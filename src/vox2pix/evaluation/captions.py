@@ -1,138 +1,18 @@
-"""Scores of decoded captions, by sacrebleu."""
+"""Captions decoded from the brain, read from files and scored beside the images."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
 from vox2pix.evaluation.intervals import mean_interval
+from vox2pix.evaluation.metrics import caption_scores
 from vox2pix.evaluation.protocols import Metric
 from vox2pix.evaluation.scoring import Evaluation
-from vox2pix.seeds import rng_for
 from vox2pix.untrusted.tables import read_csv
-
-_MISMATCHES = 5  # wrong references that the captions are held against for chance
-
-
-@dataclass(frozen=True)
-class CaptionScore:
-    """One score of all captions.
-
-    Attributes
-    ----------
-    metric : str
-        ``bleu`` or ``chrf``.
-    value : float
-        Of the corpus, 0 to 100.
-    chance : float
-        What the same captions reach against references of other stimuli.
-    per_caption : ndarray of float64, shape (n,)
-        Of each caption alone, e.g. for intervals and paired tests; their mean is not ``value``.
-    chance_per_caption : float
-        Mean of single captions against references of other stimuli.
-    signature : str
-        sacrebleu's own account of tokenisation, smoothing and version, to be quoted.
-    """
-
-    metric: str
-    value: float
-    chance: float
-    per_caption: NDArray[np.float64]
-    chance_per_caption: float
-    signature: str
-
-
-def caption_scores(
-    captions: Sequence[str], references: Sequence[Sequence[str]], seed: int = 0
-) -> list[CaptionScore]:
-    """Score captions decoded from the brain against those that people wrote.
-
-    BLEU (Papineni et al. 2002) counts runs of one to four words that a reference holds too, chrF
-    (Popovic 2015) runs of one to six letters; both as sacrebleu defines them (Post 2018), lower
-    case, with effective order for single captions. Captions of one grammar share words whatever
-    they say, so that chance is far from zero: it is the mean over up to five cyclic shifts of the
-    references against the captions.
-
-    Parameters
-    ----------
-    captions : sequence of str, length n
-        One a stimulus; may be empty strings.
-    references : sequence of sequences of str, length n
-        One or more a stimulus, their number may differ.
-    seed : int
-        Of the shifts.
-
-    Returns
-    -------
-    list of CaptionScore
-        BLEU and chrF.
-
-    Raises
-    ------
-    ValueError
-        For unequal numbers, fewer than two captions, or a stimulus without a reference.
-    """
-    from sacrebleu.metrics import BLEU, CHRF
-
-    n = len(captions)
-    if n != len(references) or n < 2:
-        raise ValueError(
-            "Captions need as many lists of references, at least two, not "
-            f"{n} captions and {len(references)} lists."
-        )
-    empty = [i for i, given in enumerate(references) if isinstance(given, str) or not given]
-    if empty:
-        raise ValueError(f"Caption {empty[0]} (from 0) has no list of references.")
-    metrics: dict[str, tuple[Any, Any]] = {
-        "bleu": (BLEU(lowercase=True), BLEU(lowercase=True, effective_order=True)),
-        "chrf": (CHRF(lowercase=True), CHRF(lowercase=True)),
-    }
-    shifts = rng_for(seed, "mismatched captions").choice(
-        np.arange(1, n), min(_MISMATCHES, n - 1), replace=False
-    )
-    scores = []
-    for name, (corpus, single) in metrics.items():
-        value = corpus.corpus_score(captions, _streams(references)).score
-        others = [[*references[k:], *references[:k]] for k in shifts]
-        mismatched = [corpus.corpus_score(captions, _streams(given)).score for given in others]
-        scores.append(
-            CaptionScore(
-                metric=name,
-                value=float(value),
-                chance=float(np.mean(mismatched)),
-                per_caption=_each(single, captions, references),
-                chance_per_caption=float(np.mean([_each(single, captions, o) for o in others])),
-                signature=str(corpus.get_signature()),
-            )
-        )
-    return scores
-
-
-def _each(
-    metric: Any, captions: Sequence[str], references: Sequence[Sequence[str]]
-) -> NDArray[np.float64]:
-    """Score each caption alone."""
-    pairs = zip(captions, references, strict=True)
-    return np.array([metric.sentence_score(told, list(given)).score for told, given in pairs])
 
 
 def read_captions(path: Path) -> dict[str, list[str]]:
-    """Read captions by stimulus, one or several each.
-
-    Parameters
-    ----------
-    path : Path
-        CSV with the columns ``stimulus_id`` and ``caption``, a row a caption.
-
-    Raises
-    ------
-    UserError
-        If it cannot be read or lacks a column.
-    """
+    """Read captions by stimulus from a CSV file of ``stimulus_id`` and ``caption``, one per row."""
     table = read_csv(path, dtype=str, keep_default_na=False)
     if not {"stimulus_id", "caption"} <= set(table.columns):
         raise UserError(
@@ -149,22 +29,8 @@ def with_captions(
 ) -> Evaluation:
     """Add the scores of decoded captions to those of images.
 
-    The records hold the mean over captions, each scored alone, with its interval over stimuli;
-    the notes hold the scores of the corpus, which papers report.
-
-    Parameters
-    ----------
-    evaluation : Evaluation
-        Of the images; its stimuli are scored.
-    decoded, references : Path
-        As :func:`read_captions` takes them; one decoded caption a stimulus.
-    seed : int
-        Of the resamples and the mismatched pairs.
-
-    Raises
-    ------
-    UserError
-        If a stimulus lacks its caption or a reference, or has several decoded ones.
+    The records hold the mean over captions, each scored alone, with its interval over stimuli; the
+    notes hold the scores of the corpus, which papers report.
     """
     told, written = read_captions(decoded), read_captions(references)
     ids = list(evaluation.scores.index)
@@ -209,9 +75,3 @@ def with_captions(
         scores=scores,
         notes=(*evaluation.notes, *notes),
     )
-
-
-def _streams(references: Sequence[Sequence[str]]) -> list[list[str | None]]:
-    """Turn lists of references a caption into sacrebleu's lists a rank, None where one lacks."""
-    ranks = max(len(given) for given in references)
-    return [[given[k] if k < len(given) else None for given in references] for k in range(ranks)]

@@ -14,17 +14,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Mismatch:
-    """A metric that is not the same in two folders.
-
-    Attributes
-    ----------
-    key : tuple of str
-        Condition (empty where folders hold one each), metric and direction.
-    first, other : str
-        The folders.
-    words : str
-        What differs.
-    """
+    """A metric that two folders define differently; the condition is empty if each has one."""
 
     key: Key
     first: str
@@ -42,12 +32,7 @@ def mismatches(
 ) -> list[Mismatch]:
     """Return the metrics whose definitions differ between the first folder and another.
 
-    Parameters
-    ----------
-    folders : mapping of str to sequence of MetricRecord
-        The records of each, by its name.
-    by_condition : bool
-        Whether only equal conditions are compared; else each folder has one, whatever its name.
+    Unless ``by_condition``, each folder has one condition, whatever its name.
     """
     (first, own), *others = ((name, _defined(rs, by_condition)) for name, rs in folders.items())
     found = []
@@ -63,18 +48,7 @@ def mismatches(
 
 
 def refuse_other_protocols(folders: Mapping[str, Sequence[MetricRecord]]) -> None:
-    """Refuse evaluations that were made under different protocols.
-
-    Parameters
-    ----------
-    folders : mapping of str to sequence of MetricRecord
-        The records of each, by its name.
-
-    Raises
-    ------
-    UserError
-        Naming two folders and their protocols.
-    """
+    """Refuse evaluations that were made under different protocols."""
     named = [(name, records[0].protocol) for name, records in folders.items() if records]
     for name, protocol in named[1:]:
         if protocol != named[0][1]:
@@ -87,18 +61,7 @@ def refuse_other_protocols(folders: Mapping[str, Sequence[MetricRecord]]) -> Non
 def refuse_other_definitions(
     folders: Mapping[str, Sequence[MetricRecord]], by_condition: bool = True
 ) -> None:
-    """Refuse folders that define a metric in different ways.
-
-    Parameters
-    ----------
-    folders, by_condition
-        As for :func:`mismatches`.
-
-    Raises
-    ------
-    UserError
-        Naming the metric, two folders and both definitions.
-    """
+    """Refuse folders that define a metric in different ways, by :func:`mismatches`."""
     found = mismatches(folders, by_condition)
     if found:
         more = f" {len(found) - 1} more metrics differ." if len(found) > 1 else ""
@@ -109,18 +72,7 @@ def refuse_other_definitions(
 
 
 def refuse_other_originals(tables: Mapping[str, pd.DataFrame]) -> None:
-    """Refuse scores of stimuli that have one id and different originals.
-
-    Parameters
-    ----------
-    tables : mapping of str to DataFrame
-        As ``scores.csv``, by the name of its folder. Stimuli without a digest are not checked.
-
-    Raises
-    ------
-    UserError
-        Naming two folders, how many originals differ, and the first.
-    """
+    """Refuse tables of scores whose stimuli have one id and originals of different digests."""
     (first, own), *others = ((name, _digests(table)) for name, table in tables.items())
     for other, theirs in others:
         shared = [name for name in own if name in theirs]
@@ -134,13 +86,7 @@ def refuse_other_originals(tables: Mapping[str, pd.DataFrame]) -> None:
 
 
 def pool_note(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Say that identification was scored among different stimuli, if it was.
-
-    Parameters
-    ----------
-    tables : mapping of str to DataFrame
-        As ``scores.csv``, by the name of its folder.
-    """
+    """Return a note if identification was scored among different stimuli, else nothing."""
     pools = {name: set(table["stimulus_id"]) for name, table in tables.items()}
     shared = set.intersection(*pools.values())
     if all(pool == shared for pool in pools.values()):

@@ -19,21 +19,10 @@ _BLOCK = 1_000_000  # signs held at once
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much better one condition is than another over the same stimuli.
+    """The mean over stimuli of ``first`` less ``second``, with its 95 % interval.
 
-    Attributes
-    ----------
-    first, second : str
-        The conditions.
-    difference : float
-        Mean over stimuli of first less second.
-    ci_low, ci_high : float
-        95 % interval of ``difference`` over stimuli.
-    p : float
-        Two-sided, of the sign-flip test.
-    p_holm : float
-        ``p`` corrected for the comparisons made together.
-    n_stimuli : int
+    ``p`` is two-sided, of the sign-flip test; ``p_holm`` is corrected for all comparisons of one
+    call.
     """
 
     first: str
@@ -50,15 +39,8 @@ class Comparison:
 class PairedRow:
     """One metric under one condition in several runs.
 
-    Attributes
-    ----------
-    condition, metric, direction : str
-        As in ``scores.csv``.
-    means : tuple of float
-        Of each run, over the stimuli that all of them scored.
-    comparisons : tuple of Comparison
-        Each other run less the first; runs go by their numbers. ``p_holm`` is corrected over all
-        rows.
+    Means are over the stimuli that all runs scored; comparisons are of each other run less the
+    first. Runs are named by their numbers; ``p_holm`` is corrected over all rows.
     """
 
     condition: str
@@ -70,16 +52,7 @@ class PairedRow:
 
 @dataclass(frozen=True)
 class Pooled:
-    """A figure of several subjects.
-
-    Attributes
-    ----------
-    mean : float
-        Mean of the subjects' means.
-    ci_low, ci_high : float
-        Interval for the mean of the population of subjects.
-    subject_means : dict of str to float
-    """
+    """The mean of subjects' means, with the interval for the mean of the population of subjects."""
 
     mean: float
     ci_low: float
@@ -156,20 +129,10 @@ def compare(
 def compare_scores(
     tables: Sequence[pd.DataFrame], *, n_resamples: int = 10_000, seed: int = 0
 ) -> list[PairedRow]:
-    """Compare runs on the stimuli, conditions and metrics that all of them have.
+    """Compare runs by :func:`compare` on the stimuli, conditions and metrics that all of them have.
 
-    Parameters
-    ----------
-    tables : sequence of DataFrame
-        Two or more, as ``scores.csv``: ``stimulus_id``, ``condition``, ``metric``, ``direction``,
-        ``score``.
-    n_resamples, seed : int
-        As for :func:`compare`.
-
-    Returns
-    -------
-    list of PairedRow
-        In the order of the first table; without metrics that fewer than two stimuli have in all.
+    Tables are those of ``scores.csv``. Metrics that fewer than two stimuli have in all are left
+    out.
     """
     keys = ["condition", "metric", "direction"]
     wide = [table.pivot(index="stimulus_id", columns=keys, values="score") for table in tables]
@@ -204,26 +167,10 @@ def sign_flip_p(differences: ArrayLike, n_permutations: int = 10_000, seed: int 
 
     .. math:: p = P(|S| \ge |\sum_i d_i|).
 
-    All signs are tried up to 14 differences. Beyond, signs are drawn and the observed ones count
-    as one draw, p = (hits + 1) / (n_permutations + 1), so that p is never zero (Phipson & Smyth
-    2010).
-
-    Parameters
-    ----------
-    differences : array_like of float, shape (n_stimuli,)
-    n_permutations : int
-        Draws beyond 14 differences.
-    seed : int
-        Of the draws.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    ValueError
-        For another shape, no difference, or differences that are not finite.
+    All signs are tried up to 14 differences. Beyond, signs are drawn and the observed ones count as
+    one draw, p = (hits + 1) / (n_permutations + 1), so that p is never zero (Phipson & Smyth 2010).
+    scipy's ``permutation_test`` gives the same p from all signs and takes 13 times as long or more,
+    as it permutes sample by sample where this is one matrix product.
     """
     d = np.asarray(differences, np.float64)
     if d.ndim != 1 or len(d) < 1 or not np.isfinite(d).all():
@@ -243,22 +190,13 @@ def sign_flip_p(differences: ArrayLike, n_permutations: int = 10_000, seed: int 
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
-    r"""Return p values corrected by Holm's step-down procedure (Holm 1979).
+    r"""Return p values corrected by Holm's step-down procedure (Holm 1979), in the order given.
 
     With the m values in ascending order,
 
     .. math:: \tilde p_{(i)} = \max_{k \le i} \min(1, (m - k + 1) \, p_{(k)}),
 
     which bounds the chance of any false claim, whatever the dependence.
-
-    Parameters
-    ----------
-    p : array_like of float, shape (m,)
-
-    Returns
-    -------
-    ndarray of float64, shape (m,)
-        In the order given.
     """
     values = np.asarray(p, np.float64)
     order = np.argsort(values)
@@ -308,7 +246,7 @@ def pool_subjects(scores: Mapping[str, ArrayLike], level: float = 0.95) -> Poole
     narrow: its spread lacks the factor sqrt(K / (K - 1)) and the tails of t. Pooling the stimuli
     of all subjects as if they were independent is narrower still. What all subjects share, the
     test stimuli, is taken as given: use
-    :func:`~vox2pix.evaluation.intervals.mean_interval` on the scores averaged over subjects
+    :func:`~vox2pix.evaluation.mean_interval` on the scores averaged over subjects
     for the uncertainty about other stimuli in these subjects.
 
     For a difference between two runs, give each subject's paired differences.
@@ -349,18 +287,9 @@ def pool_subjects(scores: Mapping[str, ArrayLike], level: float = 0.95) -> Poole
 def pool_records(subjects: Mapping[str, Sequence[MetricRecord]]) -> list[MetricRecord]:
     """Pool the records of several subjects by :func:`pool_subjects`.
 
-    Parameters
-    ----------
-    subjects : mapping of str to sequence of MetricRecord
-        The records of each, e.g. of ``metrics.json``.
-
-    Returns
-    -------
-    list of MetricRecord
-        One for each condition, metric, direction, protocol and way of joining samples that all
-        subjects have, in the order of the first. ``subject`` names all, ``chance`` is the mean of
-        theirs, ``n_stimuli`` the least of theirs, and the interval that of the population of
-        subjects.
+    There is one record for each condition, metric, direction, protocol and way of joining samples
+    that all subjects have. ``subject`` names all, ``chance`` is their mean, ``n_stimuli`` their
+    least.
     """
     by_key = {
         name: {(r.condition, r.metric, r.direction, r.protocol, r.samples): r for r in records}

@@ -36,7 +36,7 @@ def evaluate_images(
     Parameters
     ----------
     truth, reconstructions : str or Path
-        As :func:`~vox2pix.evaluation.inputs.open_images` takes them.
+        As :func:`~vox2pix.evaluation.open_images` takes them.
     samples : str, optional
         Pattern of the reconstructions' files, such as ``{id}_{sample}.png``.
     truth_files : str, optional
@@ -46,9 +46,9 @@ def evaluate_images(
         A name in :data:`~vox2pix.evaluation.protocols.PROTOCOLS`.
     networks : sequence of str
         Networks to identify and retrieve by beside the protocol's own metrics, as
-        :func:`~vox2pix.evaluation.networks.network` takes them.
+        :func:`~vox2pix.evaluation.network` takes them.
     weights : str or Path, optional
-        A folder of weights, by the names in :data:`~vox2pix.evaluation.weights.WEIGHTS`.
+        A folder of weights, by the names in :data:`~vox2pix.evaluation.networks.weights.WEIGHTS`.
     download : bool
         Fetch weights that are not on this machine.
     device : str

@@ -15,24 +15,7 @@ _OVERSHOOT = 1e-3
 
 
 def check_images(images: ArrayLike, name: str = "images") -> Images:
-    """Return images as this package passes them on, or refuse them.
-
-    Parameters
-    ----------
-    images : array_like of float, shape (n, height, width, 3)
-        RGB in [0, 1].
-    name : str
-        What to call them in an error.
-
-    Returns
-    -------
-    ndarray of float32, shape (n, height, width, 3)
-
-    Raises
-    ------
-    ValueError
-        For another shape, no image, integers, values outside [0, 1], NaN or infinity.
-    """
+    """Return images as float32 (n, height, width, 3), or refuse what is not float RGB in [0, 1]."""
     array = np.asarray(images)
     if array.ndim != 4 or array.shape[-1] != 3 or 0 in array.shape:
         raise ValueError(
@@ -55,20 +38,7 @@ def check_images(images: ArrayLike, name: str = "images") -> Images:
 def check_pairs(
     truth: ArrayLike, images: ArrayLike, size: int | None = None
 ) -> tuple[Images, Images]:
-    """Return originals and images of them, checked, equal in number and in size.
-
-    Parameters
-    ----------
-    truth, images : array_like of float, shape (n, height, width, 3)
-        Row i of one belongs to row i of the other. RGB in [0, 1].
-    size : int, optional
-        Bring both to this height and width (bilinear). As they are if None.
-
-    Raises
-    ------
-    ValueError
-        As :func:`check_images` does; for unequal numbers; for unequal sizes without ``size``.
-    """
+    """Return originals and images of them, checked, equal in number, at ``size`` if given."""
     truth = check_images(truth, "truth")
     images = check_images(images, "images")
     if len(truth) != len(images):
@@ -89,25 +59,11 @@ def resize_images(
     filter: Filter = "bilinear",
     antialias: bool = True,
 ) -> Images:
-    """Bring images to a size.
+    """Bring images (n, height, width, 3) in [0, 1] to a size, squeezed if they have another aspect.
 
-    Squeezed if they have another aspect. Images that have the size already come back as they
-    are.
-
-    Parameters
-    ----------
-    images : array_like of float, shape (n, height, width, 3)
-        RGB in [0, 1].
-    size : int or tuple of two ints
-        Height and width in pixels; one number for both.
-    filter : {"bilinear", "bicubic"}
-        The kernel; the overshoot of the bicubic one is clipped.
-    antialias : bool
-        Smooth before making smaller, as Pillow does.
-
-    Returns
-    -------
-    ndarray of float32, shape (n, height, width, 3)
+    ``size`` is (height, width) or one number for both; images that have it come back as they are.
+    ``antialias`` smooths before making smaller, as Pillow does; the overshoot of the bicubic filter
+    is clipped.
     """
     import torch
     from torch.nn.functional import interpolate
@@ -159,19 +115,7 @@ class Resizing:
     edge: int | None = None
 
     def __call__(self, images: ArrayLike, size: int | tuple[int, int]) -> Images:
-        """Return images at ``size``.
-
-        Parameters
-        ----------
-        images : array_like of float, shape (n, height, width, 3)
-            RGB in [0, 1].
-        size : int or tuple of two ints
-            Height and width in pixels; one number for both.
-
-        Returns
-        -------
-        ndarray of float32, shape (n, height, width, 3)
-        """
+        """Return images at ``size``, (height, width) or one number for both."""
         images = check_images(images)
         if self.first is not None:
             images = self._resize(images, (self.first, self.first))

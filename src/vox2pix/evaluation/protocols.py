@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation._retrieval import N_CANDIDATES
-from vox2pix.evaluation.identification import Direction
 from vox2pix.evaluation.images import Resizing
+from vox2pix.evaluation.metrics._retrieval import N_CANDIDATES
+from vox2pix.evaluation.metrics.identification import Direction
 
 Statistic = Literal[
     "pixcorr", "ssim", "ssim-columns", "two-way", "distance", "retrieval", "captions"
@@ -28,7 +28,7 @@ class Metric:
         Of the images, of the features of ``network``, or of decoded captions; the distance is
         1 - r.
     network : str or None
-        ``MODEL:LAYER@SIZE``, as :func:`~vox2pix.evaluation.networks.network` takes it.
+        ``MODEL:LAYER@SIZE``, as :func:`~vox2pix.evaluation.network` takes it.
     size : int or None
         Of ``pixcorr`` and ``ssim``: height and width in pixels; if None each image is brought
         to the size of its own original.
@@ -234,13 +234,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def protocol(name: str) -> Protocol:
-    """Return a protocol by its name.
-
-    Raises
-    ------
-    UserError
-        If there is none of that name.
-    """
+    """Return a protocol by its name."""
     if name not in PROTOCOLS:
         raise UserError(f"there is no protocol {name!r}; use one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]

@@ -17,20 +17,9 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """A row of a published table, means over NSD subjects 1, 2, 5 and 7.
+    """A row of a published table, means over NSD subjects 1, 2, 5 and 7, computed by ``protocol``.
 
-    Attributes
-    ----------
-    protocol : str
-        By whose definitions: beside other protocols the row is not printed.
-    method : str
-        Whose images.
-    values : tuple of float
-        In the order of :data:`COLUMNS`; identification in per cent.
-    source : str
-        Where it is printed.
-    note : str
-        What must be known to compare with it.
+    ``values`` are in the order of :data:`COLUMNS`, identification in per cent.
     """
 
     protocol: str
@@ -44,15 +33,8 @@ class PublishedRow:
 class PublishedRetrieval:
     """Published top-1 retrieval among 300 candidates, in per cent; chance is 1/3.
 
-    Attributes
-    ----------
-    method : str
-        Whose embeddings.
-    original, reconstruction : float
-        With the image fixed (the papers' "image retrieval", ``fwd`` in MindEye's code) and with
-        the brain's embedding fixed ("brain retrieval", ``bwd``).
-    source : str
-        Where it is printed.
+    ``original`` is with the image fixed (the papers' "image retrieval", ``fwd`` in MindEye's code),
+    ``reconstruction`` with the brain's embedding fixed ("brain retrieval", ``bwd``).
     """
 
     method: str
@@ -133,11 +115,5 @@ PUBLISHED_RETRIEVAL: tuple[PublishedRetrieval, ...] = (
 
 
 def published_under(protocol: str) -> tuple[PublishedRow, ...]:
-    """Return the published rows that were computed by a protocol.
-
-    Parameters
-    ----------
-    protocol : str
-        Its name.
-    """
+    """Return the published rows that were computed by a protocol."""
     return tuple(row for row in PUBLISHED if row.protocol == protocol)

@@ -60,16 +60,11 @@ class MetricRecord(BaseModel):
 def score_rows(
     scores: pd.DataFrame, condition: str, originals: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of ``scores.csv``: one a metric, direction and stimulus.
+    """Yield the rows of ``scores.csv``: one per metric, direction and stimulus.
 
-    Parameters
-    ----------
-    scores : DataFrame, shape (n_stimuli, n_metrics)
-        Index ``stimulus_id``, columns ``metric`` and ``direction``.
-    condition : str
-        What the images were drawn from.
-    originals : sequence of str, optional
-        A digest of each stimulus' original, by which ``vox2pix compare`` knows it again.
+    ``scores`` has the index ``stimulus_id`` and the columns ``metric`` and ``direction``;
+    ``originals`` are digests, by which ``vox2pix compare`` recognises the original of each
+    stimulus.
     """
     known = dict(zip(scores.index, originals, strict=True)) if originals else {}
     for column in scores.columns:

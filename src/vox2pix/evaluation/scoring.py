@@ -12,25 +12,27 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation._retrieval import N_CANDIDATES, retrieval, retrieval_chance
-from vox2pix.evaluation._survey import survey
-from vox2pix.evaluation.collection import ImageCollection
 from vox2pix.evaluation.comparison import over_samples
-from vox2pix.evaluation.identification import CHANCE, two_way_jackknife, unit_rows
 from vox2pix.evaluation.images import Resizing
+from vox2pix.evaluation.inputs import ImageCollection, Pairs, pair, survey
 from vox2pix.evaluation.intervals import mean_interval, rate_interval
 from vox2pix.evaluation.metrics import (
+    CHANCE,
+    N_CANDIDATES,
     SSIM_WINDOW,
     correlation_distance,
     identify_jackknife,
     pixcorr,
+    retrieval,
+    retrieval_chance,
     ssim,
+    two_way_jackknife,
 )
+from vox2pix.evaluation.metrics.identification import unit_rows
 from vox2pix.evaluation.networks import Encoder
-from vox2pix.evaluation.pairing import Pairs, pair
+from vox2pix.evaluation.networks.weights import NetworkUnavailableError
 from vox2pix.evaluation.protocols import Metric, Protocol
 from vox2pix.evaluation.records import MetricRecord
-from vox2pix.evaluation.weights import NetworkUnavailableError
 from vox2pix.seeds import rng_for
 
 _BATCH = 64  # images in memory at once
@@ -77,19 +79,10 @@ class Evaluation:
 class _Scored:
     """A metric in one direction, sample by sample.
 
-    Attributes
-    ----------
-    own : ndarray, shape (n, n_samples)
-        Of each image.
-    others : ndarray, shape (n_mismatched, n_samples)
-        Of the same images as images of other stimuli; no row where theory knows all chances.
-    chance : float or None
-        Of the mean over samples, where theory knows it.
-    pseudo : ndarray, shape (n, n_samples), optional
-        The jackknife's pseudo-values, of rates whose stimuli share a pool.
-    joined : (ndarray, ndarray), shape (n,) each, optional
-        What stands for the mean over samples where correlations were averaged: scores and
-        pseudo-values.
+    ``own`` (n, n_samples) are the scores, ``others`` (n_mismatched, n_samples) those of the same
+    images as images of other stimuli, ``chance`` that of the mean over samples where theory knows
+    it, ``pseudo`` (n, n_samples) the jackknife's pseudo-values of rates. Where correlations were
+    averaged, ``joined`` holds the scores and pseudo-values (n,) that replace the mean over samples.
     """
 
     own: NDArray[np.float64]
@@ -134,18 +127,6 @@ def score_collections(
     """Score reconstructions against originals by a protocol.
 
     All images are looked at before anything is computed; then as :func:`score_pairs`.
-
-    Parameters
-    ----------
-    truth, reconstructions : ImageCollection
-        Paired by :func:`~vox2pix.evaluation.pairing.pair`.
-    protocol, network, weights, seed, progress
-        As for :func:`score_pairs`.
-
-    Raises
-    ------
-    UserError
-        If images lack partners or cannot be used, or no metric can be computed.
     """
     found_out = survey(
         truth, reconstructions, pair(truth, reconstructions), _Told(progress, "reading").advance
@@ -182,8 +163,8 @@ def score_pairs(
 
     A metric whose network is not here is left out and said. The score of a stimulus is the mean
     over its samples, the value the mean over stimuli; its interval is that of
-    :func:`~vox2pix.evaluation.intervals.rate_interval` for identification and retrieval, else of
-    :func:`~vox2pix.evaluation.intervals.mean_interval`. With several samples a record of the best
+    :func:`~vox2pix.evaluation.rate_interval` for identification and retrieval, else of
+    :func:`~vox2pix.evaluation.mean_interval`. With several samples a record of the best
     of them follows (:func:`~vox2pix.evaluation.comparison.over_samples`).
 
     Chance of the mean is one half for identification, k of the candidates for retrieval. All

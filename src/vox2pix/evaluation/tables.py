@@ -18,17 +18,10 @@ Row = tuple[str, ...]
 
 
 def result_rows(evaluation: Evaluation, best: bool = False) -> list[Row]:
-    """Return a row a metric: name, where it is read, value, other direction, chance.
+    """Return one row per metric: name, where it is read, value, other direction, chance.
 
-    The value is in the direction that the protocol holds fixed; identification and retrieval are
-    in per cent.
-
-    Parameters
-    ----------
-    evaluation : Evaluation
-        From :func:`~vox2pix.evaluation.scoring.score_collections`.
-    best : bool
-        Of the best of several samples, not of their mean.
+    The value is in the direction that the protocol holds fixed; identification and retrieval are in
+    per cent. ``best`` takes the best of several samples instead of their mean.
     """
     rows: list[Row] = []
     for metric in _computed(evaluation):
@@ -82,16 +75,10 @@ def published_notes(evaluation: Evaluation) -> list[str]:
 
 
 def latex_table(evaluation: Evaluation, published: bool = False) -> str:
-    """Return a LaTeX table (booktabs) of an evaluation, the published rows below if asked.
+    """Return a LaTeX table (booktabs) of an evaluation, with the published rows below if asked.
 
-    With several samples the row of the best of them stands under that of their mean.
-
-    Parameters
-    ----------
-    evaluation : Evaluation
-        From :func:`~vox2pix.evaluation.scoring.score_collections`.
-    published : bool
-        Add the rows published under this protocol; then the columns are those of the field's table.
+    With several samples the row of the best of them follows that of their mean. With published rows
+    the columns are those of the field's table.
     """
     metrics = {metric.name: metric for metric in evaluation.protocol.metrics}
     beside = published_rows(evaluation) if published else []
@@ -137,7 +124,7 @@ def save_evaluation(
     Parameters
     ----------
     evaluation : Evaluation
-        From :func:`~vox2pix.evaluation.scoring.score_collections`.
+        From :func:`~vox2pix.evaluation.score_collections`.
     folder : Path
         It appears whole. An evaluation of the same images by the same protocol is replaced;
         anything else that is there is refused.
@@ -183,17 +170,7 @@ def evaluation_source(
     truth_files: str | None,
     samples: str | None,
 ) -> str:
-    """Return 64 hex digits that name what an evaluation is of, without telling where it is.
-
-    Parameters
-    ----------
-    truth, reconstructions : str or Path
-        The images on both sides.
-    protocol : str
-        Its name.
-    truth_files, samples : str or None
-        The patterns that choose files on both sides.
-    """
+    """Return 64 hex digits that identify what is evaluated, without showing where it is stored."""
     places = [str(Path(place).resolve()) for place in (truth, reconstructions)]
     return sha256(json.dumps([*places, protocol, truth_files, samples]).encode()).hexdigest()
 

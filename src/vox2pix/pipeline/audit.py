@@ -158,12 +158,12 @@ def _swap_similarities(
         rows = np.arange(len(donors))[stored.rows(shard)]
         swapped = as_floats(stored.read(shard)[:, 0])
         lines_drawn, drawn = edges(swapped), encoder(swapped)
-        for name, of_name in (("z", rows), ("c", donors[rows])):
+        for name, of_name in (("layout", rows), ("content", donors[rows])):
             lines = edges(run.subject.images([run.test_ids[i] for i in of_name], size=size))
             # a uniform image has no edges: like every correlation with it, these count as 0
             for what, r in (
                 ("layout", pearson_r(lines.T, lines_drawn.T)),
                 ("content", pearson_r(seen[of_name].T, drawn.T)),
             ):
-                found.setdefault(f"{what}_to_{name}", []).append(np.nan_to_num(r))
+                found.setdefault(f"{what}_to_{name}_donor", []).append(np.nan_to_num(r))
     return {name: np.concatenate(parts) for name, parts in found.items()}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2pix.evaluation.identification import single_unit_rows
+from vox2pix.evaluation.metrics.identification import single_unit_rows
 from vox2pix.pipeline.images import as_bytes
 from vox2pix.pipeline.latents import FloatArray, image_size
 from vox2pix.pipeline.run import Run

@@ -8,7 +8,7 @@ from vox2pix.evaluation.audit import (
     ceiling,
     diversity,
     held_out_clusters,
-    null_brain,
+    null_control,
     swap,
     within_clusters,
 )
@@ -27,24 +27,24 @@ def around(mean: float, n: int = 100, spread: float = 0.1, seed: int = 0) -> np.
         (0.9, 0.45, "pass", "not above chance"),
         (0.9, 0.53, "warn", "slightly above chance"),
         (0.9, 0.6, "fail", "something else tells the images apart"),
-        (0.5, 0.5, "fail", "does not come from it"),
-        (0.9, 0.9, "fail", "does not come from it"),
+        (0.5, 0.5, "fail", "does not come from them"),
+        (0.9, 0.9, "fail", "does not come from them"),
     ],
 )
-def test_a_null_brain_belongs_at_chance(
+def test_a_null_control_belongs_at_chance(
     real: float, null: float, verdict: str, meaning: str
 ) -> None:
-    found = null_brain("shuffled", around(real), around(null, seed=1))
-    assert (found.verdict, found.name) == (verdict, "shuffled brain")
+    found = null_control("shuffled", around(real), around(null, seed=1))
+    assert (found.verdict, found.name) == (verdict, "shuffled control")
     assert meaning in found.sentence
     assert found.value == pytest.approx(null)
     assert found.ci[0] < null < found.ci[1]
-    assert found.references == pytest.approx({"chance": 0.5, "real brain": real})
+    assert found.references == pytest.approx({"chance": 0.5, "real responses": real})
 
 
 def test_chance_is_that_of_the_metric() -> None:
-    assert null_brain("noise", around(0.5), around(0.2, seed=1), chance=0.2).verdict == "pass"
-    assert null_brain("noise", around(0.5), around(0.3, seed=1), chance=0.2).verdict == "fail"
+    assert null_control("noise", around(0.5), around(0.2, seed=1), chance=0.2).verdict == "pass"
+    assert null_control("noise", around(0.5), around(0.3, seed=1), chance=0.2).verdict == "fail"
 
 
 @pytest.mark.parametrize(
@@ -150,13 +150,13 @@ def test_one_image_for_all_is_no_diversity() -> None:
 @pytest.mark.parametrize(
     ("layout", "content", "verdict", "meaning"),
     [
-        (0.3, 0.2, "pass", "layout follows z and content follows c"),
-        (0.3, 0.0, "warn", ": layout follows z."),
-        (-0.1, 0.2, "warn", ": content follows c."),
+        (0.3, 0.2, "pass", "the layout follows its donor and the content follows its donor"),
+        (0.3, 0.0, "warn", ": the layout follows its donor."),
+        (-0.1, 0.2, "warn", ": the content follows its donor."),
         (-0.3, -0.2, "fail", "neither follows its donor"),
     ],
 )
-def test_layout_follows_z_and_content_follows_c(
+def test_layout_and_content_follow_their_donors(
     layout: float, content: float, verdict: str, meaning: str
 ) -> None:
     base = around(0.4, seed=1)
@@ -168,6 +168,6 @@ def test_layout_follows_z_and_content_follows_c(
 
 def test_scores_must_belong_together() -> None:
     with pytest.raises(ValueError, match="the same two or more stimuli"):
-        null_brain("mean", [0.1, 0.2], [0.1, 0.2, 0.3])
+        null_control("mean", [0.1, 0.2], [0.1, 0.2, 0.3])
     with pytest.raises(ValueError, match="finite"):
         held_out_clusters([0.1, np.nan], [0.1, 0.2])

@@ -10,7 +10,7 @@ from vox2pix.evaluation.audit import (
     diversity,
     held_out_clusters,
     near_duplicates,
-    null_brain,
+    null_control,
     retrieval_baseline,
     swap,
     within_clusters,
@@ -22,8 +22,8 @@ HIGH, LOW = RNG.uniform(0.7, 1, 30), RNG.uniform(0, 1, 30)
 ROWS, IMAGES = RNG.normal(size=(30, 40)), RNG.random((30, 16, 16, 3)).astype(np.float32)
 
 FINDINGS = [
-    null_brain("shuffled", HIGH, LOW),
-    null_brain("mean", HIGH, np.full(30, 0.5)),
+    null_control("shuffled", HIGH, LOW),
+    null_control("mean", HIGH, np.full(30, 0.5)),
     ceiling(HIGH, HIGH),
     retrieval_baseline(HIGH, LOW),
     distance_dependence(HIGH, LOW),
@@ -57,9 +57,9 @@ def test_points_are_the_scores() -> None:
 
 
 def test_a_strip_stands_for_each_row_with_its_mean() -> None:
-    (panel,) = audit_figure(null_brain("noise", HIGH, LOW))[0].axes
+    (panel,) = audit_figure(null_control("noise", HIGH, LOW))[0].axes
     names = [label.get_text() for label in panel.get_yticklabels()]
-    assert names == ["real brain", "noise brain"]
+    assert names == ["real responses", "noise control"]
     means = [line.get_xdata()[0] for line in panel.lines[1:]]
     np.testing.assert_allclose(means, [HIGH.mean(), LOW.mean()])
 

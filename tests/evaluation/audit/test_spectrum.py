@@ -60,7 +60,7 @@ def test_collapse_is_seen(predicted: np.ndarray, verdict: str, meaning: str) -> 
 
 
 def test_refuses_what_it_cannot_compare() -> None:
-    with pytest.raises(UnanswerableError, match="true c does not vary"):
+    with pytest.raises(UnanswerableError, match="true target does not vary"):
         collapse(np.ones((5, 4)), features(n=5, d=4))
     with pytest.raises(UnanswerableError, match="2 test images are too few"):
         collapse(features(n=2), features(n=2))

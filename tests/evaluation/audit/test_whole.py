@@ -164,10 +164,12 @@ def inputs_of(generator) -> AuditInputs:
         original_embeddings=layout_of(w.test),
         embeddings=layout_of(drawn)[:, None],
         swap_similarities={
-            "layout_to_z": alike(grey_of(swapped), grey_of(w.test)),
-            "layout_to_c": alike(grey_of(swapped), grey_of(w.test[order])),
-            "content_to_z": -np.linalg.norm(tint_of(swapped) - tint_of(w.test), axis=1),
-            "content_to_c": -np.linalg.norm(tint_of(swapped) - tint_of(w.test[order]), axis=1),
+            "layout_to_layout_donor": alike(grey_of(swapped), grey_of(w.test)),
+            "layout_to_content_donor": alike(grey_of(swapped), grey_of(w.test[order])),
+            "content_to_layout_donor": -np.linalg.norm(tint_of(swapped) - tint_of(w.test), axis=1),
+            "content_to_content_donor": -np.linalg.norm(
+                tint_of(swapped) - tint_of(w.test[order]), axis=1
+            ),
         },
     )
 
@@ -193,7 +195,7 @@ def test_painting_a_training_image_of_the_right_cluster_is_caught() -> None:
 def test_the_mean_image_is_caught() -> None:
     found = audit(inputs_of(mean_image))
     given = verdicts(found)
-    for name in ("shuffled brain", "retrieval baseline", "diversity", "within clusters"):
+    for name in ("shuffled control", "retrieval baseline", "diversity", "within clusters"):
         assert given[name] == "fail", name
     assert "the generator or the metric is blind" in found.not_computed["ceiling"]
 
@@ -203,7 +205,7 @@ def test_copying_the_nearest_training_image_is_caught() -> None:
     assert np.mean(inputs.scores) > 0.75  # it does decode, and yet it draws nothing
     given = verdicts(audit(inputs))
     assert given["copies"] == given["retrieval baseline"] == "fail"
-    assert given["shuffled brain"] == "pass"
+    assert given["shuffled control"] == "pass"
 
 
 def test_what_is_missing_is_named_with_its_reason() -> None:
@@ -212,7 +214,7 @@ def test_what_is_missing_is_named_with_its_reason() -> None:
     found = audit(few)
     assert [finding.name for finding in found.findings] == ["retrieval baseline"]
     assert found.not_computed["ceiling"] == "there are no ceiling scores"
-    assert found.not_computed["z/c swap"] == "there are no swap similarities"
+    assert found.not_computed["swap"] == "there are no swap similarities"
     expected = "there are no true features and no training features"
     assert found.not_computed["distance to training"] == expected
     assert len(found.not_computed) == 13

@@ -1,4 +1,4 @@
-"""Whether the score comes from the brain: other brains, the ceiling, clusters, z and c."""
+"""Whether the score comes from the brain: controls, the ceiling, clusters, swapped features."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,41 +11,30 @@ from vox2pix.evaluation.audit.finding import (
     mean_interval,
     spoken,
 )
-from vox2pix.evaluation.identification import CHANCE, two_way_scores, unit_rows
 from vox2pix.evaluation.intervals import joint_interval
+from vox2pix.evaluation.metrics.identification import CHANCE, two_way_scores, unit_rows
 from vox2pix.seeds import seed_for
 
-_SURE = 0.99  # three null brains are tested, and each may seem above chance by chance
-_LEAK = 0.1  # of the way from chance to the score that a brain without signal may reach
-_KEPT = 0.5  # of the way from chance to the score that new clusters should keep
+_SURE = 0.99  # three controls are tested, and each may seem above chance by chance
+_LEAK = 0.1  # share of the lead over chance that a control may have
+_KEPT = 0.5  # share of the lead over chance that new clusters should have
 _ALIKE = 0.99  # correlation above which two images are one
 _ROUNDING = 1e-9  # of a correlation in float64
 
 
-def null_brain(
+def null_control(
     kind: str, scores: ArrayLike, null_scores: ArrayLike, chance: float = CHANCE
 ) -> Finding:
-    """Score what the same pipeline draws from a brain that knows nothing of the image.
+    """Score what the same pipeline draws from responses that hold nothing of the image.
 
-    The value is the mean score of the null brain. It fails where the real brain does not beat
-    the null brain (the 95 % interval of the paired difference reaches down to zero), or where the
-    null brain beats chance (its 99 % interval, which is the one given, lies above) by more than a
-    tenth of what the real brain does; it warns where it beats chance by less. Give scores whose
+    The value is the mean score of the null condition, whose ``kind`` is ``shuffled`` (responses of
+    other stimuli), ``mean`` (the mean response for all) or ``noise`` (noise of the responses'
+    variance). It fails where the real responses do not beat the null condition (the 95 % interval
+    of the paired difference reaches down to zero), or where the null condition beats chance (its 99
+    % interval, which is the one given, lies above) by more than a tenth of what the real responses
+    do; it warns where it beats chance by less. Scores are one per test image, (n,), of a kind whose
     chance is known whatever the images look like, as that of identification is; correlations of
     pixels have none.
-
-    Parameters
-    ----------
-    kind : str
-        ``shuffled`` (responses of other stimuli), ``mean`` (the mean response for all) or
-        ``noise`` (noise of the responses' variance).
-    scores, null_scores : array_like of float, shape (n,)
-        A score a test image, of the real brain and of the null brain.
-    chance : float
-
-    Returns
-    -------
-    Finding
     """
     real, null = check_scores(scores, null_scores)
     value, ci = mean_interval(null, _SURE)
@@ -53,7 +42,7 @@ def null_brain(
     lead, lead_ci = mean_interval(real - null)
     if lead_ci[0] <= 0:
         verdict: Verdict = "fail"
-        meaning = "the real brain does no better, so the score does not come from it"
+        meaning = "the real responses do no better, so the score does not come from them"
     elif ci[0] <= chance:
         verdict, meaning = "pass", "not above chance, as it should be"
     elif value - chance > _LEAK * (real_value - chance):
@@ -61,13 +50,13 @@ def null_brain(
     else:
         verdict, meaning = "warn", "slightly above chance"
     return Finding(
-        name=f"{kind} brain",
+        name=f"{kind} control",
         verdict=verdict,
-        sentence=f"The {kind} brain scores {spoken(value, ci)} where chance is {chance:.3f} and "
-        f"the real brain reaches {real_value:.3f} (lead {spoken(lead, lead_ci)}): {meaning}.",
+        sentence=f"The {kind} control scores {spoken(value, ci)} where chance is {chance:.3f} and "
+        f"the real responses reach {real_value:.3f} (lead {spoken(lead, lead_ci)}): {meaning}.",
         value=value,
         ci=ci,
-        references={"chance": chance, "real brain": real_value},
+        references={"chance": chance, "real responses": real_value},
         details={"scores": real, "null_scores": null},
     )
 
@@ -75,29 +64,12 @@ def null_brain(
 def ceiling(
     scores: ArrayLike, ceiling_scores: ArrayLike, chance: float = CHANCE, seed: int = 0
 ) -> Finding:
-    """Give the score as a share of the way from chance to the true features' score.
+    """Compare the score's lead over chance with that of images from the true features.
 
-    share = (mean score - chance) / (mean ceiling - chance). The value is the share. It fails
-    where the interval of the share reaches down to zero (nothing is decoded). It warns where the
-    interval lies above one: images from decoded features should not beat those from the true
-    ones.
-
-    Parameters
-    ----------
-    scores, ceiling_scores : array_like of float, shape (n,)
-        A score a test image, drawn from decoded and from true features.
-    chance : float
-    seed : int
-
-    Returns
-    -------
-    Finding
-
-    Raises
-    ------
-    UnanswerableError
-        If images from the true features are themselves at chance: the generator or the metric
-        is blind, and there is no way to go a share of.
+    The value is the share (mean score - chance) / (mean ceiling - chance), of scores (n,) per test
+    image. It fails where its interval reaches down to zero (nothing is decoded). It warns where the
+    interval lies above one: images from decoded features should not beat those from the true ones.
+    Unanswerable where images from the true features are themselves at chance.
     """
     decoded, true = check_scores(scores, ceiling_scores)
     top, top_ci = mean_interval(true)
@@ -122,8 +94,8 @@ def ceiling(
     return Finding(
         name="ceiling",
         verdict=verdict,
-        sentence=f"Of the way from chance ({chance:.3f}) to the score of the true features "
-        f"({top:.3f}), decoding goes the share {spoken(share, ci)}: {meaning}.",
+        sentence=f"Of the lead over chance ({chance:.3f}) of images from the true features "
+        f"({top:.3f}, the ceiling), decoding reaches the share {spoken(share, ci)}: {meaning}.",
         value=share,
         ci=ci,
         references={"chance": chance, "score": float(decoded.mean()), "ceiling": top},
@@ -136,26 +108,13 @@ def held_out_clusters(
 ) -> Finding:
     """Compare ordinary training with training that never saw the test image's cluster.
 
-    Scores must be among test images of the same cluster (:func:`within_scores`): each cluster
-    has a decoder of its own, whose mean lies away from just that cluster, so that among all
-    images even a decoder that knows nothing is far below one half.
+    Scores (n,) must be among test images of the same cluster (:func:`within_scores`): each cluster
+    has a decoder of its own, whose mean lies away from just that cluster, so that among all images
+    even a decoder without information is far below one half.
 
     The value is the mean score with the cluster held out (Shirakawa et al. 2025: a decoder that
-    only names the cluster cannot go beyond those it saw). It fails where its interval reaches
-    down to chance, and warns where it keeps less than half of the lead over chance.
-
-    Parameters
-    ----------
-    scores : array_like of float, shape (n,)
-        A score a test image, ordinary training, among images of its cluster.
-    held_out_scores : array_like of float, shape (n,)
-        The same images, each from a decoder trained without its cluster
-        (:func:`~vox2pix.evaluation.audit.clusters`).
-    chance : float
-
-    Returns
-    -------
-    Finding
+    only names the cluster cannot go beyond those it saw). It fails where its interval reaches down
+    to chance, and warns where it keeps less than half of the lead over chance.
     """
     ordinary, held_out = check_scores(scores, held_out_scores)
     value, ci = mean_interval(held_out)
@@ -185,27 +144,12 @@ def within_clusters(
 ) -> Finding:
     """Identify images among those of their own cluster only.
 
-    Two-way identification (:func:`~vox2pix.evaluation.identification.two_way`, mean of both
-    directions) of each test image against the others of its cluster: a generator that takes
-    nothing but the cluster from the brain is at one half, however well it does against all. The
-    value is the mean over images, and fails where its interval reaches down to one half.
-
-    Parameters
-    ----------
-    original_features : array_like of float, shape (n, d)
-    features : array_like of float, shape (n, d) or (n, n_samples, d)
-        Of the reconstructions.
-    labels : array_like, shape (n,)
-        Cluster of each test image. Those alone in theirs are left out.
-
-    Returns
-    -------
-    Finding
-
-    Raises
-    ------
-    UnanswerableError
-        If no two test images share a cluster.
+    Two-way identification (:func:`~vox2pix.evaluation.two_way`, mean of both
+    directions) of each test image against the others of its cluster: a generator that takes nothing
+    but the cluster from the brain is at one half, however well it does against all. The value is
+    the mean over images, and fails where its interval reaches down to one half. Images that are
+    alone in their cluster are left out. Features are (n, d), those of reconstructions perhaps (n,
+    n_samples, d); labels (n,).
     """
     scores = within_scores(original_features, features, labels)
     scores = scores[np.isfinite(scores)]
@@ -234,22 +178,9 @@ def within_clusters(
 def within_scores(
     original_features: ArrayLike, features: ArrayLike, labels: ArrayLike
 ) -> NDArray[np.float64]:
-    """Return two-way identification of each test image among those of its own cluster.
+    """Return two-way identification (n,) of each test image among those of its own cluster.
 
-    Parameters
-    ----------
-    original_features, features, labels
-        As in :func:`within_clusters`.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
-        Mean of both directions, chance one half; NaN for an image that is alone in its cluster.
-
-    Raises
-    ------
-    UnanswerableError
-        If no two test images share a cluster.
+    The mean of both directions, chance one half; NaN for an image that is alone in its cluster.
     """
     originals, drawn, clusters = map(np.asarray, (original_features, features, labels))
     if not len(originals) == len(drawn) == len(clusters):
@@ -271,22 +202,11 @@ def within_scores(
 def diversity(original_features: ArrayLike, features: ArrayLike) -> Finding:
     """Compare how much reconstructions differ from each other with how much originals do.
 
-    The value is the ratio of the mean pairwise distances 1 - r, over pairs of stimuli. It fails
-    below a tenth, or where more than half of the images have a twin (r > 0.99) among those of
-    other stimuli: different brains give one image. It warns below a quarter, or where more than
-    one in twenty have a twin. Noise of the generator counts as difference, so that passing does
-    not show that the brain makes it.
-
-    Parameters
-    ----------
-    original_features : array_like of float, shape (n, d)
-        Of pixels or of a network.
-    features : array_like of float, shape (n, d) or (n, n_samples, d)
-        Of the reconstructions; sample by sample.
-
-    Returns
-    -------
-    Finding
+    The value is the ratio of the mean pairwise distances 1 - r, over pairs of stimuli, of features
+    (n, d) or, sample by sample, (n, n_samples, d). It fails below a tenth, or where more than half
+    of the images have a twin (r > 0.99) among those of other stimuli: different brains give one
+    image. It warns below a quarter, or where more than one in twenty have a twin. Noise of the
+    generator counts as difference, so that passing does not show that the brain makes it.
     """
     originals, drawn = np.asarray(original_features), np.asarray(features)
     drawn = drawn[:, None] if drawn.ndim == 2 else drawn
@@ -331,47 +251,46 @@ def _spread_and_twins(features: np.ndarray) -> tuple[float, float]:
 
 
 def swap(
-    layout_to_z: ArrayLike,
-    layout_to_c: ArrayLike,
-    content_to_z: ArrayLike,
-    content_to_c: ArrayLike,
+    layout_to_layout_donor: ArrayLike,
+    layout_to_content_donor: ArrayLike,
+    content_to_layout_donor: ArrayLike,
+    content_to_content_donor: ArrayLike,
 ) -> Finding:
-    """Ask of images from the z of one stimulus and the c of another which follows which.
+    """Ask of images from the layout of one stimulus and the content of another which follows which.
 
-    The layout should be nearer to the donor of z, the content to the donor of c. The value is
-    the smaller of the two leads (in the units of the similarities; the interval is its own). It
-    passes where both intervals lie above zero, warns where one does, fails where none does.
-
-    Parameters
-    ----------
-    layout_to_z, layout_to_c : array_like of float, shape (n,)
-        Similarity in layout (e.g. SSIM, PixCorr) of each swapped image to the donor of its z
-        and to that of its c.
-    content_to_z, content_to_c : array_like of float, shape (n,)
-        The same in content (e.g. correlation of CLIP's embeddings).
-
-    Returns
-    -------
-    Finding
+    Similarities are (n,), of each swapped image to both of its donors: in layout (e.g. SSIM,
+    PixCorr) and in content (e.g. correlation of CLIP's embeddings). Each should be nearer to its
+    own donor. The value is the smaller of the two leads (in the units of the similarities; the
+    interval is its own). It passes where both intervals lie above zero, warns where one does,
+    fails where none does.
     """
-    to_z, to_c, content_z, content_c = check_scores(
-        layout_to_z, layout_to_c, content_to_z, content_to_c
+    layout_own, layout_other, content_other, content_own = check_scores(
+        layout_to_layout_donor,
+        layout_to_content_donor,
+        content_to_layout_donor,
+        content_to_content_donor,
     )
-    layout, layout_ci = mean_interval(to_z - to_c)
-    content, content_ci = mean_interval(content_c - content_z)
-    follows = {"layout follows z": layout_ci[0] > 0, "content follows c": content_ci[0] > 0}
+    layout, layout_ci = mean_interval(layout_own - layout_other)
+    content, content_ci = mean_interval(content_own - content_other)
+    follows = {
+        "the layout follows its donor": layout_ci[0] > 0,
+        "the content follows its donor": content_ci[0] > 0,
+    }
     verdicts: tuple[Verdict, ...] = ("fail", "warn", "pass")
     shown = [name for name, is_so in follows.items() if is_so]
     value, ci = min((layout, layout_ci), (content, content_ci))
     return Finding(
-        name="z/c swap",
+        name="swap",
         verdict=verdicts[len(shown)],
-        sentence=f"Drawn from the z of one stimulus and the c of another, images are nearer to "
-        f"the donor of z in layout by {spoken(layout, layout_ci)} and to the donor of c in "
-        f"content by {spoken(content, content_ci)}: "
+        sentence=f"Drawn from the layout of one stimulus and the content of another, images are "
+        f"nearer to the layout donor in layout by {spoken(layout, layout_ci)} and to the content "
+        f"donor in content by {spoken(content, content_ci)}: "
         f"{' and '.join(shown) or 'neither follows its donor'}.",
         value=value,
         ci=ci,
         references={"layout lead": layout, "content lead": content},
-        details={"layout_lead": to_z - to_c, "content_lead": content_c - content_z},
+        details={
+            "layout_lead": layout_own - layout_other,
+            "content_lead": content_own - content_other,
+        },
     )

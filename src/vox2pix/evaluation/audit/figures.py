@@ -30,28 +30,11 @@ _INCH_A_ROW = 0.42
 
 
 def audit_figure(finding: Finding) -> tuple["Figure", str]:
-    """Draw a finding.
-
-    Parameters
-    ----------
-    finding : Finding
-        Of one of the checks of the audit.
-
-    Returns
-    -------
-    figure : matplotlib Figure
-    alt : str
-        What it shows, for those who cannot see it.
-
-    Raises
-    ------
-    ValueError
-        For a finding of another name.
-    """
+    """Draw a finding; return the figure and what it shows, for those who cannot see it."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    name = "null brain" if finding.name.endswith(" brain") else finding.name.split(",")[0]
+    name = "control" if finding.name.endswith(" control") else finding.name.split(",")[0]
     if name not in _DRAWN:
         raise ValueError(f"There is no figure of {finding.name!r}.")
     height, draw = _DRAWN[name]
@@ -79,11 +62,11 @@ def _swap(panel: Any, finding: Finding) -> str:
     leads = {
         label: finding.details[key] / (np.std(finding.details[key]) or 1)
         for label, key in (
-            ("layout: z over c", "layout_lead"),
-            ("content: c over z", "content_lead"),
+            ("layout", "layout_lead"),
+            ("content", "content_lead"),
         )
     }
-    _strips(panel, leads, "nearer to the right donor by (SD)", 0, "")
+    _strips(panel, leads, "nearer to its own donor by (SD)", 0, "")
     return "By how much swapped images are nearer to the donor that they should follow."
 
 
@@ -185,9 +168,9 @@ def _diversity(panel: Any, finding: Finding) -> str:
 _Draw = Callable[[Any, Finding], str]
 _STRIPS = 0.75 + 2 * _INCH_A_ROW
 _DRAWN: dict[str, tuple[float, _Draw]] = {
-    "null brain": (
+    "control": (
         _STRIPS,
-        _two_strips(("real brain", "{}"), "null_scores", "from the real and from the {}"),
+        _two_strips(("real responses", "{}"), "null_scores", "of the real responses and the {}"),
     ),
     "ceiling": (
         _STRIPS,
@@ -213,7 +196,7 @@ _DRAWN: dict[str, tuple[float, _Draw]] = {
             "identified among all others and within their cluster",
         ),
     ),
-    "z/c swap": (_STRIPS, _swap),
+    "swap": (_STRIPS, _swap),
     "diversity": (1.3, _diversity),
     "retrieval baseline": (3.4, _baseline),
     "distance to training": (2.6, _distance),

@@ -7,16 +7,7 @@ from vox2pix.evaluation.audit.finding import Finding, UnanswerableError, Verdict
 
 
 def singular_values(features: ArrayLike) -> NDArray[np.float64]:
-    """Return the singular values of features less their mean over rows, the largest first.
-
-    Parameters
-    ----------
-    features : array_like of float, shape (n, d)
-
-    Returns
-    -------
-    ndarray of float64, shape (min(n, d),)
-    """
+    """Return the singular values of features (n, d) less their mean, the largest first."""
     centred = np.asarray(features, np.float64)
     centred = centred - centred.mean(axis=0)
     n, d = centred.shape
@@ -31,15 +22,6 @@ def effective_rank(values: ArrayLike) -> float:
     .. math:: \exp\Bigl(-\sum_k p_k \ln p_k\Bigr), \qquad p_k = \sigma_k / \sum_l \sigma_l
 
     Between 1 and the rank, which it reaches where all singular values are equal; 0 of zeros.
-
-    Parameters
-    ----------
-    values : array_like of float, shape (k,)
-        Singular values, none negative.
-
-    Returns
-    -------
-    float
     """
     sigma = np.asarray(values, np.float64)
     if not sigma.sum() > 0:
@@ -53,17 +35,8 @@ def participation_ratio(values: ArrayLike) -> float:
 
     .. math:: \Bigl(\sum_k \sigma_k^2\Bigr)^2 / \sum_k \sigma_k^4
 
-    The number of directions that carry the variance, if they shared it equally; weighs small
-    ones less than :func:`effective_rank` does. 0 of zeros.
-
-    Parameters
-    ----------
-    values : array_like of float, shape (k,)
-        Singular values.
-
-    Returns
-    -------
-    float
+    The number of directions that carry the variance, if they shared it equally; weighs small ones
+    less than :func:`effective_rank` does. 0 of zeros.
     """
     sigma = np.asarray(values, np.float64)
     if not sigma.any():
@@ -72,31 +45,18 @@ def participation_ratio(values: ArrayLike) -> float:
     return float(share.sum() ** 2 / np.sum(share**2))
 
 
-def collapse(true_features: ArrayLike, predicted_features: ArrayLike, name: str = "c") -> Finding:
-    """Compare the directions and the variance of predictions with those of their targets.
+def collapse(
+    true_features: ArrayLike, predicted_features: ArrayLike, name: str = "target"
+) -> Finding:
+    """Compare the directions and the variance of predictions and targets, both (n, d).
 
     Regression onto many targets from few samples collapses onto few directions (Otsuka et al.
-    2025). Both spectra are of the same test stimuli, less their mean. The value is the ratio of
-    the effective ranks, predicted over true. It fails below a tenth, or where the predictions
-    vary by less than 1/200 of the targets' variance (one prediction for all). It warns below a
-    quarter or 1/20, and where predictions vary *more* than targets: a calibrated regression
-    shrinks, one that fits noise does not.
-
-    Parameters
-    ----------
-    true_features, predicted_features : array_like of float, shape (n, d)
-        Of the test stimuli, row by row.
-    name : str
-        What the features are called.
-
-    Returns
-    -------
-    Finding
-
-    Raises
-    ------
-    UnanswerableError
-        If the true features do not vary, or there are fewer than three test stimuli.
+    2025). Both spectra are of the same test stimuli, less their mean. The value is the ratio of the
+    effective ranks, predicted over true. It fails below a tenth, or where the predictions vary by
+    less than 1/200 of the targets' variance (one prediction for all). It warns below a quarter or
+    1/20, and where predictions vary *more* than targets: a calibrated regression shrinks, one that
+    fits noise does not. Unanswerable where the true features do not vary, or from fewer than three
+    test stimuli.
     """
     true, predicted = np.asarray(true_features), np.asarray(predicted_features)
     if true.ndim != 2 or true.shape != predicted.shape:
@@ -127,8 +87,8 @@ def collapse(true_features: ArrayLike, predicted_features: ArrayLike, name: str 
     return Finding(
         name="effective rank",
         verdict=verdict,
-        sentence=f"Decoded {name} fills {ranks['predicted']:.1f} directions where the true one "
-        f"fills {ranks['true']:.1f} (effective rank, ratio {ratio:.2f}), with {variance:.2f} of "
+        sentence=f"The decoded {name} spans {ranks['predicted']:.1f} directions, the true one "
+        f"{ranks['true']:.1f} (effective rank, ratio {ratio:.2f}), with {variance:.2f} of "
         f"its variance: {meaning}.",
         value=ratio,
         references={

@@ -13,9 +13,9 @@ from vox2pix.evaluation.audit.finding import (
     mean_interval,
     spoken,
 )
-from vox2pix.evaluation.identification import CHANCE, single_unit_rows
 from vox2pix.evaluation.images import check_images, resize_images
 from vox2pix.evaluation.intervals import joint_interval
+from vox2pix.evaluation.metrics.identification import CHANCE, rowwise_correlation, single_unit_rows
 from vox2pix.seeds import seed_for
 
 _BLOCK = 1024  # training rows compared at once
@@ -70,25 +70,14 @@ def nearest_training(
 def retrieval_baseline(scores: ArrayLike, baseline_scores: ArrayLike, measure: str = "") -> Finding:
     """Compare reconstructions with showing the nearest training image instead.
 
-    The baseline image of a test stimulus is the training image whose features the decoded
-    ones correlate with most, both less the training mean (:func:`nearest_training`), scored as
-    reconstructions are. The value
-    is the mean paired difference, reconstruction less baseline. It passes where the interval
-    lies above zero, warns where the mean does but the interval does not, and fails otherwise:
-    the generator then adds nothing to looking images up (Shirakawa et al. 2025). Where the
-    baseline itself scores above 0.98 and the interval holds zero, the score has no room left to
-    tell them apart: that is a warning, and another score has to decide.
-
-    Parameters
-    ----------
-    scores, baseline_scores : array_like of float, shape (n,)
-        A score a test image, at most 1, higher is better.
-    measure : str
-        What is scored, where it is not the run's identification; part of the name.
-
-    Returns
-    -------
-    Finding
+    The baseline image of a test stimulus is the training image whose features the decoded ones
+    correlate with most, both less the training mean (:func:`nearest_training`), scored as
+    reconstructions are: one score (n,) per test image, at most 1. The value is the mean paired
+    difference, reconstruction less baseline. It passes where the interval lies above zero, warns
+    where the mean does but the interval does not, and fails otherwise: the generator then adds
+    nothing to looking images up (Shirakawa et al. 2025). Where the baseline itself scores above
+    0.98 and the interval holds zero, the score has no room left to tell them apart: that is a
+    warning, and another score has to decide.
     """
     drawn, shown = check_scores(scores, baseline_scores)
     value, ci = mean_interval(drawn - shown)
@@ -96,7 +85,7 @@ def retrieval_baseline(scores: ArrayLike, baseline_scores: ArrayLike, measure: s
     verdict: Verdict = "pass" if ci[0] > 0 else "warn" if value > 0 or saturated else "fail"
     meaning = {
         "pass": "the reconstruction is better",
-        "warn": "better, but not beyond doubt",
+        "warn": "better, but not certainly",
         "fail": "the reconstruction is no better than looking an image up",
     }[verdict]
     if saturated:
@@ -117,30 +106,13 @@ def retrieval_baseline(scores: ArrayLike, baseline_scores: ArrayLike, measure: s
 def distance_dependence(
     scores: ArrayLike, distances: ArrayLike, chance: float = CHANCE, seed: int = 0
 ) -> Finding:
-    """Ask whether the score lives on test images that have a near training image.
+    """Ask whether the score depends on a near training image.
 
-    The value is Spearman's correlation of the score with the distance of the test stimulus to
-    the nearest training stimulus. It fails where the half of the test images that is farther
-    from training is at chance (the interval of its mean reaches down to it). It warns where the
-    correlation is -0.3 or lower, with its interval below zero.
-
-    Parameters
-    ----------
-    scores : array_like of float, shape (n,)
-        A score a test image, higher is better.
-    distances : array_like of float, shape (n,)
-        E.g. 1 - r of the *true* features with those of the nearest training stimulus.
-    chance : float
-    seed : int
-
-    Returns
-    -------
-    Finding
-
-    Raises
-    ------
-    UnanswerableError
-        If all scores or all distances are equal, or there are fewer than four test images.
+    The value is Spearman's correlation of the score with the distance of the test stimulus to the
+    nearest training stimulus, both (n,); e.g. 1 - r of the *true* features. It fails where the half
+    of the test images that is farther from training is at chance (the interval of its mean reaches
+    down to it). It warns where the correlation is -0.3 or lower, with its interval below zero.
+    Unanswerable from fewer than four test images, or where all scores or all distances are equal.
     """
     values, far = check_scores(scores, distances)
     if len(values) < 4 or np.ptp(values) == 0 or np.ptp(far) == 0:
@@ -173,13 +145,7 @@ def _spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.floa
     """Return Spearman's correlation of rows with rows, 0 where one does not vary."""
     from scipy.stats import rankdata
 
-    ranks = [rankdata(x, axis=1) for x in (a, b)]
-    unit = []
-    for rank in ranks:
-        centred = rank - rank.mean(axis=1, keepdims=True)
-        length = np.linalg.norm(centred, axis=1, keepdims=True)
-        unit.append(centred / np.where(length > 0, length, 1))
-    return np.asarray(np.einsum("ij,ij->i", *unit))
+    return rowwise_correlation(rankdata(a, axis=1), rankdata(b, axis=1), block=len(a))
 
 
 def clusters(features: ArrayLike, n_clusters: int, seed: int = 0) -> NDArray[np.intp]:
@@ -206,22 +172,13 @@ def clusters(features: ArrayLike, n_clusters: int, seed: int = 0) -> NDArray[np.
 
 
 def perceptual_hash(images: ArrayLike) -> NDArray[np.bool_]:
-    """Return 64 bits an image that survive what leaves the image the same to the eye.
+    """Return 64 bits per image (n, height, width, 3) that survive changes the eye overlooks.
 
-    The grey image at 32 x 32 pixels is taken to its discrete cosine transform; each of the 8 x
-    8 lowest frequencies, without those constant along an axis, gives one bit: above the median of
-    the 64 or not (Zauner 2010, section 3.2.1). Blind to colour, brightness, contrast and grain; a
-    mirrored or much shifted image has other bits; an image of one value, or one that changes
-    along one axis only, has none.
-
-    Parameters
-    ----------
-    images : array_like of float, shape (n, height, width, 3)
-        RGB in [0, 1].
-
-    Returns
-    -------
-    ndarray of bool, shape (n, 64)
+    The grey image at 32 x 32 pixels is taken to its discrete cosine transform; each of the 8 x 8
+    lowest frequencies, without those constant along an axis, gives one bit: above the median of the
+    64 or not (Zauner 2010, section 3.2.1). Blind to colour, brightness, contrast and grain; a
+    mirrored or much shifted image has other bits; an image of one value, or one that changes along
+    one axis only, has none.
     """
     from scipy.fft import dctn
 
@@ -234,23 +191,12 @@ def perceptual_hash(images: ArrayLike) -> NDArray[np.bool_]:
 def near_duplicates(
     images: ArrayLike, training_images: ArrayLike, threshold: int = _NEAR
 ) -> Finding:
-    """Look for test images that stand in the training set, or nearly.
+    """Look for test images that are in the training set, or nearly.
 
-    Two images are near-duplicates where their perceptual hashes differ in at most
-    ``threshold`` of 64 bits: unrelated images differ in about 32, and an image from its
-    brightened, compressed or rescaled self in few. The value is the share of test images with a
-    near-duplicate. It passes at none, warns up to one in twenty, fails beyond.
-
-    Parameters
-    ----------
-    images, training_images : array_like of float, shape (n or n_training, height, width, 3)
-        RGB in [0, 1].
-    threshold : int
-        In bits, 0 to 64.
-
-    Returns
-    -------
-    Finding
+    Two images are near-duplicates where their perceptual hashes differ in at most ``threshold`` of
+    64 bits: unrelated images differ in about 32, and an image from its brightened, compressed or
+    rescaled self in few. The value is the share of test images with a near-duplicate. It passes at
+    none, warns up to one in twenty, fails beyond.
     """
     training = perceptual_hash(training_images)
     differing = [np.count_nonzero(bits != training, axis=1) for bits in perceptual_hash(images)]
@@ -274,22 +220,12 @@ def near_duplicates(
 def copies(reconstructions: ArrayLike, originals: ArrayLike, training_images: ArrayLike) -> Finding:
     """Look for reconstructions that are training images.
 
-    All images are brought to 32 x 32 pixels. A reconstruction is a copy where its correlation
-    (PixCorr) with the nearest training image is at least 0.95, and it is less than half as far
-    from it (in 1 - r) as its original is from its own nearest: an original that itself nearly
-    stands in training excuses its reconstruction. The value is the share of copies. It passes at
-    one in a hundred or fewer, warns up to one in ten, fails beyond.
-
-    Parameters
-    ----------
-    reconstructions : array_like of float, shape (n, height, width, 3) or (n, n_samples, ...)
-        RGB in [0, 1].
-    originals : array_like of float, shape (n, height, width, 3)
-    training_images : array_like of float, shape (n_training, height, width, 3)
-
-    Returns
-    -------
-    Finding
+    All images, (n, height, width, 3) or (n, n_samples, ...), are brought to 32 x 32 pixels. A
+    reconstruction is a copy where its correlation (PixCorr) with the nearest training image is at
+    least 0.95, and it is less than half as far from it (in 1 - r) as its original is from its own
+    nearest: an original that is itself nearly in training excuses its reconstruction. The value is
+    the share of copies. It passes at one in a hundred or fewer, warns up to one in ten, fails
+    beyond.
     """
     drawn = np.asarray(reconstructions)
     drawn = drawn[:, None] if drawn.ndim == 4 else drawn

@@ -11,7 +11,7 @@ from vox2pix.evaluation.audit.brain import (
     ceiling,
     diversity,
     held_out_clusters,
-    null_brain,
+    null_control,
     swap,
     within_clusters,
     within_scores,
@@ -26,7 +26,7 @@ from vox2pix.evaluation.audit.training import (
     retrieval_baseline,
     small_pixels,
 )
-from vox2pix.evaluation.identification import CHANCE
+from vox2pix.evaluation.metrics.identification import CHANCE
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class AuditInputs:
     chance : float
         Of the scores.
     true_features, predicted_features : array_like of float, shape (n, d)
-        E.g. c of the test images, and c decoded.
+        Of one target, of the test images and decoded.
     training_features : array, shape (n_training, d)
         The same of the training images; sliced by rows.
     feature : str
@@ -69,8 +69,7 @@ class AuditInputs:
     held_out_embeddings : array_like of float, shape (n, n_samples, e)
         And in images decoded with their cluster held out of training.
     swap_similarities : mapping of str to array_like of float, shape (n,)
-        ``layout_to_z``, ``layout_to_c``, ``content_to_z`` and ``content_to_c``, as
-        :func:`~vox2pix.evaluation.audit.swap` takes them.
+        By the names of the arguments of :func:`~vox2pix.evaluation.audit.swap`.
     seed : int
         Of all resamples.
     reasons : mapping of str to str
@@ -89,7 +88,7 @@ class AuditInputs:
     true_features: ArrayLike | None = None
     predicted_features: ArrayLike | None = None
     training_features: Any = None
-    feature: str = "c"
+    feature: str = "target"
     labels: ArrayLike | None = None
     originals: ArrayLike | None = None
     reconstructions: ArrayLike | None = None
@@ -169,7 +168,7 @@ def _held_out(inputs: Any) -> Finding:
 
 
 def _null(kind: str) -> Callable[[Any], Finding]:
-    return lambda i: null_brain(kind, i.scores, getattr(i, f"{kind}_scores"), i.chance)
+    return lambda i: null_control(kind, i.scores, getattr(i, f"{kind}_scores"), i.chance)
 
 
 def _diversity(inputs: Any) -> Finding:
@@ -179,9 +178,9 @@ def _diversity(inputs: Any) -> Finding:
 
 
 _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[Any], Finding]]] = {
-    "shuffled brain": (("scores", "shuffled_scores"), _null("shuffled")),
-    "mean brain": (("scores", "mean_scores"), _null("mean")),
-    "noise brain": (("scores", "noise_scores"), _null("noise")),
+    "shuffled control": (("scores", "shuffled_scores"), _null("shuffled")),
+    "mean control": (("scores", "mean_scores"), _null("mean")),
+    "noise control": (("scores", "noise_scores"), _null("noise")),
     "ceiling": (
         ("scores", "ceiling_scores"),
         lambda i: ceiling(i.scores, i.ceiling_scores, i.chance, i.seed),
@@ -216,8 +215,5 @@ _CHECKS: dict[str, tuple[tuple[str, ...], Callable[[Any], Finding]]] = {
         ("true_features", "predicted_features"),
         lambda i: collapse(i.true_features, i.predicted_features, i.feature),
     ),
-    "z/c swap": (
-        ("swap_similarities",),
-        lambda i: swap(**i.swap_similarities),
-    ),
+    "swap": (("swap_similarities",), lambda i: swap(**i.swap_similarities)),
 }

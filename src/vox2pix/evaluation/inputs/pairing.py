@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.collection import ImageCollection
-from vox2pix.evaluation.image_folders import SUFFIXES
+from vox2pix.evaluation.inputs.collection import ImageCollection
+from vox2pix.evaluation.inputs.folders import SUFFIXES
 
 _NAMED = 3  # ids that an error sentence names
 
@@ -18,18 +18,10 @@ _NAMED = 3  # ids that an error sentence names
 class Pairs:
     """Originals and reconstructions that belong together.
 
-    Attributes
-    ----------
-    ids : tuple of str
-        Of the stimuli, in the order of the originals.
-    truth_rows, reconstruction_rows : tuple of int
-        The rows of each stimulus in the two collections.
-    by : str
-        How they were paired, for the reader.
-    other_rows : tuple of int
-        Where files were paired with rows in the natural order of their names (2 before 10): the
-        rows of the reconstructions if the names are ordered as text (10 before 2), where that
-        differs.
+    Stimuli in the order of the originals, their rows in both collections, and how they were paired.
+
+    ``other_rows`` holds, where files were paired with rows in the natural order of their names (2
+    before 10), the rows of the reconstructions if names are ordered as text, where that differs.
     """
 
     ids: tuple[str, ...]
@@ -47,20 +39,6 @@ def pair(truth: ImageCollection, reconstructions: ImageCollection) -> Pairs:
     the extension of an image file; ``by`` says so with the count. Row numbers are not ids: where
     a side has none and the counts are equal, rows are paired in order, files in the natural order
     of their names.
-
-    Parameters
-    ----------
-    truth, reconstructions : ImageCollection
-
-    Returns
-    -------
-    Pairs
-
-    Raises
-    ------
-    UserError
-        If an image has no partner, two ids of a side differ in leading zeros only, or there are
-        fewer than two stimuli.
     """
     if truth.n_samples > 1:
         raise UserError(
@@ -80,12 +58,7 @@ def pair(truth: ImageCollection, reconstructions: ImageCollection) -> Pairs:
 
 
 def plain_id(name: str) -> str:
-    """Return an id in one Unicode form (NFC), without leading zeros if it is a whole number.
-
-    Parameters
-    ----------
-    name : str
-    """
+    """Return an id in one Unicode form (NFC), without leading zeros if it is a whole number."""
     return _without_zeros(unicodedata.normalize("NFC", name))
 
 

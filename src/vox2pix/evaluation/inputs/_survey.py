@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.collection import ImageCollection
 from vox2pix.evaluation.images import Images, resize_images
-from vox2pix.evaluation.pairing import Pairs
-from vox2pix.evaluation.plausibility import pairing_notes, text_order_is_meant
-from vox2pix.evaluation.values import (
+from vox2pix.evaluation.inputs.collection import ImageCollection
+from vox2pix.evaluation.inputs.pairing import Pairs
+from vox2pix.evaluation.inputs.plausibility import pairing_notes, text_order_is_meant
+from vox2pix.evaluation.inputs.values import (
     ImageFacts,
     image_facts,
     refuse_other_scales,
@@ -29,16 +29,10 @@ Advance = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over both sides found out.
+    """What one pass over both sides found.
 
-    Attributes
-    ----------
-    pairs : Pairs
-        The pairs, in the order that the images themselves support.
-    digests : tuple of str
-        A digest of the pixels of each stimulus' original, in the order of ``pairs``.
-    notes : tuple of str
-        What is unusual, and how it is treated.
+    The pairs in the order that the images support, a digest of each original in that order, and
+    notes on what is unusual and how it is treated.
     """
 
     pairs: Pairs
@@ -48,14 +42,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Side:
-    """What the pass found out about one side; rows are those of the pairs.
-
-    Attributes
-    ----------
-    thumbnails : ndarray of float32, shape (n, n_samples, THUMBNAIL, THUMBNAIL, 3)
-    digests : list of str
-        Row by row, sample by sample.
-    """
+    """What the pass found about one side; ``thumbnails`` are (n, n_samples, 16, 16, 3)."""
 
     facts: list[ImageFacts]
     shapes: list[tuple[int, int]]
@@ -69,26 +56,7 @@ def survey(
     pairs: Pairs,
     advance: Advance = lambda n, total: None,
 ) -> Survey:
-    """Look at every image once.
-
-    Parameters
-    ----------
-    truth, reconstructions : ImageCollection
-    pairs : Pairs
-        From :func:`~vox2pix.evaluation.pairing.pair`.
-    advance : callable
-        Told how many more images are done, and of how many.
-
-    Returns
-    -------
-    Survey
-
-    Raises
-    ------
-    UserError
-        If an image cannot be used, the values of a collection have another scale, or a sample
-        holds the originals themselves.
-    """
+    """Look at every image once; refuse other scales, what cannot be used, samples of originals."""
     total = len(pairs.ids) * (1 + reconstructions.n_samples)
     seen = _look(truth, pairs.truth_rows, advance, total)
     drawn = _look(reconstructions, pairs.reconstruction_rows, advance, total)
@@ -110,13 +78,7 @@ def survey(
 
 
 def digest(image: Images) -> str:
-    """Return a digest of an image's size and pixels, to 16 bits a value.
-
-    Parameters
-    ----------
-    image : ndarray of float32, shape (height, width, 3)
-        RGB in [0, 1].
-    """
+    """Return 16 hex digits that identify an image (height, width, 3) by size and 16-bit values."""
     values = np.round(image.astype(np.float64) * 65535).astype("<u2")
     return hashlib.sha256(f"{image.shape}".encode() + values.tobytes()).hexdigest()[:16]
 

@@ -22,16 +22,9 @@ _CROPPED_BELOW = 384  # pixels; larger ConvNeXt inputs are squeezed
 
 @dataclass(frozen=True)
 class ImageProcessor:
-    """The settings of an image processor.
+    """The settings of an image processor: an image in [0, 1] goes in as (image - mean) / std.
 
-    Attributes
-    ----------
-    mean, std : ndarray of float32, shape (3,)
-        An image in [0, 1] goes in as (image - mean) / std.
-    size : int or None
-        Height and width that the model gets; None where the settings name no size.
-    resizing : Resizing
-        How images are brought to this size.
+    ``size`` is height and width that the model gets, None where the settings name none.
     """
 
     mean: NDArray[np.float32]
@@ -40,13 +33,7 @@ class ImageProcessor:
     resizing: Resizing
 
     def resizing_to(self, size: int) -> Resizing:
-        """Return how images are brought to another size: the crop keeps its proportion.
-
-        Parameters
-        ----------
-        size : int
-            Height and width in pixels.
-        """
+        """Return how images are brought to another size: the crop keeps its proportion."""
         edge = self.resizing.edge
         if edge is None or self.size is None:
             return self.resizing
@@ -60,18 +47,9 @@ def read_processor(folder: Path) -> ImageProcessor:
 
     ``preprocessor_config.json``, or ``processor_config.json`` with the settings under
     ``image_processor`` as current releases of transformers save them. With f the rescale factor
-    (1/255 if none is named; 1 without ``do_rescale``) and o = 1 with ``rescale_offset`` (else 0),
-    a processor computes (255 f x - o - mean) / std of an image x in [0, 1].
-
-    Parameters
-    ----------
-    folder : Path
-
-    Raises
-    ------
-    UserError
-        If there is no such file, two of them disagree, one is damaged, or it lacks a setting that
-        cannot be guessed: mean and standard deviation, or the filter of its resizing.
+    (1/255 if none is named; 1 without ``do_rescale``) and o = 1 with ``rescale_offset`` (else 0), a
+    processor computes (255 f x - o - mean) / std of an image x in [0, 1]. What cannot be guessed
+    (mean, standard deviation, filter) and files that disagree are refused.
     """
     found = [(path, settings) for path in _paths(folder) if (settings := _settings(path))]
     if not found:
@@ -91,23 +69,12 @@ def read_processor(folder: Path) -> ImageProcessor:
 
 
 def has_processor(folder: Path) -> bool:
-    """Tell whether a folder holds the settings of an image processor.
-
-    Parameters
-    ----------
-    folder : Path
-    """
+    """Tell whether a folder holds the settings of an image processor."""
     return bool(_paths(folder))
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Return a JSON object from a model's folder.
-
-    Raises
-    ------
-    UserError
-        If it is missing or damaged.
-    """
+    """Return a JSON object from a model's folder."""
     content = check_settings(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} does not hold a JSON object; fetch or save the model again")

@@ -18,21 +18,8 @@ class NetworkUnavailableError(UserError):
 class Weights:
     """The published weights of one network.
 
-    Attributes
-    ----------
-    network : str
-        What this package calls them.
-    file : str
-        The file's published name; a folder for a transformers model.
-    megabytes : int
-        About its size, in 10^6 bytes.
-    licence : str
-        What its publisher states.
-    source : str
-        Where it is published.
-    sha256 : str
-        The first digits of the SHA-256 of ``file``, as its publisher states them; empty where
-        none are stated.
+    The file, or folder, goes by its published name; ``sha256`` are the first digits that its
+    publisher states, if any.
     """
 
     network: str
@@ -103,23 +90,8 @@ def find_file(row: Weights, folder: Path | None, download: bool) -> Path:
     """Return the file of a torchvision network's weights.
 
     Looked for as ``NETWORK.safetensors`` and under its published name in ``folder``, then in
-    torch's own cache of weights.
-
-    Parameters
-    ----------
-    row : Weights
-        Which.
-    folder : Path, optional
-        Where the user keeps weights.
-    download : bool
-        Fetch the file into torch's cache if it is nowhere.
-
-    Raises
-    ------
-    NetworkUnavailableError
-        If it is nowhere and shall not be downloaded.
-    UserError
-        If the download fails, or a file's SHA-256 is not the published one.
+    torch's cache of weights, where it is downloaded to if allowed. A published file must have its
+    SHA-256.
     """
     import torch
 

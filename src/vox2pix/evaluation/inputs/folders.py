@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vox2pix.data.images import read_image
 from vox2pix.errors import UserError
-from vox2pix.evaluation.collection import ImageCollection
+from vox2pix.evaluation.inputs.collection import ImageCollection
 from vox2pix.store import marker_of
 from vox2pix.untrusted.files import require_inside
 from vox2pix.untrusted.images import open_image
@@ -31,15 +31,7 @@ _NAMED = 3  # files or samples that a sentence names
 
 @dataclass(frozen=True)
 class FilePattern:
-    """A pattern of file names such as ``{id}_{sample}.png``.
-
-    Attributes
-    ----------
-    text : str
-        As given.
-    has_sample : bool
-        Whether it holds ``{sample}``.
-    """
+    """A pattern of file names such as ``{id}_{sample}.png``."""
 
     text: str
     has_sample: bool
@@ -56,13 +48,7 @@ class FilePattern:
 
 
 def samples_pattern(text: str) -> FilePattern:
-    """Return the pattern of ``--samples``.
-
-    Raises
-    ------
-    UserError
-        If it does not hold ``{id}`` and ``{sample}`` once each.
-    """
+    """Return the pattern of ``--samples``, which holds ``{id}`` and ``{sample}`` once each."""
     if text.count("{id}") != 1 or text.count("{sample}") != 1:
         raise UserError(
             f"the pattern {text!r} must hold {{id}} and {{sample}} once each, such as "
@@ -72,13 +58,7 @@ def samples_pattern(text: str) -> FilePattern:
 
 
 def originals_pattern(text: str) -> FilePattern:
-    """Return the pattern of ``--truth-files``.
-
-    Raises
-    ------
-    UserError
-        If it does not hold ``{id}`` once, or holds ``{sample}``.
-    """
+    """Return the pattern of ``--truth-files``, which holds ``{id}`` once."""
     if text.count("{id}") != 1 or "{sample}" in text:
         raise UserError(
             f"The pattern {text!r} of the originals must hold {{id}} once and no {{sample}}, such "
@@ -90,28 +70,11 @@ def originals_pattern(text: str) -> FilePattern:
 def open_folder(
     folder: Path, pattern: FilePattern | None = None, without: FilePattern | None = None
 ) -> ImageCollection:
-    """Open a folder of PNG or JPEG files.
+    """Open a folder of PNG or JPEG files in the natural order of their ids (2 before 10).
 
-    Parameters
-    ----------
-    folder : Path
-        Without a pattern its own files are read, a file's stem is its id.
-    pattern : FilePattern, optional
-        Matched against paths within the folder.
-    without : FilePattern, optional
-        Files that belong to the other side: originals beside reconstructions.
-
-    Returns
-    -------
-    ImageCollection
-        Files in the natural order of their ids (2 before 10). Its notes list the samples and
-        count the files that were ignored.
-
-    Raises
-    ------
-    UserError
-        If no file matches, an id stands twice, stimuli have unequal numbers of samples, or the
-        samples seem to hold the original.
+    ``pattern`` is matched against paths within the folder; without one the folder's own files are
+    read, the stem as id. Files that match ``without`` are the originals of the other side and are
+    left out. Notes list the samples and count the files that were ignored.
     """
     found: dict[str, dict[str, Path]] = {}
     ignored: dict[str, list[str]] = {}
@@ -150,22 +113,7 @@ def open_folder(
 
 
 def read_file(path: Path) -> NDArray[Any]:
-    """Read an image file, with its alpha channel if it has one.
-
-    Parameters
-    ----------
-    path : Path
-        PNG or JPEG.
-
-    Returns
-    -------
-    ndarray of uint8, shape (height, width, 3 or 4)
-
-    Raises
-    ------
-    UserError
-        If the file is damaged, has more than 8 bits a channel, or several frames.
-    """
+    """Read an 8-bit PNG or JPEG file as uint8, (height, width, 3), or 4 with its alpha channel."""
     from PIL import ImageOps
 
     with open_image(path) as image:

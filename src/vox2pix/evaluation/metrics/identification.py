@@ -10,7 +10,7 @@ Direction = Literal["original", "reconstruction"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 CHANCE = 0.5
 
-_TIE = 1e-9  # correlations nearer than this are equal: float64 sums in another order
+TIE = 1e-9  # correlations nearer than this are equal: float64 sums in another order
 _BLOCK = 256  # originals compared with every reconstruction at once
 _ROWS = 16  # rows held in float64 at once: they stay in the cache
 _FEW = 2048  # near ties of a block that are worth looking at pair by pair
@@ -74,16 +74,6 @@ def two_way_scores(
 
     Memory beside the features is theirs in float32, one sample at a time, a few blocks of 256 x n
     correlations, and where ties abound some blocks of 256 rows in float64.
-
-    Parameters
-    ----------
-    truth_features, features : array_like of float
-        As for :func:`two_way`.
-
-    Returns
-    -------
-    dict of str to ndarray of float64, shape (n,)
-        Keys "original" and "reconstruction".
     """
     found = two_way_jackknife(truth_features, features)
     return {direction: scores for direction, (scores, _) in found.items()}
@@ -92,24 +82,14 @@ def two_way_scores(
 def two_way_jackknife(
     truth_features: ArrayLike, features: ArrayLike
 ) -> dict[Direction, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    r"""Return :func:`two_way_scores`, and the jackknife's pseudo-value of each stimulus.
+    r"""Return :func:`two_way_scores`, and the jackknife's pseudo-value of each stimulus, (n,) each.
 
     A stimulus takes part in its own score and in those of all others. With W comparisons won in
     all, of which stimulus i wins :math:`R_i` itself and :math:`C_i` are won over it, the rate
-    without it is :math:`\hat\theta_{-i} = (W - R_i - C_i) / ((n - 1)(n - 2))`, and its
-    pseudo-value :math:`n \hat\theta - (n - 1) \hat\theta_{-i}`. Their mean is that of the
-    scores; :func:`~vox2pix.evaluation.intervals.rate_interval` takes them. Of two stimuli, the
-    scores are returned twice.
-
-    Parameters
-    ----------
-    truth_features, features : array_like of float
-        As for :func:`two_way`.
-
-    Returns
-    -------
-    dict of str to (ndarray, ndarray), float64, shape (n,) each
-        Keys "original" and "reconstruction": scores and pseudo-values.
+    without it is :math:`\hat\theta_{-i} = (W - R_i - C_i) / ((n - 1)(n - 2))`, and its pseudo-value
+    :math:`n \hat\theta - (n - 1) \hat\theta_{-i}`. Their mean is that of the scores;
+    :func:`~vox2pix.evaluation.rate_interval` takes them. Of two stimuli, the scores are
+    returned twice.
     """
     truth, samples = _check_features(truth_features, features)
     n, n_samples = len(truth), samples.shape[1]
@@ -125,17 +105,34 @@ def two_way_jackknife(
     }
 
 
+def identify_jackknife(
+    correlations: ArrayLike,
+) -> dict[Direction, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return what :func:`two_way_jackknife` does, from correlations r (n, n) of original and image.
+
+    For Takagi & Nishimoto, who average r over samples before they compare.
+    """
+    r = np.asarray(correlations, np.float64)
+    if r.ndim != 2 or r.shape[0] != r.shape[1] or len(r) < 2 or not np.isfinite(r).all():
+        raise ValueError(f"Correlations must be finite and (n, n) with n > 1, not {r.shape}.")
+    own, n = np.diag(r), len(r)
+    r = r.copy()
+    np.fill_diagonal(r, np.nan)  # a stimulus is not compared with itself
+    won, won_over = _wins(own[:, None] - r)
+    over_originals, by_reconstructions = _wins(own - r)
+    return {
+        "original": (won / (n - 1), pseudo_values(won, won_over)),
+        "reconstruction": (
+            by_reconstructions / (n - 1),
+            pseudo_values(by_reconstructions, over_originals),
+        ),
+    }
+
+
 def pseudo_values(won: NDArray[np.float64], won_over: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the pseudo-values of :func:`two_way_jackknife` from counts of comparisons.
+    """Return the pseudo-values of :func:`two_way_jackknife`.
 
-    Parameters
-    ----------
-    won, won_over : ndarray of float, shape (n,)
-        Comparisons that each stimulus wins, and that others win over it.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
+    From the comparisons that each stimulus wins, and that others win over it, both (n,).
     """
     n, total = len(won), won.sum()
     if n < 3:
@@ -175,8 +172,10 @@ def _settle_near_ties(
     images: NDArray[np.floating],
 ) -> None:
     """Replace the correlations that float32 cannot tell from an own one by those of float64."""
-    doubt = 2.0**-24 * (4 + np.sqrt(truth.shape[1]))
-    i, j = np.nonzero((np.abs(r - own_of_rows[:, None]) <= doubt) | (np.abs(r - own) <= doubt))
+    rounding = 2.0**-24 * (4 + np.sqrt(truth.shape[1]))
+    i, j = np.nonzero(
+        (np.abs(r - own_of_rows[:, None]) <= rounding) | (np.abs(r - own) <= rounding)
+    )
     if len(i) <= _FEW:
         for start in range(0, len(i), _ROWS):
             pairs = slice(start, start + _ROWS)
@@ -192,7 +191,7 @@ def _settle_near_ties(
 
 def _wins(margin: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Count by row and by column: 1 where the own leads, 1/2 where they tie, 0 where it trails."""
-    ahead, not_behind = margin > _TIE, margin >= -_TIE
+    ahead, not_behind = margin > TIE, margin >= -TIE
     by_row, by_column = (
         (np.count_nonzero(ahead, axis=axis) + np.count_nonzero(not_behind, axis=axis)) / 2
         for axis in (1, 0)
@@ -201,17 +200,9 @@ def _wins(margin: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
 
 
 def unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return rows less their mean, scaled to length one; constant rows become zero.
+    """Return rows (n, d) less their mean, scaled to length one, in float64.
 
-    The product of two such rows is their Pearson correlation.
-
-    Parameters
-    ----------
-    rows : ndarray of float, shape (n, d)
-
-    Returns
-    -------
-    ndarray of float64, shape (n, d)
+    Constant rows become zero. The product of two such rows is their Pearson correlation.
     """
     centred = rows.astype(np.float64)
     highest, lowest = centred.max(axis=1), centred.min(axis=1)
@@ -229,16 +220,7 @@ def unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def single_unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return :func:`unit_rows` rounded to float32, with a few rows in float64 at a time.
-
-    Parameters
-    ----------
-    rows : ndarray of float, shape (n, d)
-
-    Returns
-    -------
-    ndarray of float32, shape (n, d)
-    """
+    """Return :func:`unit_rows` rounded to float32, with a few rows in float64 at a time."""
     unit = np.empty(rows.shape, np.float32)
     for start in range(0, len(rows), _ROWS):
         unit[start : start + _ROWS] = unit_rows(rows[start : start + _ROWS])
@@ -248,19 +230,9 @@ def single_unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float32]:
 def rowwise_correlation(
     a: NDArray[np.floating], b: NDArray[np.floating], block: int = _ROWS
 ) -> NDArray[np.float64]:
-    """Return the Pearson correlation of each row of ``a`` with the same row of ``b``.
+    """Return Pearson's r of each row of ``a`` (n, d) with the same row of ``b``.
 
-    A constant row has r = 0 by convention.
-
-    Parameters
-    ----------
-    a, b : ndarray of float, shape (n, d)
-    block : int
-        Rows held in float64 at once.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
+    A constant row has r = 0 by convention; ``block`` rows are in float64 at once.
     """
     blocks = [slice(start, start + block) for start in range(0, len(a), block)]
     r = [np.einsum("ij,ij->i", unit_rows(a[rows]), unit_rows(b[rows])) for rows in blocks]

@@ -23,20 +23,8 @@ _RAISED = 0.4  # least value of a collection
 class ImageFacts:
     """What a stored image says about the scale of its collection.
 
-    Attributes
-    ----------
-    kind : str
-        Its data type as stored.
-    low, high, mean : float
-        Of the values in [0, 1].
-    zeros, ones : float
-        Shares of values that are exactly 0 and exactly 1.
-    binary : bool
-        Whether the stored values are 0 and 1 only, and both.
-    grey : bool
-        Whether the three colours are equal everywhere.
-    constant : bool
-        Whether all pixels are equal.
+    ``kind`` is the data type as stored; ``zeros`` and ``ones`` are shares of values that are
+    exactly so; ``binary`` means that the stored values are 0 and 1 only, and both.
     """
 
     kind: str
@@ -51,23 +39,10 @@ class ImageFacts:
 
 
 def unit_values(raw: NDArray[Any], what: str) -> Images:
-    """Return an image as float32 RGB in [0, 1].
+    """Return an image as float32 RGB in [0, 1], (height, width, 3).
 
-    Parameters
-    ----------
-    raw : ndarray, shape (height, width) or (height, width, 1, 3 or 4)
-        As stored: uint8, bool, or floats in [0, 1].
-    what : str
-        What the image is called in a message.
-
-    Returns
-    -------
-    ndarray of float32, shape (height, width, 3)
-
-    Raises
-    ------
-    UserError
-        For another data type, NaN or infinity, floats outside [0, 1], or transparency.
+    ``raw`` is uint8, bool or float in [0, 1], (height, width) or with 1, 3 or 4 channels. Another
+    type, NaN, values outside and transparency are refused; ``what`` names the image in the message.
     """
     if raw.ndim == 2:
         raw = raw[..., None]
@@ -93,15 +68,7 @@ def unit_values(raw: NDArray[Any], what: str) -> Images:
 
 
 def image_facts(raw: NDArray[Any], image: Images) -> ImageFacts:
-    """Return what is needed to judge the scale of a collection.
-
-    Parameters
-    ----------
-    raw : ndarray
-        The image as stored.
-    image : ndarray of float32, shape (height, width, 3)
-        The same from :func:`unit_values`.
-    """
+    """Return what is needed to judge the scale of a collection, of an image and its unit values."""
     stored = raw[..., :3] if raw.ndim == 3 and raw.shape[-1] == 4 else raw
     return ImageFacts(
         kind=str(raw.dtype),
@@ -117,20 +84,7 @@ def image_facts(raw: NDArray[Any], image: Images) -> ImageFacts:
 
 
 def refuse_other_scales(source: Path, facts: list[ImageFacts]) -> None:
-    """Refuse a collection whose values fit another scale than the one they are read by.
-
-    Parameters
-    ----------
-    source : Path
-        The collection.
-    facts : list of ImageFacts
-        One per image.
-
-    Raises
-    ------
-    UserError
-        If all 8-bit values are 0 and 1, or all floats are within 1/255 of 0.
-    """
+    """Refuse a collection whose 8-bit values are all 0 and 1, or whose floats are below 1/255."""
     high = max(each.high for each in facts)
     kinds = {each.kind for each in facts}
     if not 0 < high <= _STEP * (1 + _OVERSHOOT):
@@ -148,13 +102,7 @@ def refuse_other_scales(source: Path, facts: list[ImageFacts]) -> None:
 
 
 def value_notes(sides: dict[str, list[ImageFacts]]) -> Iterator[str]:
-    """Yield what is unusual about the values of two collections.
-
-    Parameters
-    ----------
-    sides : dict of str to list of ImageFacts
-        The originals and the reconstructions by these names, one entry per image.
-    """
+    """Yield what is unusual about the values of originals and reconstructions, by these names."""
     (one, two) = sides
     for name, other in ((one, two), (two, one)):
         facts, beside = sides[name], sides[other]

@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from vox2pix.compute import resolve_device
 from vox2pix.errors import UserError
-from vox2pix.evaluation import torchvision_models, transformers_models
-from vox2pix.evaluation.image_processors import read_processor
 from vox2pix.evaluation.images import Images, Resizing, check_images
-from vox2pix.evaluation.weights import find_file, published
+from vox2pix.evaluation.networks import torchvision_models, transformers_models
+from vox2pix.evaluation.networks.image_processors import read_processor
+from vox2pix.evaluation.networks.weights import find_file, published
 from vox2pix.store import file_hash
 
 Encoder = Callable[[ArrayLike], NDArray[np.float32]]
@@ -29,17 +29,7 @@ _NAME = re.compile(r"(?P<model>.+?)(?::(?P<layer>[\w.]+))?(?:@(?P<size>[1-9]\d*)
 
 @dataclass(frozen=True)
 class NetworkName:
-    """A network, the layer that is read and the size that images are brought to.
-
-    Attributes
-    ----------
-    model : str or Path
-        Which network; a path is a folder.
-    layer : str or None
-        A module of it or one of its outputs, such as ``hidden_states.6``; its last if None.
-    size : int or None
-        Height and width in pixels; the network's own if None.
-    """
+    """A network, the layer that is read (None: its last), the size in pixels (None: its own)."""
 
     model: str | Path
     layer: str | None = None
@@ -47,18 +37,7 @@ class NetworkName:
 
 
 def parse_name(name: str | Path) -> NetworkName:
-    """Split ``MODEL:LAYER@SIZE``; layer and size may be left out.
-
-    Parameters
-    ----------
-    name : str or Path
-        A path, and the name of an existing folder, is a model as it stands.
-
-    Raises
-    ------
-    UserError
-        For an empty name.
-    """
+    """Split ``MODEL:LAYER@SIZE``; layer and size may be left out, a folder is a model."""
     if isinstance(name, Path) or Path(name).expanduser().is_dir():
         return NetworkName(Path(name))
     match = _NAME.fullmatch(name)
@@ -69,30 +48,12 @@ def parse_name(name: str | Path) -> NetworkName:
 
 
 class Network:
-    """One layer of one network: images in, features out.
+    """One layer of one network: images in, features out, in float32.
 
-    Parameters
-    ----------
-    model : torch.nn.Module
-        In evaluation mode.
-    layer : str
-        The name of a module, whose output is read, or of an output of a transformers model, with
-        its number where it is one of many: ``image_embeds``, ``hidden_states.6``.
-    size : int
-        Height and width that images are brought to, in pixels.
-    mean, std : array_like of float, shape (3,)
-        An image goes in as (image - mean) / std.
-    resizing : Resizing
-        How images are brought to ``size``.
-    device : str
-        Where it runs, in float32, as :func:`vox2pix.compute.resolve_device` takes it.
-    batch_size : int
-        Images a pass. Features differ between batch sizes by rounding only (about 1e-6).
-
-    Raises
-    ------
-    UserError
-        If the network has no such layer, or does not take images of that size.
+    ``layer`` is the name of a module, whose output is read, or of an output of a transformers
+    model, with its number where it is one of many: ``image_embeds``, ``hidden_states.6``. Images
+    are brought to ``size`` pixels by ``resizing`` and go in as (image - mean) / std. Features
+    differ between batch sizes by rounding only (about 1e-6).
     """
 
     def __init__(
@@ -121,17 +82,7 @@ class Network:
             ) from error
 
     def __call__(self, images: ArrayLike) -> NDArray[np.float32]:
-        """Return the features of images, flat.
-
-        Parameters
-        ----------
-        images : array_like of float, shape (n, height, width, 3)
-            RGB in [0, 1].
-
-        Returns
-        -------
-        ndarray of float32, shape (n, d)
-        """
+        """Return the features (n, d) of images (n, height, width, 3), RGB in [0, 1]."""
         array = check_images(images)
         starts = range(0, len(array), self.batch_size)
         return np.concatenate([self._features(array[i : i + self.batch_size]) for i in starts])
@@ -174,7 +125,7 @@ def network(
         ``pixels``: the image itself, ``edges``: the length of the luma's Sobel gradient at
         each pixel; these need no network.
     weights : Path, optional
-        A folder of weights; see :data:`~vox2pix.evaluation.weights.WEIGHTS`.
+        A folder of weights; see :data:`~vox2pix.evaluation.networks.weights.WEIGHTS`.
     download : bool
         Fetch weights that are not on this machine.
     resizing : Resizing, optional
@@ -254,13 +205,7 @@ def image_encoder(name: str | Path, device: str = "auto", batch_size: int = 64) 
 def encoder_hashes(
     name: str | Path, weights: Path | None = None, download: bool = True
 ) -> dict[str, str]:
-    """Return the SHA-256 of the files that a network is read from, by their names.
-
-    Parameters
-    ----------
-    name, weights, download
-        As for :func:`network`; nothing is loaded.
-    """
+    """Return the SHA-256 of the files that a network is read from, by their names."""
     files = encoder_files(name, weights, download)
     return {name: file_hash(path) for name, path in files.items()}
 
@@ -268,13 +213,7 @@ def encoder_hashes(
 def encoder_files(
     name: str | Path, weights: Path | None = None, download: bool = True
 ) -> dict[str, Path]:
-    """Return the files that a network is read from, by their names.
-
-    Parameters
-    ----------
-    name, weights, download
-        As for :func:`network`; nothing is loaded.
-    """
+    """Return the files that a network is read from, by their names; nothing is loaded."""
     asked = parse_name(name)
     if asked.model in _PLAIN:
         return {}
@@ -282,18 +221,7 @@ def encoder_files(
 
 
 def weights_digest(hashes: Mapping[str, str]) -> str:
-    """Return a digest of the files of a network, for the definition of a metric.
-
-    Parameters
-    ----------
-    hashes : mapping of str to str
-        From :func:`encoder_hashes`.
-
-    Returns
-    -------
-    str
-        Empty for what needs no network.
-    """
+    """Return a digest of the files of a network, for the definition of a metric."""
     if not hashes:
         return ""
     text = "".join(f"{name} {value}\n" for name, value in sorted(hashes.items()))

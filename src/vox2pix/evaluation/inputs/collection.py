@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from vox2pix.evaluation.images import Images
-from vox2pix.evaluation.values import unit_values
+from vox2pix.evaluation.inputs.values import unit_values
 
 
 @dataclass(frozen=True)
@@ -42,35 +42,14 @@ class ImageCollection:
     notes: tuple[str, ...] = ()
 
     def image(self, row: int, sample: int = 0) -> Images:
-        """Return an image.
+        """Return an image as float32 RGB in [0, 1], (height, width, 3).
 
         8-bit values are divided by 255, grey is repeated over the three colours, an opaque alpha
-        channel is left out.
-
-        Parameters
-        ----------
-        row, sample : int
-            From 0.
-
-        Returns
-        -------
-        ndarray of float32, shape (height, width, 3)
-            RGB in [0, 1].
-
-        Raises
-        ------
-        UserError
-            For a file that cannot be read, transparency, NaN, or floats outside [0, 1].
+        channel is left out; UserError for what cannot be used.
         """
         return unit_values(self.raw(row, sample), self.named(row, sample))
 
     def named(self, row: int, sample: int = 0) -> str:
-        """Return what an image is called in a message.
-
-        Parameters
-        ----------
-        row, sample : int
-            From 0.
-        """
+        """Return what an image is called in a message."""
         which = f" (sample {sample})" if self.n_samples > 1 else ""
         return f"{self.source}: image {self.ids[row]!r}{which}"

@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2pix.evaluation.identification import unit_rows
+from vox2pix.evaluation.metrics.identification import unit_rows
 
 Thumbnails = NDArray[np.float32]
 Matrix = NDArray[np.float64]
@@ -22,34 +22,17 @@ _MARGIN = 0.1  # of the mean correlation
 
 @dataclass(frozen=True)
 class OrderEvidence:
-    """Whether one of two orders of files agrees better with the other side.
-
-    Attributes
-    ----------
-    meant : bool
-        Whether the second order is clearly the better one.
-    words : str
-        The mean correlations under both.
-    """
+    """Whether the second of two orders of files clearly agrees better with the other side."""
 
     meant: bool
     words: str
 
 
 def agreement(truth: Thumbnails, drawn: Thumbnails) -> Matrix:
-    """Return the correlation of every original with every stimulus' reconstructions.
+    """Return r (n, n) of every original with every stimulus' samples, their mean.
 
-    Parameters
-    ----------
-    truth : ndarray of float32, shape (n, height, width, 3)
-        Thumbnails of the originals.
-    drawn : ndarray of float32, shape (n, n_samples, height, width, 3)
-        Of the reconstructions; r is averaged over samples.
-
-    Returns
-    -------
-    ndarray of float64, shape (n, n)
-        An image of one colour has r = 0.
+    Thumbnails are (n, height, width, 3) and (n, n_samples, height, width, 3). One of a single
+    colour has r = 0.
     """
     n, n_samples = drawn.shape[:2]
     originals = unit_rows(truth.reshape(n, -1))
@@ -60,7 +43,7 @@ def agreement(truth: Thumbnails, drawn: Thumbnails) -> Matrix:
 
 
 def better_than_mismatched(r: Matrix) -> bool:
-    r"""Tell whether the diagonal is higher than chance pairs would be.
+    r"""Tell whether the diagonal of r (n, n) is higher than chance pairs would be.
 
     For n up to 6 whether no other order of the rows reaches the same mean (or no more than 5 % of
     them). Beyond, with :math:`d_{ij} = r_{ij} - \bar r_{i.} - \bar r_{.j} + \bar r`, the mean over
@@ -69,10 +52,6 @@ def better_than_mismatched(r: Matrix) -> bool:
     .. math:: \frac{1}{n^2 (n - 1)} \sum_{ij} d_{ij}^2,
 
     (Hoeffding 1951), and the diagonal's z must be above 1.645.
-
-    Parameters
-    ----------
-    r : ndarray of float64, shape (n, n)
     """
     n = len(r)
     own = float(np.trace(r)) / n
@@ -89,15 +68,7 @@ def better_than_mismatched(r: Matrix) -> bool:
 def text_order_is_meant(
     truth: Thumbnails, drawn: Thumbnails, order: NDArray[np.int_]
 ) -> OrderEvidence:
-    """Compare the order of rows as they are with another one, by a sign test.
-
-    Parameters
-    ----------
-    truth, drawn : ndarray
-        As for :func:`agreement`.
-    order : ndarray of int, shape (n,)
-        The other order of the rows of ``drawn``.
-    """
+    """Compare the order of the rows of ``drawn`` with another, ``order``, by a sign test."""
     own = agreement_of_rows(truth, drawn)
     other = agreement_of_rows(truth, drawn[order])
     moved = order != np.arange(len(order))
@@ -120,13 +91,7 @@ def agreement_of_rows(truth: Thumbnails, drawn: Thumbnails) -> Matrix:
 
 
 def pairing_notes(truth: Thumbnails, drawn: Thumbnails) -> Iterator[str]:
-    """Yield what speaks against the pairs, or against how one side is stored.
-
-    Parameters
-    ----------
-    truth, drawn : ndarray
-        As for :func:`agreement`.
-    """
+    """Yield what speaks against the pairs, or against how one side is stored, from thumbnails."""
     if len(truth) > _AT_MOST:
         rows = np.linspace(0, len(truth) - 1, _AT_MOST).astype(int)
         truth, drawn = truth[rows], drawn[rows]

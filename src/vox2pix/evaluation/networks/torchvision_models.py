@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.weights import NetworkUnavailableError
+from vox2pix.evaluation.networks.weights import NetworkUnavailableError
 from vox2pix.untrusted.safetensors_files import load_safetensors
 from vox2pix.untrusted.torch_files import load_tensors
 
@@ -31,16 +31,6 @@ def build(network: str) -> Any:
 
     SwAV's ResNet-50 (Caron et al. 2020) has no classifier: what follows its average pooling is
     the identity.
-
-    Parameters
-    ----------
-    network : str
-        One of :data:`NAMES`.
-
-    Raises
-    ------
-    NetworkUnavailableError
-        If torchvision is not installed, or does not fit the torch that is.
     """
     import torch
 
@@ -60,22 +50,7 @@ def build(network: str) -> Any:
 
 
 def load(network: str, path: Path) -> Any:
-    """Return a torchvision network with the weights of a file.
-
-    Parameters
-    ----------
-    network : str
-        One of :data:`NAMES`.
-    path : Path
-        safetensors, or a state dict that torch reads without running code from it.
-
-    Raises
-    ------
-    NetworkUnavailableError
-        As :func:`build`.
-    UserError
-        If the file is damaged or holds the weights of another network.
-    """
+    """Return a torchvision network with the weights of a safetensors file or a state dict."""
     model = build(network)
     state = {key.removeprefix("module."): value for key, value in _read_state(path).items()}
     if network == "swav_resnet50":

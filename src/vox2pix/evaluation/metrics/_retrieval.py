@@ -3,12 +3,10 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vox2pix.evaluation.identification import Direction
+from vox2pix.evaluation.metrics.identification import TIE, Direction
 
 N_CANDIDATES = 300
 """As MindEye 2 reports it."""
-
-_TIE = 1e-9  # similarities nearer than this are equal: float64 sums in another order
 
 
 def retrieval(
@@ -57,6 +55,8 @@ def retrieval(
         For shapes that do not match, fewer than two stimuli or candidates, no k, or features
         that are not finite.
     """
+    from sklearn.preprocessing import normalize
+
     truth = np.asarray(truth_features, np.float64)
     decoded = np.asarray(decoded_features, np.float64)
     if truth.ndim != 2 or truth.shape != decoded.shape:
@@ -71,7 +71,7 @@ def retrieval(
         )
     if not (np.isfinite(truth).all() and np.isfinite(decoded).all()):
         raise ValueError("Features must be finite; some are NaN or infinite.")
-    similarity = _unit_length(truth) @ _unit_length(decoded).T
+    similarity = normalize(truth) @ normalize(decoded).T  # zeros stay
     return {
         "original": _found(similarity, k, n_candidates),
         "reconstruction": _found(similarity.T, k, n_candidates),
@@ -89,14 +89,8 @@ def _found(similarity: NDArray[np.float64], k: int, n_candidates: int) -> NDArra
 
     n = len(similarity)
     own = np.diag(similarity)[:, None]
-    nearer = np.count_nonzero(similarity > own + _TIE, axis=1)
-    as_near = np.count_nonzero(np.abs(similarity - own) <= _TIE, axis=1)  # itself among them
+    nearer = np.count_nonzero(similarity > own + TIE, axis=1)
+    as_near = np.count_nonzero(np.abs(similarity - own) <= TIE, axis=1)  # itself among them
     of_rank = hypergeom.cdf(k - 1, n - 1, np.arange(n), min(n_candidates, n) - 1)
     below = np.concatenate([[0], np.cumsum(of_rank)])
     return (below[nearer + as_near] - below[nearer]) / as_near
-
-
-def _unit_length(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scale rows to length one; zeros stay."""
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(length > 0, length, 1)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.image_processors import FILES, has_processor, read_settings
-from vox2pix.evaluation.weights import NetworkUnavailableError, published
+from vox2pix.evaluation.networks.image_processors import FILES, has_processor, read_settings
+from vox2pix.evaluation.networks.weights import NetworkUnavailableError, published
 from vox2pix.untrusted.models import check_model_folder
 
 PHANTOM = "phantom"
@@ -25,23 +25,9 @@ _HUB_FILES = (
 def find_folder(name: str | Path, weights: Path | None = None, download: bool = False) -> Path:
     """Return the folder of a vision model.
 
-    Parameters
-    ----------
-    name : str or Path
-        ``"phantom"``, the phantom's own encoders, which ship with the package; a folder; the
-        name of a folder in ``weights``; or a name on the Hugging Face Hub, ``"owner/model"``,
-        which may lie in this machine's cache.
-    weights : Path, optional
-        Where the user keeps weights.
-    download : bool
-        Fetch from the hub what is nowhere else.
-
-    Raises
-    ------
-    NetworkUnavailableError
-        If the model is not on this machine and shall not be downloaded.
-    UserError
-        For an unknown name, or a model that the hub does not give.
+    ``name`` is ``"phantom"``, the phantom's own encoders, which ship with the package; a folder;
+    the name of a folder in ``weights``; or ``"owner/model"`` on the Hugging Face Hub, from this
+    machine's cache or, if allowed, downloaded.
     """
     if name == PHANTOM:
         return _phantom()
@@ -66,16 +52,6 @@ def load(folder: Path) -> Any:
 
     Of a CLIP model (Radford et al. 2021) the image encoder with its projection; of other models
     that see and read, the part that sees.
-
-    Parameters
-    ----------
-    folder : Path
-        With ``config.json`` and ``model.safetensors``.
-
-    Raises
-    ------
-    UserError
-        If the folder does not hold a whole vision model as safetensors.
     """
     import torch
     from safetensors import SafetensorError

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.collection import ImageCollection
-from vox2pix.evaluation.image_folders import open_folder, originals_pattern, samples_pattern
+from vox2pix.evaluation.inputs.collection import ImageCollection
+from vox2pix.evaluation.inputs.folders import open_folder, originals_pattern, samples_pattern
 from vox2pix.untrusted.numpy_files import NpzFile, open_npy
 from vox2pix.untrusted.torch_files import load_tensors
 from vox2pix.untrusted.zarr_folders import is_zarr, open_zarr
@@ -45,18 +45,15 @@ def open_images(
         The folder or the file.
     samples : str, optional
         The pattern of a folder's files, with ``{id}`` and ``{sample}``.
-    originals : str, optional
-        The pattern of the files of a folder that holds originals beside other images, with
-        ``{id}``: ``{id}_org.png``.
-    without : str, optional
-        The same, of files to leave out, which are the originals of the other side.
+    originals, without : str, optional
+        The pattern, as in ``{id}_org.png``, of the originals in a folder that holds other images
+        too: to read them alone, or to leave them out.
 
     Raises
     ------
     UserError
-        If there is no image, an id stands twice, stimuli have unequal numbers of samples, the
-        samples seem to hold the original, the shape of an array is ambiguous, or the file cannot
-        be read.
+        If there is no image, ids or numbers of samples do not fit, the samples seem to hold the
+        original, the shape of an array is ambiguous, or the file cannot be read.
     """
     path = Path(path)
     if not path.exists():
