@@ -37,7 +37,7 @@ from vox2pix.store import peak_memory
 
 ALL_VOXELS = 200_000
 N_ALPHAS = 10
-VOXEL_BLOCK = EncodingModel().voxel_block
+VOXEL_BLOCK = EncodingModel().target_block
 
 FloatArray = NDArray[np.float32]
 

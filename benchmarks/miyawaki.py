@@ -183,7 +183,7 @@ def decode(subject: Subject, model: LatentDiffusion | None = None) -> Decoded:
         uninformed = training_means(pixels, rows, groups)
         plain = plain_ridge(X, pixels, rows, groups)
         identify("pixels, plain ridge", pixels, plain, uninformed)
-        predicted = cross_predict(decoder, X, pixels, groups, rows)
+        predicted = cross_predict(decoder, X, pixels, groups=groups, stimuli=rows)
         identify("pixels", pixels, predicted, uninformed)
         if held_out == "pattern":
             doubts = audit_patterns(pixels, predicted, uninformed, rows)
@@ -192,7 +192,7 @@ def decode(subject: Subject, model: LatentDiffusion | None = None) -> Decoded:
         if model is None:
             continue
         uninformed = training_means(z, rows, groups)
-        predicted = cross_predict(decoder, X, z, groups, rows)
+        predicted = cross_predict(decoder, X, z, groups=groups, stimuli=rows)
         identify("z", z, predicted, uninformed)
         drawn = model.decode_latents(predicted.reshape(-1, *latents.shape[1:]))
         distinct, trials = np.unique(uninformed, axis=0, return_inverse=True)

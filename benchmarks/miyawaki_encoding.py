@@ -65,7 +65,7 @@ def latents(patterns: NDArray[np.uint8], model: LatentDiffusion) -> FloatArray:
 def leave_one_out(X: FloatArray, Y: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Predict each row of Y without it; return predictions and the means of the other rows."""
     predictions, means = np.empty_like(Y), np.empty_like(Y)
-    model = EncodingModel(alpha_per_voxel=False)
+    model = EncodingModel(alpha_per_target=False)
     for k in range(len(X)):
         others = np.arange(len(X)) != k
         predictions[k] = model.fit_then_predict(X[others], Y[others], X[[k]])[0]

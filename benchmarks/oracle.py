@@ -108,7 +108,7 @@ def compare_region(
     seen = {name: row for row, name in enumerate(train.stimulus_ids)}
     rows = np.array([seen[name] for name in train.trials["stimulus_id"]])
     start = time.perf_counter()
-    decoder = RidgeDecoder().fit(train.betas(roi), wanted[train.stimulus_ids], rows=rows)
+    decoder = RidgeDecoder().fit(train.betas(roi), wanted[train.stimulus_ids], stimuli=rows)
     seconds = time.perf_counter() - start
     x, y = test.mean_betas(roi), wanted[test.stimulus_ids]
     n_repeats = test.n_trials / len(test.stimulus_ids)

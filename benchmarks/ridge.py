@@ -122,7 +122,7 @@ def simulate(
 
 def fit_ours(data: Simulation) -> NDArray[Any]:
     """Fit and predict with this project's decoder."""
-    return RidgeDecoder(ALPHAS).fit(data.X, data.Y, rows=data.rows).predict(data.X_test)
+    return RidgeDecoder(ALPHAS).fit(data.X, data.Y, stimuli=data.rows).predict(data.X_test)
 
 
 def fit_himalaya(data: Simulation) -> NDArray[Any]:

@@ -55,8 +55,8 @@ def _in_units(Y, of):
     [
         {},
         {"selection": "cv", "n_folds": 3},
-        {"alpha_per_voxel": False},
-        {"standardize": True, "voxel_block": 4},
+        {"alpha_per_target": False},
+        {"standardize": True, "target_block": 4},
         {"device": "cpu"},
         {"device": "cpu", "selection": "cv", "n_folds": 3},
     ],
@@ -68,21 +68,25 @@ def _in_units(Y, of):
 def test_encoding_scores(how, n_features, of):
     X, X_test, Y, Y_test = _data(n_features=n_features)
     weights = np.arange(len(X)) % 3 + 1
-    expected = EncodingModel(**how).fit(X, Y.astype(np.float32), weights)
+    expected = EncodingModel(**how).fit(X, Y.astype(np.float32), sample_weight=weights)
     truth = encoding_scores(Y_test, expected.predict(X_test))
     given_, tested = _in_units(Y, of), _in_units(Y_test, of)
-    model = EncodingModel(**how).fit(X, given_, weights)
+    model = EncodingModel(**how).fit(X, given_, sample_weight=weights)
     np.testing.assert_allclose(model.alpha_, expected.alpha_)
     scale = 2.0 ** np.array(of[1])
     np.testing.assert_allclose(model.error_, expected.error_ * scale**2, rtol=1e-4)
     np.testing.assert_allclose(
         model.coef_ / scale[:, None], expected.coef_, rtol=1e-3, atol=1e-5 * np.ptp(expected.coef_)
     )
-    relative = EncodingModel(**how).fit_then_predict(X, given_, X_test, weights, relative=True)
+    relative = EncodingModel(**how).fit_then_predict(
+        X, given_, X_test, sample_weight=weights, relative=True
+    )
     assert relative.dtype == np.float32
     for scores in (
         encoding_scores(tested, model.predict(X_test)),
-        encoding_scores(tested, EncodingModel(**how).fit_then_predict(X, given_, X_test, weights)),
+        encoding_scores(
+            tested, EncodingModel(**how).fit_then_predict(X, given_, X_test, sample_weight=weights)
+        ),
         encoding_scores(tested, relative, model.mean_),
     ):
         np.testing.assert_allclose(scores.r, truth.r, atol=1e-5)
@@ -151,9 +155,9 @@ def test_decoded_features(how, n, of):
     features, Y = features[: rows[-1] + 1], Y[:n]
     if n < 6 and how.get("selection"):
         how = {**how, "n_folds": 2}
-    expected = RidgeDecoder(**how).fit(Y.astype(np.float32), features, rows=rows)
+    expected = RidgeDecoder(**how).fit(Y.astype(np.float32), features, stimuli=rows)
     given_ = _in_units(Y, of)
-    decoder = RidgeDecoder(**how).fit(given_, features, rows=rows)
+    decoder = RidgeDecoder(**how).fit(given_, features, stimuli=rows)
     tested = _in_units(Y_test, of)
     truth = expected.predict(Y_test.astype(np.float32))
     np.testing.assert_allclose(decoder.alpha_, expected.alpha_)
@@ -189,7 +193,9 @@ def test_constant_voxels_have_no_score_and_are_counted(value):
     X, X_test, Y, Y_test = _data()
     Y, Y_test = Y.astype(np.float32), Y_test.astype(np.float32)
     Y[:, 0] = Y_test[:, 0] = Y_test[:, 1] = Y[:, 2] = value
-    predictions = EncodingModel().fit_then_predict(X, Y, X_test, np.arange(len(X)) % 3 + 1)
+    predictions = EncodingModel().fit_then_predict(
+        X, Y, X_test, sample_weight=np.arange(len(X)) % 3 + 1
+    )
     assert len(set(predictions[:, 2])) == 1
     np.testing.assert_allclose(predictions[:, 2], np.float32(value), rtol=1e-14)
     scores = encoding_scores(Y_test, predictions)

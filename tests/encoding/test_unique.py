@@ -175,7 +175,7 @@ def test_responses_are_read_a_block_of_voxels_at_a_time():
     spaces, Y, Y_test, _ = _correlated(n_train=80, n_test=40, n_voxels=7)
     whole = unique_variance(spaces, Y, Y_test)
     train, test = Columns(Y), Columns(Y_test)
-    parts = unique_variance(spaces, train, test, model=EncodingModel(voxel_block=3))
+    parts = unique_variance(spaces, train, test, model=EncodingModel(target_block=3))
     assert train.widths == test.widths == {3, 1}
     np.testing.assert_allclose(parts.joint, whole.joint)
     for name in "ab":

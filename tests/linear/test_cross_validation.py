@@ -71,7 +71,7 @@ def test_a_repeat_never_stands_on_both_sides():
         assert len(train) + len(test) == 100
         seen += list(test)
     assert sorted(seen) == list(range(100))
-    for train, test in grouped_folds(sessions, 5, rows=rows):
+    for train, test in grouped_folds(sessions, 5, stimuli=rows):
         assert not set(rows[train]) & set(rows[test])
         assert not set(sessions[train]) & set(sessions[test])
         others = ~np.isin(sessions, sessions[test]) & ~np.isin(rows, rows[test])
@@ -84,4 +84,4 @@ def test_folds_that_cannot_be_cut_are_refused():
     with pytest.raises(ValueError, match="at least 2"):
         grouped_folds([0, 1], 1)
     with pytest.raises(ValueError, match="Fold 1 of 2 leaves no trial to train on"):
-        grouped_folds([0, 1], 2, rows=[0, 0])
+        grouped_folds([0, 1], 2, stimuli=[0, 0])

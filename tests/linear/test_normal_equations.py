@@ -108,10 +108,10 @@ def test_check_finite_names_a_few_and_lets_overflowing_sums_pass():
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        ([0, 1], r"rows has shape \(2,\), but X has 3 trials"),
-        ([0, 1, 2], r"rows\[2\] is 2, but Y has 2 rows: rows counts from 0 to 1"),
-        ([0, -1, 1], r"rows\[1\] is -1"),
-        ([0.0, 1.0, 1.0], "rows has dtype float64: give whole numbers"),
+        ([0, 1], r"stimuli has shape \(2,\), but X has 3 trials"),
+        ([0, 1, 2], r"stimuli\[2\] is 2, but y has 2 rows: rows are counted from 0 to 1"),
+        ([0, -1, 1], r"stimuli\[1\] is -1"),
+        ([0.0, 1.0, 1.0], "stimuli has dtype float64: give whole numbers"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(rows, sentence):

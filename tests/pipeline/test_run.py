@@ -450,7 +450,7 @@ def test_a_held_out_cluster_is_decoded_without_its_images(small_run):
     kept = clusters["train"][train.stimulus_rows] != cluster
     targets = z_of(made, train.stimulus_ids).reshape(len(train.stimulus_ids), -1)
     stimuli, rows = np.unique(train.stimulus_rows[kept], return_inverse=True)
-    decoder.fit(train.betas("early")[kept], targets[stimuli], rows=rows)
+    decoder.fit(train.betas("early")[kept], targets[stimuli], stimuli=rows)
     expected = decoder.predict(test.mean_betas("early")[:1])
     np.testing.assert_allclose(stored[0].ravel(), expected[0], atol=1e-4)
 

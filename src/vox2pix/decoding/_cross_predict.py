@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from vox2pix.decoding.ridge_decoder import RidgeDecoder
+from vox2pix.linear import RidgeEstimator
 
 
 def cross_predict(
-    decoder: RidgeDecoder,
+    decoder: RidgeEstimator,
     X: ArrayLike,
-    Y: ArrayLike,
+    y: ArrayLike,
+    *,
     groups: ArrayLike,
-    rows: ArrayLike | None = None,
+    stimuli: ArrayLike | None = None,
 ) -> NDArray[Any]:
     """Predict every trial by a decoder that was fitted without its group.
 
@@ -25,16 +26,16 @@ def cross_predict(
 
     Parameters
     ----------
-    decoder : RidgeDecoder
+    decoder : RidgeDecoder or EncodingModel
         Settings; it is cloned for each group and left untouched.
     X : array_like, shape (n_trials, n_voxels)
         Responses.
-    Y : array_like, shape (n_trials, n_targets) or (n_stimuli, n_targets)
-        Targets, one row a trial, or with ``rows`` one row a stimulus.
+    y : array_like, shape (n_trials, n_targets) or (n_stimuli, n_targets)
+        Targets, one row per trial, or with ``stimuli`` one row per stimulus.
     groups : array_like, shape (n_trials,)
         Trials that are held out together.
-    rows : array_like of int, shape (n_trials,), optional
-        Row of Y that belongs to each trial.
+    stimuli : array_like of int, shape (n_trials,), optional
+        Row of y of each trial.
 
     Returns
     -------
@@ -46,18 +47,19 @@ def cross_predict(
     ValueError
         If there are fewer than two groups, or shapes do not fit.
     """
-    responses, targets = np.asarray(X), np.asarray(Y)
+    responses, targets = np.asarray(X), np.asarray(y)
     labels, group = np.unique(np.asarray(groups), return_inverse=True)
     if group.shape != (len(responses),):
         raise ValueError(f"groups has shape {group.shape}, but X has {len(responses)} trials.")
     if len(labels) < 2:
         raise ValueError("groups holds one group: nothing is left to train on without it.")
-    index = np.arange(len(responses)) if rows is None else np.asarray(rows)
+    index = np.arange(len(responses)) if stimuli is None else np.asarray(stimuli)
     predictions: NDArray[Any] | None = None
     for k in range(len(labels)):
         test = group == k
-        held_in = clone(decoder).fit(responses[~test], targets, rows=index[~test])
-        predicted = held_in.predict(responses[test])
+        shown, rows = np.unique(index[~test], return_inverse=True)
+        fitted = clone(decoder).fit(responses[~test], targets[shown], stimuli=rows)
+        predicted = fitted.predict(responses[test])
         if predictions is None:
             predictions = np.empty((len(responses), *predicted.shape[1:]), predicted.dtype)
         predictions[test] = predicted

@@ -128,7 +128,9 @@ def unique_variance(
             for k in range(2)
         )
         fitted = EncodingModel() if model is None else clone(model)
-        for part, predicted in fitted.iter_predictions(X_train, Y_train, X_test, weights, groups):
+        for part, predicted in fitted.iter_predictions(
+            X_train, Y_train, X_test, groups=groups, sample_weight=weights
+        ):
             truth = np.asarray(Y_test[:, part], np.float64)
             mean = fitted.mean_[part]
             scores = r2_score(truth, predicted, origin=mean)

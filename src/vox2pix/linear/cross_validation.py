@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vox2pix.linear import arrays
+from vox2pix.linear.checks import check_alphas, check_rows
 from vox2pix.linear.decomposition import decompose
-from vox2pix.linear.normal_equations import NormalEquations, check_rows, sum_by_stimulus
-from vox2pix.linear.ridge import TARGET_BLOCK, check_alphas
+from vox2pix.linear.normal_equations import NormalEquations, sum_by_stimulus
+from vox2pix.linear.ridge import TARGET_BLOCK, iter_targets
 
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 def grouped_folds(
-    groups: ArrayLike, n_folds: int = 5, *, rows: ArrayLike | None = None
+    groups: ArrayLike, n_folds: int = 5, *, stimuli: ArrayLike | None = None
 ) -> list[Fold]:
     """Cut trials into folds by group.
 
@@ -31,9 +32,9 @@ def grouped_folds(
         Group of each trial; trials of one group are held out together.
     n_folds : int
         Number of folds.
-    rows : array_like of int, shape (n_trials,), optional
-        Stimulus of each trial. Trials that show a held-out stimulus are then left out of training
-        too, whatever their group, so that a repeat never stands on both sides.
+    stimuli : array_like, shape (n_trials,), optional
+        Stimulus of each trial. Trials of a held-out stimulus are then left out of training, too,
+        whatever their group, so that no stimulus is on both sides.
 
     Returns
     -------
@@ -53,7 +54,7 @@ def grouped_folds(
             f"There are {len(labels)} groups for {n_folds} folds: "
             f"give more groups, or at most {len(labels)} folds."
         )
-    stimulus = None if rows is None else np.asarray(rows)
+    stimulus = None if stimuli is None else np.asarray(stimuli)
     folds = []
     for k, held_out in enumerate(np.array_split(np.arange(len(labels)), n_folds)):
         is_test = np.isin(group, held_out)
@@ -71,44 +72,47 @@ def grouped_folds(
 
 def cv_errors(
     X: NDArray[Any],
-    Y: Any,
-    rows: ArrayLike,
+    y: Any,
+    stimuli: ArrayLike,
     folds: Sequence[Fold],
     alphas: ArrayLike,
     *,
+    weights: NDArray[np.float64] | None = None,
     intercept: bool = True,
     offset: NDArray[np.float64] | None = None,
     scale: NDArray[np.float64] | None = None,
-    kept: NDArray[np.bool_] | None = None,
+    used: NDArray[np.bool_] | None = None,
     average_repeats: bool = True,
     target_block: int = TARGET_BLOCK,
     device: str | None = None,
 ) -> NDArray[np.float64]:
     """Held-out squared error of every penalty and target, mean over folds.
 
-    One eigendecomposition a fold serves all penalties and targets. Equal to a loop over folds and
+    One eigendecomposition per fold serves all penalties and targets. Equal to a loop over folds and
     penalties that fits ``sklearn.linear_model.Ridge`` on ``(X - offset) / scale``.
 
     Parameters
     ----------
     X : ndarray, shape (n_trials, n_features)
-        Responses.
-    Y : array, shape (n_stimuli, n_targets)
-        One row a stimulus; anything that is sliced by columns.
-    rows : array_like of int, shape (n_trials,)
-        Target row of each trial.
+        Trials.
+    y : array, shape (n_stimuli, n_targets)
+        One row per stimulus; anything that is sliced by columns.
+    stimuli : array_like of int, shape (n_trials,)
+        Row of y of each trial.
     folds : sequence of (train, test)
         Indices of trials, as of :func:`grouped_folds`.
     alphas : array_like, shape (n_alphas,)
         Penalties; the errors come in ascending order of them.
+    weights : ndarray, shape (n_trials,), optional
+        Positive weight of each trial, in training and in the error; 1 by default.
     intercept : bool
         Whether each fold has its own intercept (X and Y centred on its training trials).
-    offset, scale, kept : ndarray, shape (n_features,), optional
+    offset, scale, used : ndarray, shape (n_features,), optional
         As in :func:`~vox2pix.linear.decompose`. They are those of all trials given, not of a
         fold's: no target enters them, and a penalty means the same in every fold.
     average_repeats : bool
-        Whether a held-out stimulus is predicted from the mean of its held-out trials (each
-        weighted by their count), or from each trial.
+        Whether a held-out stimulus is predicted from the mean of its held-out trials, or from
+        each trial.
     target_block : int
         Targets in memory at a time.
     device : str, optional
@@ -121,32 +125,31 @@ def cv_errors(
     Raises
     ------
     ValueError
-        If ``rows`` does not fit, or X or Y holds NaN or infinite values.
+        If ``stimuli`` does not fit, or X or y holds NaN or infinite values.
     """
     grid = check_alphas(alphas)
-    index = check_rows(rows, len(X), Y.shape[0])
-    errors = np.zeros((len(grid), Y.shape[1]))
+    index = check_rows(stimuli, len(X), y.shape[0])
+    weight_of = np.ones(len(X)) if weights is None else weights
+    errors = np.zeros((len(grid), y.shape[1]))
     for train, test in folds:
-        equations = NormalEquations(Y.shape[0], device)
-        equations.add(X[train], index[train], copy=False)
+        equations = NormalEquations(y.shape[0], device)
+        equations.add(X[train], index[train], weight_of[train], copy=False)
         decomposition = decompose(
-            equations, intercept=intercept, offset=offset, scale=scale, kept=kept, overwrite=True
+            equations, intercept=intercept, offset=offset, scale=scale, used=used, overwrite=True
         )
-        held_out, stimuli = X[test], index[test]
-        weight = np.ones(len(test))
-        if average_repeats:
-            weight = np.unique(stimuli, return_counts=True)[1].astype(float)
-            stimuli, sums = sum_by_stimulus(held_out.astype(np.float64), stimuli)
+        held_out, shown, weight = X[test], index[test], weight_of[test]
+        if average_repeats and len(np.unique(shown)) < len(shown):
+            _, sums = sum_by_stimulus(held_out * weight[:, None], shown)
+            shown, weight = sum_by_stimulus(weight[:, None], shown)
+            weight = weight[:, 0]
             held_out = sums / weight[:, None]
-        weight /= weight.sum()
-        coordinates = decomposition.scores(held_out)
-        for lo in range(0, Y.shape[1], target_block):
-            part = slice(lo, lo + target_block)
-            values = np.asarray(Y[:, part])
+        weight = weight / weight.sum() / len(folds)
+        scores = decomposition.scores(held_out)
+        for part, values in iter_targets(y, target_block):
             projection = decomposition.project(values)
-            truth = arrays.like(projection.truth(values[stimuli]), coordinates)
+            truth = arrays.like(projection.truth(values[shown]), scores)
             for i, alpha in enumerate(grid):
-                residual = truth - coordinates @ decomposition.shrunk(projection.g, alpha)
+                residual = truth - scores @ decomposition.shrunk(projection.g, alpha)
                 squared = arrays.on_host(arrays.squares(residual))
-                errors[i, part] += weight @ squared * projection.scale**2 / len(folds)
+                errors[i, part] += weight @ squared * projection.scale**2
     return errors

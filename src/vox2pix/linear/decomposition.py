@@ -1,16 +1,16 @@
 r"""Ridge regression for every penalty from one eigendecomposition.
 
-For centred X (n_trials, p) and one target row a stimulus, write the thin singular value
-decomposition X = U diag(sqrt(s)) V'. Its parts come from one symmetric eigendecomposition: of
-X'X = V diag(s) V' if there are more trials than features (primal), else of XX' = U diag(s) U'
-(dual). With P the (n_trials, n_stimuli) indicator of which stimulus each trial showed and
-C = P'P the counts of trials,
+For centred X (n_trials, p), weights W = diag(w) of the trials and one target row per stimulus,
+write the thin singular value decomposition W^(1/2) X = U diag(sqrt(s)) V'. Its parts come from one
+symmetric eigendecomposition: of X'WX = V diag(s) V' if there are more trials than features
+(primal), else of W^(1/2) XX' W^(1/2) = U diag(s) U' (dual). With P the (n_trials, n_stimuli)
+indicator of which stimulus each trial showed and C = P'WP,
 
-    F = C^(-1/2) P'U,    Y~ = C^(1/2) (Y - mean),    g = F'Y~ = U'P(Y - mean),
+    F = C^(-1/2) P'W^(1/2) U,    Y~ = C^(1/2) (Y - mean),    g = F'Y~ = U'W^(1/2) P(Y - mean),
 
-the ridge weights for a penalty alpha are V diag(sqrt(s) / (s + alpha)) g, and the residual sum of
-squares over trials is |Y~|^2 - |g|^2 + sum_i (alpha / (s_i + alpha))^2 g_i^2: nothing of the size
-of trials x targets is ever formed.
+the ridge weights for a penalty alpha are V diag(sqrt(s) / (s + alpha)) g, and the weighted
+residual sum of squares over trials is |Y~|^2 - |g|^2 + sum_i (alpha / (s_i + alpha))^2 g_i^2:
+nothing of the size of trials x targets is ever formed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from vox2pix.linear import arrays
-from vox2pix.linear.normal_equations import NormalEquations, sum_by_stimulus
+from vox2pix.linear.normal_equations import NormalEquations, sum_by_stimulus, times
 
 _FEATURE_BLOCK = 2048
 # Changes no error by more than its own size, relative to the targets' variance.
@@ -78,21 +78,23 @@ class Decomposition:
     Attributes
     ----------
     eigenvalues : ndarray of float64, shape (rank,)
-        Nonzero eigenvalues s of X'X, X as centred and scaled.
+        Nonzero eigenvalues s of X'WX, X as centred and scaled.
     fractions : ndarray of float64, shape (rank,)
         Squared norm of each column of F: the part of each left singular vector that lies between
         stimuli; the rest lies within repeats. All ones where no stimulus repeats.
     F : array, shape (n_present, rank)
-        C^(-1/2) P'U over the stimuli that occur.
+        C^(-1/2) P'W^(1/2) U over the stimuli that occur.
     stimuli : ndarray of int, shape (n_present,)
         The stimuli that occur, as rows of the target array.
-    counts : ndarray, shape (n_present,)
-        Their trials; or weights of mean 1, where F is that of rows multiplied by their roots.
+    counts : ndarray of float64, shape (n_present,)
+        Their trials, or the sums of their weights.
+    n_trials : int
+        Number of trials.
     intercept : bool
         Whether targets are centred (and one degree of freedom is the mean's).
     offset, scale : ndarray of float64, shape (n_features,)
         What is subtracted from X, and by what it is divided.
-    kept : ndarray of bool, shape (n_features,)
+    used : ndarray of bool, shape (n_features,)
         The features that are used.
     dtype : numpy dtype
         Precision of the products with targets.
@@ -102,20 +104,16 @@ class Decomposition:
     fractions: NDArray[np.float64]
     F: Any
     stimuli: NDArray[np.intp]
-    counts: NDArray[np.intp]
+    counts: NDArray[np.float64]
+    n_trials: int
     intercept: bool
     offset: NDArray[np.float64]
     scale: NDArray[np.float64]
-    kept: NDArray[np.bool_]
+    used: NDArray[np.bool_]
     dtype: np.dtype[Any]
     _right: Any
     _left: Any
     _trials: NDArray[Any] | None
-
-    @property
-    def n_trials(self) -> int:
-        """Number of trials."""
-        return round(float(self.counts.sum()))
 
     @property
     def repeats(self) -> bool:
@@ -137,7 +135,7 @@ class Decomposition:
         is_weighted = bool((self.counts != 1).any())
         mean = np.zeros(given.shape[1])
         if self.intercept and is_weighted:
-            mean = np.einsum("i,ij->j", self.counts / self.n_trials, given)
+            mean = np.einsum("i,ij->j", self.counts / self.counts.sum(), given)
         elif self.intercept:
             mean = given.mean(axis=0, dtype=np.float64)
         centred, scale = _centred(given, mean, self.dtype)
@@ -172,13 +170,13 @@ class Decomposition:
 
     def weights(self, g: Any, alpha: NDArray[np.float64]) -> NDArray[Any]:
         """Ridge weights for X as given, one penalty a target: shape (n_targets, n_features)."""
-        weights = np.zeros((g.shape[1], len(self.kept)), self.dtype)
+        weights = np.zeros((g.shape[1], len(self.used)), self.dtype)
         inverse = (1 / self.scale).astype(self.dtype)
         if self._right is not None:
             product = arrays.on_host(self.shrunk(g, alpha).T @ self._right.T)
-            # kept.all() spares a copy of what may be gigabytes.
-            columns = slice(None) if self.kept.all() else np.flatnonzero(self.kept)
-            weights[:, columns] = product * inverse[self.kept]
+            # A slice spares a copy of what may be gigabytes.
+            columns = slice(None) if self.used.all() else np.flatnonzero(self.used)
+            weights[:, columns] = product * inverse[self.used]
             return weights
         inner = (self._left @ (g * self._factors(np.ones(len(self.eigenvalues)), alpha))).T
         for columns, block in self._feature_blocks():
@@ -190,9 +188,9 @@ class Decomposition:
         """Coordinates of trials on the right singular vectors V: shape (n_trials, rank)."""
         if self._right is not None:
             scaled = (X - self.offset) / self.scale
-            return arrays.like(scaled[:, self.kept], self._right) @ self._right
+            return arrays.like(scaled[:, self.used], self._right) @ self._right
         kernel = arrays.like(np.zeros((len(X), len(self._left))), self._left)
-        blocks = _scaled_blocks(X, self.offset, self.scale, self.kept, self.dtype)
+        blocks = _scaled_blocks(X, self.offset, self.scale, self.used, self.dtype)
         for (_, block), (_, of_trials) in zip(blocks, self._feature_blocks(), strict=True):
             kernel += arrays.like(block, kernel) @ arrays.like(of_trials, kernel).T
         return kernel @ self._left / arrays.like(np.sqrt(self.eigenvalues), self._left)
@@ -204,9 +202,9 @@ class Decomposition:
         return arrays.like(table, self.F)[:, which]
 
     def _feature_blocks(self) -> Iterator[tuple[Any, NDArray[Any]]]:
-        """Yield centred, scaled training trials a block of kept features at a time."""
+        """Yield centred, scaled training trials a block of used features at a time."""
         assert self._trials is not None
-        yield from _scaled_blocks(self._trials, self.offset, self.scale, self.kept, self.dtype)
+        yield from _scaled_blocks(self._trials, self.offset, self.scale, self.used, self.dtype)
 
 
 def _centred(
@@ -239,13 +237,13 @@ def _scaled_blocks(
     X: NDArray[Any],
     offset: NDArray[np.float64],
     scale: NDArray[np.float64],
-    kept: NDArray[np.bool_],
+    used: NDArray[np.bool_],
     dtype: DTypeLike,
 ) -> Iterator[tuple[Any, NDArray[Any]]]:
-    """Yield ``(X - offset) / scale``, a block of kept columns at a time, and which they are."""
-    used = np.flatnonzero(kept)
-    for lo in range(0, len(used), _FEATURE_BLOCK):
-        columns: Any = used[lo : lo + _FEATURE_BLOCK]
+    """Yield ``(X - offset) / scale``, a block of used columns at a time, and which they are."""
+    indices = np.flatnonzero(used)
+    for lo in range(0, len(indices), _FEATURE_BLOCK):
+        columns: Any = indices[lo : lo + _FEATURE_BLOCK]
         if columns[-1] - columns[0] == len(columns) - 1:  # a slice spares a copy
             columns = slice(columns[0], columns[-1] + 1)
         block = X[:, columns]
@@ -261,7 +259,7 @@ def decompose(
     intercept: bool = True,
     offset: NDArray[np.float64] | None = None,
     scale: NDArray[np.float64] | None = None,
-    kept: NDArray[np.bool_] | None = None,
+    used: NDArray[np.bool_] | None = None,
     overwrite: bool = False,
 ) -> Decomposition:
     """Eigendecompose X'X (more trials than features) or XX' (else).
@@ -280,7 +278,7 @@ def decompose(
         What to subtract from X where there is no intercept; nothing by default.
     scale : ndarray, shape (n_features,), optional
         What to divide X by; 1 by default. The penalty applies to the scaled features.
-    kept : ndarray of bool, shape (n_features,), optional
+    used : ndarray of bool, shape (n_features,), optional
         The features to use; all by default.
     overwrite : bool
         Whether X'X may be destroyed, which spares a copy of it; ``equations`` is then spent.
@@ -301,29 +299,35 @@ def decompose(
         offset = equations.mean
     offset = np.zeros(p) if offset is None else offset
     scale = np.ones(p) if scale is None else scale
-    kept = np.ones(p, bool) if kept is None else kept
+    used = np.ones(p, bool) if used is None else used
     stimuli = np.flatnonzero(equations.counts)
     counts = equations.counts[stimuli]
     root = np.sqrt(counts)[:, None]
     right = left = trials = None
     if equations.is_dual:
-        trials, rows = equations.trials()
-        kernel = arrays.empty_square(n, equations.device)
-        for _, block in _scaled_blocks(trials, offset, scale, kept, np.float64):
-            arrays.add_products(kernel, block.T)
-        s, U = _eigenpairs(kernel, n, p)
-        F = sum_by_stimulus(arrays.on_host(U), rows)[1] / root
-        F = arrays.placed(F.astype(equations.dtype, copy=False), equations.device)
-        left = arrays.in_dtype(U, equations.dtype)
+        trials, rows, weights = equations.trials()
+        matrix = arrays.empty_square(n, equations.device)
+        for _, block in _scaled_blocks(trials, offset, scale, used, np.float64):
+            arrays.add_products(matrix, times(block, np.sqrt(weights)).T)
     else:
-        s, V = _eigenpairs(equations.gram(offset, scale, kept, overwrite=overwrite), n, p)
+        matrix = equations.gram(offset, scale, used, overwrite=overwrite)
+    s, vectors = arrays.eigh(matrix) if len(matrix) else (np.zeros(0), matrix)
+    rounding = np.finfo(np.float64).eps * max(n, p)
+    first = np.searchsorted(s, s.max(initial=0) * rounding, "right")
+    s, vectors = s[first:], vectors[:, first:]
+    if equations.is_dual:
+        vectors *= arrays.like(np.sqrt(weights)[:, None], vectors)
+        F = sum_by_stimulus(arrays.on_host(vectors), rows)[1] / root
+        F = arrays.placed(F.astype(equations.dtype, copy=False), equations.device)
+        left = arrays.in_dtype(vectors, equations.dtype)
+    else:
         F = np.empty((len(stimuli), len(s)), equations.dtype)
         F = arrays.placed(F, equations.device)
         for lo in range(0, len(stimuli), _FEATURE_BLOCK):
             part = slice(lo, lo + _FEATURE_BLOCK)
-            sums = equations.sums(stimuli[part], offset, scale, kept) / root[part]
-            F[part] = arrays.like(sums, V) @ V / arrays.like(np.sqrt(s), V)
-        right = arrays.in_dtype(V, equations.dtype)
+            sums = equations.sums(stimuli[part], offset, scale, used) / root[part]
+            F[part] = arrays.like(sums, vectors) @ vectors / arrays.like(np.sqrt(s), vectors)
+        right = arrays.in_dtype(vectors, equations.dtype)
     fractions = np.ones(len(s))
     if n > len(stimuli):
         fractions = np.minimum(arrays.column_squares(F), 1)
@@ -333,21 +337,13 @@ def decompose(
         F=F,
         stimuli=stimuli,
         counts=counts,
+        n_trials=n,
         intercept=intercept,
         offset=offset,
         scale=scale,
-        kept=kept,
+        used=used,
         dtype=equations.dtype,
         _right=right,
         _left=left,
         _trials=trials,
     )
-
-
-def _eigenpairs(matrix: Any, n: int, p: int) -> tuple[NDArray[np.float64], Any]:
-    """Return the eigenpairs of a Gram matrix that stand above rounding; it is overwritten."""
-    if len(matrix) == 0:
-        return np.zeros(0), matrix
-    s, Q = arrays.eigh(matrix)
-    first = np.searchsorted(s, max(s[-1], 0.0) * np.finfo(np.float64).eps * max(n, p), "right")
-    return s[first:], Q[:, first:]

@@ -47,8 +47,9 @@ def gcv_errors(
     .. math:: E_{mean} = \frac{B / n}{(1 - df_B / m)^2}, \qquad
               E_{trial} = E_{mean} + \frac{W / n}{(1 - df_W / (n - m))^2},
 
-    with n trials and m stimuli. ``B = |Y~ - F diag(d) g|^2`` takes one product of (rank, rank) with
-    (rank, n_targets) a penalty. The second agrees with cross-validation grouped by stimulus and
+    with n trials and m stimuli. Where trials have weights, B / n and W / n are weighted means.
+    ``B = |Y~ - F diag(d) g|^2`` takes one product of (rank, rank) with (rank, n_targets) per
+    penalty. The second agrees with cross-validation grouped by stimulus and
     scored on single trials; the first with the same scored on the mean of the repeats.
 
     Parameters
@@ -73,7 +74,7 @@ def gcv_errors(
         Estimated mean squared error.
     """
     s, f = decomposition.eigenvalues, decomposition.fractions
-    n, m = decomposition.n_trials, len(decomposition.stimuli)
+    n, m, weight = decomposition.n_trials, len(decomposition.stimuli), decomposition.counts.sum()
     e = alphas[:, None] / (s + alphas[:, None])
     d = 1 - e
     tiny = np.finfo(np.float64).tiny ** 0.25
@@ -84,7 +85,7 @@ def gcv_errors(
     if not decomposition.repeats:
         # A sum of positive terms: it loses nothing in the precision of the targets.
         rss = projection.outside + _products(e**2, g * g)
-        return np.asarray(rss / n / left_between[:, None] ** 2 * projection.scale**2)
+        return np.asarray(rss / weight / left_between[:, None] ** 2 * projection.scale**2)
     squares = arrays.squares(g)
     reached = arrays.on_host(squares.sum(0))
     rss = np.maximum(projection.total - reached, 0) + _products(e**2, squares)
@@ -93,9 +94,9 @@ def gcv_errors(
     def at(i: int, columns: NDArray[np.intp] | slice) -> NDArray[np.float64]:
         """Return the error of one penalty for some targets."""
         between = _between(decomposition, projection, d[i], columns)
-        error = between / n / left_between[i] ** 2
+        error = between / weight / left_between[i] ** 2
         if not average_repeats:
-            error += np.maximum(rss[i, columns] - between, 0) / n / left_within[i] ** 2
+            error += np.maximum(rss[i, columns] - between, 0) / weight / left_within[i] ** 2
         return np.asarray(error * projection.scale[columns] ** 2)
 
     if not search:

@@ -153,7 +153,7 @@ def _held_out(run: Run, space: FeatureSpace, cluster: int) -> dict[str, NDArray[
         if decoder.selection == "cv":
             n_left = len(np.unique(train.stimulus_rows[kept]))
             decoder.set_params(n_folds=min(decoder.n_folds, n_left))
-            decoder.fit(betas[kept], targets, rows=train.stimulus_rows[kept])
+            decoder.fit(betas[kept], targets, stimuli=train.stimulus_rows[kept])
         else:  # without a second copy of the trials
             some = np.array_split(kept, -(-len(kept) // _TRIALS_AT_ONCE))
             decoder.fit_stream(((betas[k], train.stimulus_rows[k]) for k in some), targets)

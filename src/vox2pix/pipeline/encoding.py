@@ -450,7 +450,9 @@ def _encode_space(run: Run, latent: Latent) -> None:
     x_train, x_test = _spaces(run).split(latent)
     model = _model(run)
     repeats = run.subject.train.repeats
-    predictions = model.fit_then_predict(x_train, y_train, x_test, repeats, relative=True)
+    predictions = model.fit_then_predict(
+        x_train, y_train, x_test, sample_weight=repeats, relative=True
+    )
     scores = encoding_scores(y_test, predictions, model.mean_)
     p = _p(run, scores.r, y_test, predictions)
     arrays = {"r": scores.r, "r2": scores.r2, "p": p, "q": fdr(p), "alpha": model.alpha_}

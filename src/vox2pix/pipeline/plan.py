@@ -7,7 +7,7 @@ from pathlib import Path
 from vox2pix.compute import sgemm_rate
 from vox2pix.config import Config
 from vox2pix.diffusion.cost import ModelCost, model_cost
-from vox2pix.linear.ridge import TARGET_BLOCK
+from vox2pix.linear import TARGET_BLOCK
 from vox2pix.pipeline.drawings import DOUBTED, planned_drawings
 from vox2pix.pipeline.page import LARGEST, N_NEAREST, THUMBNAIL
 from vox2pix.pipeline.sizes import Sizes, experiment_sizes

@@ -9,8 +9,7 @@ import numpy as np
 from vox2pix.compute import resolve_device
 from vox2pix.config import Config
 from vox2pix.decoding import RidgeDecoder
-from vox2pix.linear import Decomposition
-from vox2pix.linear.ridge import TARGET_BLOCK
+from vox2pix.linear import TARGET_BLOCK, Decomposition
 from vox2pix.pipeline.latents import FloatArray, stored_c, stored_z
 from vox2pix.pipeline.run import Run
 from vox2pix.targets import StoredFeatures
@@ -93,7 +92,7 @@ def fit_decoder(run: Run, space: FeatureSpace, part: tuple[int, int]) -> RidgeDe
     if decoder.selection == "cv":
         X = units(train.betas(space.rois), run.config)
         targets = space.stored(run, train.stimulus_ids)
-        return decoder.fit(X, targets, rows=train.stimulus_rows)
+        return decoder.fit(X, targets, stimuli=train.stimulus_rows)
 
     def decomposed() -> tuple[Decomposition, StoredFeatures]:
         sessions = (
