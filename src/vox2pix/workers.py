@@ -1,8 +1,6 @@
-"""Where the items of a stage are done: in this process, or by workers that Dask looks after.
+"""Where the items of a stage are computed: in this process, or by workers of a Dask scheduler.
 
-A stage gives a task and items that do not depend on each other. A worker opens what the task
-needs and writes what it finds into the shared store itself; the scheduler moves names, numbers
-and small results only. An item whose worker dies is done again by another.
+Workers write results into the shared store; the scheduler moves names and small results only.
 """
 
 import logging

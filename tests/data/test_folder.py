@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vox2pix.data import open_folder
-from vox2pix.data.folder import ResponsesFile
+from vox2pix.data.folder_responses import ResponsesFile
 from vox2pix.errors import UserError
 
 FORMS = ["npy", "npz", "h5", "zarr", "zarr-group"]

@@ -180,7 +180,7 @@ def test_a_mask_of_ones_own_picks_voxels(nsd):
     np.testing.assert_array_equal(
         subject.train.mean_betas(mask), subject.train.mean_betas("all")[:, mask]
     )
-    with pytest.raises(ValueError, match="one a voxel"):
+    with pytest.raises(ValueError, match="one value per voxel"):
         subject.voxel_mask(mask[:-1])
 
 

@@ -44,7 +44,7 @@ def test_select_leaves_a_stimulus_out(subject):
     left = subject.select(subject.trials["stimulus_id"].to_numpy() != "b")
     assert left.stimulus_ids == ("a", "c")
     np.testing.assert_array_equal(left.betas()[:, 0], [4, 8, 16])
-    with pytest.raises(ValueError, match="rows must be boolean, one a trial"):
+    with pytest.raises(ValueError, match="rows must be boolean, one per trial"):
         subject.select(np.array([0, 1]))
 
 

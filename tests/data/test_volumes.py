@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from vox2pix.data.volumes import (
     image_shape,
+    load_image,
     read_hdf5,
-    read_image,
     read_mgh,
     read_nifti,
     require_finite,
@@ -92,7 +92,7 @@ def test_damage_is_named(tmp_path):
     with pytest.raises(
         UserError, match=r"a\.nii\.gz is no image, it is text that begins with 'not an"
     ):
-        read_image(bad)
+        load_image(bad)
 
 
 def test_require_finite(tmp_path):

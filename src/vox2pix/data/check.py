@@ -40,52 +40,22 @@ class RoiCounts:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a check found; plain data, for printing or for JSON by ``dataclasses.asdict``.
-
-    Attributes
-    ----------
-    path : str
-        What was checked.
-    layout : str
-        ``nsd`` or ``folder``.
-    name : str
-        The subject's; empty where nothing could be opened.
-    space : str
-        Space of the voxels.
-    sessions : tuple of int
-        Sessions that could be opened.
-    train, test : SplitCounts
-        Trials, stimuli, repeats.
-    rois : dict of str to RoiCounts
-        By name; ``all`` is their union.
-    ncsnr : str
-        ``file``, ``estimated`` from repeats, or ``unknown``.
-    n_images : int
-        Stimuli whose image could be read.
-    n_captioned : int
-        Stimuli with a caption.
-    n_captions : int
-        Captions of these stimuli.
-    notes : tuple of str
-        Worth knowing, not wrong.
-    faults : tuple of str
-        Everything that is wrong, a sentence each.
-    """
+    """What a check found; plain data, for printing or for JSON by ``dataclasses.asdict``."""
 
     path: str
-    layout: str
-    name: str
+    layout: str  # ``nsd`` or ``folder``
+    name: str  # the subject's; empty where nothing could be opened
     space: str
-    sessions: tuple[int, ...]
+    sessions: tuple[int, ...]  # those that could be opened
     train: SplitCounts
     test: SplitCounts
-    rois: dict[str, RoiCounts]
-    ncsnr: str
-    n_images: int
-    n_captioned: int
-    n_captions: int
-    notes: tuple[str, ...]
-    faults: tuple[str, ...]
+    rois: dict[str, RoiCounts]  # by name; ``all`` is their union
+    ncsnr: str  # ``file``, ``estimated`` from repeats, or ``unknown``
+    n_images: int  # stimuli whose image could be read
+    n_captioned: int  # stimuli with a caption
+    n_captions: int  # captions of these stimuli
+    notes: tuple[str, ...]  # worth knowing, not wrong
+    faults: tuple[str, ...]  # everything that is wrong, one sentence each
 
     @property
     def ok(self) -> bool:
@@ -123,7 +93,8 @@ def check(
     """
     faults = Faults()
     root = as_path(path)
-    layout = "nsd" if _is_nsd(root) else "folder"
+    is_nsd = (root / "nsddata").is_dir() or (root / "nsddata_betas").is_dir()
+    layout = "nsd" if is_nsd else "folder"
     if layout == "nsd":
         opened = gather_nsd(root, subject, sessions, rois, space, betas, faults)
     else:
@@ -145,17 +116,12 @@ def check(
         test=_count(opened.test),
         rois=_count_rois(opened, findings),
         ncsnr=findings.ncsnr_source,
-        n_images=findings.n_images,
+        n_images=findings.images.n_images,
         n_captioned=len(findings.captions),
         n_captions=sum(findings.captions),
         notes=tuple(dict.fromkeys([*opened.notes, *faults.notes])),
         faults=faults.sentences,
     )
-
-
-def _is_nsd(root: Path) -> bool:
-    """Tell whether a folder has NSD's tree."""
-    return (root / "nsddata").is_dir() or (root / "nsddata_betas").is_dir()
 
 
 def _count(split: Split) -> SplitCounts:

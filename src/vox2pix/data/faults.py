@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from vox2pix.errors import UserError
 
+T = TypeVar("T")
+
 
 class Faults:
-    """The faults found while data are opened or read, and the notes, one sentence each.
+    """Faults and notes of data that are opened or read, one sentence each.
 
     A fault is wrong and refused. A note says what was coerced, cut, dropped, defaulted or chosen,
-    with its count, and the work goes on.
+    with its count.
 
     Opening and checking share one path through the code: both gather, then the one raises the
     first sentence and the other lists every one.
@@ -50,3 +53,10 @@ class Faults:
         """Raise the first fault as a ``UserError``, if there is one."""
         if self._sentences:
             raise UserError(self._sentences[0])
+
+    def require(self, opened: T | None) -> T:
+        """Return what was opened; raise the first fault if there is one."""
+        self.raise_first()
+        if opened is None:
+            raise AssertionError("What cannot be opened has a fault.")
+        return opened

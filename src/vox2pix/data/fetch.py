@@ -31,7 +31,7 @@ _SPARE_BYTES = 2**30  # room on the disk that is left to others
 class RemoteFile:
     """A file to download."""
 
-    source: Path  # where it lies, as :func:`vox2pix.buckets.as_path` returns it
+    source: Path  # as :func:`vox2pix.buckets.as_path` returns it
     name: str  # its path below the data set's root
     part: str  # which of the parts asked for it belongs to; ``design`` goes with all of them
     size: int
@@ -77,7 +77,7 @@ def nsd_files(
     """
     for part in what:
         if part not in PARTS:
-            raise UserError(f"there is no part {part!r} of NSD to fetch; {nearest(part, PARTS)}")
+            raise UserError(f"NSD has no part {part!r} to fetch; {nearest(part, PARTS)}")
     layout = NsdLayout(as_path(source, endpoint=endpoint), subject, space, betas)
     layout.require_folders()
     paths = [("design", path) for path in (layout.design, layout.responses)]
@@ -108,15 +108,12 @@ def _beta_files(layout: NsdLayout, sessions: int | None) -> list[Path]:
 def _roi_files(layout: NsdLayout) -> list[Path]:
     """List label images, and the lists of their names."""
     start = tuple(f"{hemi}." for hemi in HEMISPHERES)
-    images = [p for p in _files_in(layout.rois) if layout.is_surface or not _starts(p, start)]
-    images = [p for p in images if p.name.endswith((".nii.gz", ".mgz"))]
+    images = [p for p in _files_in(layout.rois) if p.name.endswith((".nii.gz", ".mgz"))]
+    if not layout.is_surface:
+        images = [path for path in images if not path.name.startswith(start)]
     folders = dict.fromkeys(layout.label_folders)
     lists = [p for f in folders for p in _files_in(f) if p.name.endswith(".ctab")]
     return [*images, *lists, *(() if layout.is_surface else (layout.brain_mask,))]
-
-
-def _starts(path: Path, start: tuple[str, ...]) -> bool:
-    return path.name.startswith(start)
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -201,7 +198,7 @@ def _download(file: RemoteFile, out: Path, advance: Callable[[int], None], stop:
         partial.unlink()
         raise UserError(
             f"{file.name} arrived with another checksum than {file.source} has; it was removed: "
-            "give the same command again."
+            "rerun."
         )
     partial.replace(place)
     return matches is True
@@ -213,7 +210,7 @@ def _piece(file: RemoteFile, start: int, stop: int) -> bytes:
     with bucket_errors(source):
         piece: bytes = source.fs.cat_file(source.path, start=start, end=stop)
     if len(piece) != stop - start:
-        raise UserError(f"{source} changed while it was read; give the same command again.")
+        raise UserError(f"{source} changed while it was read; rerun.")
     return piece
 
 

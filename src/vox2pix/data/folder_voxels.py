@@ -8,7 +8,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vox2pix.data.faults import Faults
+from vox2pix.data.folder_responses import ResponsesFile
 from vox2pix.data.subject import VOXEL_COLUMNS
+from vox2pix.data.tables import read_table
+from vox2pix.data.volumes import is_there
 from vox2pix.errors import UserError
 
 _FLAGS = {"0": False, "false": False, "1": True, "true": True}
@@ -16,6 +19,30 @@ _HEMISPHERES = {"lh": "lh", "l": "lh", "left": "lh", "rh": "rh", "r": "rh", "rig
 _INDICES = ("x", "y", "z")
 # NIfTI stores the size of an axis in 16 bits; meshes have fewer vertices than 32 bits count.
 _LAST = {"x": 2**15 - 1, "y": 2**15 - 1, "z": 2**15 - 1, "vertex": 2**31 - 1}
+
+
+def read_voxels(folder: Path, responses: ResponsesFile, faults: Faults) -> pd.DataFrame:
+    """Read and check ``voxels.csv``; without one, a table of places alone."""
+    path = folder / "voxels.csv"
+    places = pd.DataFrame(index=range(responses.n_voxels))
+    if responses.mask is not None:
+        places = pd.DataFrame(np.argwhere(responses.mask), columns=["x", "y", "z"])
+    if not is_there(path):
+        return places.assign(ncsnr=np.nan)
+    table = read_table(path)
+    if len(table) != responses.n_voxels:
+        raise UserError(
+            f"{path} has {len(table)} rows, {responses.path} {responses.n_voxels} voxels: "
+            "give one row per voxel."
+        )
+    columns = voxel_columns(path, table, faults)
+    voxels = pd.DataFrame({"ncsnr": np.nan, **dict(places), **columns}, index=places.index)
+    if not voxels[list(places)].equals(places):
+        faults.add(
+            f"{path} lists other x, y, z than the mask of {responses.path}: order the rows by x, "
+            "then y, then z, or leave these columns out."
+        )
+    return voxels
 
 
 def voxel_columns(path: Path, table: pd.DataFrame, faults: Faults) -> dict[str, NDArray[Any]]:

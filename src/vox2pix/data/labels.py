@@ -1,8 +1,6 @@
-"""The one reader of masks, label images and maps: whole numbers, known places, compared affines.
+"""The one reader of masks, label images and maps: a value read a little wrong selects other voxels.
 
-A mask or a label image says which voxels are meant, so that a value that is read a little wrong
-selects other voxels and nothing looks wrong. Tools store whole numbers as floats or as integers
-with a slope, mark "outside" by -1, 0 or NaN, keep a fourth axis of length 1, and flip axes.
+Tools store whole numbers as floats or with a slope, mark "outside" by -1, 0 or NaN, and flip axes.
 """
 
 from collections.abc import Collection, Sequence

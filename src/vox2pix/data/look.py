@@ -37,11 +37,6 @@ class Findings:
     images: ImageSurvey  # what the images are
     captions: tuple[int, ...]  # captions of each stimulus that has some
 
-    @property
-    def n_images(self) -> int:
-        """Images that could be read."""
-        return self.images.n_images
-
 
 def look_over(
     subject: Subject,
@@ -58,12 +53,12 @@ def look_over(
     cuts.
     """
     advance = progress or (lambda what, done, total: None)
-    sample, ncsnr, source = _read_responses(subject, faults, advance)
+    whole = subject.select(np.ones(len(subject.trials), bool))
+    sample, ncsnr, source = _read_responses(whole, faults, advance)
     _add_range(sample, faults)
     add_response_evidence(sample, faults)
     for note in agreement_notes(sample):
         faults.note(note)
-    whole = _whole(subject)
     images = survey_images(
         subject, whole.stimulus_ids, faults, lambda done, total: advance("images", done, total)
     )
@@ -89,16 +84,11 @@ def _size_notes(subject: Subject) -> list[str]:
     return notes
 
 
-def _whole(subject: Subject) -> Split:
-    """Return all trials."""
-    return subject.select(np.ones(len(subject.trials), bool))
-
-
 def _read_responses(
-    subject: Subject, faults: Faults, progress: Progress
+    whole: Split, faults: Faults, progress: Progress
 ) -> tuple[ResponseSample, NDArray[np.float64], str]:
     """Read every session once: a sample of each trial, and ncsnr where no file has it."""
-    whole, n_voxels = _whole(subject), len(subject.voxels)
+    subject, n_voxels = whole.subject, len(whole.subject.voxels)
     given = subject.voxels["ncsnr"].to_numpy(float)
     estimate = not np.isfinite(given).any()
     # one stimulus is enough where nothing is estimated

@@ -1,35 +1,19 @@
-"""Voxels without data: outside the slab in a session, or lost when the head moved.
+"""Voxels without data in a session, which are left out of all sessions: their z-score is made up.
 
-Volumes of NSD hold 0 in every trial of such a session, surfaces NaN (Allen et al. 2022; NSD Data
-Manual). A constant says nothing about a stimulus, and its z-score is made up: these voxels are
-left out in all sessions, for training and for testing alike, so that no result depends on which
-part of the data is read.
+Volumes of NSD hold 0 in every trial there, surfaces NaN (Allen et al. 2022; NSD Data Manual).
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from vox2pix.data.faults import Faults
-from vox2pix.data.subject import VOXEL_COLUMNS, BetasSource
+from vox2pix.data.subject import Subject
 
 HEAD = 4
 """Trials that are read of every voxel to find candidates; few responses are 0 so often."""
-
-
-@dataclass(frozen=True, eq=False)
-class LeftOut:
-    """Which voxels are left out."""
-
-    has_data: NDArray[np.bool_]  # (n_voxels,): rows of the voxel table with data in every session
-    # voxels left out of each region, and of ``all``; empty if there are none
-    by_region: dict[str, int] = field(default_factory=dict)
-    # sessions that are at fault, because a region has no voxel with data in them: a check goes on
-    # without them
-    sessions: tuple[int, ...] = ()
 
 
 def is_empty(
@@ -57,38 +41,35 @@ def _nothing(values: NDArray[np.generic], n_trials: int) -> NDArray[np.bool_]:
     return np.asarray(nothing.all(axis=0))
 
 
-def find_left_out(
-    name: str,
-    voxels: pd.DataFrame,
-    source: BetasSource,
-    sessions: Sequence[int],
-    remedy: str,
-    faults: Faults,
-) -> LeftOut:
-    """Find the voxels that lack data in any session; one note has the counts by session and region.
+def leave_out_empty(
+    subject: Subject, sessions: Sequence[int], remedy: str, faults: Faults
+) -> Subject | None:
+    """Return a subject without the voxels that lack data in any session; a note has the counts.
 
-    A session that cannot be read, or in which a region has no voxel left, is a fault;
-    ``remedy`` says how to leave that session out.
+    A session that cannot be read is a fault, and so is one in which a region has no voxel left:
+    then the sessions at fault are left out instead, so that a check continues; None if there is
+    no other. ``remedy`` says how to leave out ``{session}``.
     """
-    every = np.arange(len(voxels))
+    voxels = subject.voxels
     missing = np.zeros((len(sessions), len(voxels)), bool)
     for row, session in enumerate(sessions):
         with faults.gathered():
-            missing[row] = source.no_data(session, every)
+            missing[row] = subject.betas_source.no_data(session, np.arange(len(voxels)))
     lost = np.asarray(missing.any(axis=0))
     if not lost.any():
-        return LeftOut(~lost)
-    masks = {
-        str(roi): voxels[roi].to_numpy(bool) for roi in voxels.columns if roi not in VOXEL_COLUMNS
-    }
+        return replace(subject, notes=faults.notes)
+    masks = {roi: voxels[roi].to_numpy(bool) for roi in subject.rois}
     for roi, mask in {**masks, "all": np.ones(len(voxels), bool)}.items():
         if lost[mask].all():
             whole = [s for s, row in zip(sessions, missing[:, mask], strict=True) if row.all()]
             some = [s for s, row in zip(sessions, missing[:, mask], strict=True) if row.any()]
-            faults.add(_refusal(name, roi, int(mask.sum()), whole, some, remedy))
-            return LeftOut(np.ones(len(voxels), bool), sessions=tuple(whole or some))
+            faults.add(_refusal(subject.name, roi, int(mask.sum()), whole, some, remedy))
+            trials = subject.trials[~subject.trials["session"].isin(whole or some)]
+            if trials.empty:
+                return None
+            return replace(subject, trials=trials.reset_index(drop=True), notes=faults.notes)
     by_region = {roi: int(lost[mask].sum()) for roi, mask in masks.items()}
-    faults.note(_sentence(masks, missing, sessions))
+    faults.note(_counts(masks, missing, sessions))
     alone = missing & (missing.sum(axis=0) == 1)
     for row, session in enumerate(sessions):
         if 2 * alone[row].sum() > len(voxels):
@@ -96,7 +77,13 @@ def find_left_out(
                 f"{int(alone[row].sum()):,} of {len(voxels):,} voxels are left out because of "
                 f"session {session} alone: {remedy.format(session=session)}"
             )
-    return LeftOut(~lost, {**by_region, "all": int(lost.sum())})
+    return replace(
+        subject,
+        voxels=voxels[~lost].reset_index(drop=True),
+        betas_source=subject.betas_source.take(np.flatnonzero(~lost)),
+        notes=faults.notes,
+        left_out={**by_region, "all": int(lost.sum())},
+    )
 
 
 def _refusal(
@@ -113,7 +100,7 @@ def _refusal(
     )
 
 
-def _sentence(
+def _counts(
     masks: dict[str, NDArray[np.bool_]], missing: NDArray[np.bool_], sessions: Sequence[int]
 ) -> str:
     """Return how many voxels lack data, in which sessions and regions."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vox2pix.buckets import as_path
 from vox2pix.data.faults import Faults
 from vox2pix.data.labels import Grid, read_grid
-from vox2pix.data.no_data import HEAD, find_left_out, is_empty
+from vox2pix.data.no_data import HEAD, is_empty, leave_out_empty
 from vox2pix.data.nsd_layout import (
     HEMISPHERES,
     Design,
@@ -24,7 +24,7 @@ from vox2pix.data.nsd_layout import (
 )
 from vox2pix.data.nsd_stimuli import NsdStimuli
 from vox2pix.data.nsd_voxels import valid_ncsnr, voxel_table
-from vox2pix.data.origin import Origin, is_nsd_design, simulated_by, simulation_note
+from vox2pix.data.origin import Origin, is_nsd_design, origin_of
 from vox2pix.data.subject import Subject
 from vox2pix.data.volumes import (
     hdf5_shape,
@@ -95,17 +95,13 @@ def open_nsd(
 
     Notes
     -----
-    The number of trials a session is what the files hold (750 in NSD). Integers are percent
-    signal change times 300 and are divided; floats are percent signal change. Reading
-    :meth:`~vox2pix.data.subject.Split.betas` takes the memory of at most one session's volume
-    beside the voxels selected.
+    The number of trials per session is what the files hold (750 in NSD). Integers are percent
+    signal change times 300 and are divided. Reading :meth:`~vox2pix.data.subject.Split.betas`
+    takes the memory of at most one session's volume beside the voxels selected.
     """
     faults = Faults()
     opened = gather_nsd(root, subject, sessions, rois, space, betas, faults, leave_out)
-    faults.raise_first()
-    if opened is None:
-        raise AssertionError("a subject that cannot be opened has a fault")
-    return opened
+    return faults.require(opened)
 
 
 def gather_nsd(
@@ -144,50 +140,25 @@ def gather_nsd(
     stimuli = NsdStimuli(layout, tuple(sorted(set(trials["stimulus_id"]))))
     with faults.gathered():
         stimuli.require_in_range()
-    origin = Origin()
-    with faults.gathered():
-        origin = _origin(layout, design, faults)
-    looked_at = good if leave_out else ()
-    return _with_data(layout, *opened, shape, looked_at, trials, stimuli, origin, faults)
-
-
-def _with_data(
-    layout: NsdLayout,
-    voxels: pd.DataFrame,
-    affine: NDArray[np.float64] | None,
-    shape: tuple[int, ...],
-    sessions: Sequence[int],
-    trials: pd.DataFrame,
-    stimuli: NsdStimuli,
-    origin: Origin,
-    faults: Faults,
-) -> Subject | None:
-    """Return the subject without the voxels that lack data in a session; None if none is left."""
-    source = NsdBetas(layout, _indices(voxels, layout))
-    remedy = "leave session {session} out by data.sessions."
-    left_out = find_left_out(layout.name, voxels, source, sessions, remedy, faults)
-    trials = trials[~trials["session"].isin(left_out.sessions)].reset_index(drop=True)
-    if trials.empty:
-        return None
-    voxels = voxels[left_out.has_data].reset_index(drop=True)
-    voxels["ncsnr"] = valid_ncsnr(voxels["ncsnr"].to_numpy(float), layout, faults)
-    source = replace(source, indices=source.indices[left_out.has_data])
-    return Subject(
-        layout.name, trials, voxels, layout.space, source, stimuli, shape, affine, faults.notes,
-        left_out.by_region, origin,
+    voxels, affine = opened
+    everything = Subject(
+        layout.name, trials, voxels, layout.space, NsdBetas(layout, _indices(voxels, layout)),
+        stimuli, shape, affine, origin=_origin(layout, design, faults),
     )  # fmt: skip
+    remedy = "leave session {session} out by data.sessions."
+    selected = leave_out_empty(everything, good if leave_out else (), remedy, faults)
+    if selected is None:
+        return None
+    ncsnr = valid_ncsnr(selected.voxels["ncsnr"].to_numpy(float), layout, faults)
+    return replace(selected, voxels=selected.voxels.assign(ncsnr=ncsnr), notes=faults.notes)
 
 
 def _origin(layout: NsdLayout, design: Design | None, faults: Faults) -> Origin:
     """Return what a tree in NSD's layout is: simulated, NSD, or a person's own data."""
     split = "the stimuli that all subjects share (sharedix) are for test"
     unit = "percent signal change (integers are divided by 300)"
-    by = simulated_by(layout.root)
-    if by is not None:
-        faults.note(simulation_note(by))
-        return Origin("simulated", split, unit)
     is_nsd = design is not None and is_nsd_design(len(design.nsd_ids), len(design.shared))
-    return Origin("nsd" if is_nsd else "own", split, unit)
+    return origin_of(layout.root, "nsd" if is_nsd else "own", split, unit, faults)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +168,10 @@ class NsdBetas:
     layout: NsdLayout  # where the files are
     # (n_voxels, 3): x, y, z; on a surface hemisphere (0 left, 1 right), vertex, 0
     indices: NDArray[np.intp]
+
+    def take(self, voxels: NDArray[np.intp]) -> "NsdBetas":
+        """Return the source of some rows of the voxel table."""
+        return replace(self, indices=self.indices[voxels])
 
     def read_session(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.float32]:
         """Read one session, float32 (n_trials, n_voxels), percent signal change; NaN raises."""
@@ -296,15 +271,15 @@ def _sound_sessions(
     for session, shape in shapes.items():
         if shape != usual:
             faults.add(
-                f"{layout.session(session)[0]} holds {_words(layout, shape)}, the other sessions "
-                f"{_words(layout, usual)}: replace the file or leave the session out."
+                f"{layout.session(session)[0]} holds {_size(layout, shape)}, the other sessions "
+                f"{_size(layout, usual)}: replace the file or leave the session out."
             )
     good = [session for session, shape in shapes.items() if shape == usual]
     return good, usual[1:], usual[0]
 
 
-def _words(layout: NsdLayout, shape: tuple[int, ...]) -> str:
-    """Return trials and space of a session in words."""
+def _size(layout: NsdLayout, shape: tuple[int, ...]) -> str:
+    """Return trials and space of a session, for a message."""
     kind = "vertices" if layout.is_surface else "voxels"
     return f"{shape[0]} trials of {' x '.join(str(n) for n in shape[1:])} {kind}"
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from vox2pix.data.faults import Faults
 from vox2pix.errors import UserError
 from vox2pix.untrusted.text import read_json
 
@@ -89,9 +90,16 @@ def simulated_by(root: Path) -> str | None:
     return str(program or "vox2pix phantom")
 
 
-def simulation_note(by: str) -> str:
-    """Say that data are simulated."""
-    return f"The data are simulated by {by}; no person was measured."
+def origin_of(root: Path, otherwise: Dataset, split: str, unit: str, faults: Faults) -> Origin:
+    """Return what data at ``root`` are: simulated (with a note) if a file says so, or else."""
+    try:
+        by = simulated_by(root)
+    except UserError as error:
+        faults.add(str(error))
+        return Origin()
+    if by is not None:
+        faults.note(f"The data are simulated by {by}; no person was measured.")
+    return Origin(otherwise if by is None else "simulated", split, unit)
 
 
 def is_nsd_design(n_trials: int, n_shared: int) -> bool:

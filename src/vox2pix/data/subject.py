@@ -26,6 +26,10 @@ VOXEL_COLUMNS = ("x", "y", "z", "hemi", "vertex", "ncsnr")
 class BetasSource(Protocol):
     """Where responses come from, a session at a time."""
 
+    def take(self, voxels: NDArray[np.intp]) -> "BetasSource":
+        """Return the source of some rows of the voxel table."""
+        ...
+
     def read_session(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.float32]:
         """Read one session, float32 (n_trials, n_voxels), trials in the order of the trial table.
 
@@ -77,11 +81,11 @@ class Subject:
     name : str
         E.g. ``subj01``.
     trials : DataFrame
-        A row a trial, in time order: ``stimulus_id`` (str), ``session`` (int, 1-based), ``run``
+        One row per trial, in time order: ``stimulus_id`` (str), ``session`` (int, 1-based), ``run``
         (int; 0 if unknown), ``split`` (``train`` or ``test``).
     voxels : DataFrame
-        A row a voxel: a boolean column a ROI, ``ncsnr`` (NaN if unknown), and indices ``x, y, z``
-        or ``hemi, vertex`` where known.
+        One row per voxel: a boolean column per ROI, ``ncsnr`` (NaN if unknown), and indices
+        ``x, y, z`` or ``hemi, vertex`` where known.
     space : str
         ``func1pt8mm``, ``fsaverage5``, ``array``, ...
     betas_source : BetasSource
@@ -93,7 +97,7 @@ class Subject:
     affine : ndarray or None
         (4, 4), voxel indices to millimetres; None on a surface.
     notes : tuple of str
-        What the reader coerced, dropped, defaulted or chose, a sentence each, with its count.
+        What the reader coerced, dropped, defaulted or chose, one sentence each, with its count.
     left_out : mapping of str to int
         Voxels without data in a session, by region and in ``all``: they are in no table; empty
         if there are none.
@@ -139,13 +143,13 @@ class Subject:
         Parameters
         ----------
         rows : ndarray of bool, shape (n_trials,)
-            Which rows of ``trials``.
+            Rows of ``trials``.
         """
         rows = np.asarray(rows)
         if rows.dtype != np.bool_ or rows.shape != (len(self.trials),):
             raise ValueError(
-                f"rows must be boolean, one a trial ({len(self.trials)}); "
-                f"got {rows.dtype} of shape {rows.shape}"
+                f"rows must be boolean, one per trial ({len(self.trials)}); "
+                f"got {rows.dtype} of shape {rows.shape}."
             )
         return Split(self, np.flatnonzero(rows))
 
@@ -170,8 +174,8 @@ class Subject:
         if isinstance(roi, np.ndarray):
             if roi.dtype != np.bool_ or roi.shape != (len(self.voxels),):
                 raise ValueError(
-                    f"a mask must be boolean, one a voxel ({len(self.voxels)}); "
-                    f"got {roi.dtype} of shape {roi.shape}"
+                    f"A mask must be boolean, one value per voxel ({len(self.voxels)}); "
+                    f"got {roi.dtype} of shape {roi.shape}."
                 )
             return roi
         mask = np.zeros(len(self.voxels), bool)
@@ -190,7 +194,7 @@ class Subject:
     def noise_ceiling(
         self, roi: Roi = "all", n_repeats: float | None = None
     ) -> NDArray[np.float64]:
-        """Return the noise ceiling of each voxel of a region.
+        """Return the noise ceiling of each voxel of a region (:func:`vox2pix.data.noise_ceiling`).
 
         Parameters
         ----------
@@ -209,10 +213,6 @@ class Subject:
         ------
         UserError
             If ``n_repeats`` is left out and there are no test trials.
-
-        Notes
-        -----
-        Allen et al. (2022); see :func:`vox2pix.data.reliability.noise_ceiling`.
         """
         if n_repeats is None:
             self.test.require_trials()
@@ -226,9 +226,9 @@ class Subject:
         Parameters
         ----------
         stimulus_ids : sequence of str
-            Which, in the order of the result.
+            In the order of the result.
         size : int, optional
-            Pixels a side (centre crop to a square, then Lanczos); none keeps the native size.
+            Pixels per side (centre crop to a square, then Lanczos); by default the native size.
 
         Returns
         -------
@@ -260,29 +260,17 @@ class Subject:
         return self.stimulus_source.has_captions
 
     def captions(self, stimulus_ids: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return the captions of stimuli.
-
-        Parameters
-        ----------
-        stimulus_ids : sequence of str
-            Which, in the order of the result.
-
-        Returns
-        -------
-        list of tuple of str
-            At least one caption each.
-
-        Raises
-        ------
-        UserError
-            If a stimulus has none.
-        """
+        """Return the captions of each stimulus, at least one; raise ``UserError`` without."""
         return self.stimulus_source.captions(stimulus_ids)
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """Some trials of a subject.
+
+    A region (``roi``) is named as in :meth:`Subject.voxel_mask`. Reading responses raises
+    ``UserError`` if there are no trials, or a file is missing, damaged, or holds NaN or infinite
+    values.
 
     Attributes
     ----------
@@ -322,13 +310,7 @@ class Split:
         return np.bincount(self.stimulus_rows, minlength=len(self.stimulus_ids))
 
     def require_trials(self) -> None:
-        """Raise if the split is empty.
-
-        Raises
-        ------
-        UserError
-            Naming the subject and the remedy.
-        """
+        """Raise ``UserError`` if the split is empty."""
         if not self.n_trials:
             raise UserError(
                 f"{self.subject.name} has no trials in this split: mark trials as train and test "
@@ -338,23 +320,12 @@ class Split:
     def iter_betas(self, roi: Roi = "all") -> Iterator[tuple[pd.DataFrame, NDArray[np.float32]]]:
         """Yield the responses session by session.
 
-        Parameters
-        ----------
-        roi : str, sequence of str, or ndarray of bool
-            As in :meth:`Subject.voxel_mask`.
-
         Yields
         ------
         trials : DataFrame
             Rows of ``self.trials`` of one session, with their index there.
         betas : ndarray of float32, shape (n_trials, n_voxels)
             Their responses, percent signal change.
-
-        Raises
-        ------
-        UserError
-            If there are no trials, or a file is missing, damaged, or holds NaN or infinite
-            values.
         """
         self.require_trials()
         voxels = np.flatnonzero(self.subject.voxel_mask(roi))
@@ -368,20 +339,10 @@ class Split:
     def betas(self, roi: Roi = "all") -> NDArray[np.float32]:
         """Return the single-trial responses.
 
-        Parameters
-        ----------
-        roi : str, sequence of str, or ndarray of bool
-            As in :meth:`Subject.voxel_mask`.
-
         Returns
         -------
         ndarray of float32, shape (n_trials, n_voxels)
             Percent signal change; rows as in ``trials``.
-
-        Raises
-        ------
-        UserError
-            As :meth:`iter_betas`.
         """
         n_voxels = int(self.subject.voxel_mask(roi).sum())
         out = np.empty((self.n_trials, n_voxels), np.float32)
@@ -392,20 +353,10 @@ class Split:
     def mean_betas(self, roi: Roi = "all") -> NDArray[np.float32]:
         """Return responses averaged over the repeats of each stimulus.
 
-        Parameters
-        ----------
-        roi : str, sequence of str, or ndarray of bool
-            As in :meth:`Subject.voxel_mask`.
-
         Returns
         -------
         ndarray of float32, shape (n_stimuli, n_voxels)
             Percent signal change; rows as in ``stimulus_ids``.
-
-        Raises
-        ------
-        UserError
-            As :meth:`iter_betas`.
         """
         return mean_betas_of([self], roi)[0]
 
@@ -418,17 +369,12 @@ def mean_betas_of(splits: Sequence[Split], roi: Roi = "all") -> list[NDArray[np.
     splits : sequence of Split
         Of one subject.
     roi : str, sequence of str, or ndarray of bool
-        As in :meth:`Subject.voxel_mask`.
+        A region, as in :meth:`Subject.voxel_mask`.
 
     Returns
     -------
     list of ndarray of float32, shape (n_stimuli, n_voxels)
         As :meth:`Split.mean_betas` of each.
-
-    Raises
-    ------
-    UserError
-        As :meth:`Split.iter_betas`.
     """
     for split in splits:
         split.require_trials()

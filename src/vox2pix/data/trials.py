@@ -23,7 +23,7 @@ def read_trials(folder: Path, faults: Faults) -> tuple[pd.DataFrame, str]:
     path = folder / "trials.csv"
     table = read_table(path, ("stimulus_id",))
     if table.empty:
-        raise UserError(f"{path} has no rows: add a row a trial.")
+        raise UserError(f"{path} has no rows: add one row per trial.")
     lines = table.index.to_numpy()
     blank = np.flatnonzero(table["stimulus_id"] == "")
     if blank.size:

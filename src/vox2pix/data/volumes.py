@@ -76,13 +76,12 @@ def _trial_blocks(n_trials: int, bytes_a_trial: int, multiple: int = 1) -> Itera
 
 def image_shape(path: Path) -> tuple[int, ...]:
     """Return the shape of a NIfTI or MGH image from its header."""
-    header = volume_header(path)
-    return tuple(int(n) for n in header.get_data_shape())
+    return tuple(int(n) for n in volume_header(path).get_data_shape())
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where an image lies."""
+    """Where an image is in space."""
 
     # (4, 4), voxel indices to millimetres; None where the header has none
     affine: NDArray[np.float64] | None
@@ -96,15 +95,14 @@ class Image:
 
     path: Path
     values: NDArray[Any]  # in the file's own type, scaled if its header says so
-    place: Place  # where it lies
+    place: Place
     # step between neighbouring values of an integer type with a scale; 0 for other types
     slope: float
 
 
 def image_place(path: Path) -> Place:
-    """Return where an image lies, from its header."""
-    header = volume_header(path)
-    return _place(path, header)
+    """Return where an image is in space, from its header."""
+    return _place(path, volume_header(path))
 
 
 def load_image(path: Path) -> Image:
@@ -131,12 +129,6 @@ def _place(path: Path, header: Any) -> Place:
             "write the image again with the affine of the functional images."
         )
     return Place(affine, two)
-
-
-def read_image(path: Path) -> NDArray[Any]:
-    """Read a whole NIfTI or MGH image: labels, a mask, a map."""
-    with reading_volume(path) as image:
-        return np.asarray(image.dataobj)
 
 
 def read_nifti(
@@ -201,7 +193,7 @@ def require_finite(betas: NDArray[Any], path: Path, session: int) -> None:
         raise NonFiniteError(
             f"{path} holds {len(trial)} NaN or infinite responses (the first in trial "
             f"{trial[0] + 1} of session {session}, voxel {voxel[0] + 1} of those asked for; "
-            "float32 ends at 3.4e38): mend the file, or leave out the session or the voxels.",
+            "float32 ends at 3.4e38): correct the file, or leave out the session or the voxels.",
             session,
             tuple(int(column) for column in np.unique(voxel)),
         )

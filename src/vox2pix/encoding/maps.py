@@ -18,7 +18,7 @@ from vox2pix.data import Subject
 from vox2pix.data.faults import Faults
 from vox2pix.data.labels import read_label_image
 from vox2pix.data.nsd_layout import HEMISPHERES
-from vox2pix.data.volumes import read_image
+from vox2pix.data.volumes import load_image
 from vox2pix.errors import UserError
 from vox2pix.store import replacing
 
@@ -327,7 +327,7 @@ def _on_fsaverage(
 
 def _points(path: Path) -> NDArray[np.float64]:
     """Read a transform as coordinates (n_vertices, 3) counted from 0, NaN for nowhere."""
-    image = read_image(path)
+    image = load_image(path).values
     if image.ndim != 4 or image.shape[1:] != (1, 1, 3):
         raise UserError(
             f"{path} has shape {image.shape}, not (n_vertices, 1, 1, 3): replace the file."

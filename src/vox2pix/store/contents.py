@@ -1,11 +1,7 @@
-"""Files from outside a run, by their contents.
+"""Hashes of files from outside a run, recorded so that gigabytes are read once.
 
-What a run computed hangs on what its files hold, not on where they lie nor when they were copied:
-``tar``, ``cp -r`` and ``git clone`` give the same files other times, and a file may be replaced by
-another one of equal size and time. Reading a subject of NSD takes minutes, though. So contents are
-hashed once and recorded with what the file system says of each file: size, time of change of the
-contents (which anybody can set), time of change of the inode (which nobody can) and the inode's
-number. While all four are as they were, the recorded hash holds; else the file is read again.
+A recorded hash holds while size, times of contents and inode, and the inode's number are as they
+were; the time of contents alone can be set by anybody. Else the file is read again.
 """
 
 import hashlib
