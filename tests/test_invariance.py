@@ -21,7 +21,8 @@ from vox2pix.encoding import (
     unique_means,
     unique_variance,
 )
-from vox2pix.linear import NormalEquations, decompose
+from vox2pix.linear.decomposition import decompose
+from vox2pix.linear.normal_equations import NormalEquations
 
 N_VOXELS = 6
 BASELINES = (0, 1, 100, 1_000, 10_000, 100_000)
@@ -181,8 +182,7 @@ def test_moments(of):
     equations = NormalEquations(10)
     for some in np.array_split(np.arange(len(Y)), 4):
         equations.add(_in_units(Y, of)[some], rows[some])
-    spread = np.sqrt(equations.variance)
-    decomposition = decompose(equations, scale=spread)
+    decomposition = decompose(equations, equations.scaling(centre=True, standardize=True))
     Z = (Y - Y.mean(axis=0)) / Y.std(axis=0)
     expected = np.linalg.eigvalsh(Z.T @ Z)
     np.testing.assert_allclose(decomposition.eigenvalues, expected, rtol=1e-6)

@@ -6,7 +6,9 @@ from himalaya.ridge import RidgeCV as HimalayaRidgeCV
 from sklearn.linear_model import Ridge
 
 from vox2pix.encoding import EncodingModel, encoding_scores
-from vox2pix.linear import NormalEquations, decompose, gcv_errors, pearson_r
+from vox2pix.linear import gcv_errors, pearson_r
+from vox2pix.linear.decomposition import decompose
+from vox2pix.linear.normal_equations import NormalEquations
 
 
 def _brain(n=60, p=20, n_voxels=7, n_test=30, noise=2.0, seed=0, dtype=np.float64):

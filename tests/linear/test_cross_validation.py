@@ -4,6 +4,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 
 from vox2pix.linear import cv_errors, grouped_folds
+from vox2pix.linear.normal_equations import Scaling
 
 ALPHAS = np.array([0.3, 30.0, 3000.0])
 
@@ -47,9 +48,10 @@ def test_scaled_errors_equal_a_naive_loop_on_scaled_columns(n):
     rows, Y = np.arange(n), rng.standard_normal((n, 3))
     X = rng.standard_normal((n, 40)) * rng.uniform(0.1, 9, 40) + 4
     mean, std = X.mean(axis=0), X.std(axis=0)
+    scaling = Scaling(mean, std, np.ones(40, bool))
     folds = grouped_folds(rows, 5)
     for intercept in (True, False):
-        errors = cv_errors(X, Y, rows, folds, ALPHAS, intercept=intercept, offset=mean, scale=std)
+        errors = cv_errors(X, Y, rows, folds, ALPHAS, intercept=intercept, scaling=scaling)
         expected = _naive((X - mean) / std, Y, rows, folds, intercept, False)
         np.testing.assert_allclose(errors, expected, rtol=1e-8)
 

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vox2pix.linear import NormalEquations, check_finite
+from vox2pix.linear import check_finite
+from vox2pix.linear.normal_equations import NormalEquations, Scaling
 
 
 def _accumulate(X, rows, n_stimuli, cuts):
@@ -34,10 +35,10 @@ def test_blocks_give_the_moments_of_the_whole(seed, n, p, m, cuts):
     np.testing.assert_allclose(equations.variance, X.var(axis=0), rtol=1e-10)
     np.testing.assert_array_equal(equations.counts, P.sum(axis=0))
     assert not equations.is_dual
-    gram = np.tril(equations.gram(offset, scale, kept))
+    gram = np.tril(equations.gram(Scaling(offset, scale, kept)))
     np.testing.assert_allclose(gram, np.tril(Z.T @ Z), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(
-        equations.sums(np.arange(m), offset, scale, kept), P.T @ Z, rtol=1e-9, atol=1e-9
+        equations.sums(np.arange(m), Scaling(offset, scale, kept)), P.T @ Z, rtol=1e-9, atol=1e-9
     )
 
 
@@ -49,7 +50,7 @@ def test_trials_are_kept_while_fewer_than_features():
     np.testing.assert_array_equal(equations.trials()[0], X[:8])
     np.testing.assert_array_equal(equations.trials()[1], rows[:8])
     with pytest.raises(ValueError, match="not formed"):
-        equations.gram(np.zeros(8), np.ones(8), np.ones(8, bool))
+        equations.gram(Scaling(np.zeros(8), np.ones(8), np.ones(8, bool)))
     equations.add(X[8:], rows[8:])
     assert not equations.is_dual
     with pytest.raises(ValueError, match="summed already"):

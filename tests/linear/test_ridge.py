@@ -1,10 +1,15 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge, RidgeCV
 
-from vox2pix.linear import NormalEquations, decompose, fit_ridge, gcv_errors
+from vox2pix.linear import gcv_errors
+from vox2pix.linear.decomposition import decompose
+from vox2pix.linear.normal_equations import NormalEquations, Scaling
+from vox2pix.linear.ridge import iter_fits
 
 ALPHAS = np.logspace(-1, 4, 6)
 
@@ -15,6 +20,23 @@ def _problem(n, p, m, n_targets=4, seed=0, dtype=np.float64):
     Y = rng.standard_normal((m, n_targets)) + 5
     X = Y[rows] @ rng.standard_normal((n_targets, p)) + 3 * rng.standard_normal((n, p)) + 2
     return X.astype(dtype), Y, rows
+
+
+def _fit(decomposition, Y, alphas, **choice):
+    """Fit all blocks of targets; the prediction is ``X @ coef.T + intercept``."""
+    blocks = list(iter_fits(decomposition, Y, alphas, **choice))
+    coef = [
+        decomposition.weights(projection.g, alpha) * projection.scale[:, None]
+        for _, projection, alpha, _ in blocks
+    ]
+    coef = np.concatenate(coef).astype(decomposition.dtype)
+    mean = np.concatenate([projection.mean for _, projection, _, _ in blocks])
+    return SimpleNamespace(
+        coef=coef,
+        intercept=mean - coef @ decomposition.scaling.offset,
+        alpha=np.concatenate([alpha for _, _, alpha, _ in blocks]),
+        error=np.concatenate([error for _, _, _, error in blocks]),
+    )
 
 
 def _equations(X, rows, m):
@@ -34,7 +56,7 @@ def _equations(X, rows, m):
 )
 def test_any_shape_equals_sklearn_ridge_on_repeated_targets(seed, n, p, m, intercept, alpha):
     X, Y, rows = _problem(n, p, m, seed=seed)
-    fit = fit_ridge(decompose(_equations(X, rows, m), intercept=intercept), Y, alpha)
+    fit = _fit(decompose(_equations(X, rows, m), intercept=intercept), Y, alpha)
     expected = Ridge(alpha, fit_intercept=intercept, solver="svd").fit(X, Y[rows])
     np.testing.assert_allclose(fit.coef, expected.coef_, rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(fit.intercept, expected.intercept_ * np.ones(4), atol=1e-6)
@@ -55,8 +77,8 @@ def test_offset_scale_and_used_mean_ridge_on_the_scaled_columns(n):
     X, Y, rows = _problem(n, 30, 20)
     offset, scale = X.mean(axis=0), X.std(axis=0)
     used = np.arange(30) % 3 > 0
-    fit = fit_ridge(
-        decompose(_equations(X, rows, 20), intercept=False, offset=offset, scale=scale, used=used),
+    fit = _fit(
+        decompose(_equations(X, rows, 20), Scaling(offset, scale, used), intercept=False),
         Y,
         5.0,
     )
@@ -149,7 +171,7 @@ def test_the_search_finds_the_least_error_and_looks_at_few(average):
 
 def test_choice_of_penalty_equals_sklearn_leave_one_out_up_to_gcv():
     X, Y, rows = _problem(600, 20, 600, seed=5)
-    fit = fit_ridge(decompose(_equations(X, rows, 600)), Y, ALPHAS)
+    fit = _fit(decompose(_equations(X, rows, 600)), Y, ALPHAS)
     expected = RidgeCV(ALPHAS, alpha_per_target=True).fit(X, Y[rows])
     np.testing.assert_allclose(fit.error, -expected.best_score_, rtol=0.005)
     # Neighbouring penalties may tie within that tolerance.
@@ -163,12 +185,12 @@ def test_one_penalty_for_all_has_the_least_mean_error():
     # Noise, whose error counts most unless errors are relative.
     Y[:, 0] = 100 * np.random.default_rng(1).standard_normal(30)
     errors = gcv_errors(decomposition, decomposition.project(Y), ALPHAS)
-    fit = fit_ridge(decomposition, Y, ALPHAS, per_target=False, target_block=2)
+    fit = _fit(decomposition, Y, ALPHAS, per_target=False, target_block=2)
     best = np.argmin(errors.mean(axis=1))
     assert (fit.alpha == ALPHAS[best]).all()
     np.testing.assert_allclose(fit.error, errors[best])
     variance = np.var(Y[rows], axis=0)
-    fit = fit_ridge(decomposition, Y, ALPHAS, per_target=False, relative=True, target_block=2)
+    fit = _fit(decomposition, Y, ALPHAS, per_target=False, relative=True, target_block=2)
     assert (fit.alpha == ALPHAS[np.argmin((errors / variance).mean(axis=1))]).all()
     assert fit.alpha[0] != ALPHAS[best]
 
@@ -178,9 +200,9 @@ def test_given_errors_decide():
     errors = np.ones((3, 4))
     errors[[0, 1, 2, 0], np.arange(4)] = 0
     decomposition = decompose(_equations(X, rows, 40))
-    fit = fit_ridge(decomposition, Y, [1, 10, 100], errors=errors)
+    fit = _fit(decomposition, Y, [1, 10, 100], errors=errors)
     np.testing.assert_array_equal(fit.alpha, [1, 10, 100, 1])
-    shared = fit_ridge(decomposition, Y, [1, 10, 100], errors=errors, per_target=False)
+    shared = _fit(decomposition, Y, [1, 10, 100], errors=errors, per_target=False)
     np.testing.assert_array_equal(shared.alpha, [1, 1, 1, 1])
 
 
@@ -188,8 +210,8 @@ def test_given_errors_decide():
 def test_blocks_of_targets_and_the_order_of_penalties_do_not_matter(n):
     X, Y, rows = _problem(n, 40, 20, n_targets=9)
     decomposition = decompose(_equations(X, rows, 20))
-    whole = fit_ridge(decomposition, Y, ALPHAS)
-    parts = fit_ridge(decomposition, Y, ALPHAS[::-1], target_block=2)
+    whole = _fit(decomposition, Y, ALPHAS)
+    parts = _fit(decomposition, Y, ALPHAS[::-1], target_block=2)
     np.testing.assert_array_equal(whole.alpha, parts.alpha)
     np.testing.assert_allclose(whole.coef, parts.coef, rtol=1e-10, atol=1e-12)
 
@@ -207,16 +229,16 @@ def test_targets_are_read_by_columns(tmp_path):
 
     X, Y, rows = _problem(60, 10, 20, n_targets=9)
     decomposition = decompose(_equations(X, rows, 20))
-    fit = fit_ridge(decomposition, Columns(), ALPHAS, target_block=4)
-    np.testing.assert_allclose(fit.coef, fit_ridge(decomposition, Y, ALPHAS).coef, rtol=1e-10)
+    fit = _fit(decomposition, Columns(), ALPHAS, target_block=4)
+    np.testing.assert_allclose(fit.coef, _fit(decomposition, Y, ALPHAS).coef, rtol=1e-10)
 
 
 @pytest.mark.parametrize(("n", "p"), [(400, 50), (60, 90)])
 def test_float32_stays_within_its_precision(n, p):
     X, Y, rows = _problem(n, p, 30, dtype=np.float32)
     X += 100
-    single = fit_ridge(decompose(_equations(X, rows, 30)), Y, ALPHAS)
-    double = fit_ridge(decompose(_equations(X.astype(np.float64), rows, 30)), Y, ALPHAS)
+    single = _fit(decompose(_equations(X, rows, 30)), Y, ALPHAS)
+    double = _fit(decompose(_equations(X.astype(np.float64), rows, 30)), Y, ALPHAS)
     assert single.coef.dtype == np.float32
     np.testing.assert_array_equal(single.alpha, double.alpha)
     spread = np.abs(double.coef).max()
@@ -227,9 +249,9 @@ def test_float32_stays_within_its_precision(n, p):
 def test_collinear_columns_share_the_weight(n):
     X, Y, rows = _problem(n, 10, 10)
     X = np.hstack([X, X])
-    fit = fit_ridge(decompose(_equations(X, rows, 10)), Y, 4.0)
+    fit = _fit(decompose(_equations(X, rows, 10)), Y, 4.0)
     np.testing.assert_allclose(fit.coef[:, :10], fit.coef[:, 10:], atol=1e-9)
-    alone = fit_ridge(decompose(_equations(X[:, :10], rows, 10)), Y, 2.0)
+    alone = _fit(decompose(_equations(X[:, :10], rows, 10)), Y, 2.0)
     np.testing.assert_allclose(fit.coef[:, :10] * 2, alone.coef, atol=1e-9)
 
 
@@ -237,7 +259,7 @@ def test_without_any_varied_column_the_mean_is_predicted():
     X, Y = np.ones((6, 3)), np.arange(12.0).reshape(6, 2)
     for columns in (3, 8):
         X = np.ones((6, columns))
-        fit = fit_ridge(decompose(_equations(X, np.arange(6), 6)), Y, ALPHAS)
+        fit = _fit(decompose(_equations(X, np.arange(6), 6)), Y, ALPHAS)
         assert (fit.coef == 0).all()
         np.testing.assert_allclose(fit.intercept, Y.mean(axis=0))
 
@@ -246,16 +268,16 @@ def test_without_any_varied_column_the_mean_is_predicted():
 def test_penalties_that_are_not_positive_are_refused(alphas):
     X, Y, rows = _problem(9, 3, 9)
     with pytest.raises(ValueError, match="positive, finite penalties"):
-        fit_ridge(decompose(_equations(X, rows, 9)), Y, alphas)
+        _fit(decompose(_equations(X, rows, 9)), Y, alphas)
     with pytest.raises(ValueError, match="alphas is empty"):
-        fit_ridge(decompose(_equations(X, rows, 9)), Y, [])
+        _fit(decompose(_equations(X, rows, 9)), Y, [])
 
 
 def test_targets_that_are_not_finite_are_named():
     X, Y, rows = _problem(9, 3, 9)
     Y[2, 3] = np.nan
     with pytest.raises(ValueError, match=r"1 of 4 targets hold NaN .* \(columns 3 of y,"):
-        fit_ridge(decompose(_equations(X, rows, 9)), Y, 1.0, target_block=2)
+        _fit(decompose(_equations(X, rows, 9)), Y, 1.0, target_block=2)
 
 
 def test_one_trial_is_too_few():

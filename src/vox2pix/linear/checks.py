@@ -1,11 +1,13 @@
-"""Checks of arrays that name what is wrong."""
+"""Checks of what a model is fitted on; they name what is wrong."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_array
 
 _N_NAMED = 5
 
@@ -28,7 +30,7 @@ def is_finite(values: NDArray[Any]) -> bool:
 
 
 def check_finite(name: str, values: NDArray[Any], first_row: int = 0) -> None:
-    """Refuse NaN and infinite values, naming their rows and columns.
+    """Raise ValueError that names the rows and columns of NaN and infinite values, if any.
 
     Parameters
     ----------
@@ -38,11 +40,6 @@ def check_finite(name: str, values: NDArray[Any], first_row: int = 0) -> None:
         The values to check.
     first_row : int
         Index that the message gives to ``values[0]``.
-
-    Raises
-    ------
-    ValueError
-        If any value is NaN or infinite.
     """
     if is_finite(values):
         return
@@ -85,3 +82,80 @@ def check_alphas(alphas: ArrayLike) -> NDArray[np.float64]:
             "positive, finite penalties."
         )
     return grid
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Training data after :func:`check_trials`: all trials have a positive weight."""
+
+    X: NDArray[Any]
+    y: Any  # one row per stimulus
+    rows: NDArray[np.intp]  # of y, one per trial
+    weights: NDArray[np.float64] | None
+    groups: NDArray[Any] | None
+
+
+def check_trials(
+    X: NDArray[Any],
+    y: Any,
+    groups: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+    stimuli: ArrayLike | None,
+) -> Trials:
+    """Return what an estimator is fitted on, X and y being tables; raise ValueError."""
+    targets, rows = _pair(y, stimuli, len(X))
+    labels = None if groups is None else np.asarray(groups)
+    if labels is not None and labels.shape != (len(X),):
+        raise ValueError(f"groups has shape {labels.shape}, but X has {len(X)} rows.")
+    if sample_weight is None:
+        return Trials(X, targets, rows, None, labels)
+    weights = np.asarray(sample_weight, np.float64)
+    is_valid = weights.shape == (len(X),) and np.isfinite(weights).all()
+    if not is_valid or (weights < 0).any() or not weights.any():
+        raise ValueError(
+            f"sample_weight has shape {weights.shape} for {len(X)} rows of X, holds negative, NaN "
+            "or infinite values, or only zeros: give the repeats of each row."
+        )
+    used = weights > 0
+    if used.all():
+        return Trials(X, targets, rows, weights, labels)
+    labels = None if labels is None else labels[used]
+    return Trials(X[used], targets, rows[used], weights[used], labels)
+
+
+def as_table(y: Any) -> tuple[Any, bool]:
+    """Return targets as a table that is sliced by columns, and whether they were one column."""
+    if y is None:
+        raise ValueError("The estimator requires y to be passed, but the target y is None.")
+    # What is on disk slices by columns, and is neither an array nor a data frame.
+    on_disk = hasattr(y, "shape") and not isinstance(y, np.ndarray) and not hasattr(y, "iloc")
+    if on_disk and len(y.shape) == 2:
+        return y, False
+    table = check_array(y, dtype="numeric", ensure_2d=False, ensure_all_finite=False)
+    if table.ndim > 2:
+        raise ValueError(f"y has shape {table.shape}: give a table (n_rows, n_targets).")
+    return (table[:, None], True) if table.ndim == 1 else (table, False)
+
+
+def _pair(y: Any, stimuli: ArrayLike | None, n_trials: int) -> tuple[Any, NDArray[np.intp]]:
+    """Return targets with one row per stimulus, and the row of each trial."""
+    if stimuli is None:
+        if y.shape[0] != n_trials:
+            raise ValueError(
+                f"X has {n_trials} rows and y {y.shape[0]}: these are inconsistent numbers of "
+                "samples. Where y has one row per stimulus, give stimuli, the row of y of each "
+                "trial."
+            )
+        return y, np.arange(n_trials)
+    labels = np.asarray(stimuli)
+    if not isinstance(y, np.ndarray) or len(y) != n_trials or labels.shape != (n_trials,):
+        return y, check_rows(labels, n_trials, y.shape[0])
+    found, first, rows = np.unique(labels, return_index=True, return_inverse=True)
+    if np.issubdtype(labels.dtype, np.integer) and np.array_equal(found, np.arange(n_trials)):
+        return y, labels  # every stimulus once, in any order
+    if not np.array_equal(y[first][rows], y, equal_nan=True):
+        raise ValueError(
+            f"y has one row per trial ({n_trials}), but its rows differ among trials of one "
+            "stimulus. If they are rows of stimuli, remove those that stimuli does not name."
+        )
+    return y[first], rows

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from vox2pix.linear import arrays
 from vox2pix.linear.checks import check_alphas, check_rows
 from vox2pix.linear.decomposition import decompose
-from vox2pix.linear.normal_equations import NormalEquations, sum_by_stimulus
+from vox2pix.linear.normal_equations import NormalEquations, Scaling, sum_by_stimulus
 from vox2pix.linear.ridge import TARGET_BLOCK, iter_targets
 
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -78,10 +78,8 @@ def cv_errors(
     alphas: ArrayLike,
     *,
     weights: NDArray[np.float64] | None = None,
+    scaling: Scaling | None = None,
     intercept: bool = True,
-    offset: NDArray[np.float64] | None = None,
-    scale: NDArray[np.float64] | None = None,
-    used: NDArray[np.bool_] | None = None,
     average_repeats: bool = True,
     target_block: int = TARGET_BLOCK,
     device: str | None = None,
@@ -105,11 +103,11 @@ def cv_errors(
         Penalties; the errors come in ascending order of them.
     weights : ndarray, shape (n_trials,), optional
         Positive weight of each trial, in training and in the error; 1 by default.
+    scaling : Scaling, optional
+        Offset, scale and used columns of X. They are those of all trials given, not of a fold's:
+        no target enters them, and a penalty means the same in every fold.
     intercept : bool
         Whether each fold has its own intercept (X and Y centred on its training trials).
-    offset, scale, used : ndarray, shape (n_features,), optional
-        As in :func:`~vox2pix.linear.decompose`. They are those of all trials given, not of a
-        fold's: no target enters them, and a penalty means the same in every fold.
     average_repeats : bool
         Whether a held-out stimulus is predicted from the mean of its held-out trials, or from
         each trial.
@@ -134,9 +132,7 @@ def cv_errors(
     for train, test in folds:
         equations = NormalEquations(y.shape[0], device)
         equations.add(X[train], index[train], weight_of[train], copy=False)
-        decomposition = decompose(
-            equations, intercept=intercept, offset=offset, scale=scale, used=used, overwrite=True
-        )
+        decomposition = decompose(equations, scaling, intercept=intercept, overwrite=True)
         held_out, shown, weight = X[test], index[test], weight_of[test]
         if average_repeats and len(np.unique(shown)) < len(shown):
             _, sums = sum_by_stimulus(held_out * weight[:, None], shown)

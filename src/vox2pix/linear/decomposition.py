@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from vox2pix.linear import arrays
-from vox2pix.linear.normal_equations import NormalEquations, sum_by_stimulus, times
+from vox2pix.linear.normal_equations import NormalEquations, Scaling, sum_by_stimulus, times
 
 _FEATURE_BLOCK = 2048
 # Changes no error by more than its own size, relative to the targets' variance.
@@ -35,33 +35,24 @@ _SMALLEST, _LARGEST = 1e-5, 1e5
 
 @dataclass(frozen=True)
 class Projection:
-    """Targets seen through a decomposition.
+    """Targets in the basis of a decomposition.
 
     All but ``mean`` are in units of ``scale``: a power of two, so that nothing is rounded.
-
-    Attributes
-    ----------
-    g : array, shape (rank, n_targets)
-        Coordinates of the targets on the left singular vectors of X.
-    between : array, shape (n_rows, n_targets)
-        Weighted, centred targets Y~ in the basis in which the error of the stimulus means is
-        computed (see :func:`~vox2pix.linear.gcv_errors`); empty where no stimulus repeats.
-    outside : ndarray of float64, shape (n_targets,)
-        Sum of squares of Y~ that this basis does not hold, and no weights can explain.
-    total : ndarray of float64, shape (n_targets,)
-        Sum of squares of Y~.
-    mean : ndarray of float64, shape (n_targets,)
-        Mean of the targets over trials (zero without an intercept).
-    scale : ndarray of float64, shape (n_targets,)
-        What the targets are divided by; 1 unless they are very small or very large.
     """
 
     g: Any
+    """(rank, n_targets): coordinates on the left singular vectors of X."""
     between: Any
+    """(n_rows, n_targets): Y~ in the basis in which the error of the stimulus means is computed
+    (see :func:`~vox2pix.linear.gcv_errors`); empty where no stimulus repeats."""
     outside: NDArray[np.float64]
+    """(n_targets,): sum of squares of Y~ outside this basis, which no weights can explain."""
     total: NDArray[np.float64]
+    """(n_targets,): sum of squares of Y~."""
     mean: NDArray[np.float64]
+    """(n_targets,): mean of the targets over trials; zero without an intercept."""
     scale: NDArray[np.float64]
+    """(n_targets,): what the targets are divided by; 1 unless very small or very large."""
 
     def truth(self, Y: NDArray[Any]) -> NDArray[np.float64]:
         """Return rows of the targets, centred and in units of ``scale``."""
@@ -70,50 +61,39 @@ class Projection:
 
 @dataclass(frozen=True)
 class Decomposition:
-    """Eigendecomposition of a ridge problem, and what it needs to be used.
+    """Eigendecomposition of a ridge problem, from :func:`decompose`.
 
-    Made by :func:`decompose`. What has the size of the problem (F, and g and between of a
-    projection) is a NumPy array, or a torch tensor where the equations were given a device.
-
-    Attributes
-    ----------
-    eigenvalues : ndarray of float64, shape (rank,)
-        Nonzero eigenvalues s of X'WX, X as centred and scaled.
-    fractions : ndarray of float64, shape (rank,)
-        Squared norm of each column of F: the part of each left singular vector that lies between
-        stimuli; the rest lies within repeats. All ones where no stimulus repeats.
-    F : array, shape (n_present, rank)
-        C^(-1/2) P'W^(1/2) U over the stimuli that occur.
-    stimuli : ndarray of int, shape (n_present,)
-        The stimuli that occur, as rows of the target array.
-    counts : ndarray of float64, shape (n_present,)
-        Their trials, or the sums of their weights.
-    n_trials : int
-        Number of trials.
-    intercept : bool
-        Whether targets are centred (and one degree of freedom is the mean's).
-    offset, scale : ndarray of float64, shape (n_features,)
-        What is subtracted from X, and by what it is divided.
-    used : ndarray of bool, shape (n_features,)
-        The features that are used.
-    dtype : numpy dtype
-        Precision of the products with targets.
+    What has the size of the problem (F, and g and between of a projection) is a NumPy array, or a
+    torch tensor where the equations were given a device.
     """
 
     eigenvalues: NDArray[np.float64]
-    fractions: NDArray[np.float64]
+    """(rank,): nonzero eigenvalues s of X'WX, X as scaled."""
     F: Any
+    """(n_present, rank): C^(-1/2) P'W^(1/2) U over the stimuli that occur."""
     stimuli: NDArray[np.intp]
+    """(n_present,): the stimuli that occur, as rows of the targets."""
     counts: NDArray[np.float64]
+    """(n_present,): their trials, or the sums of their weights."""
     n_trials: int
     intercept: bool
-    offset: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    used: NDArray[np.bool_]
+    """Whether targets are centred (and one degree of freedom is the mean's)."""
+    scaling: Scaling
     dtype: np.dtype[Any]
-    _right: Any
-    _left: Any
-    _trials: NDArray[Any] | None
+    """Precision of the products with targets."""
+    _right: Any  # V (primal), or None
+    _left: Any  # W^(1/2) U (dual), or None
+    _trials: NDArray[Any] | None  # X as given (dual)
+
+    @cached_property
+    def fractions(self) -> NDArray[np.float64]:
+        """Part of each left singular vector that is between stimuli, not within repeats: |F_i|^2.
+
+        All ones where no stimulus repeats.
+        """
+        if not self.repeats:
+            return np.ones(len(self.eigenvalues))
+        return np.minimum(arrays.column_squares(self.F), 1)
 
     @property
     def repeats(self) -> bool:
@@ -157,29 +137,24 @@ class Decomposition:
         return Projection(g, between, outside, total, mean, scale)
 
     def shrunk(self, g: Any, alpha: ArrayLike) -> Any:
-        """Ridge weights on the right singular vectors, (rank, n_targets): the weights are V of it.
+        """Ridge weights on the right singular vectors V, (rank, n_targets), from g of a projection.
 
-        Parameters
-        ----------
-        g : array, shape (rank, n_targets)
-            Of a projection.
-        alpha : array_like, shape (n_targets,) or ()
-            Penalties.
+        ``alpha`` is one penalty, or one per target.
         """
         return g * self._factors(np.sqrt(self.eigenvalues), alpha)
 
     def weights(self, g: Any, alpha: NDArray[np.float64]) -> NDArray[Any]:
         """Ridge weights for X as given, one penalty a target: shape (n_targets, n_features)."""
-        weights = np.zeros((g.shape[1], len(self.used)), self.dtype)
-        inverse = (1 / self.scale).astype(self.dtype)
+        _, scale, used = self.scaling
+        weights = np.zeros((g.shape[1], len(used)), self.dtype)
+        inverse = (1 / scale).astype(self.dtype)
         if self._right is not None:
             product = arrays.on_host(self.shrunk(g, alpha).T @ self._right.T)
             # A slice spares a copy of what may be gigabytes.
-            columns = slice(None) if self.used.all() else np.flatnonzero(self.used)
-            weights[:, columns] = product * inverse[self.used]
+            weights[:, slice(None) if used.all() else used] = product * inverse[used]
             return weights
         inner = (self._left @ (g * self._factors(np.ones(len(self.eigenvalues)), alpha))).T
-        for columns, block in self._feature_blocks():
+        for columns, block in _scaled_blocks(self._trials, self.scaling, self.dtype):
             product = arrays.on_host(inner @ arrays.like(block, inner))
             weights[:, columns] = product * inverse[columns]
         return weights
@@ -187,11 +162,12 @@ class Decomposition:
     def scores(self, X: NDArray[Any]) -> Any:
         """Coordinates of trials on the right singular vectors V: shape (n_trials, rank)."""
         if self._right is not None:
-            scaled = (X - self.offset) / self.scale
-            return arrays.like(scaled[:, self.used], self._right) @ self._right
+            offset, scale, used = self.scaling
+            scaled = (X - offset) / scale
+            return arrays.like(scaled[:, used], self._right) @ self._right
         kernel = arrays.like(np.zeros((len(X), len(self._left))), self._left)
-        blocks = _scaled_blocks(X, self.offset, self.scale, self.used, self.dtype)
-        for (_, block), (_, of_trials) in zip(blocks, self._feature_blocks(), strict=True):
+        both = (_scaled_blocks(values, self.scaling, self.dtype) for values in (X, self._trials))
+        for (_, block), (_, of_trials) in zip(*both, strict=True):
             kernel += arrays.like(block, kernel) @ arrays.like(of_trials, kernel).T
         return kernel @ self._left / arrays.like(np.sqrt(self.eigenvalues), self._left)
 
@@ -200,11 +176,6 @@ class Decomposition:
         distinct, which = np.unique(np.atleast_1d(alpha), return_inverse=True)
         table = numerator[:, None] / (self.eigenvalues[:, None] + distinct)
         return arrays.like(table, self.F)[:, which]
-
-    def _feature_blocks(self) -> Iterator[tuple[Any, NDArray[Any]]]:
-        """Yield centred, scaled training trials a block of used features at a time."""
-        assert self._trials is not None
-        yield from _scaled_blocks(self._trials, self.offset, self.scale, self.used, self.dtype)
 
 
 def _centred(
@@ -234,116 +205,68 @@ def _centred(
 
 
 def _scaled_blocks(
-    X: NDArray[Any],
-    offset: NDArray[np.float64],
-    scale: NDArray[np.float64],
-    used: NDArray[np.bool_],
-    dtype: DTypeLike,
+    X: Any, scaling: Scaling, dtype: DTypeLike
 ) -> Iterator[tuple[Any, NDArray[Any]]]:
-    """Yield ``(X - offset) / scale``, a block of used columns at a time, and which they are."""
-    indices = np.flatnonzero(used)
+    """Yield X as scaled, a block of used columns at a time, and which columns these are."""
+    indices = np.flatnonzero(scaling.used)
     for lo in range(0, len(indices), _FEATURE_BLOCK):
         columns: Any = indices[lo : lo + _FEATURE_BLOCK]
         if columns[-1] - columns[0] == len(columns) - 1:  # a slice spares a copy
             columns = slice(columns[0], columns[-1] + 1)
         block = X[:, columns]
         # Subtracted in float64 and rounded once.
-        block = np.subtract(block, offset[columns], out=np.empty(block.shape, dtype))
-        block /= scale[columns].astype(dtype)
+        block = np.subtract(block, scaling.offset[columns], out=np.empty(block.shape, dtype))
+        block /= scaling.scale[columns].astype(dtype)
         yield columns, block
 
 
 def decompose(
     equations: NormalEquations,
+    scaling: Scaling | None = None,
     *,
     intercept: bool = True,
-    offset: NDArray[np.float64] | None = None,
-    scale: NDArray[np.float64] | None = None,
-    used: NDArray[np.bool_] | None = None,
     overwrite: bool = False,
 ) -> Decomposition:
-    """Eigendecompose X'X (more trials than features) or XX' (else).
+    """Eigendecompose X'WX (more trials than features) or W^(1/2) XX' W^(1/2) (else).
 
+    With an intercept X is centred by its means, whatever ``scaling`` says, and targets by theirs.
     The decomposition and everything before it is float64; F and V are then stored in the
-    precision of X, in which the products with targets are done. All of it happens where the
-    equations are: on the host, or on their device.
-
-    Parameters
-    ----------
-    equations : NormalEquations
-        The accumulated trials.
-    intercept : bool
-        Whether to centre X by its column means, and targets by theirs.
-    offset : ndarray, shape (n_features,), optional
-        What to subtract from X where there is no intercept; nothing by default.
-    scale : ndarray, shape (n_features,), optional
-        What to divide X by; 1 by default. The penalty applies to the scaled features.
-    used : ndarray of bool, shape (n_features,), optional
-        The features to use; all by default.
-    overwrite : bool
-        Whether X'X may be destroyed, which spares a copy of it; ``equations`` is then spent.
-
-    Returns
-    -------
-    Decomposition
-
-    Raises
-    ------
-    ValueError
-        If there are too few trials.
+    precision of X. All of it happens where the equations are: on the host, or on their device.
+    With ``overwrite`` X'X may be destroyed, which spares a copy; ``equations`` is then spent.
     """
-    n, p = equations.n_trials, equations.n_features
+    n = equations.n_trials
     if n < 1 + intercept:
         raise ValueError(f"X has n_samples = {n}: ridge needs at least {1 + intercept} trials.")
+    if scaling is None:
+        scaling = equations.scaling(centre=intercept, standardize=False)
     if intercept:
-        offset = equations.mean
-    offset = np.zeros(p) if offset is None else offset
-    scale = np.ones(p) if scale is None else scale
-    used = np.ones(p, bool) if used is None else used
+        scaling = scaling._replace(offset=equations.mean)
     stimuli = np.flatnonzero(equations.counts)
     counts = equations.counts[stimuli]
-    root = np.sqrt(counts)[:, None]
     right = left = trials = None
     if equations.is_dual:
         trials, rows, weights = equations.trials()
         matrix = arrays.empty_square(n, equations.device)
-        for _, block in _scaled_blocks(trials, offset, scale, used, np.float64):
+        for _, block in _scaled_blocks(trials, scaling, np.float64):
             arrays.add_products(matrix, times(block, np.sqrt(weights)).T)
     else:
-        matrix = equations.gram(offset, scale, used, overwrite=overwrite)
+        matrix = equations.gram(scaling, overwrite=overwrite)
     s, vectors = arrays.eigh(matrix) if len(matrix) else (np.zeros(0), matrix)
-    rounding = np.finfo(np.float64).eps * max(n, p)
+    rounding = np.finfo(np.float64).eps * max(n, equations.n_features)
     first = np.searchsorted(s, s.max(initial=0) * rounding, "right")
     s, vectors = s[first:], vectors[:, first:]
     if equations.is_dual:
         vectors *= arrays.like(np.sqrt(weights)[:, None], vectors)
-        F = sum_by_stimulus(arrays.on_host(vectors), rows)[1] / root
+        F = sum_by_stimulus(arrays.on_host(vectors), rows)[1] / np.sqrt(counts)[:, None]
         F = arrays.placed(F.astype(equations.dtype, copy=False), equations.device)
         left = arrays.in_dtype(vectors, equations.dtype)
     else:
-        F = np.empty((len(stimuli), len(s)), equations.dtype)
-        F = arrays.placed(F, equations.device)
+        F = arrays.placed(np.empty((len(stimuli), len(s)), equations.dtype), equations.device)
         for lo in range(0, len(stimuli), _FEATURE_BLOCK):
             part = slice(lo, lo + _FEATURE_BLOCK)
-            sums = equations.sums(stimuli[part], offset, scale, used) / root[part]
+            sums = equations.sums(stimuli[part], scaling) / np.sqrt(counts[part])[:, None]
             F[part] = arrays.like(sums, vectors) @ vectors / arrays.like(np.sqrt(s), vectors)
         right = arrays.in_dtype(vectors, equations.dtype)
-    fractions = np.ones(len(s))
-    if n > len(stimuli):
-        fractions = np.minimum(arrays.column_squares(F), 1)
     return Decomposition(
-        eigenvalues=s,
-        fractions=fractions,
-        F=F,
-        stimuli=stimuli,
-        counts=counts,
-        n_trials=n,
-        intercept=intercept,
-        offset=offset,
-        scale=scale,
-        used=used,
-        dtype=equations.dtype,
-        _right=right,
-        _left=left,
-        _trials=trials,
+        s, F, stimuli, counts, n, intercept, scaling, equations.dtype, right, left, trials
     )

@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from vox2pix.linear import arrays
-from vox2pix.linear.checks import check_alphas, check_finite, check_rows
-from vox2pix.linear.cross_validation import cv_errors, grouped_folds
+from vox2pix.linear.checks import (
+    Trials,
+    as_table,
+    check_alphas,
+    check_finite,
+    check_trials,
+    listed,
+)
+from vox2pix.linear.cross_validation import Fold, cv_errors, grouped_folds
 from vox2pix.linear.decomposition import Decomposition, decompose
-from vox2pix.linear.normal_equations import NormalEquations
-from vox2pix.linear.ridge import fit_ridge, iter_fits
+from vox2pix.linear.normal_equations import NormalEquations, Scaling
+from vox2pix.linear.ridge import iter_fits
 
 RELATIVE_ALPHAS: tuple[float, ...] = tuple(float(10 ** (k / 2)) for k in range(-6, 9))
 """Half decades from 1e-3 to 1e4, in units of the mean eigenvalue of X'X."""
@@ -27,17 +33,6 @@ PER_TARGET = ("coef", "mean", "alpha", "error")
 """The arrays of a fitted estimator that have one row per target; all targets share the others."""
 _ARRAYS = (*PER_TARGET, "alphas", "offset", "dropped")
 _MIN_STIMULI = 3
-
-
-@dataclass(frozen=True)
-class _Trials:
-    """Checked training data: trials with positive weight, and targets with one row per stimulus."""
-
-    X: NDArray[Any]
-    y: Any
-    rows: NDArray[np.intp]
-    weights: NDArray[np.float64] | None
-    groups: NDArray[Any] | None
 
 
 class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -121,12 +116,10 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
             If shapes do not fit, a setting is unknown, an argument has no effect, or a value is
             NaN or infinite.
         """
-        trials, is_flat = self._check_data(X, y, groups, sample_weight, stimuli)
+        trials, is_flat = self._check(X, y, groups, sample_weight, stimuli)
         equations = self._sum(trials)
-        scaling = self._scaling(equations)
-        decomposition = decompose(equations, overwrite=True, **scaling)
-        choice = self._choice(decomposition, trials, scaling)
-        return self._store(decomposition, fit_ridge(decomposition, trials.y, **choice), is_flat)
+        decomposition = decompose(equations, self._scaling(equations), **self._how)
+        return self._solve(decomposition, trials.y, is_flat, self._choice(decomposition, trials))
 
     def fit_then_predict(
         self,
@@ -190,11 +183,10 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         predictions : ndarray, shape (n_test, n_targets of the block)
             Less ``mean_[part]``, in the precision of X.
         """
-        trials, _ = self._check_data(X, y, groups, sample_weight, stimuli)
+        trials, _ = self._check(X, y, groups, sample_weight, stimuli)
         equations = self._sum(trials)
-        scaling = self._scaling(equations)
-        decomposition = decompose(equations, overwrite=True, **scaling)
-        choice = self._choice(decomposition, trials, scaling)
+        decomposition = decompose(equations, self._scaling(equations), **self._how)
+        choice = self._choice(decomposition, trials)
         scores = decomposition.scores(self._check_features(X_test, reset=False))
         if hasattr(self, "coef_"):
             del self.coef_
@@ -215,18 +207,8 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Trials (n_block, n_features), float32 or float64, and the row of y of each.
         y : array_like, shape (n_stimuli, n_targets)
             One row per stimulus; may be a memory map or a zarr array.
-
-        Returns
-        -------
-        self
-            Fitted as by :meth:`fit` on all blocks together.
-
-        Raises
-        ------
-        ValueError
-            As :meth:`fit`, or if there are no blocks.
         """
-        return self.fit_decomposed(self.decompose_stream(blocks, _table(y)[0].shape[0]), y)
+        return self.fit_decomposed(self.decompose_stream(blocks, as_table(y)[0].shape[0]), y)
 
     def decompose_stream(
         self, blocks: Iterable[tuple[ArrayLike, ArrayLike]], n_stimuli: int
@@ -239,15 +221,6 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
             As in :meth:`fit_stream`.
         n_stimuli : int
             Number of rows that the targets will have.
-
-        Returns
-        -------
-        Decomposition
-
-        Raises
-        ------
-        ValueError
-            As :meth:`fit_stream`.
         """
         self._check_settings()
         if self._uses_folds:
@@ -260,7 +233,7 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
             equations.add(block, stimuli)
         if equations.n_trials == 0:
             raise ValueError("The stream holds no trials.")
-        return decompose(equations, overwrite=True, **self._scaling(equations))
+        return decompose(equations, self._scaling(equations), **self._how)
 
     def fit_decomposed(self, decomposition: Decomposition, y: Any) -> Self:
         """Fit targets on trials that are decomposed already.
@@ -274,20 +247,9 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
             From :meth:`decompose_stream` of an estimator with the same settings.
         y : array_like, shape (n_stimuli, n_targets)
             One row per stimulus.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            If a setting is unknown, or a target is NaN or infinite.
         """
         self._check_settings()
-        targets, is_flat = _table(y)
-        fit = fit_ridge(decomposition, targets, **self._choice(decomposition))
-        return self._store(decomposition, fit, is_flat)
+        return self._solve(decomposition, *as_table(y), self._choice(decomposition))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Predict targets.
@@ -295,16 +257,11 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : array_like, shape (n_samples, n_features)
-            Single trials, or means over repeats.
+            Single trials, or means over repeats; ValueError if a value is NaN or infinite.
 
         Returns
         -------
         ndarray, shape (n_samples, n_targets) or (n_samples,)
-
-        Raises
-        ------
-        ValueError
-            If the number of features differs, or a value is NaN or infinite.
         """
         check_is_fitted(self, "coef_")
         given = self._check_features(X, reset=False)
@@ -339,15 +296,7 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
     def from_arrays(cls, saved: Mapping[str, ArrayLike]) -> Self:
         """Rebuild a fitted estimator from what :meth:`to_arrays` returned.
 
-        Parameters
-        ----------
-        saved : mapping of str to array
-            As returned, or as read back (``np.load(path)``, ``safetensors.numpy.load_file(path)``).
-
-        Raises
-        ------
-        ValueError
-            If an array is missing.
+        ``saved`` may also be what ``np.load`` or ``safetensors.numpy.load_file`` read back.
         """
         missing = [name for name in (*_ARRAYS, "settings") if name not in saved]
         if missing:
@@ -369,6 +318,10 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return np.asarray(given, np.float64)
 
     @property
+    def _how(self) -> dict[str, bool]:
+        return {"intercept": self.fit_intercept, "overwrite": True}
+
+    @property
     def _uses_folds(self) -> bool:
         """Whether trials are read again for cross-validation; a single penalty needs none."""
         is_choice = self.alphas is None or self._given_alphas().size > 1
@@ -380,33 +333,24 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         if not self.grouped and self.selection == "gcv":
             raise ValueError('grouped=False has no effect with selection="gcv".')
 
-    def _check_data(
+    def _check(
         self,
         X: ArrayLike,
         y: Any,
         groups: ArrayLike | None,
         sample_weight: ArrayLike | None,
         stimuli: ArrayLike | None,
-    ) -> tuple[_Trials, bool]:
+    ) -> tuple[Trials, bool]:
         """Check what :meth:`fit` was given; return it, and whether y was one column."""
         self._check_settings()
-        given = self._check_features(X, reset=True)
-        table, is_flat = _table(y)
-        targets, rows = _pair(table, stimuli, len(given))
-        labels = None if groups is None else np.asarray(groups)
-        if labels is not None and not (self._uses_folds and self.grouped):
+        if groups is not None and not (self._uses_folds and self.grouped):
             raise ValueError(
-                'groups has no effect: only folds of selection="cv" with grouped=True, and more '
-                "than one penalty to choose from, use it. Leave it out."
+                'groups has no effect: it names the folds of selection="cv" with grouped=True, '
+                "where there is more than one penalty to choose from. Leave it out."
             )
-        if labels is not None and labels.shape != (len(given),):
-            raise ValueError(f"groups has shape {labels.shape}, but X has {len(given)} rows.")
-        weights = _weights(sample_weight, len(given))
-        if weights is not None and not weights.all():
-            used = np.flatnonzero(weights)
-            given, rows, weights = given[used], rows[used], weights[used]
-            labels = None if labels is None else labels[used]
-        return _Trials(given, targets, rows, weights, labels), is_flat
+        given = self._check_features(X, reset=True)
+        table, is_flat = as_table(y)
+        return check_trials(given, table, groups, sample_weight, stimuli), is_flat
 
     def _check_features(self, X: ArrayLike, *, reset: bool) -> NDArray[Any]:
         """Return X as a finite table in float32 or float64."""
@@ -424,36 +368,27 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         check_finite("X", given)
         return given
 
-    def _sum(self, trials: _Trials) -> NormalEquations:
+    def _sum(self, trials: Trials) -> NormalEquations:
         equations = NormalEquations(trials.y.shape[0], self.device)
         equations.add(trials.X, trials.rows, trials.weights, copy=False)
         return equations
 
-    def _scaling(self, equations: NormalEquations) -> dict[str, Any]:
-        """Return what the solver subtracts, divides by and leaves out; warn of constant columns."""
-        variance = equations.variance
-        used = variance > 0
-        dropped = np.flatnonzero(~used)
+    def _scaling(self, equations: NormalEquations) -> Scaling:
+        """Return what X is brought to, and warn of columns that are constant."""
+        centre = self.fit_intercept or self.standardize
+        scaling = equations.scaling(centre=centre, standardize=self.standardize)
+        dropped = np.flatnonzero(~scaling.used)
         if dropped.size and self._reported_columns:
             warnings.warn(
                 f"{dropped.size} of {equations.n_features} {self._reported_columns} are constant "
-                f"and dropped: columns {', '.join(map(str, dropped[:5]))}"
-                f"{' ...' if dropped.size > 5 else ''}.",
+                f"and dropped: columns {listed(dropped)}.",
                 UserWarning,
                 stacklevel=3,
             )
-        scaling = {"intercept": self.fit_intercept, "used": used, "offset": None, "scale": None}
-        if self.standardize:
-            scaling |= {"offset": equations.mean, "scale": np.where(used, np.sqrt(variance), 1)}
         return scaling
 
-    def _choice(
-        self,
-        decomposition: Decomposition,
-        trials: _Trials | None = None,
-        scaling: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """Return the penalties and how to choose from them; run the folds if there are any."""
+    def _choice(self, decomposition: Decomposition, trials: Trials | None = None) -> dict[str, Any]:
+        """Return what :func:`iter_fits` chooses from; run the folds if there are any."""
         if self.alphas is None:
             s = decomposition.eigenvalues
             self.alphas_ = (s.mean() if s.size else 1.0) * np.array(RELATIVE_ALPHAS)
@@ -464,9 +399,12 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 f"There are {len(decomposition.stimuli)} training stimuli: choosing a penalty "
                 f"needs at least {_MIN_STIMULI}. Use more stimuli, or give a single penalty."
             )
+        common: dict[str, Any] = {
+            "average_repeats": self.average_repeats,
+            "target_block": self.target_block,
+        }
         errors = None
-        if self._uses_folds:
-            assert trials is not None and scaling is not None
+        if trials is not None and self._uses_folds:
             errors = cv_errors(
                 trials.X,
                 trials.y,
@@ -474,85 +412,42 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 self._folds(trials),
                 self.alphas_,
                 weights=trials.weights,
-                average_repeats=self.average_repeats,
-                target_block=self.target_block,
+                scaling=decomposition.scaling,
+                intercept=self.fit_intercept,
                 device=self.device,
-                **scaling,
+                **common,
             )
-        return {
+        return common | {
             "alphas": self.alphas_,
             "errors": errors,
             "per_target": self.alpha_per_target,
             "relative": self._relative_errors,
             "estimate": self._always_estimates_error,
-            "average_repeats": self.average_repeats,
-            "target_block": self.target_block,
         }
 
-    def _folds(self, trials: _Trials) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    def _folds(self, trials: Trials) -> list[Fold]:
         if not self.grouped:
             return grouped_folds(np.arange(len(trials.X)), self.n_folds)
         if trials.groups is None:
             return grouped_folds(trials.rows, self.n_folds)
         return grouped_folds(trials.groups, self.n_folds, stimuli=trials.rows)
 
-    def _store(self, decomposition: Decomposition, fit: Any, is_flat: bool) -> Self:
-        self.n_features_in_ = len(decomposition.used)
-        self.dropped_ = np.flatnonzero(~decomposition.used)
+    def _solve(
+        self, decomposition: Decomposition, y: Any, is_flat: bool, choice: dict[str, Any]
+    ) -> Self:
+        """Choose penalties, compute weights and store what is fitted."""
+        n_targets, n_features = y.shape[1], len(decomposition.scaling.used)
+        coef = np.empty((n_targets, n_features), decomposition.dtype)
+        mean, alpha, error = np.empty((3, n_targets))
+        for part, projection, chosen, estimated in iter_fits(decomposition, y, **choice):
+            coef[part] = decomposition.weights(projection.g, chosen)
+            if (projection.scale != 1).any():
+                coef[part] *= projection.scale[:, None].astype(coef.dtype)
+            mean[part], alpha[part], error[part] = projection.mean, chosen, estimated
         first = 0 if is_flat else slice(None)
-        self.coef_, self.mean_ = fit.coef[first], fit.mean[first]
-        self.alpha_, self.error_ = fit.alpha[first], fit.error[first]
-        self.offset_ = fit.offset
+        self.coef_, self.mean_ = coef[first], mean[first]
+        self.alpha_, self.error_ = alpha[first], error[first]
+        self.offset_ = decomposition.scaling.offset
+        self.dropped_ = np.flatnonzero(~decomposition.scaling.used)
+        self.n_features_in_ = n_features
         return self
-
-
-def _table(y: Any) -> tuple[Any, bool]:
-    """Return targets as a table that is sliced by columns, and whether they were one column."""
-    if y is None:
-        raise ValueError("The estimator requires y to be passed, but the target y is None.")
-    # What is on disk slices by columns, and is neither an array nor a data frame.
-    on_disk = hasattr(y, "shape") and not isinstance(y, np.ndarray) and not hasattr(y, "iloc")
-    if on_disk and len(y.shape) == 2:
-        return y, False
-    table = check_array(y, dtype="numeric", ensure_2d=False, ensure_all_finite=False)
-    if table.ndim > 2:
-        raise ValueError(f"y has shape {table.shape}: give a table (n_rows, n_targets).")
-    return (table[:, None], True) if table.ndim == 1 else (table, False)
-
-
-def _pair(y: Any, stimuli: ArrayLike | None, n_trials: int) -> tuple[Any, NDArray[np.intp]]:
-    """Return targets with one row per stimulus, and the row of each trial."""
-    if stimuli is None:
-        if y.shape[0] != n_trials:
-            raise ValueError(
-                f"X has {n_trials} rows and y {y.shape[0]}: these are inconsistent numbers of "
-                "samples. Where y has one row per stimulus, give stimuli, the row of y of each "
-                "trial."
-            )
-        return y, np.arange(n_trials)
-    labels = np.asarray(stimuli)
-    if not isinstance(y, np.ndarray) or len(y) != n_trials or labels.shape != (n_trials,):
-        return y, check_rows(labels, n_trials, y.shape[0])
-    found, first, rows = np.unique(labels, return_index=True, return_inverse=True)
-    if np.issubdtype(labels.dtype, np.integer) and np.array_equal(found, np.arange(n_trials)):
-        return y, labels  # every stimulus once, in any order
-    if not np.array_equal(y[first][rows], y, equal_nan=True):
-        raise ValueError(
-            f"y has one row per trial ({n_trials}), but its rows differ among trials of one "
-            "stimulus. If they are rows of stimuli, remove those that stimuli does not name."
-        )
-    return y[first], rows
-
-
-def _weights(sample_weight: ArrayLike | None, n_rows: int) -> NDArray[np.float64] | None:
-    """Return one weight per row of X."""
-    if sample_weight is None:
-        return None
-    weights = np.asarray(sample_weight, np.float64)
-    is_valid = weights.shape == (n_rows,) and np.isfinite(weights).all()
-    if not is_valid or (weights < 0).any() or not weights.any():
-        raise ValueError(
-            f"sample_weight has shape {weights.shape} for {n_rows} rows of X, holds negative, NaN "
-            "or infinite values, or only zeros: give the repeats of each row."
-        )
-    return weights

@@ -7,7 +7,7 @@ of the trials of each stimulus stands for all of them, and no target is ever rep
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -33,6 +33,14 @@ def sum_by_stimulus(
     return stimuli, indicator @ values
 
 
+class Scaling(NamedTuple):
+    """What ridge is fitted on: ``(X - offset) / scale``, of the columns ``used``."""
+
+    offset: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    used: NDArray[np.bool_]
+
+
 class NormalEquations:
     r"""Accumulator of the moments that ridge regression needs.
 
@@ -43,29 +51,13 @@ class NormalEquations:
     - :math:`\sum_t w_t d_t d_t'`, (n_features, n_features), in float64;
     - :math:`\sum_{t: s(t)=s} w_t d_t` for every stimulus s, (n_stimuli, n_features), in the
       precision of X (few repeats are summed, so nothing is lost there);
-    - the weight of each stimulus, and column sums and sums of squares in float64.
+    - ``counts`` (n_stimuli,), the trials or the weight of each stimulus, and column sums and sums
+      of squares, in float64.
 
     Until there are more trials than features, the trials themselves are smaller than X'X: they
     are stored as they are, and X'X is formed later. Peak memory is thus
-    ``min(n_trials, n_features) * n_features`` numbers and the sums.
-
-    Parameters
-    ----------
-    n_stimuli : int
-        Number of rows of the target array.
-    device : str, optional
-        Torch device that holds X'X, and on which the rest is computed; NumPy by default.
-
-    Attributes
-    ----------
-    n_trials : int
-        Trials seen.
-    n_features : int
-        Columns of X; 0 before the first block.
-    counts : ndarray of float64, shape (n_stimuli,)
-        Trials of each stimulus, or the sum of their weights.
-    dtype : numpy dtype
-        float32 or float64, that of the first block: products with targets are done in it.
+    ``min(n_trials, n_features) * n_features`` numbers and the sums. X'X is on the torch
+    ``device``, if one is given. ``dtype`` is that of the first block.
     """
 
     def __init__(self, n_stimuli: int, device: str | None = None) -> None:
@@ -114,23 +106,9 @@ class NormalEquations:
         *,
         copy: bool = True,
     ) -> None:
-        """Take a block of trials.
+        """Take trials (n_block, n_features), the target row and the positive weight of each.
 
-        Parameters
-        ----------
-        X_block : array_like, shape (n_block, n_features)
-            Responses, float32 or float64 (anything else is converted to float64).
-        stimuli : array_like of int, shape (n_block,)
-            Row of the targets of each trial.
-        weights : ndarray, shape (n_block,), optional
-            Positive weight of each trial; 1 by default.
-        copy : bool
-            Whether a block that is stored is copied; False only if the caller does not change it.
-
-        Raises
-        ------
-        ValueError
-            If the number of columns changes, a value is not finite, or ``stimuli`` does not fit.
+        With ``copy=False`` the caller promises not to change the block afterwards.
         """
         block = np.asarray(X_block)
         if block.dtype not in (np.float32, np.float64):
@@ -198,21 +176,20 @@ class NormalEquations:
             self._stored = [tuple(map(np.concatenate, (blocks, rows, weights)))]  # type: ignore
         return self._stored[0]
 
-    def gram(
-        self,
-        offset: NDArray[np.float64],
-        scale: NDArray[np.float64],
-        used: NDArray[np.bool_],
-        *,
-        overwrite: bool = False,
-    ) -> Any:
-        """Return X'X of ``(X - offset) / scale`` over the columns ``used``, float64 (primal only).
+    def scaling(self, *, centre: bool, standardize: bool) -> Scaling:
+        """Return the means, deviations and varied columns of X; 0 and 1 where not asked for."""
+        variance = self.variance
+        used = variance > 0
+        offset = self.mean if centre else np.zeros(self.n_features)
+        scale = np.sqrt(variance, where=used, out=np.ones(self.n_features))
+        return Scaling(offset, scale if standardize else np.ones(self.n_features), used)
 
-        Only the lower triangle is right. With ``overwrite`` it is the accumulator's own matrix,
-        which is then gone.
+    def gram(self, scaling: Scaling, *, overwrite: bool = False) -> Any:
+        """Return X'X of X as scaled, float64, of which the lower triangle is right (primal only).
 
-        The shift of the accumulator is undone on the moments: with d = shift - offset and t the
-        column sums, X'X becomes X'X + t d' + d t' + w d d' (w: the weight).
+        With ``overwrite`` it is the accumulator's own matrix, which is then gone. The shift of the
+        accumulator is undone on the moments: with d = shift - offset and t the column sums, X'X
+        becomes X'X + t d' + d t' + w d d' (w: the weight).
         """
         if self._gram is None:
             raise ValueError(
@@ -223,30 +200,24 @@ class NormalEquations:
             self._gram = None
         else:
             gram = gram.clone() if self.device else gram.copy(order="F")
-        delta = self._shift - offset
+        delta = self._shift - scaling.offset
         arrays.add_outer(gram, self._total + 0.5 * self.weight * delta, delta)
-        inverse = arrays.like(1 / scale, gram)
+        inverse = arrays.like(1 / scaling.scale, gram)
         gram *= inverse
         gram *= inverse[:, None]
-        if used.all():
+        if scaling.used.all():
             return gram
-        columns = np.flatnonzero(used)
+        columns = np.flatnonzero(scaling.used)
         return gram.T[columns[:, None], columns].T
 
-    def sums(
-        self,
-        part: NDArray[np.intp],
-        offset: NDArray[np.float64],
-        scale: NDArray[np.float64],
-        used: NDArray[np.bool_],
-    ) -> NDArray[np.float64]:
-        """Return the sums of ``(X - offset) / scale`` of some stimuli, float64 (primal only)."""
+    def sums(self, part: NDArray[np.intp], scaling: Scaling) -> NDArray[np.float64]:
+        """Return the sums of X as scaled over the trials of some stimuli (primal only)."""
         if self._sums is None:
             raise ValueError("Sums are not formed: there are no more trials than features.")
-        delta = self._shift - offset
+        delta = self._shift - scaling.offset
         sums = self._sums[part].astype(np.float64) + np.outer(self.counts[part], delta)
-        sums /= scale
-        return sums if used.all() else sums[:, used]
+        sums /= scaling.scale
+        return sums if scaling.used.all() else sums[:, scaling.used]
 
 
 def times(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,9 +1,8 @@
-"""Ridge regression of many targets in blocks, with a penalty chosen for each or for all."""
+"""The choice of a penalty for each target, or one for all, targets in blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,36 +13,6 @@ from vox2pix.linear.decomposition import Decomposition, Projection
 from vox2pix.linear.gcv import gcv_errors
 
 TARGET_BLOCK = 2048
-
-
-@dataclass(frozen=True)
-class RidgeFit:
-    """A fitted ridge model; it predicts ``(X - offset) @ coef.T + mean``.
-
-    Attributes
-    ----------
-    coef : ndarray, shape (n_targets, n_features)
-        Weights for X as it was given; 0 for features that were not used.
-    mean : ndarray of float64, shape (n_targets,)
-        Mean of each target over trials; zero without an intercept.
-    offset : ndarray of float64, shape (n_features,)
-        What is subtracted from X, so that a large baseline of a feature costs no digits.
-    alpha : ndarray of float64, shape (n_targets,)
-        Penalty of each target.
-    error : ndarray of float64, shape (n_targets,)
-        Mean squared error estimated for that penalty, NaN where there was no choice.
-    """
-
-    coef: NDArray[Any]
-    mean: NDArray[np.float64]
-    offset: NDArray[np.float64]
-    alpha: NDArray[np.float64]
-    error: NDArray[np.float64]
-
-    @property
-    def intercept(self) -> NDArray[np.float64]:
-        """What is added to ``X @ coef.T``, shape (n_targets,)."""
-        return np.asarray(self.mean - self.coef @ self.offset)
 
 
 def iter_targets(y: Any, block: int) -> Iterator[tuple[slice, NDArray[Any]]]:
@@ -73,18 +42,12 @@ def iter_fits(
     errors: NDArray[np.float64] | None = None,
     target_block: int = TARGET_BLOCK,
 ) -> Iterator[tuple[slice, Projection, NDArray[np.float64], NDArray[np.float64]]]:
-    """Choose a penalty for each target; yield targets in blocks.
+    """Choose penalties, targets in blocks; yield a block, its projection, penalties and errors.
 
-    Parameters are those of :func:`fit_ridge`.
-
-    Yields
-    ------
-    part : slice
-        The targets of the block.
-    projection : Projection
-        The targets in the basis of the decomposition.
-    alpha, error : ndarray of float64, shape (n_targets of the block,)
-        Penalties, and the mean squared errors estimated for them.
+    The penalty is the one of least error for each target, or (``per_target=False``) of least mean
+    error over the targets; with ``relative`` each counts in units of its variance. ``errors``
+    (n_alphas, n_targets) are those of :func:`cv_errors`, else those of :func:`gcv_errors` are
+    taken. With a single penalty the error is NaN, unless ``estimate`` asks for it.
     """
     grid = check_alphas(alphas)
 
@@ -114,50 +77,3 @@ def iter_fits(
             alpha = grid[chosen]
             error = np.take_along_axis(estimated, chosen[None], axis=0)[0]
         yield part, projection, alpha, error
-
-
-def fit_ridge(decomposition: Decomposition, y: Any, alphas: ArrayLike, **choice: Any) -> RidgeFit:
-    r"""Choose penalties and solve, targets in blocks.
-
-    Minimises :math:`\sum_t w_t |y_{s(t)} - x_t \beta - b|^2 + \alpha |\beta|^2` over all trials t.
-
-    Parameters
-    ----------
-    decomposition : Decomposition
-        Of the trials.
-    y : array, shape (n_stimuli, n_targets)
-        One row per stimulus; anything that is sliced by columns (memory map, zarr array).
-    alphas : array_like, shape (n_alphas,)
-        Penalties to choose from. With one, there is nothing to choose.
-    per_target : bool
-        A penalty for each target, or one for all (least mean error over targets).
-    relative : bool
-        Whether that mean is of errors divided by the variance of each target.
-    estimate : bool
-        Whether the error is estimated even where there is nothing to choose.
-    average_repeats : bool
-        See :func:`gcv_errors`.
-    errors : ndarray, shape (n_alphas, n_targets), optional
-        Errors to choose by, as from :func:`~vox2pix.linear.cv_errors`; by default those of
-        :func:`gcv_errors`.
-    target_block : int
-        Targets in memory at a time.
-
-    Returns
-    -------
-    RidgeFit
-
-    Raises
-    ------
-    ValueError
-        If a penalty is not positive and finite, or a target is not finite.
-    """
-    n_targets, dtype = y.shape[1], decomposition.dtype
-    coef = np.empty((n_targets, len(decomposition.used)), dtype)
-    mean, alpha, error = np.empty((3, n_targets))
-    for part, projection, chosen, estimated in iter_fits(decomposition, y, alphas, **choice):
-        coef[part] = decomposition.weights(projection.g, chosen)
-        if (projection.scale != 1).any():
-            coef[part] *= projection.scale[:, None].astype(dtype)
-        mean[part], alpha[part], error[part] = projection.mean, chosen, estimated
-    return RidgeFit(coef, mean, decomposition.offset, alpha, error)
