@@ -4,16 +4,16 @@
     python benchmarks/ridge.py --full [--scale 0.5]
     python benchmarks/ridge.py --selection [--small]
 
-The first simulates brains of four sizes (stimuli shown three times) and fits three ways, each in
-a process of its own, on the same float32 arrays: ``RidgeDecoder`` by generalised
-cross-validation, himalaya's ``RidgeCV`` by five folds, scikit-learn's ``RidgeCV`` by leaving one
-trial out. All choose a penalty for each target and are tested on 500 new stimuli, responses
-averaged over three repeats. The plain ways see every trial's target, as they have no notion of
-repeats. The peak is that of the process, with the data in it. ``floor`` is the time of our matrix
-products alone at the rate of NumPy's float32 products, those in float64 counted double, without
-the eigendecomposition; ``share`` is that over our time. The rate is the best that was measured
-beside the fits: a rate taken at a bad moment would flatter us. Growth exponents are slopes of log
-time over log size, each from a sweep of one size with the others fixed.
+The first simulates brains of four sizes (stimuli shown three times) and fits with three
+libraries, each in a process of its own, on the same float32 arrays: ``RidgeDecoder`` by
+generalised cross-validation, himalaya's ``RidgeCV`` by five folds, scikit-learn's ``RidgeCV`` by
+leaving one trial out. All choose a penalty for each target and are tested on 500 new stimuli,
+responses averaged over three repeats. The other two get the target of every trial, as they have
+no notion of repeats. The peak is that of the process, with the data in it. ``floor`` is the time
+of our matrix products alone at the rate of NumPy's float32 products, those in float64 counted
+double, without the eigendecomposition; ``share`` is that over our time. The rate is the best that
+was measured beside the fits: a rate measured at a bad moment would flatter us. Growth exponents
+are slopes of log time over log size, each from a sweep of one size with the others fixed.
 
 The second fits 30,000 trials x 15,000 voxels x 60,000 features that are made block by block, so
 that neither trials nor targets are ever in memory as a whole, and prints the time of each stage
@@ -32,8 +32,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,80 +40,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results import machine, option_parser, show
-from vox2pix.decoding import RidgeDecoder
-from vox2pix.linear import (
-    NormalEquations,
-    cv_errors,
-    decompose,
-    fit_ridge,
-    gcv_errors,
-    grouped_folds,
-    pearson_r,
+from ridge_inputs import (
+    ALPHAS,
+    N_REPEATS,
+    N_TEST,
+    Simulation,
+    Stream,
+    mean_r,
+    product_rate,
+    seconds_of,
+    simulate,
+    solving_operations,
 )
+from vox2pix.decoding import RidgeDecoder
+from vox2pix.linear import cv_errors, gcv_errors, grouped_folds, pearson_r
+from vox2pix.linear.decomposition import Decomposition, decompose
+from vox2pix.linear.normal_equations import NormalEquations
 from vox2pix.store import peak_memory
 
-ALPHAS = np.logspace(0, 6, 13)
-N_REPEATS, N_TEST = 3, 500
 # Stimuli, voxels, targets.
 SIZES = ((500, 400, 500), (1000, 800, 1600), (2000, 1500, 3200), (3000, 2000, 5000))
 SMALL_SIZES = ((60, 30, 40), (100, 60, 60), (150, 80, 100), (200, 100, 150))
 FULL = (10_000, 15_000, 60_000)
 BOUND = 12e9
-
-
-@dataclass(frozen=True)
-class Simulation:
-    """Training trials, targets a stimulus, and averaged test responses with their targets."""
-
-    X: NDArray[np.float32]
-    rows: NDArray[np.intp]
-    Y: NDArray[np.float32]
-    X_test: NDArray[np.float32]
-    Y_test: NDArray[np.float32]
-
-
-def simulate(
-    n_stimuli: int,
-    n_voxels: int,
-    n_targets: int,
-    *,
-    snr: float,
-    predictable: float,
-    n_repeats: int = 3,
-    n_test: int = 500,
-    n_latents: int = 300,
-    seed: int = 0,
-) -> Simulation:
-    """Simulate voxels tuned to latents with a power-law spectrum, under correlated noise.
-
-    ``snr`` is the ratio of the standard deviations of signal and noise in the median voxel (as
-    NSD's ncsnr), ``predictable`` the largest part of a target's variance that latents explain.
-    """
-    rng = np.random.default_rng(seed)
-    total = n_stimuli + n_test
-    latents = rng.standard_normal((total, n_latents)) * np.arange(1, n_latents + 1) ** -0.5
-    signal = latents @ rng.standard_normal((n_latents, n_voxels))
-    signal *= snr * np.exp(0.4 * rng.standard_normal(n_voxels)) / signal.std(axis=0)
-    mixing = rng.standard_normal((n_voxels, n_voxels)) * np.arange(1, n_voxels + 1) ** -0.4
-    mixing /= np.linalg.norm(mixing, axis=1, keepdims=True)
-
-    def noise(n: int) -> NDArray[np.float64]:
-        return np.asarray(rng.standard_normal((n, n_voxels)) @ mixing.T)
-
-    rows = rng.permutation(np.tile(np.arange(n_stimuli), n_repeats))
-    X = signal[rows] + noise(len(rows))
-    X_test = signal[n_stimuli:] + np.mean([noise(n_test) for _ in range(n_repeats)], axis=0)
-    explained = latents @ rng.standard_normal((n_latents, n_targets))
-    explained /= explained.std(axis=0)
-    part = rng.uniform(0, predictable, n_targets)
-    Y = np.sqrt(part) * explained + np.sqrt(1 - part) * rng.standard_normal((total, n_targets))
-    return Simulation(
-        X.astype(np.float32),
-        rows,
-        Y[:n_stimuli].astype(np.float32),
-        X_test.astype(np.float32),
-        Y[n_stimuli:].astype(np.float32),
-    )
 
 
 # --- four sizes ----------------------------------------------------------------------------------
@@ -145,32 +93,29 @@ def fit_sklearn(data: Simulation) -> NDArray[Any]:
     return np.asarray(model.predict((data.X_test - mean) / std))
 
 
-WAYS: dict[str, Callable[[Simulation], NDArray[Any]]] = {
+LIBRARIES: dict[str, Callable[[Simulation], NDArray[Any]]] = {
     "vox2pix RidgeDecoder": fit_ours,
     "himalaya RidgeCV": fit_himalaya,
     "scikit-learn RidgeCV": fit_sklearn,
 }
 
 
-def one(way: str, folder: Path) -> dict[str, float]:
-    """Fit one way on data that lie in a folder; what a process of its own does."""
+def one(library: str, folder: Path) -> dict[str, float]:
+    """Fit with one library on the data in a folder, in a process of its own."""
     data = Simulation(*(np.load(folder / f"{name}.npy") for name in Simulation.__annotations__))
-    WAYS[way](simulate(20, 10, 5, snr=1, predictable=1))  # libraries are loaded, threads started
+    LIBRARIES[library](
+        simulate(20, 10, 5, snr=1, predictable=1)
+    )  # libraries are loaded, threads started
     began = time.perf_counter()
-    predicted = WAYS[way](data)
+    predicted = LIBRARIES[library](data)
     seconds = time.perf_counter() - began
     peak = peak_memory()
     return {"seconds": seconds, "peak_bytes": peak, "r": mean_r(data.Y_test, predicted)}
 
 
-def mean_r(truth: Any, predicted: Any) -> float:
-    """Return the mean over targets of the correlation over test stimuli."""
-    return float(np.nanmean(pearson_r(truth, predicted)))
-
-
-def alone(way: str, folder: Path) -> dict[str, float]:
-    """Fit one way in a process of its own, whose peak memory is then its own."""
-    command = [sys.executable, __file__, "--one", way, str(folder)]
+def alone(library: str, folder: Path) -> dict[str, float]:
+    """Fit with one library in a process of its own, to measure its peak memory."""
+    command = [sys.executable, __file__, "--one", library, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -179,7 +124,8 @@ def looks(data: Simulation) -> float:
     """Return how many penalties our search looks at, mean over (some) targets."""
     equations = NormalEquations(len(data.Y))
     equations.add(data.X, data.rows, copy=False)
-    decomposition = decompose(equations, scale=np.sqrt(equations.variance), overwrite=True)
+    scaling = equations.scaling(centre=True, standardize=True)
+    decomposition = decompose(equations, scaling, overwrite=True)
     projection = decomposition.project(data.Y[:, :200])
     errors = gcv_errors(decomposition, projection, ALPHAS, search=True)
     return float(np.isfinite(errors).sum(axis=0).mean())
@@ -196,21 +142,8 @@ def operations(n_stimuli: int, p: int, t: int, n_looks: float) -> float:
     return once + solving_operations(n_stimuli, p, t, n_looks)
 
 
-def solving_operations(n_stimuli: int, p: int, t: int, n_looks: float) -> float:
-    """Count the products in float32: projection, penalties looked at, weights."""
-    # Where stimuli outnumber voxels a triangle of p x p stands for the stimuli.
-    look = p**2 * 9 / 8 if n_stimuli > p else 2 * n_stimuli * p
-    return t * (2 * n_stimuli * p + n_looks * look + 2 * p**2)
-
-
-def product_rate(size: int) -> float:
-    """Return the operations a second of NumPy's float32 matrix products, the best of five."""
-    matrix = np.random.default_rng(0).random((size, size), np.float32)
-    return 2 * size**3 / min(_seconds(lambda: matrix @ matrix) for _ in range(5))
-
-
 def compare(sizes: tuple[tuple[int, int, int], ...], product: int) -> list[dict[str, Any]]:
-    """Fit each size in each way; take the rate of products before and after each."""
+    """Fit each size with each library; measure the rate of products before and after each."""
     figures: list[dict[str, Any]] = []
     rate = product_rate(product)
     for n_stimuli, p, t in sizes:
@@ -218,8 +151,8 @@ def compare(sizes: tuple[tuple[int, int, int], ...], product: int) -> list[dict[
         with tempfile.TemporaryDirectory() as folder:
             for name, values in vars(data).items():
                 np.save(Path(folder) / f"{name}.npy", values)
-            ways = {way: alone(way, Path(folder)) for way in WAYS}
-        ours, himalaya, sklearn = ways.values()
+            libraries = {name: alone(name, Path(folder)) for name in LIBRARIES}
+        ours, himalaya, sklearn = libraries.values()
         rate = max(rate, product_rate(product))
         figures.append(
             {
@@ -227,7 +160,7 @@ def compare(sizes: tuple[tuple[int, int, int], ...], product: int) -> list[dict[
                 "n_stimuli": n_stimuli,
                 "n_voxels": p,
                 "n_targets": t,
-                "ways": ways,
+                "libraries": libraries,
                 "ratio_himalaya": himalaya["seconds"] / ours["seconds"],
                 "ratio_sklearn": sklearn["seconds"] / ours["seconds"],
                 "r_difference": ours["r"] - himalaya["r"],
@@ -236,7 +169,7 @@ def compare(sizes: tuple[tuple[int, int, int], ...], product: int) -> list[dict[
         )
     for size in figures:
         size["floor_seconds"] = size["operations"] / rate
-        size["share"] = size["floor_seconds"] / size["ways"]["vox2pix RidgeDecoder"]["seconds"]
+        size["share"] = size["floor_seconds"] / size["libraries"]["vox2pix RidgeDecoder"]["seconds"]
         size["gflops"] = rate / 1e9
     return figures
 
@@ -251,15 +184,9 @@ def growth(base: tuple[int, int, int], factors: tuple[int, ...]) -> dict[str, fl
             size[axis] *= factor
             n_stimuli, p, t = size
             data = simulate(n_stimuli, p, t, snr=0.8, predictable=1.0)
-            times.append(min(_seconds(lambda: fit_ours(data)) for _ in range(3)))  # noqa: B023
+            times.append(min(seconds_of(lambda: fit_ours(data)) for _ in range(3)))  # noqa: B023
         exponents[name] = float(np.polyfit(np.log(factors), np.log(times), 1)[0])
     return exponents
-
-
-def _seconds(work: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -271,10 +198,10 @@ def table(figures: dict[str, Any]) -> str:
             f"{size['n_voxels']:,} voxels x {size['n_targets']:,} targets",
             f"  {'':<24}{'seconds':>10}{'peak, GB':>11}{'held-out r':>12}",
         ]
-        for way, found in size["ways"].items():
+        for name, measured in size["libraries"].items():
             lines.append(
-                f"  {way:<24}{found['seconds']:>10.2f}{found['peak_bytes'] / 1e9:>11.2f}"
-                f"{found['r']:>12.4f}"
+                f"  {name:<24}{measured['seconds']:>10.2f}{measured['peak_bytes'] / 1e9:>11.2f}"
+                f"{measured['r']:>12.4f}"
             )
         lines += [
             f"  {'floor':<24}{size['floor_seconds']:>10.2f}   ({size['share']:.0%} of our time)",
@@ -283,71 +210,15 @@ def table(figures: dict[str, Any]) -> str:
             "",
         ]
     rate = figures["sizes"][0]["gflops"]
-    told = ", ".join(f"{value:.2f} in {name}" for name, value in figures["exponents"].items())
+    exponents = ", ".join(f"{value:.2f} in {name}" for name, value in figures["exponents"].items())
     lines += [
-        f"Our time grows with the power {told}.",
+        f"Our time grows with the power {exponents}.",
         f"{len(ALPHAS)} penalties; products at {rate:.0f} GFLOP/s (float32).",
     ]
     return "\n".join(lines)
 
 
 # --- the full size -------------------------------------------------------------------------------
-
-
-@dataclass
-class Stream:
-    """A brain that is made as it is read: sessions of trials, and targets a block of columns.
-
-    Stimuli have 300 latents. Voxels and targets follow them under noise. ``clock`` lists when a
-    piece was asked for and when it was given, ``read_at`` tells when no session was left.
-    """
-
-    latents: NDArray[np.float32]
-    n_voxels: int
-    n_targets: int
-    seed: int = 0
-    clock: dict[str, list[tuple[float, float]]] = field(
-        default_factory=lambda: {"sessions": [], "targets": []}
-    )
-
-    read_at: float = 0
-    ndim, dtype = 2, np.dtype(np.float32)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Of the targets."""
-        return len(self.latents), self.n_targets
-
-    def responses(self, rows: NDArray[np.intp], seed: int) -> NDArray[np.float32]:
-        """Make a trial of each stimulus in ``rows``."""
-        tuning = np.random.default_rng(self.seed).standard_normal(
-            (self.latents.shape[1], self.n_voxels), np.float32
-        )
-        X = self.latents[rows] @ tuning
-        X += 2 * np.random.default_rng((self.seed, seed)).standard_normal(X.shape, np.float32)
-        return X
-
-    def sessions(self, size: int = 750) -> Iterator[tuple[NDArray[np.float32], NDArray[np.intp]]]:
-        """Yield trials session by session, every stimulus three times in all."""
-        order = np.tile(np.arange(len(self.latents)), N_REPEATS)
-        np.random.default_rng(self.seed).shuffle(order)
-        for lo in range(0, len(order), size):
-            began = time.perf_counter()
-            rows = order[lo : lo + size]
-            X = self.responses(rows, 1 + lo)
-            self.clock["sessions"].append((began, time.perf_counter()))
-            yield X, rows
-        self.read_at = time.perf_counter()
-
-    def __getitem__(self, key: tuple[slice, slice]) -> NDArray[np.float32]:
-        """Make columns of targets, the same whenever asked for in the same blocks."""
-        began = time.perf_counter()
-        lo, hi, _ = key[1].indices(self.n_targets)
-        rng = np.random.default_rng((self.seed, 2, lo))
-        Y = self.latents @ rng.standard_normal((self.latents.shape[1], hi - lo), np.float32)
-        Y += rng.standard_normal(Y.shape, np.float32)
-        self.clock["targets"].append((began, time.perf_counter()))
-        return Y[key[0]]
 
 
 def full(scale: float) -> dict[str, Any]:
@@ -417,7 +288,7 @@ def full_table(figures: dict[str, Any]) -> str:
         f"{figures['r']:.4f}.",
         f"Penalties and weights: {figures['share_solving']:.0%} of {figures['gflops']:.0f} "
         "GFLOP/s, the measured rate of float32 products,",
-        "counting three penalties a target.",
+        "counting three penalties per target.",
         f"Peak memory {figures['peak_bytes'] / 1e9:.1f} GB; the bound is "
         f"{figures['bound_bytes'] / 1e9:.0f} GB.",
     ]
@@ -439,55 +310,42 @@ def selection(small: bool) -> dict[str, Any]:
     figures: dict[str, dict[str, float]] = {}
     for level, (snr, predictable) in levels.items():
         data = simulate(n_stimuli, n_voxels, n_targets, snr=snr, predictable=predictable)
-        equations = NormalEquations(n_stimuli)
-        equations.add(data.X, data.rows)
-        scaling: dict[str, Any] = {
-            "offset": equations.mean,
-            "scale": np.sqrt(equations.variance),
-        }
-        decomposition = decompose(equations, scale=scaling["scale"])
-        projection = decomposition.project(data.Y)
-        trials = np.arange(len(data.X))
-        alone = NormalEquations(len(data.X))
-        alone.add(data.X, trials)
-        trialwise = decompose(alone, scale=scaling["scale"])
-        by_stimulus = grouped_folds(data.rows, 5)
-        errors = {
-            "GCV, one trial out (naive)": gcv_errors(
-                trialwise, trialwise.project(data.Y[data.rows]), ALPHAS
-            ),
-            "GCV, stimulus out, single trials": gcv_errors(
-                decomposition, projection, ALPHAS, average_repeats=False
-            ),
-            "GCV, stimulus out, means (default)": gcv_errors(decomposition, projection, ALPHAS),
-            "CV by stimulus, single trials": cv_errors(
-                data.X, data.Y, data.rows, by_stimulus, ALPHAS, average_repeats=False, **scaling
-            ),
-            "CV by stimulus, means": cv_errors(
-                data.X, data.Y, data.rows, by_stimulus, ALPHAS, **scaling
-            ),
-            "CV, folds cut through repeats": cv_errors(
-                data.X,
-                data.Y,
-                data.rows,
-                grouped_folds(trials, 5),
-                ALPHAS,
-                average_repeats=False,
-                **scaling,
-            ),
-        }
-        r = np.stack(
-            [
-                pearson_r(data.Y_test, data.X_test @ fit.coef.T + fit.intercept)
-                for fit in (fit_ridge(decomposition, data.Y, alpha) for alpha in ALPHAS)
-            ]
-        )
-        columns = np.arange(n_targets)
+        decoders = (RidgeDecoder(a).fit(data.X, data.Y, stimuli=data.rows) for a in ALPHAS)
+        r = np.stack([pearson_r(data.Y_test, d.predict(data.X_test)) for d in decoders])
         scores = {"best penalty in hindsight": float(r.max(axis=0).mean())}
-        for rule, error in errors.items():
-            scores[rule] = float(r[np.argmin(error, axis=0), columns].mean())
+        for rule, error in rule_errors(data).items():
+            scores[rule] = float(r[np.argmin(error, axis=0), np.arange(n_targets)].mean())
         figures[level] = {rule: round(score, 4) for rule, score in scores.items()}
     return {"benchmark": "ridge-selection", "r": figures}
+
+
+def rule_errors(data: Simulation) -> dict[str, NDArray[np.float64]]:
+    """Return the errors (n_alphas, n_targets) by which each rule chooses."""
+    equations = NormalEquations(len(data.Y))
+    equations.add(data.X, data.rows)
+    scaling = equations.scaling(centre=True, standardize=True)
+    trials = np.arange(len(data.X))
+    trialwise = NormalEquations(len(data.X))
+    trialwise.add(data.X, trials)
+
+    def gcv(by: NormalEquations, Y: NDArray[np.float32], average: bool) -> NDArray[np.float64]:
+        decomposition: Decomposition = decompose(by, scaling)
+        projection = decomposition.project(Y)
+        return gcv_errors(decomposition, projection, ALPHAS, average_repeats=average)
+
+    def cv(by: NDArray[np.intp], average: bool) -> NDArray[np.float64]:
+        folds = grouped_folds(by, 5)
+        how: dict[str, Any] = {"scaling": scaling, "average_repeats": average}
+        return cv_errors(data.X, data.Y, data.rows, folds, ALPHAS, **how)
+
+    return {
+        "GCV, one trial out (naive)": gcv(trialwise, data.Y[data.rows], True),
+        "GCV, stimulus out, single trials": gcv(equations, data.Y, False),
+        "GCV, stimulus out, means (default)": gcv(equations, data.Y, True),
+        "CV by stimulus, single trials": cv(data.rows, False),
+        "CV by stimulus, means": cv(data.rows, True),
+        "CV, folds cut through repeats": cv(trials, False),
+    }
 
 
 def selection_table(figures: dict[str, Any]) -> str:
@@ -511,12 +369,12 @@ def main(arguments: list[str] | None = None) -> int:
     if options.one:
         print(json.dumps(one(options.one[0], Path(options.one[1]))))
         return 0
-    told = machine()
+    host = machine()
     if options.selection:
-        figures = selection(options.small) | {"machine": told}
+        figures = selection(options.small) | {"machine": host}
         show(figures, selection_table(figures), options, "ridge-selection")
     elif options.full:
-        figures = full(0.02 if options.small else options.scale) | {"machine": told}
+        figures = full(0.02 if options.small else options.scale) | {"machine": host}
         show(figures, full_table(figures), options, "ridge-full")
     else:
         base, factors = ((60, 30, 50), (1, 2)) if options.small else ((500, 400, 1000), (1, 2, 4))
@@ -525,7 +383,7 @@ def main(arguments: list[str] | None = None) -> int:
             "n_alphas": len(ALPHAS),
             "sizes": compare(*((SMALL_SIZES, 512) if options.small else (SIZES, 4096))),
             "exponents": growth(base, factors),
-            "machine": told,
+            "machine": host,
         }
         show(figures, table(figures), options, "ridge")
     return 0

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from vox2pix.linear import arrays
-from vox2pix.linear.normal_equations import NormalEquations, Scaling, sum_by_stimulus, times
+from vox2pix.linear.normal_equations import NormalEquations, Scaling, sum_by_stimulus
 
 _FEATURE_BLOCK = 2048
 # Changes no error by more than its own size, relative to the targets' variance.
@@ -248,7 +248,8 @@ def decompose(
         trials, rows, weights = equations.trials()
         matrix = arrays.empty_square(n, equations.device)
         for _, block in _scaled_blocks(trials, scaling, np.float64):
-            arrays.add_products(matrix, times(block, np.sqrt(weights)).T)
+            block *= np.sqrt(weights)[:, None]
+            arrays.add_products(matrix, block.T)
     else:
         matrix = equations.gram(scaling, overwrite=overwrite)
     s, vectors = arrays.eigh(matrix) if len(matrix) else (np.zeros(0), matrix)
