@@ -4,7 +4,7 @@ import csv
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from types import NoneType, UnionType
@@ -29,9 +29,17 @@ def fill(text: str) -> str:
 
 def settings() -> str:
     """Return a table of settings for each table of the experiment file."""
-    from vox2pix.config import Config
+    from vox2pix.config import Config, DecodeConfig, TargetConfig
+    from vox2pix.targets import TARGETS
 
-    return "\n\n".join(_table(name, table) for name, table in tables(Config))
+    sections = []
+    for name, table in tables(Config):
+        sections.append(_table(name, table.__doc__, plain_settings(table)))
+        if table is DecodeConfig:
+            for target in TARGETS.values():
+                fields = TargetConfig.model_fields | target.model_fields
+                sections.append(_table(f"decode.{target.name}", target.__doc__, fields))
+    return "\n\n".join(sections)
 
 
 def tables(model: type[BaseModel], name: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
@@ -49,16 +57,15 @@ def plain_settings(model: type[BaseModel]) -> dict[str, FieldInfo]:
     return {k: s for k, s in model.model_fields.items() if id(s.annotation) not in below}
 
 
-def _table(name: str, model: type[BaseModel]) -> str:
+def _table(name: str, about: str | None, fields: Mapping[str, FieldInfo]) -> str:
     heading = f"## `[{name}]`" if name else "## Top of the file"
-    about = (model.__doc__ or "").split("\n")[0]
     rows = [
         f"| `{key}` | {_kind(setting.annotation)}{_limits(setting)} | {_default(setting)} "
         f"| {setting.description or ''} |"
-        for key, setting in plain_settings(model).items()
+        for key, setting in fields.items()
     ]
     head = "| key | type | default | description |\n|---|---|---|---|"
-    text = re.sub(r":func:`([\w.]+)`", r"`\1`", about)
+    text = re.sub(r":func:`([\w.]+)`", r"`\1`", (about or "").split("\n")[0])
     return "\n\n".join([heading, text, "\n".join([head, *rows])])
 
 

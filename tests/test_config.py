@@ -88,13 +88,16 @@ def test_a_folder_that_cannot_be_one_is_named(tmp_path):
         ),
         (
             'name = "x"\n[data]\nsource = "phantom"\nqwertz = 3\n',
-            "there is no setting 'data.qwertz'; known keys: source, path",
+            "there is no setting 'data.qwertz'; choose from source, path",
         ),
         (
             'name = "x"\n[data]\nsource = "phantom"\n[generate]\nstrength = 1.5\n',
             "'generate.strength' is 1.5, but: Input should be less than or equal to 1",
         ),
-        ('name = "x"\n[data]\nsource = "nsd"\n', "data.path is missing: where does the nsd data"),
+        (
+            'name = "x"\n[data]\nsource = "nsd"\n',
+            "data.path is missing: name the folder",
+        ),
         ('name = "../x"\n[data]\nsource = "phantom"\n', "'name' is '../x'"),
         ('name = "x"\ndata = 3\n', "'data' is 3"),
         (
@@ -121,6 +124,18 @@ def test_a_folder_that_cannot_be_one_is_named(tmp_path):
             'name = "x"\n[data]\nsource = "phantom"\n[decode]\nalphas = [0.0]\n',
             "'decode.alphas.0' is 0.0, but: Input should be greater than 0",
         ),
+        (
+            'name = "x"\n[data]\nsource = "phantom"\n[decode]\nselektion = "cv"\n',
+            "there is no setting 'decode.selektion'; did you mean 'selection'? A target is given",
+        ),
+        (
+            'name = "x"\n[data]\nsource = "phantom"\n[decode.tint]\ngain = 2\n',
+            "the setting 'decode.tint.rois' is missing",
+        ),
+        (
+            'name = "x"\n[data]\nsource = "phantom"\n[decode.z]\nrois = [3]\n',
+            "'decode.z.rois.0' is 3, but: Input should be a valid string",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(tmp_path, text, sentence):
@@ -140,16 +155,18 @@ def test_a_missing_file_is_named(tmp_path):
 def test_the_protocol_sets_what_the_file_leaves_open(tmp_path):
     text = 'name = "x"\nprotocol = "takagi2023"\n[data]\nsource = "phantom"\n[decode]\n'
     config = load_config(write(tmp_path, text + 'z = ["V1v"]\n'))
-    assert config.model.z_posterior == "sample"
+    assert config.decode.targets["z"].settings == {"posterior": "sample"}
     assert config.generate.schedule == "takagi2023"
     assert max(config.decode.alphas) == 1.0
-    assert config.decode.z == ("V1v",)
-    assert (
-        Config.model_validate(
-            {"name": "x", "protocol": "takagi2023", "data": {"source": "phantom"}}
-        ).model.z_posterior
-        == "sample"
-    )
+    assert config.decode.rois == {"z": ("V1v",)}
+    for decode, z in (
+        ({}, {"posterior": "sample"}),
+        ({"z": {"posterior": "mode"}}, {"posterior": "mode"}),
+        ({"c": ["ventral"]}, None),
+    ):
+        raw = {"name": "x", "data": {"source": "phantom"}, "decode": decode}
+        targets = Config.model_validate(raw | {"protocol": "takagi2023"}).decode.targets
+        assert (targets["z"].settings if "z" in targets else None) == z
     with pytest.raises(UserError, match=r"chooses penalties by folds: remove decode\.selection"):
         load_config(write(tmp_path, text + 'selection = "gcv"\n'))
 
@@ -161,10 +178,27 @@ def test_how_a_run_is_computed_is_not_part_of_what_it_computes():
     assert digest(one.compute) != digest(other.compute)
 
 
+def test_targets_are_tables_or_lists_of_regions(tmp_path):
+    text = 'name = "x"\n[data]\nsource = "phantom"\n'
+    assert load_config(write(tmp_path, text)).decode.rois == {"z": ("early",), "c": ("ventral",)}
+    short = load_config(write(tmp_path, text + '[decode]\ntint = ["V1"]\nalphas = [1.0]\n'))
+    assert short.decode.rois == {"tint": ("V1",)}
+    assert (short.decode.alphas, short.decode.targets["tint"].settings) == ((1.0,), {})
+    own = load_config(write(tmp_path, text + "[decode.z]\nimage_size = 320\n[decode.tint]\n"
+                                      'rois = ["V2", "V1"]\ngain = 2\n'))  # fmt: skip
+    assert own.decode.rois == {"z": ("early",), "tint": ("V2", "V1")}
+    assert [t.settings for t in own.decode.targets.values()] == [{"image_size": 320}, {"gain": 2}]
+    for config in (short, own):
+        again = tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+        assert load_config(write(tmp_path, again)) == config
+    assert digest(short.decode) != digest(own.decode)
+
+
 @given(
     samples=st.integers(1, 100),
     strength=st.floats(0.02, 1),
-    conditions=st.lists(st.sampled_from(["z", "c", "z+c", "z-decode"]), max_size=4, unique=True),
+    conditions=st.none()
+    | st.lists(st.sampled_from(["z", "c", "z+c", "z-decode"]), max_size=4, unique=True),
     seed=st.integers(0, 2**63 - 1),
     sessions=st.none() | st.integers(1, 40) | st.lists(st.integers(1, 40), min_size=1),
 )

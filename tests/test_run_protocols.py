@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from vox2pix import protocols
-from vox2pix.config import Config
+from vox2pix.config import Config, protocols
 from vox2pix.pipeline.encoding_stages import ENCODING_STAGES
 from vox2pix.pipeline.images import as_bytes, noise_seeds
 from vox2pix.pipeline.spaces import make_decoder, units
@@ -46,14 +45,13 @@ def test_each_field_changes_the_stages_that_honour_it(monkeypatch, field, value,
 
 def test_every_field_is_covered():
     tested = {"released_ridge", "beta_scale", "one_noise", "truncates", "samples_start", "by_image"}
-    others = {"name", "presets", "precision"}  # below
+    others = {"name", "presets", "target_settings", "precision"}  # below
     assert {f.name for f in fields(protocols.RunProtocol)} == tested | others
 
 
 @pytest.mark.parametrize(
     ("table", "setting", "value", "changed"),
     [
-        ("model", "z_posterior", "sample", {"features", "encoding-features"}),
         ("decode", "alphas", [1.0], {"decode"}),
         ("decode", "selection", "cv", {"decode"}),
         ("generate", "schedule", "takagi2023", {"generate", "trace"}),
@@ -66,10 +64,19 @@ def test_each_preset_changes_the_stages_that_read_it(table, setting, value, chan
     assert {name for name in before if before[name] != after[name]} == changed
 
 
+def test_the_presets_of_a_target_change_the_stages_that_read_them():
+    presets = protocols.RUN_PROTOCOLS["takagi2023"].target_settings
+    assert presets == {"z": {"posterior": "sample"}}
+    other = experiment(decode={"z": {"posterior": "sample"}, "c": {}})
+    before, after = settings_of(experiment()), settings_of(other)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"features", "encoding-features", "decode"}
+
+
 def test_presets_are_all_covered():
     presets = protocols.RUN_PROTOCOLS["takagi2023"].presets
     assert {f"{t}.{s}" for t, table in presets.items() for s in table} == {
-        "model.z_posterior", "decode.alphas", "decode.selection", "generate.schedule",
+        "decode.alphas", "decode.selection", "generate.schedule",
     }  # fmt: skip
 
 

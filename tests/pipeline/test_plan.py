@@ -17,7 +17,8 @@ def nsd(root, **tables) -> Config:
     raw = {
         "name": "x",
         "data": {"source": "nsd", "path": str(root)},
-        "model": {"name": "CompVis/stable-diffusion-v1-4", "z_image_size": 320},
+        "model": {"name": "CompVis/stable-diffusion-v1-4"},
+        "decode": {"z": {"image_size": 320}, "c": {}},
         "compute": {"device": "cpu"},
     }
     return Config.model_validate(raw | tables)

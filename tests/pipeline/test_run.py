@@ -296,7 +296,6 @@ def test_the_released_protocol_draws_all_images_from_one_noise(tmp_path, monkeyp
     )
     config = experiment(
         protocol="takagi2023",
-        model={"z_posterior": "sample"},
         decode={"alphas": [1e-6, 1e-3, 1.0], "selection": "cv"},
         generate={
             "samples": 2, "steps": 4, "schedule": "takagi2023", "conditions": ["z-decode", "z+c"],
@@ -338,7 +337,7 @@ def test_by_default_every_image_has_noise_of_its_own(tmp_path, monkeypatch, smal
 @pytest.mark.parametrize(
     ("tables", "sentence"),
     [
-        ({"model": {"z_image_size": 60}}, "model.z_image_size is 60, but phantom takes"),
+        ({"decode": {"z": {"image_size": 60}}}, "decode.z.image_size is 60, but phantom takes"),
         ({"generate": {"conditions": []}}, r"generate.conditions \(none\) leaves nothing to draw"),
     ],
 )

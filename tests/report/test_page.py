@@ -421,9 +421,9 @@ def test_runs_side_by_side_with_paired_differences(tmp_path):
 
 
 def test_settings_that_differ_are_listed_and_no_others(tmp_path):
-    one = make_run(tmp_path / "a", 3, decode={"z": ["V1"]})
-    page = page_of(one, make_run(tmp_path / "b", 3, decode={"z": ["V2"]}))
-    assert "decode.z V1 V2" in page.text
+    one = make_run(tmp_path / "a", 3, decode={"z": ["V1"], "c": ["V3"]})
+    page = page_of(one, make_run(tmp_path / "b", 3, decode={"z": ["V2"], "c": ["V3"]}))
+    assert "decode.z.rois V1 V2" in page.text
     assert "decode.c" not in page.text
 
 

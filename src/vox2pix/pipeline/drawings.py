@@ -6,8 +6,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2pix.config import Condition, Config
+from vox2pix.config import Config
 from vox2pix.seeds import rng_for
+from vox2pix.targets import ceilings_of, conditions_of, fullest, targets_of, usable
 
 Source = Literal["decoded", "true", "shuffled", "mean", "noise", "held-out", "swapped"]
 
@@ -36,7 +37,7 @@ class Drawing:
     """
 
     name: str
-    condition: Condition
+    condition: str
     source: Source
     samples: int
 
@@ -51,9 +52,10 @@ def planned_drawings(config: Config, has_c: bool) -> list[Drawing]:
     has_c : bool
         Whether captions are there; without them what needs c is left out.
     """
-    wanted = config.generate
-    drawings = [Drawing(c, c, "decoded", wanted.samples) for c in wanted.conditions]
-    drawings += [Drawing(f"true-{c}", c, "true", wanted.ceiling_samples) for c in wanted.ceilings]
+    wanted, targets = config.generate, targets_of(config)
+    drawn, true = conditions_of(config, targets), ceilings_of(config, targets)
+    drawings = [Drawing(str(c), str(c), "decoded", wanted.samples) for c in drawn]
+    drawings += [Drawing(f"true-{c}", str(c), "true", wanted.ceiling_samples) for c in true]
     fullest = fullest_condition(config, has_c)
     if wanted.shuffled or config.audit.enabled:
         drawings.append(Drawing("shuffled", fullest, "shuffled", wanted.ceiling_samples))
@@ -73,14 +75,15 @@ def planned_drawings(config: Config, has_c: bool) -> list[Drawing]:
     ]
 
 
-def fullest_condition(config: Config, has_c: bool) -> Condition:
+def fullest_condition(config: Config, has_c: bool) -> str:
     """Return the condition, of those that are drawn, that uses most of what is decoded.
 
     It is the one that the audit judges.
     """
-    order: tuple[Condition, ...] = ("z+c", "c", "z", "z-decode")
-    usable = order if has_c else order[2:]
-    return next((c for c in usable if c in config.generate.conditions), usable[0])
+    every = targets_of(config)
+    targets = usable(every, has_c)
+    drawn = [c for c in conditions_of(config, every) if targets.keys() >= set(c.targets)]
+    return str(fullest(drawn, targets))
 
 
 def derangement(n: int, seed: int) -> NDArray[np.intp]:

@@ -99,7 +99,7 @@ def open_redraw(path: Path) -> Redraw:
         title=f"{run.config.name}: {contents.subject}, drawn by {run.config.model.name}",
         stimuli=_names(gallery),
         conditions=conditions,
-        regions=tuple(dict.fromkeys(run.config.decode.z + run.config.decode.c * has_c)),
+        regions=tuple(dict.fromkeys(r for space in decoded for r in run.config.decode.rois[space])),
         own=Knobs(
             stimulus_id=first,
             condition=drawn if drawn in conditions else "z",
@@ -188,7 +188,7 @@ class _Drawer:
         if left_out is None:
             return decoded
         run, subject = self._run, self._run.subject
-        used = subject.voxel_mask({"z": run.config.decode.z, "c": run.config.decode.c}[space])
+        used = subject.voxel_mask(run.config.decode.rois[space])
         silent = subject.voxel_mask(left_out)
         if not (silent & used).any():
             return decoded

@@ -19,7 +19,8 @@ from vox2pix.targets import TARGETS
 def stored_images(run: Run, drawing: Drawing) -> ShardedArray:
     """Return what a drawing has drawn: (n_test, samples, size, size, 3), 8 bit."""
     # The autoencoder's image has the size that z was taken at.
-    coarse = run.config.model.z_image_size if drawing.condition == "z-decode" else None
+    z = run.config.decode.targets["z"].settings
+    coarse = z.get("image_size") if drawing.condition == "z-decode" else None
     size = coarse or image_size(run)
     shape = (len(run.test_ids), drawing.samples, size, size, 3)
     stage = "audit-drawing" if drawing.source in DOUBTED else "generate"

@@ -13,7 +13,7 @@ from vox2pix.config import Config, without_place
 from vox2pix.errors import UserError
 from vox2pix.pipeline.run import Run
 from vox2pix.store import claim, read_checked_json, read_json, write_checked_json
-from vox2pix.targets import FeatureRows, StoredFeatures, make_targets
+from vox2pix.targets import FeatureRows, StoredFeatures, targets_of
 from vox2pix.targets._rows import blocks
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ def extract_latents(run: Run) -> None:
         If z cannot be taken at the size asked for.
     """
     ids = (*run.subject.train.stimulus_ids, *run.test_ids)
-    size = run.config.model.z_image_size
+    size = run.config.decode.targets["z"].settings.get("image_size")
     if size is not None and size % run.model.downsampling:
         raise UserError(
-            f"model.z_image_size is {size}, but {run.config.model.name} takes multiples of "
+            f"decode.z.image_size is {size}, but {run.config.model.name} takes multiples of "
             f"{run.model.downsampling} pixels."
         )
     claim(run.cache, "features")
@@ -132,10 +132,13 @@ def _open(run: Run, space: str) -> FeatureRows:
     # What is missing or damaged is found again by reading.
     told = read_checked_json(_keys_path(run, space)) or {}
     model = KnownModel(run, told["model"]) if "model" in told else run.model
-    wanted, batch_size = run.config.model, run.config.compute.batch_size
-    z = {"image_size": wanted.z_image_size, "posterior": wanted.z_posterior}
-    target = make_targets({"z": z, "c": {}})[space]
-    rows = target.rows(model, run.subject, run.cache, seed=run.config.seed, batch_size=batch_size)
+    rows = targets_of(run.config, [space])[space].rows(
+        model,
+        run.subject,
+        run.cache,
+        seed=run.config.seed,
+        batch_size=run.config.compute.batch_size,
+    )
     rows.learn(told.get("keys", {}))
     return rows
 
@@ -181,7 +184,8 @@ def feature_files(run: Run) -> list[str]:
 def feature_settings(config: Config) -> Sequence[Any]:
     """Pick the settings that change z and c: not where the model lies, whose files are hashed."""
     model = config.model.model_copy(update={"name": without_place(config.model.name)})
-    return [model, config.compute.dtype, config.seed]
+    own = {name: target.settings for name, target in config.decode.targets.items()}
+    return [model, own, config.compute.dtype, config.seed]
 
 
 def image_size(run: Run) -> int:

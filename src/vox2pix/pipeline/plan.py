@@ -74,8 +74,9 @@ def plan(config: Config, path: Path, flops_a_second: float | None = None) -> Pla
     UserError
         If there are no data to plan for, or the model is unknown.
     """
-    cost = model_cost(config.model.name, config.model.revision, config.model.z_image_size)
-    sizes = experiment_sizes(config, path, {"z": config.decode.z, "c": config.decode.c}, "run")
+    z_size = config.decode.targets["z"].settings.get("image_size")
+    cost = model_cost(config.model.name, config.model.revision, z_size)
+    sizes = experiment_sizes(config, path, config.decode.rois, "run")
     measured = flops_a_second or sgemm_rate(config.compute.device)
     rate = SHARE_OF_SGEMM * measured
     audited = config.audit.enabled
@@ -127,7 +128,7 @@ def add_up(
 
 
 def _voxel_sentence(config: Config, n_voxels: dict[str, int]) -> str:
-    rois = {"z": config.decode.z, "c": config.decode.c}
+    rois = config.decode.rois
     told = [f"{k} from {n:,} voxels ({'+'.join(rois[k])})" for k, n in n_voxels.items()]
     return "; ".join(told) if "c" in n_voxels else f"{told[0]}; no captions, so no c"
 

@@ -40,7 +40,8 @@ def plan_encoding(config: Config, path: Path, flops_a_second: float | None = Non
     UserError
         As there; if a layer is unknown.
     """
-    cost = model_cost(config.model.name, config.model.revision, config.model.z_image_size)
+    z_size = config.decode.targets["z"].settings.get("image_size")
+    cost = model_cost(config.model.name, config.model.revision, z_size)
     sizes = experiment_sizes(config, path, {"voxels": config.encode.rois}, "encode")
     measured = flops_a_second or sgemm_rate(config.compute.device)
     rate = SHARE_OF_SGEMM * measured

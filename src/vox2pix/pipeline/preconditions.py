@@ -77,7 +77,7 @@ def require_enough(
             'penalties by decode.selection = "gcv" under protocol = "default".'
         )
     if not any(d.source == "decoded" for d in planned_drawings(config, has_captions)):
-        wanted = ", ".join(config.generate.conditions) or "none"
+        wanted = ", ".join(config.generate.conditions or ()) or "none"
         raise UserError(
             f"generate.conditions ({wanted}) leaves nothing to draw from what is decoded; without "
             "captions only z and z-decode can be drawn."
@@ -114,9 +114,9 @@ def require_subject(
         n_train_trials=subject.train.n_trials,
         has_captions=subject.has_captions,
     )
-    rois = {"run": config.decode.z, "encode": config.encode.rois}[analysis]
+    rois = {"run": config.decode.rois["z"], "encode": config.encode.rois}[analysis]
     if analysis == "run" and subject.has_captions:
-        rois += config.decode.c
+        rois += config.decode.rois["c"]
     for roi in dict.fromkeys(rois):
         if not subject.voxel_mask(roi).any():
             raise UserError(f"The region {roi!r} of {subject.name} has no voxels; leave it out.")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -419,7 +420,7 @@ def open_subject(config: Config, run_path: Path, rois: tuple[str, ...] | None = 
     data = config.data
     if data.source == "folder":
         return open_folder(data.root(run_path))
-    wanted = rois or tuple(dict.fromkeys(config.decode.z + config.decode.c))
+    wanted = rois or tuple(dict.fromkeys(chain(*config.decode.rois.values())))
     root = data.root(run_path)
     return open_nsd(root, data.subject, data.sessions, wanted, data.space, data.betas)
 

@@ -42,9 +42,10 @@ class FeatureSpace:
 
 def feature_spaces(run: Run) -> list[FeatureSpace]:
     """Return z, and c where there are captions."""
-    z = FeatureSpace("z", stored_z, run.config.decode.z)
-    c = FeatureSpace("c", stored_c, run.config.decode.c)
-    return [z, c] if run.subject.has_captions else [z]
+    z = FeatureSpace("z", stored_z, run.config.decode.rois["z"])
+    if not run.subject.has_captions:
+        return [z]
+    return [z, FeatureSpace("c", stored_c, run.config.decode.rois["c"])]
 
 
 def solver_device(config: Config) -> str | None:

@@ -151,7 +151,7 @@ def _doubted(run: Run) -> list[Drawing]:
 def _data_settings(config: Config) -> Sequence[Any]:
     """Name what is read, but not where it lies."""
     what = config.data.model_dump(mode="json", exclude={"path"})
-    return [what, config.decode.z, config.decode.c]
+    return [what, config.decode.rois]
 
 
 def _drawing_settings(config: Config) -> Sequence[Any]:

@@ -27,7 +27,7 @@ def decoders(run: RunContents) -> list[dict[str, str]]:
     run : RunContents
         The run.
     """
-    rois = {"z": run.config.decode.z, "c": run.config.decode.c}
+    rois = run.config.decode.rois
     told = []
     for name, r in run.decoded_r.items():
         there = r[np.isfinite(r)]

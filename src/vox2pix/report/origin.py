@@ -57,10 +57,11 @@ def what_was_done(run: RunContents) -> str:
             f"voxel, by latents of the diffusion model {config.model.name}: linear encoding "
             "models. Nothing was decoded or drawn in this run."
         )
-    c = f", the content (c) from {listed(list(config.decode.c))}" if _has_c(run) else ""
+    rois = config.decode.rois
+    c = f", the content (c) from {listed(list(rois['c']))}" if _has_c(run) else ""
     return (
         f"What {run.subject} saw was drawn from responses of {_dataset(run)}: "
-        f"the layout (z) was decoded from region {listed(list(config.decode.z))}{c}, by linear "
+        f"the layout (z) was decoded from region {listed(list(rois['z']))}{c}, by linear "
         f"regression, "
         f"and the latent diffusion model {config.model.name} drew "
         f"{counted(config.generate.samples, 'sample')} of each test image "

@@ -198,8 +198,7 @@ def _drawn_into(folder: Path, run: RunContents, view: GalleryView | None) -> dic
         drawn["hover"] = hover_figure(view.metrics, scores, names, view.data["metric"])
         drawn["plotly"] = _plotly()
     if run.decoded_r:
-        decode = run.config.decode
-        rois = {"z": decode.z, "c": decode.c}
+        rois = run.config.decode.rois
         titles = {name: f"{name} from {listed(list(rois[name]))}" for name in run.decoded_r}
         figure = decoding_figure(run.decoded_r, titles)
         title = "Histograms of Pearson r, " + listed(list(titles.values()))

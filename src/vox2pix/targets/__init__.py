@@ -8,6 +8,7 @@ from vox2pix.targets._conditions import (
     fullest,
     parse_condition,
 )
+from vox2pix.targets._experiment import ceilings_of, conditions_of, targets_of
 from vox2pix.targets._projection import Distortion
 from vox2pix.targets._reduction import Reduction, fit_pca, reduced
 from vox2pix.targets._registry import TARGETS, find_target, make_targets, register, usable
@@ -30,7 +31,9 @@ __all__ = [
     "Trace",
     "TracePlan",
     "Tracing",
+    "ceilings_of",
     "check_ports",
+    "conditions_of",
     "default_ceilings",
     "default_conditions",
     "encode_start",
@@ -41,6 +44,7 @@ __all__ = [
     "parse_condition",
     "reduced",
     "register",
+    "targets_of",
     "trace",
     "trace_bytes",
     "usable",

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from vox2pix.config import suggest
 from vox2pix.errors import UserError
-from vox2pix.targets._registry import suggest
 from vox2pix.targets._target import Target
 
 _PREVIEW = "-decode"

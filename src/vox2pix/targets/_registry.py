@@ -1,13 +1,13 @@
 """The targets there are, by name: a new one is one file and one line here."""
 
-import difflib
 import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from vox2pix.config import DecodeConfig, TargetConfig, suggest
 from vox2pix.errors import UserError
 from vox2pix.targets._target import Target
 from vox2pix.targets.c import TextConditioning
@@ -19,10 +19,8 @@ TARGETS: dict[str, type[Target]] = {
 }
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_RESERVED = frozenset(
-    # other keys of [decode], z_c of the encoding analysis, and conditions without targets
-    ("alphas", "selection", "alpha_per_target", "z_c", "shuffled", "swapped", "retrieval")
-)
+# other keys of [decode], z_c of the encoding analysis, and what else is drawn or scored
+_RESERVED = frozenset({*DecodeConfig.model_fields, "z_c", "shuffled", "swapped", "retrieval"})
 _DECLARED = ("name", "port", "computed_from", "carries", "description")
 AnyTarget = TypeVar("AnyTarget", bound=type[Target])
 
@@ -91,13 +89,6 @@ def usable(targets: Mapping[str, Target], has_captions: bool) -> dict[str, Targe
     return {k: t for k, t in targets.items() if has_captions or t.computed_from != "captions"}
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return the end of a sentence on an unknown name: what was probably meant, or all names."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names)}."
-
-
 def _with_settings(target: type[Target], settings: Mapping[str, Any]) -> Target:
     try:
         return target(**settings)
@@ -105,7 +96,7 @@ def _with_settings(target: type[Target], settings: Mapping[str, Any]) -> Target:
         first = error.errors()[0]
     key = ".".join(("decode", target.name, *map(str, first["loc"])))
     if first["type"] == "extra_forbidden":
-        own: Sequence[str] = ("rois", *target.model_fields)
+        own = (*TargetConfig.model_fields, *target.model_fields)
         raise UserError(f"There is no setting '{key}'; {suggest(str(first['loc'][-1]), own)}")
     value = settings.get(str(first["loc"][0]))
     raise UserError(f"'{key}' is {value!r}, but: {first['msg'].removeprefix('Value error, ')}.")

@@ -1,0 +1,20 @@
+"""The experiment file and the named protocols."""
+
+from vox2pix.config._config import Config, for_others, load_config
+from vox2pix.config._names import digest, suggest, without_place
+from vox2pix.config._tables import DataConfig, DecodeConfig, TargetConfig
+from vox2pix.config.protocols import RUN_PROTOCOLS, RunProtocol
+
+__all__ = [
+    "RUN_PROTOCOLS",
+    "Config",
+    "DataConfig",
+    "DecodeConfig",
+    "RunProtocol",
+    "TargetConfig",
+    "digest",
+    "for_others",
+    "load_config",
+    "suggest",
+    "without_place",
+]

@@ -1,0 +1,223 @@
+"""The experiment file: TOML, read into frozen models that name every setting.
+
+What changes the result (``data``, ``model``, ``decode``, ``generate``, ``evaluate``, ``audit``,
+``encode``, ``seed``) is hashed; what does not (``compute``, ``name``, the paths of folders) is not.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from vox2pix.buckets import is_url
+from vox2pix.config._names import suggest, without_place
+from vox2pix.config._tables import (
+    AuditConfig,
+    ComputeConfig,
+    DataConfig,
+    DecodeConfig,
+    EncodeConfig,
+    EvaluateConfig,
+    GenerateConfig,
+    ModelConfig,
+    Table,
+    in_full,
+)
+from vox2pix.config.protocols import RUN_PROTOCOLS, RunProtocol
+from vox2pix.errors import UserError
+from vox2pix.outside import holds_secrets, is_utf8, without_secrets
+from vox2pix.places import where_they_are
+from vox2pix.untrusted.text import read_toml
+
+_SHIPPED = ("phantom", "pixels", "edges")  # models and encoders that no folder can be taken for
+
+
+class Config(Table):
+    """One experiment.
+
+    The protocol ``takagi2023`` repeats the code released with the CVPR 2023 paper, faults
+    included; :mod:`vox2pix.config.protocols` lists them.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run folder")
+    seed: int = Field(default=0, ge=0, description="the run's one seed")
+    protocol: Literal["default", "takagi2023"] = Field(
+        default="default",
+        description="the corrected analysis, or the released code with its faults",
+    )
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    decode: DecodeConfig = DecodeConfig()
+    generate: GenerateConfig = GenerateConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    audit: AuditConfig = AuditConfig()
+    encode: EncodeConfig = EncodeConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_secrets(cls, raw: Any) -> Any:
+        """Refuse settings that hold passwords or keys: a run saves its settings."""
+        for key, text in _texts(raw, ""):
+            if holds_secrets(text):
+                raise ValueError(
+                    f"'{key}' holds a password or key ({without_secrets(text)}), which a run would "
+                    "save; take it out, and give it by an environment variable, such as "
+                    "AWS_PROFILE, AWS_SECRET_ACCESS_KEY or HF_TOKEN."
+                )
+        return raw
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_protocol(cls, raw: Any) -> Any:
+        """Fill in what a named protocol presets and the experiment leaves open."""
+        if not isinstance(raw, dict) or raw.get("protocol") not in RUN_PROTOCOLS:
+            return raw
+        protocol = RUN_PROTOCOLS[raw["protocol"]]
+        tables = {
+            key: preset | raw.get(key, {})
+            for key, preset in protocol.presets.items()
+            if isinstance(raw.get(key, {}), dict)
+        }
+        if isinstance(decode := tables.get("decode", raw.get("decode", {})), dict):
+            decode = in_full(decode)
+            for name, preset in protocol.target_settings.items():
+                if isinstance(own := decode.get(name), dict):
+                    decode[name] = {**preset, **own}
+            tables["decode"] = decode
+        return raw | tables
+
+    @model_validator(mode="after")
+    def _protocol_holds(self) -> "Config":
+        named, dtype = self.run_protocol, self.compute.dtype
+        if named.released_ridge and self.decode.selection != "cv":
+            raise ValueError(
+                f"protocol = '{named.name}' chooses penalties by folds: remove decode.selection, "
+                "or take protocol = 'default'."
+            )
+        if named.precision is not None and dtype != named.precision:
+            raise ValueError(
+                f"protocol = '{named.name}' computes in {named.precision}, but compute.dtype is "
+                f"'{dtype}': remove compute.dtype, or take protocol = 'default'."
+            )
+        return self
+
+    @property
+    def run_protocol(self) -> RunProtocol:
+        """What the named protocol changes."""
+        return RUN_PROTOCOLS[self.protocol]
+
+
+def _texts(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Yield every text of an experiment, as it was read, with its dotted name."""
+    if isinstance(value, str | Path):
+        yield name, str(value)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from _texts(each, f"{name}.{key}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts(each, name)
+
+
+def load_config(path: str | Path) -> Config:
+    """Read an experiment file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A TOML file. Paths inside it are relative to its folder.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or no TOML, or a key or value is wrong; the sentence names the
+        file, the key, the value, and the key that was probably meant.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"There is no experiment file {path}.")
+    raw = read_toml(path)
+    try:
+        config = Config.model_validate(where_they_are(raw, path))
+    except ValidationError as error:
+        raise UserError(_explain(path, error)) from None
+    return _with_absolute_path(config, path)
+
+
+def for_others(config: Config) -> Config:
+    """Return an experiment as it may be sent to others: folders by their last name alone."""
+    data, model, evaluate = config.data, config.model, config.evaluate
+    path = data.path if data.path is None or is_url(data.path) else Path(Path(data.path).name)
+    return config.model_copy(
+        update={
+            "data": data.model_copy(update={"path": path}),
+            "model": model.model_copy(update={"name": without_place(model.name)}),
+            "evaluate": evaluate.model_copy(update={"encoder": without_place(evaluate.encoder)}),
+        }
+    )
+
+
+def _with_absolute_path(config: Config, path: Path) -> Config:
+    """Make paths of the data and of models absolute, from the file's folder."""
+    data, model, evaluate = config.data, config.model, config.evaluate
+    if isinstance(data.path, Path):
+        root = _from_folder_of(path, "data.path", str(data.path))
+        data = data.model_copy(update={"path": root})
+    name = _with_absolute_folder(path, "model.name", model.name)
+    encoder = _with_absolute_folder(path, "evaluate.encoder", evaluate.encoder)
+    return config.model_copy(
+        update={
+            "data": data,
+            "model": model.model_copy(update={"name": name}),
+            "evaluate": evaluate.model_copy(update={"encoder": encoder}),
+        }
+    )
+
+
+def _with_absolute_folder(path: Path, key: str, name: str) -> str:
+    """Return the name of a model as it is, or, where it is a folder's, as an absolute path."""
+    for model in (name, re.split("[:@]", name)[0]):  # an encoder's layer and size may follow
+        if model and model not in _SHIPPED:
+            folder = _from_folder_of(path, key, model)
+            if folder.is_dir():
+                return f"{folder}{name.removeprefix(model)}"
+    return name
+
+
+def _from_folder_of(path: Path, key: str, given: str) -> Path:
+    try:
+        found = (path.parent / Path(given).expanduser()).resolve()
+    except (ValueError, OSError, RuntimeError) as error:  # no such home, a zero byte in it
+        raise UserError(f"{path}: {key} cannot be a path ({error}).") from None
+    if not is_utf8(str(found)):
+        raise UserError(
+            f"{path}: {key} is {found}, whose name is not UTF-8 and cannot be saved; "
+            "rename the folder."
+        )
+    return found
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    """Return one sentence on the first thing that is wrong."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        hint = suggest(str(first["loc"][-1]), _keys_beside(first["loc"]))
+        return f"{path}: there is no setting '{key}'; {hint}"
+    if first["type"] == "missing":
+        return f"{path}: the setting '{key}' is missing."
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{path}: {message}"
+    return f"{path}: '{key}' is {first['input']!r}, but: {message}."
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """List the keys of the table that holds an unknown key."""
+    table: type[BaseModel] = Config
+    for part in location[:-1]:
+        table = table.model_fields[str(part)].annotation  # type: ignore[assignment]
+    return list(table.model_fields)
