@@ -145,7 +145,7 @@ def test_every_fault_is_a_numbered_line(faulty: Path) -> None:
 def test_a_single_fault(tree: Path) -> None:
     result = vox2pix_run("data", "check", tree, "--rois", "early,ventrl")
     assert sentence(result) == f"{tree} has 1 fault; fix it and check again."
-    assert "  1. there is no ROI 'ventrl'; did you mean ventral" in result.stdout
+    assert "  1. There is no ROI 'ventrl'; did you mean ventral" in result.stdout
 
 
 def test_data_that_are_not_there(tmp_path: Path) -> None:

@@ -364,4 +364,4 @@ def slurm_cluster(slurm: SlurmJobs) -> Any:
                 scheduler_options={"dashboard_address": ":0"},
             )
     except ValueError as error:
-        raise UserError(f"compute.slurm cannot be carried out: {error}") from error
+        raise UserError(f"The settings compute.slurm cannot be carried out: {error}") from error

@@ -47,7 +47,7 @@ def test_counts_of_a_folder(folder):
     assert 0 < report.rois["V1"].single < report.rois["V1"].averaged < 100
     assert (report.n_images, report.n_captioned) == (8, 0)
     assert "1 of 6 voxels never change." in report.notes
-    assert any("c cannot be decoded" in note for note in report.notes)
+    assert any("captions cannot be decoded" in note for note in report.notes)
     json.dumps(dataclasses.asdict(report))
 
 
@@ -105,7 +105,7 @@ def test_every_fault_of_a_folder_is_found(folder):
         "ROI 'V2' is empty",
         "'2' in column V3 is no ROI flag",
         "holds 1 NaN or infinite responses (the first in trial 9 of session 2, voxel 2",
-        "trial 4 of session 1 has the same responses as trial 3 of session 1",
+        "Trial 4 of session 1 has the same responses as trial 3 of session 1",
         "no image of stimulus 's4'",
         "s5.png cannot be read as PNG or JPEG",
         "no caption of stimulus 's7'",
@@ -225,7 +225,7 @@ def test_unknown_ceiling_and_dark_images(folder):
     assert report.ncsnr == "unknown"
     assert np.isnan(report.rois["all"].single)
     assert any("brighter than 1 of 255" in note for note in report.notes)
-    assert "no trial is marked as test." in report.notes
+    assert "No trial is marked as test." in report.notes
     shutil.rmtree(path / "images")
     assert any("own has no images" in fault for fault in check(path).faults)
 

@@ -477,7 +477,7 @@ def test_float_volumes_are_percent_already(nsd):
 
 def test_unknown_roi(nsd):
     tree = nsd()
-    with pytest.raises(UserError, match="there is no ROI 'erly'; did you mean early"):
+    with pytest.raises(UserError, match="There is no ROI 'erly'; did you mean early"):
         open_nsd(tree.root, rois="erly")
     with pytest.raises(UserError, match=r"'V1'; did you mean .*V1[dv]"):
         open_nsd(tree.root, rois="early+V1")

@@ -103,7 +103,7 @@ def sound_tree(tmp_path_factory):
 @pytest.mark.parametrize(
     ("tables", "sentence"),
     [
-        ({"decode": {"z": ["erly"]}}, "there is no ROI 'erly'; did you mean early"),
+        ({"decode": {"z": ["erly"]}}, "There is no ROI 'erly'; did you mean early"),
         ({"data": {"sessions": 60}}, "no file of session 3, which data.sessions asks for"),
         ({"data": {"sessions": [2, 7]}}, "no file of session 7, which data.sessions asks for"),
         ({"data": {"space": "func1mm"}}, "no space 'func1mm'; there is: func1pt8mm"),
@@ -131,7 +131,7 @@ def test_a_file_that_cannot_be_read_is_no_reason_not_to_plan(sound_tree, tmp_pat
     made = plan(nsd(tree), tree / "run", flops_a_second=1e12)
     assert f"2 session files; they cannot be read: {damaged}" in made.facts[0]
     assert not any("no size is known" in fact for fact in made.facts)
-    with pytest.raises(UserError, match="there is no ROI 'erly'; did you mean early"):
+    with pytest.raises(UserError, match="There is no ROI 'erly'; did you mean early"):
         plan(nsd(tree, decode={"z": ["erly"]}), tree / "run", flops_a_second=1e12)
 
 

@@ -74,7 +74,7 @@ def _add_copies(sample: ResponseSample, faults: Faults) -> None:
     for (session, other), pairs in of_sessions.items():
         if session != other and len(pairs) == np.count_nonzero(name.sessions == session) > 1:
             add(
-                f"session {session} has the same responses as session {other} in all of its "
+                f"Session {session} has the same responses as session {other} in all of its "
                 f"{len(pairs)} trials, to the last bit: replace the file, or leave it out."
             )
         else:
@@ -83,8 +83,8 @@ def _add_copies(sample: ResponseSample, faults: Faults) -> None:
         row, first = rest[0]
         more = f" ({len(rest)} such trials)" if len(rest) > 1 else ""
         add(
-            f"{name(row)} has the same responses as {name(first)}, to the last bit{more}: "
-            "remove the duplicate or replace the file."
+            f"{name(row).capitalize()} has the same responses as {name(first)}, to the last bit"
+            f"{more}: remove the duplicate or replace the file."
         )
 
 

@@ -104,7 +104,7 @@ class _Seen:
                 "is beside it was seen, but is not decoded."
             )
         if n and self._brightest <= 1:
-            notes.append("no 8-bit image is brighter than 1 of 255: were they meant as 0 to 1?")
+            notes.append("No 8-bit image is brighter than 1 of 255: were they meant as 0 to 1?")
         if self.uniform:
             notes.append(
                 f"{len(self.uniform)} of {n} images {'is' if len(self.uniform) == 1 else 'are'} of "

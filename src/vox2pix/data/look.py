@@ -72,7 +72,7 @@ def look_over(
 def _size_notes(subject: Subject) -> list[str]:
     """Say which analyses the data are too small for."""
     if not subject.test.n_trials:
-        return ["no trial is marked as test."]
+        return ["No trial is marked as test."]
     notes = []
     counts = (("test", subject.test, FEWEST_TEST), ("training", subject.train, FEWEST_TRAIN))
     for name, split, fewest in counts:
@@ -115,7 +115,7 @@ def _read_responses(
         return sample, estimated, "estimated"
     if whole.n_trials == len(whole.stimulus_ids):
         faults.note(
-            "no noise ceiling: there is no ncsnr and no stimulus was repeated; whether responses "
+            "No noise ceiling: there is no ncsnr and no stimulus was repeated; whether responses "
             "and trials are in the same order cannot be checked either."
         )
     return sample, estimated, "unknown"
@@ -161,14 +161,14 @@ def _read_captions(
 ) -> tuple[int, ...]:
     """Return the number of captions of each stimulus that has some."""
     if not subject.has_captions:
-        faults.note("there are no captions: c cannot be decoded, z can.")
+        faults.note("There are no captions: targets of captions cannot be decoded.")
         return ()
     missing = set(subject.stimulus_source.missing_captions(stimulus_ids, faults))
     captions = subject.captions([i for i in stimulus_ids if i not in missing])
     if len(captions) > 1 and len({frozenset(of_one) for of_one in captions}) == 1:
         faults.note(
-            f"All {len(captions)} images have the same captions: c is the same for all of them "
-            "and cannot be decoded."
+            f"All {len(captions)} images have the same captions: targets of captions are the same "
+            "for all of them and cannot be decoded."
         )
     for note in caption_notes(captions) if caption_notes else ():
         faults.note(note)

@@ -251,8 +251,8 @@ def _sessions(layout: NsdLayout, sessions: int | Sequence[int] | None) -> tuple[
     )
     if not numbers or min(numbers) < 1 or len(set(numbers)) < len(numbers):
         raise UserError(
-            f"sessions = {sessions!r} names no sessions: give how many, or different numbers "
-            "that count from 1."
+            f"The setting sessions = {sessions!r} names no sessions: give how many, or different "
+            "numbers that count from 1."
         )
     return tuple(sorted(numbers))
 

@@ -213,4 +213,4 @@ def _look_up(name: str, atlases: dict[str, Atlas]) -> tuple[Atlas, tuple[int, ..
     hint = f" (label names are missing: {', '.join(nameless)})" if nameless else ""
     if ":" not in name:
         names = [candidate for candidate in names if ":" not in candidate]
-    raise UserError(f"there is no ROI {name!r}{hint}; {nearest(name, [*names, 'all'])}")
+    raise UserError(f"There is no ROI {name!r}{hint}; {nearest(name, [*names, 'all'])}")

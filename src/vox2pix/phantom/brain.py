@@ -266,8 +266,8 @@ def require_vertices(counts: Mapping[str, int]) -> None:
     taken = sum(-(-count // 2) for count in counts.values())
     if taken > FSAVERAGE5_VERTICES:
         raise UserError(
-            f"early {counts['early']} and ventral {counts['ventral']} vertices, with the smaller "
-            f"streams, take {taken} of a hemisphere of fsaverage5, which has "
+            f"The streams early ({counts['early']}) and ventral ({counts['ventral']}), with the "
+            f"smaller streams, take {taken} vertices of a hemisphere of fsaverage5, which has "
             f"{FSAVERAGE5_VERTICES}: ask for fewer, or for space func1pt8mm."
         )
 
