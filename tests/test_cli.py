@@ -237,7 +237,7 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.Monk
     def interrupted(*_: object, **options: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("vox2pix.phantom._simulate", interrupted)
+    monkeypatch.setattr("vox2pix.phantom.simulate", interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # libraries set their own
     try:
         result = vox2pix_run("phantom", tmp_path / "brain")

@@ -89,7 +89,7 @@ def test_surface_streams_are_where_they_belong(surface):
 
 @pytest.mark.parametrize(("n_early", "n_ventral"), [(12_000, 12_000), (30_000, 20), (20, 20_000)])
 def test_streams_that_do_not_fit_on_the_surface(n_early, n_ventral):
-    with pytest.raises(UserError, match=rf"early \({n_early}\) and .* of fsaverage5, which has 10242"):
+    with pytest.raises(UserError, match=rf"early \({n_early}\).* of fsaverage5, which has 10242"):
         brain.surface_layout(brain.stream_counts(n_early, n_ventral))
 
 
@@ -98,7 +98,7 @@ def test_a_hemisphere_can_be_full():
     stream = brain.surface_layout(counts).stream
     for name, label in brain.STREAMS.items():
         assert (stream == label).sum() == counts[name]
-    with pytest.raises(UserError, match="take 10243 of a hemisphere"):
+    with pytest.raises(UserError, match="take 10243 vertices of a hemisphere"):
         brain.surface_layout(counts | {"early": 2 * 10_242 - 11})
 
 

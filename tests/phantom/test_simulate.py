@@ -16,8 +16,8 @@ from PIL import Image
 from vox2pix.errors import UserError
 from vox2pix.phantom import simulate
 from vox2pix.phantom import simulate as simulate_function
-from vox2pix.phantom._simulate import resize_images
 from vox2pix.phantom.early import IMAGE_SIZE
+from vox2pix.phantom.experiment import resize_images
 from vox2pix.seeds import rng_for
 from vox2pix.store.owned import Marker
 
@@ -142,7 +142,7 @@ def test_an_existing_folder_is_left_alone(tmp_path):
         ({"image_size": 8}, "image_size is 8: give 16 or more."),
         ({"space": "MNI"}, "must not be 'MNI': choose 'func1pt8mm' or 'fsaverage5'"),
         ({"space": []}, "The space must not be empty"),
-        ({"n_shared": 20}, "20 shared images are not possible with 20 images a subject"),
+        ({"n_shared": 20}, "20 shared images are not possible with 20 images per subject"),
         ({"n_shared": 0}, "give n_shared between 1 and 19"),
         ({"space": "both", "n_early": 30_000}, "which has 10242: ask for fewer, or for space func"),
         ({"images": "album"}, "images were given without captions"),

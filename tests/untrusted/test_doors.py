@@ -36,10 +36,10 @@ OWN = {
     "pipeline/encoding_maps.py": "tables of a run",
     "pipeline/sheet.py": "tables of a run",
     "pipeline/audit.py": "tables of a run",
-    "decoding/ridge_decoder.py": "settings in an array that a person passes",
+    "linear/estimator.py": "settings in an array that a person passes",
     "__init__.py": "names of its own modules",
     "phantom/nsd_tree.py": "writes",
-    "phantom/_simulate.py": "writes, and reads what it wrote",
+    "phantom/experiment.py": "writes, and reads what it wrote",
 }
 
 

@@ -28,7 +28,7 @@ class Table(BaseModel):
 
 
 class PhantomSource(Table):
-    """How to simulate a subject; see :func:`vox2pix.phantom._simulate`."""
+    """How to simulate a subject; see :func:`vox2pix.phantom.simulate`."""
 
     sessions: int = Field(default=4, ge=1, description="sessions of the simulated subject")
     trials_per_session: int = Field(default=750, ge=3, description="trials per session")

@@ -35,7 +35,6 @@ STREAMS = {
 }
 """Labels of NSD's ``streams``."""
 
-SPACES = ("func1pt8mm", "fsaverage5")
 VOXEL_SIZE = 1.8
 """Millimetres."""
 
@@ -86,7 +85,7 @@ _COURSES = {
 class Layout:
     """Where a subject's voxels (or vertices) are."""
 
-    space: str  # one of ``SPACES``
+    space: str  # ``func1pt8mm`` or ``fsaverage5``
     # (X, Y, Z) of the volume, or the vertices of the left and of the right hemisphere
     shape: tuple[int, ...]
     # (4, 4): from voxel indices to millimetres; None on the surface
