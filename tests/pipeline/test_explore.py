@@ -36,7 +36,7 @@ def drawn(redraw, knobs):
 def test_what_can_be_chosen_is_what_the_run_has(redraw, small_run):
     run, _ = small_run
     assert tuple(redraw.stimuli) == run.test_ids
-    assert redraw.conditions == ("z+c", "z", "c")
+    assert redraw.conditions == {"z+c": ("z", "c"), "z": ("z",), "c": ("c",)}
     assert redraw.regions == ("early", "ventral")
     assert redraw.n_samples == 2
     assert int(run.config.generate.steps * redraw.least_strength) == 1
@@ -64,8 +64,7 @@ def test_at_the_runs_own_settings_it_draws_what_the_run_drew(redraw, other, cond
             stimulus_id=stimulus_id,
             condition=condition,
             seed=seed,
-            z_from=stimulus_id,
-            c_from=stimulus_id,
+            sources={"z": stimulus_id, "c": stimulus_id},
         )
         _, image = drawn(redraw, knobs)
         # another batch size: floating-point rounding, then 8 bit
@@ -103,10 +102,10 @@ def test_z_and_c_come_from_the_images_that_are_named(redraw, small_run, other):
             strength=wanted.strength, steps=wanted.steps, guidance=wanted.guidance, samples=1
         ),
     )[0, 0]
-    _, image = drawn(redraw, replace(redraw.own, z_from=other))
+    _, image = drawn(redraw, replace(redraw.own, sources=redraw.own.sources | {"z": other}))
     assert np.abs(image - np.rint(expected * 255)).max() <= 1
     _, mine = drawn(redraw, redraw.own)
-    _, with_its_c = drawn(redraw, replace(redraw.own, c_from=other))
+    _, with_its_c = drawn(redraw, replace(redraw.own, sources=redraw.own.sources | {"c": other}))
     assert np.abs(with_its_c - mine).mean() > 0.5
 
 

@@ -13,7 +13,7 @@ from vox2pix.config import Config, load_config
 from vox2pix.pipeline import Run, encode, run
 from vox2pix.pipeline.run import stage_keys
 from vox2pix.pipeline.stages import STAGES
-from vox2pix.report.contents import kept_config
+from vox2pix.report.contents import run_config
 from vox2pix.store import RunFolder, contents
 
 
@@ -77,7 +77,7 @@ def test_a_run_that_is_moved_with_its_data_is_run_by_its_own_settings(project, t
     project.rename(hidden)
     try:
         folder = moved / "runs" / "small"
-        config = kept_config(folder)
+        config = run_config(folder)
         assert config.data.path == moved / "data"
         assert config.model.name == str(moved / "model")
         assert config.evaluate.encoder == str(moved / "clip")

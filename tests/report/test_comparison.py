@@ -91,9 +91,9 @@ def test_subjects_are_pooled_each_alike(folders):
     ("arguments", "words"),
     [
         (("compare", "one"), "nothing to compare one with"),
-        (("compare", "one", "nobody"), "nobody has no scores.csv; name a folder"),
+        (("compare", "one", "nobody"), "nobody has no scores.csv. Name a folder"),
         (("compare", "one", "apart"), "one and apart have no metric of two or more stimuli"),
-        (("pool", "one"), "one is one subject; name the runs of two"),
+        (("pool", "one"), "one is one subject. Name the runs of two"),
         (("pool", "one", "one"), "one is a second one of subj01"),
         (("pool", "one", "nobody"), "nobody has no metrics.json"),
     ],

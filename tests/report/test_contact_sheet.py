@@ -76,7 +76,7 @@ def test_no_stimulus_is_shown_twice(n: int, n_each: int) -> None:
 def test_refuses_scores_that_have_no_rank() -> None:
     with pytest.raises(ValueError, match="finite to be ranked"):
         choose_rows([1.0, np.nan], score_name="a")
-    with pytest.raises(ValueError, match="one a stimulus"):
+    with pytest.raises(ValueError, match="one per stimulus"):
         choose_rows([], score_name="a")
     with pytest.raises(ValueError, match="2 scores but 1 to break ties"):
         choose_rows([1.0, 2.0], score_name="a", ties=[1.0], ties_name="b")

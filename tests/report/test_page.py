@@ -78,7 +78,7 @@ def test_the_page_says_what_was_done_and_how_well(finished):
     _, page = finished
     assert "What subj01 saw was drawn from responses of a simulated subject" in page.text
     assert "in 50.0 % of all pairs (95 % interval 45.0 to 55.0 %; chance 50.0 %)" in page.text
-    assert "over 14 test images; with a shuffled brain 45.0 %" in page.text
+    assert "over 14 test images; with shuffled responses 45.0 %" in page.text
     assert "from the true features, the ceiling, 45.0 %" in page.text
 
 
@@ -160,7 +160,7 @@ def test_the_best_of_several_samples_stands_under_their_mean_and_is_called_so(fi
     _, page = finished
     assert "z + c decoded z and c 0.500" in page.text
     assert "z + c, best of 2 chosen by the original: an upper bound 0.570" in page.text
-    assert "shuffled brain, best" not in page.text
+    assert "shuffled, best" not in page.text
 
 
 def test_retrieval_stands_in_a_table_of_its_own(tmp_path):
@@ -170,7 +170,7 @@ def test_retrieval_stands_in_a_table_of_its_own(tmp_path):
     found |= {"value": 0.321, "chance": 0.0167, "samples": "mean of 1"}
     write_json(run / "metrics.json", [*records, records[0] | found])
     page = page_of(run)
-    assert "decoded c held against the c of all test images 32.1 %" in page.text
+    assert "decoded c compared with the true c of all test images 32.1 %" in page.text
     assert "chance an image taken at random 1.7 %" in page.text
     assert "Retrieval" not in page_of(make_run(tmp_path / "without", 5)).text
 
@@ -182,7 +182,7 @@ def test_the_retrieval_baseline_stands_among_the_controls(tmp_path):
     page = page_of(run)
     assert "the nearest training image in its place 45.0 %" in page.text
     assert "controls chance z + c as images of other stimuli 0.100 50.0 %" in page.text
-    assert "retrieval the nearest training image, undrawn 0.450" in page.text
+    assert "retrieval the nearest training image, no drawing 0.450" in page.text
     assert "was not scored" not in page.text
 
 
@@ -230,10 +230,10 @@ def test_audits_stand_with_verdict_sentence_and_figure(tmp_path):
     ]  # fmt: skip
     write_json(run / "audit.json", records)
     page = page_of(run)
-    assert "Of 4 audits, 1 holds, 2 are doubtful and 1 could not be answered." in page.text
+    assert "Of 4 audits, 1 holds, 2 are doubtful and 1 could not be computed." in page.text
     assert "Collapse holds Rank is kept." in page.text
     assert "Null control doubtful" in page.text
-    assert "Ceiling not answered there are no scores" in page.text
+    assert "Ceiling not computed there are no scores" in page.text
     assert [a["alt"] for a in page.all("img") if a["alt"] == "A spectrum"]
 
 
@@ -311,7 +311,7 @@ def test_a_run_that_was_stopped_while_drawing(tmp_path):
     run = make_run(tmp_path / "run", 7, is_scored=False)
     (run / "images" / f"z+c-{KEY}" / "done" / "00001").unlink()
     page = page_of(run)
-    assert "How well it went is not known yet" in page.text
+    assert "There is no result yet" in page.text
     assert "Some images are not drawn yet" in page.text
     assert "The run has not been scored yet" in page.text
     assert page.text.count("not drawn yet z + c") == 2  # of images 5 and 6

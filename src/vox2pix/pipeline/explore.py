@@ -18,9 +18,10 @@ from vox2pix.pipeline.run import Run, open_run
 from vox2pix.pipeline.spaces import units
 from vox2pix.report.contents import RunContents, read_run
 from vox2pix.report.gallery import Gallery, open_images
+from vox2pix.report.labels import targets_of
 from vox2pix.report.redraw import Knobs, Pixels, Redraw, Show
 from vox2pix.store import load_arrays
-from vox2pix.targets import StartSettings
+from vox2pix.targets import StartSettings, find_target
 
 _MOST_PREVIEWS = 20
 
@@ -89,7 +90,8 @@ def open_redraw(path: Path) -> Redraw:
             f"{path} is not finished; run `vox2pix run` with its experiment file first."
         )
     wanted, has_c = run.config.generate, "c" in decoded
-    conditions = ("z+c", "z", "c") if has_c else ("z",)
+    names = ("z+c", "z", "c") if has_c else ("z",)
+    conditions = {name: targets_of(name) for name in names}
     # The autoencoder's image of z is drawn without noise: there is no knob to turn.
     drawn = fullest_condition(run.config, has_c)
     first = gallery.stimulus_ids[0]
@@ -99,6 +101,8 @@ def open_redraw(path: Path) -> Redraw:
         title=f"{run.config.name}: {contents.subject}, drawn by {run.config.model.name}",
         stimuli=_names(gallery),
         conditions=conditions,
+        start=tuple(name for name in decoded if find_target(name).port == "start"),
+        guided=tuple(name for name in decoded if find_target(name).port != "start"),
         regions=tuple(dict.fromkeys(r for space in decoded for r in run.config.decode.rois[space])),
         own=Knobs(
             stimulus_id=first,
@@ -106,8 +110,7 @@ def open_redraw(path: Path) -> Redraw:
             strength=wanted.strength,
             guidance=wanted.guidance,
             seed=0,
-            z_from=first,
-            c_from=first,
+            sources=dict.fromkeys(decoded, first),
         ),
         n_samples=wanted.samples,
         least_strength=ceil(100 / wanted.steps) / 100,
@@ -154,10 +157,9 @@ class _Drawer:
         model, wanted = self._run.model, self._run.config.generate
         protocol = self._run.config.run_protocol
         seeds = noise_seeds(self._run.config, [knobs.stimulus_id], knobs.seed + 1)
-        donors = {"z": knobs.z_from, "c": knobs.c_from}
         inputs = {
-            name: self._features(name, donors[name], knobs.left_out)
-            for name in knobs.condition.split("+")
+            name: self._features(name, knobs.sources[name], knobs.left_out)
+            for name in targets_of(knobs.condition)
         }
         how = StartSettings(truncate=protocol.truncates, sample=protocol.samples_start)
         ports = port_inputs(model, inputs, seeds, how)

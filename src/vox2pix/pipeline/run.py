@@ -28,7 +28,7 @@ from vox2pix.outside import all_without_secrets
 from vox2pix.pipeline.read_folders import require_outside_data
 from vox2pix.pipeline.reporter import Reporter, Silent
 from vox2pix.places import MOVED, from_here
-from vox2pix.report.contents import CONFIG_MARK, kept_config
+from vox2pix.report.contents import CONFIG_MARK, run_config
 from vox2pix.store import (
     RunFolder,
     machine,
@@ -318,7 +318,7 @@ def open_run(path: Path, reporter: Reporter | None = None) -> Run:
     UserError
         If the folder is no run, or its experiment is not as it was written.
     """
-    return Run(kept_config(path), RunFolder(path), reporter or Silent())
+    return Run(run_config(path), RunFolder(path), reporter or Silent())
 
 
 def _carry_out(stage: Stage, run: Run) -> None:

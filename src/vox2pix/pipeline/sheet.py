@@ -11,7 +11,7 @@ from PIL import Image
 from vox2pix.pipeline.images import as_floats, drawings_of, stored_images
 from vox2pix.pipeline.latents import image_size
 from vox2pix.pipeline.run import Run
-from vox2pix.report import choose_rows, contact_sheet, save_sheet
+from vox2pix.report import choose_rows, contact_sheet, label, save_sheet
 
 
 def draw_sheet(run: Run) -> Sequence[str]:
@@ -61,6 +61,7 @@ def sheet_of(run: Run, per_group: int) -> Image.Image:
         rows=replace(rows, indices=tuple(range(len(chosen)))),
         captions=captions,
         notes=[f"{100 * identification[i]:.0f} %" for i in chosen],
+        labels={name: label(name) for name in columns},
     )
 
 

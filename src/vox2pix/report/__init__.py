@@ -12,10 +12,12 @@ from vox2pix.report.comparison import (
     pool_folders,
 )
 from vox2pix.report.gallery import Nearest, load_gallery, save_gallery
+from vox2pix.report.labels import Label, label
 from vox2pix.report.page import write_report
 
 __all__ = [
     "ComparisonRow",
+    "Label",
     "Nearest",
     "Rows",
     "choose_rows",
@@ -26,6 +28,7 @@ __all__ = [
     "difference_records",
     "in_words",
     "is_pooled",
+    "label",
     "load_gallery",
     "pool_folders",
     "save_gallery",

@@ -8,27 +8,15 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from vox2pix.report.labels import Label
 from vox2pix.store import replacing
-
-_SEEN, _DECODED, _CEILING = "", "from the brain", "ceiling"
-_CONDITIONS = {
-    "seen": ("seen", "the original", _SEEN),
-    "z-decode": ("z-decode", "z, no diffusion", _DECODED),
-    "z": ("z", "z, empty prompt", _DECODED),
-    "c": ("c", "c, from noise", _DECODED),
-    "z+c": ("z + c", "both", _DECODED),
-    "shuffled": ("shuffled", "another brain scan", _DECODED),
-    "true-z": ("true z", "z of the original", _CEILING),
-    "true-c": ("true c", "c of the original", _CEILING),
-    "true-z+c": ("true z + c", "both of the original", _CEILING),
-}
-"""Heading, small print and span of the conditions of ``metrics.json``; others go by name."""
 
 _INK, _GREY, _RULE = (26, 28, 34), (110, 114, 124), (205, 208, 214)
 _PAPER, _EDGE = (255, 255, 255), 0.14  # an image's edge: so much black
@@ -42,16 +30,9 @@ _LEADING = 1.4  # line height over type size
 
 @dataclass(frozen=True)
 class Rows:
-    """Which images a sheet shows, and by which rule.
+    """Which images a sheet shows, in this order, and by which rule, which is drawn on the sheet.
 
-    Attributes
-    ----------
-    indices : tuple of int
-        Rows of the images, in the order shown.
-    groups : tuple of str
-        What each row stands for: ``best``, ``median`` or ``worst``.
-    rule : str
-        The rule in words, drawn on the sheet.
+    Each row belongs to one of the ``groups`` best, median and worst.
     """
 
     indices: tuple[int, ...]
@@ -76,7 +57,7 @@ def choose_rows(
     Parameters
     ----------
     scores : array_like of float, shape (n,)
-        One a stimulus, higher is better.
+        One per stimulus, higher is better.
     n_each : int
         How many of each.
     score_name : str
@@ -129,10 +110,11 @@ def contact_sheet(
     rows: Rows | None = None,
     captions: Sequence[str] | None = None,
     notes: Sequence[str] | None = None,
+    labels: Mapping[str, Label] | None = None,
     tile: int = 160,
     scale: int = 2,
 ) -> Image.Image:
-    """Draw images in columns, one row a stimulus.
+    """Draw images in columns, one row per stimulus.
 
     Images up to 24 pixels a side are shown as their squares (nearest), larger ones smoothed
     (Lanczos).
@@ -140,8 +122,7 @@ def contact_sheet(
     Parameters
     ----------
     columns : mapping of str to array_like of float, shape (n, height, width, 3)
-        What to show under which heading, from left to right; conditions by the names of
-        ``metrics.json``, and ``seen``. RGB in [0, 1]. Sizes may differ between columns.
+        What to show, from left to right. RGB in [0, 1]. Sizes may differ between columns.
     stimulus_ids : sequence of str, length n
         Drawn under each row.
     title : str
@@ -152,10 +133,13 @@ def contact_sheet(
         Drawn under each row, wrapped.
     notes : sequence of str, length n, optional
         Short, e.g. the score; drawn beside the id.
+    labels : mapping of str to Label, optional
+        Heading, small print and group of columns; those without one go by their names. The group is
+        written over neighbours that share it.
     tile : int
         Height and width of an image in points.
     scale : int
-        Pixels a point: 2 is sharp in print and on dense screens.
+        Pixels per point: 2 is sharp in print and on dense screens.
 
     Returns
     -------
@@ -165,14 +149,15 @@ def contact_sheet(
     Raises
     ------
     ValueError
-        For no column, images of another shape, or texts that are not one a stimulus.
+        For no column, images of another shape, or texts that are not one per stimulus.
     """
     images = {name: np.asarray(values) for name, values in columns.items()}
     _check_columns(images, stimulus_ids, captions, notes)
     indices = range(len(stimulus_ids)) if rows is None else rows.indices
     groups = [""] * len(indices) if rows is None else rows.groups
     stubs = [_Stub(str(stimulus_ids[i]), notes[i] if notes else "") for i in indices]
-    grid = _layout(list(images), stubs, groups, tile, scale)
+    heads = [(labels or {}).get(name, Label(name)) for name in images]
+    grid = _layout(heads, stubs, groups, tile, scale)
     strips = [_head(grid, title, "" if rows is None else rows.rule), _column_heads(grid)]
     for place, i in enumerate(indices):
         first = place == 0 or groups[place] != groups[place - 1]
@@ -190,15 +175,7 @@ def contact_sheet(
 
 
 def save_sheet(sheet: Image.Image, path: Path) -> None:
-    """Write a sheet as PNG, whole or not at all; the same sheet gives the same bytes.
-
-    Parameters
-    ----------
-    sheet : PIL.Image.Image
-        From :func:`contact_sheet`.
-    path : Path
-        The file; its folder must be there.
-    """
+    """Write a sheet as PNG, whole or not at all; the same sheet gives the same bytes."""
     with replacing(path) as partial:
         sheet.save(partial, format="PNG")
 
@@ -207,7 +184,7 @@ def save_sheet(sheet: Image.Image, path: Path) -> None:
 
 
 def _rule_in_words(n: int, groups: list[str], each: int, score: str, ties: str) -> str:
-    """Say how rows were chosen."""
+    """Describe how rows were chosen."""
     if n == 1:
         return "There is one test image."
     shown = f"{', '.join(groups[:-1])} and {groups[-1]}" + (f", {each} each" if each > 1 else "")
@@ -230,7 +207,7 @@ class _Stub:
 class _Grid:
     """Columns and measures of a sheet, in pixels."""
 
-    names: tuple[str, ...]
+    labels: tuple[Label, ...]
     lefts: tuple[int, ...]
     tile: int
     width: int
@@ -243,26 +220,21 @@ class _Grid:
 
 
 def _layout(
-    names: Sequence[str], stubs: Sequence[_Stub], groups: Sequence[str], tile: int, scale: int
+    labels: Sequence[Label], stubs: Sequence[_Stub], groups: Sequence[str], tile: int, scale: int
 ) -> _Grid:
-    """Place the columns: a stub as wide as its texts, then tiles, apart where the span changes."""
+    """Place the columns: a stub as wide as its texts, then tiles, apart where the group changes."""
     texts = [text for stub in stubs for text in (stub.stimulus_id, stub.note)]
     widths = [_width(text, _SMALL * scale) for text in texts]
     widths += [_width(group, _TEXT * scale, bold=True) for group in groups]
     left = _MARGIN * scale + min(max(widths), tile * scale) + 14 * scale
     lefts = []
-    for place, name in enumerate(names):
+    for place, label in enumerate(labels):
         if place:
-            apart = _span(name) != _span(names[place - 1])
+            apart = label.group != labels[place - 1].group
             left += (tile + (_SPAN_GAP if apart else _GAP)) * scale
         lefts.append(left)
     width = lefts[-1] + (tile + _MARGIN) * scale
-    return _Grid(tuple(names), tuple(lefts), tile * scale, width, scale)
-
-
-def _span(name: str) -> str:
-    """Return what a column belongs to; unknown ones stand together."""
-    return _CONDITIONS[name][2] if name in _CONDITIONS else "other"
+    return _Grid(tuple(labels), tuple(lefts), tile * scale, width, scale)
 
 
 # --- strips: each as wide as the sheet, stacked from top to bottom ------------------------------
@@ -282,23 +254,23 @@ def _head(grid: _Grid, title: str, rule: str) -> Image.Image:
 
 
 def _column_heads(grid: _Grid) -> Image.Image:
-    """Draw the spans with a line under each, and the columns' headings with their small print."""
+    """Draw the groups with a line under each, and the columns' headings with their small print."""
     s = grid.scale
-    known = [_CONDITIONS.get(name, (name, "", "")) for name in grid.names]
-    has_spans = any(span for _, _, span in known)
-    has_notes = any(note for _, note, _ in known)
-    top = round(_SMALL * s * _LEADING) + 10 * s if has_spans else 0
+    has_notes = any(label.note for label in grid.labels)
+    top = round(_SMALL * s * _LEADING) + 10 * s if any(each.group for each in grid.labels) else 0
     line = round(_TEXT * s * _LEADING)
     height = top + line + (round(_SMALL * s * _LEADING) if has_notes else 0) + 8 * s
     strip, draw = _strip(grid, height)
-    for left, (heading, note, _) in zip(grid.lefts, known, strict=True):
-        headings = _wrap(heading, _TEXT * s, grid.tile, bold=True)[:1]
+    for left, label in zip(grid.lefts, grid.labels, strict=True):
+        headings = _wrap(label.heading, _TEXT * s, grid.tile, bold=True)[:1]
+        notes = _wrap(label.note, _SMALL * s, grid.tile)[:1]
         _write(draw, headings, (left, top), _TEXT * s, _INK, bold=True)
-        _write(draw, [note], (left, top + line), _SMALL * s, _GREY)
-    for span in (_DECODED, _CEILING):
-        lefts = [left for left, (_, _, own) in zip(grid.lefts, known, strict=True) if own == span]
-        if lefts:
-            _write(draw, [span], (lefts[0], 0), _SMALL * s, _GREY)
+        _write(draw, notes, (left, top + line), _SMALL * s, _GREY)
+    columns = zip(grid.labels, grid.lefts, strict=True)
+    for group, neighbours in groupby(columns, lambda column: column[0].group):
+        lefts = [left for _, left in neighbours]
+        if group:
+            _write(draw, [group], (lefts[0], 0), _SMALL * s, _GREY)
             y = top - 6 * s
             draw.rectangle((lefts[0], y, lefts[-1] + grid.tile - 1, y + s - 1), fill=_GREY)
     return strip
@@ -431,7 +403,7 @@ def _check_scores(scores: ArrayLike) -> NDArray[np.float64]:
     """Return scores as one row of finite numbers."""
     array = np.asarray(scores, np.float64)
     if array.ndim != 1 or not len(array):
-        raise ValueError(f"Scores must be one a stimulus, not of the shape {array.shape}.")
+        raise ValueError(f"Scores must be one per stimulus, not of shape {array.shape}.")
     if not np.isfinite(array).all():
         raise ValueError("Scores must be finite to be ranked; some are NaN or infinite.")
     return array
@@ -443,7 +415,7 @@ def _check_columns(
     captions: Sequence[str] | None,
     notes: Sequence[str] | None,
 ) -> None:
-    """Refuse columns and texts that are not one a stimulus."""
+    """Refuse columns and texts that are not one per stimulus."""
     if not images or not len(stimulus_ids):
         raise ValueError("A contact sheet needs at least one column and one stimulus.")
     for name, values in images.items():

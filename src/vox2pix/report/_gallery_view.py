@@ -14,7 +14,7 @@ from vox2pix.report.assets import Assets
 from vox2pix.report.categories import caption_words
 from vox2pix.report.contents import RunContents
 from vox2pix.report.gallery import Gallery, open_images
-from vox2pix.report.wording import CEILINGS, DECODED, Metric, heading, small_print
+from vox2pix.report.labels import CEILING, CONTROL, DECODED, SEEN, Label, Metric, in_group, label
 from vox2pix.store import ShardedArray
 
 _GROUP = 4  # images of each: best, median, worst
@@ -24,23 +24,13 @@ _GROUP = 4  # images of each: best, median, worst
 class Column:
     """One column of images.
 
-    Attributes
-    ----------
-    key : str
-        Its name in the page, unlike the others.
-    heading, note : str
-        What stands over it.
-    images : ShardedArray
-        (n_stimuli, n_samples, height, width, 3) or (n_stimuli, height, width, 3), uint8.
-    rows : ndarray of int, shape (n_shown,)
-        The row of each shown stimulus in ``images``.
-    in_row : bool
-        Whether it stands in the gallery's rows, or only in the opened image.
+    ``images`` are uint8 (n_stimuli, n_samples, height, width, 3) or (n_stimuli, height, width, 3),
+    of which ``rows`` (n_shown,) are shown; ``in_row`` tells whether in the gallery's rows, or only
+    in the opened image.
     """
 
     key: str
-    heading: str
-    note: str
+    label: Label
     images: ShardedArray
     rows: NDArray[np.intp]
     in_row: bool
@@ -72,22 +62,14 @@ class GalleryView:
 
 
 def columns_of(run: RunContents) -> list[Column]:
-    """List a run's columns: seen, from the brain, ceiling; the rest only when opened.
-
-    Parameters
-    ----------
-    run : RunContents
-        The run.
-    """
-    drawn = [name for name in (*DECODED, *CEILINGS) if name in run.drawings]
-    drawn += [name for name in run.drawings if name not in drawn]
-    ceiling = next((name for name in CEILINGS if name in drawn), None)
+    """List a run's columns: seen, from the brain, ceiling; the rest only when opened."""
+    drawn = [name for name in run.conditions if name in run.drawings]
+    decoded, ceilings = in_group(drawn, DECODED), in_group(drawn, CEILING)
     columns = [seen_column(run, np.arange(len(run.stimulus_ids)))]
-    for name in drawn:
+    for name in (*decoded, *ceilings, *in_group(drawn, CONTROL)):
         images = run.drawings[name]
-        shown = name in DECODED or name == ceiling
-        rows = np.arange(images.shape[0])
-        columns.append(Column(name, heading(name), small_print(name), images, rows, shown))
+        shown = name in (*decoded, *ceilings[:1])
+        columns.append(Column(name, label(name), images, np.arange(images.shape[0]), shown))
     return [column for column in columns if column is not None]
 
 
@@ -96,7 +78,7 @@ def seen_column(run: RunContents, rows: NDArray[np.intp]) -> Column | None:
     images = open_images(run.path / "gallery" / "originals") if run.gallery else None
     if images is None:
         return None
-    return Column("seen", "seen", "the original", images, rows, True)
+    return Column(SEEN, label(SEEN), images, rows, True)
 
 
 def gallery_view(
@@ -111,54 +93,25 @@ def gallery_view(
 ) -> GalleryView:
     """Store all images and lay the gallery out.
 
-    Parameters
-    ----------
-    stimulus_ids : sequence of str, length n_shown
-        The test images that are shown.
-    columns : sequence of Column
-        What is shown of each.
-    scores : DataFrame
-        As ``scores.csv``; ``condition`` holds the columns' keys.
-    assets : Assets
-        Where the images go.
-    judged : str
-        Key of the column that they are sorted by at first.
-    captions_of : RunContents
-        Whose captions and nearest training images are told.
-    protocol : str
-        By whose definitions they were scored.
+    ``scores`` are as in ``scores.csv``, with the columns' keys as ``condition``; rows are sorted at
+    first by the column ``judged``. Captions and nearest training images are those of
+    ``captions_of``.
     """
     gallery = captions_of.gallery
     urls = {column.key: _urls(column, stimulus_ids, assets) for column in columns}
     metrics, values = _values(stimulus_ids, [c.key for c in columns], scores, protocol)
     position = {name: i for i, name in enumerate(gallery.stimulus_ids)} if gallery else {}
-    told = [position.get(name) for name in stimulus_ids]
-    captions = [_captions(gallery, row) for row in told]
-    shows = caption_words(captions)
-    nearest = _nearest(captions_of, told, stimulus_ids, assets)
+    gallery_rows = [position.get(name) for name in stimulus_ids]
+    captions = [_captions(gallery, row) for row in gallery_rows]
+    words = caption_words(captions)
+    nearest = _nearest(captions_of, gallery_rows, stimulus_ids, assets)
     in_row = [column for column in columns if column.in_row]
-    rows = [
-        Row(
-            name,
-            captions[i][0] if captions[i] else "",
-            tuple(
-                {
-                    "key": column.key,
-                    "heading": column.heading,
-                    "url": urls[column.key][i][0] if urls[column.key][i] else "",
-                    "alt": _alt(column, name, captions[i]),
-                }
-                for column in in_row
-            ),
-        )
-        for i, name in enumerate(stimulus_ids)
-    ]
     images = [
         {
             "id": name,
             "captions": captions[i],
-            "shows": shows[i],
-            "more": {  # the first of a column that stands in the row is in the row already
+            "shows": words[i],
+            "more": {  # the first of a column that is in the row is there already
                 column.key: urls[column.key][i][1 if column.in_row else 0 :] for column in columns
             },
             "nearest": nearest[i],
@@ -167,7 +120,8 @@ def gallery_view(
     ]
     data = {
         "columns": [
-            {"key": c.key, "heading": c.heading, "note": c.note, "inRow": c.in_row} for c in columns
+            {"key": c.key, "heading": c.label.heading, "note": c.label.note, "inRow": c.in_row}
+            for c in columns
         ],
         "metrics": [
             {"label": m.label, "percent": m.is_share, "lowIsGood": m.low_is_good} for m in metrics
@@ -181,13 +135,32 @@ def gallery_view(
     }
     return GalleryView(
         columns=tuple(in_row),
-        rows=tuple(rows),
+        rows=tuple(
+            _row(name, captions[i], in_row, {c.key: urls[c.key][i] for c in in_row})
+            for i, name in enumerate(stimulus_ids)
+        ),
         metrics=tuple(metrics),
         has_captions=any(captions),
-        categories=tuple(sorted(Counter(word for words in shows for word in words).items())),
+        categories=tuple(sorted(Counter(word for each in words for word in each).items())),
         is_incomplete=any(not each for key in urls for each in urls[key]),
         data=data,
     )
+
+
+def _row(
+    name: str, captions: Sequence[str], columns: Sequence[Column], urls: Mapping[str, Sequence[str]]
+) -> Row:
+    """Lay out one test image: its first sample in each column."""
+    tiles = tuple(
+        {
+            "key": column.key,
+            "heading": column.label.heading,
+            "url": urls[column.key][0] if urls[column.key] else "",
+            "alt": _alt(column, name, captions),
+        }
+        for column in columns
+    )
+    return Row(name, captions[0] if captions else "", tiles)
 
 
 def _urls(column: Column, stimulus_ids: Sequence[str], assets: Assets) -> list[list[str]]:
@@ -253,26 +226,27 @@ def _nearest(
     run: RunContents, rows: Sequence[int | None], stimulus_ids: Sequence[str], assets: Assets
 ) -> list[list[dict[str, Any]]]:
     """Store the nearest training images of each shown stimulus."""
-    none: list[list[dict[str, Any]]] = [[] for _ in rows]
+    nearest: list[list[dict[str, Any]]] = [[] for _ in rows]
     table = run.gallery.nearest if run.gallery else None
     images = open_images(run.path / "gallery" / "nearest")
     if table is None or images is None:
-        return none
-    known = [i for i, row in enumerate(rows) if row is not None]
-    where = np.array([rows[i] for i in known], np.intp)
-    column = Column("nearest", "", "", images, where, False)
-    urls = _urls(column, [stimulus_ids[i] for i in known], assets)
-    for i, row, addresses in zip(known, where, urls, strict=True):
-        none[i] = [
+        return nearest
+    shown = [i for i, row in enumerate(rows) if row is not None]
+    in_table = np.array([rows[i] for i in shown], np.intp)
+    column = Column("nearest", Label("nearest"), images, in_table, False)
+    urls = _urls(column, [stimulus_ids[i] for i in shown], assets)
+    for i, row, addresses in zip(shown, in_table, urls, strict=True):
+        nearest[i] = [
             {"id": name, "distance": round(distance, 4), "url": url}
             for name, distance, url in zip(
                 table.stimulus_ids[row], table.distances[row], addresses, strict=True
             )
         ]
-    return none
+    return nearest
 
 
 def _alt(column: Column, stimulus_id: str, captions: Sequence[str]) -> str:
-    """Say what an image shows to who cannot see it."""
-    what = f"Image {stimulus_id}" + (f", {captions[0]}" if captions else "")
-    return f"{what}: {column.heading}" + (f", {column.note}" if column.note else "")
+    """Describe an image to those who cannot see it."""
+    name = f"Image {stimulus_id}" + (f", {captions[0]}" if captions else "")
+    heading, note, _ = column.label
+    return f"{name}: {heading}" + (f", {note}" if note else "")

@@ -33,17 +33,6 @@ class TokenRequired:
     The token comes in the address of the page, and afterwards in a cookie that scripts cannot
     read and other sites do not send. A request from a page of another origin is refused even
     with the cookie: servers on other ports of this machine count as the same site.
-
-    Parameters
-    ----------
-    app : ASGI application
-        What is protected.
-    token : str
-        The secret, in characters of URLs.
-    origins : sequence of str
-        Where requests may come from, such as ``http://127.0.0.1:8080``.
-    cookie : str
-        Name of the cookie.
     """
 
     def __init__(self, app: App, token: str, origins: tuple[str, ...], cookie: str) -> None:
@@ -123,20 +112,10 @@ async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
 
 @contextmanager
 def private_link(address: str) -> Iterator[Path]:
-    """Give a page that leads to an address, readable by this user alone.
+    """Yield an HTML file, readable by this user alone, that leads to an address with its token.
 
-    A browser that is started with an address shows it to every user who lists processes; one
-    that is started with this file does not.
-
-    Parameters
-    ----------
-    address : str
-        With its token.
-
-    Yields
-    ------
-    Path
-        An HTML file of mode 0600, removed at the end.
+    A browser that is started with an address shows it to every user who lists processes; one that
+    is started with this file does not.
     """
     handle, name = tempfile.mkstemp(prefix="vox2pix-explore-", suffix=".html")
     link = escape(address)
@@ -152,15 +131,7 @@ def private_link(address: str) -> Iterator[Path]:
 
 
 def show_in_browser(page: Path, address: str) -> None:
-    """Open a page in the browser once the server that it leads to answers.
-
-    Parameters
-    ----------
-    page : Path
-        From :func:`private_link`.
-    address : str
-        Of the server.
-    """
+    """Open a page in the browser once the server that it leads to answers."""
     at = urlsplit(address)
 
     def wait_and_open() -> None:

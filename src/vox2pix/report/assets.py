@@ -25,17 +25,10 @@ _QUALITY = 92  # of JPEG, with full colour resolution
 
 @contextmanager
 def assets_of(page: Path, are_beside: bool) -> Iterator["Assets"]:
-    """Give the images of a page their place: in the page, or in a new folder beside it.
+    """Provide the place for the images of a page: the page itself, or a new folder beside it.
 
-    The folder appears when it is complete and has a name that no earlier one had, so that the
-    page that is there, and its folder, stay as they are until :func:`remove_unused`.
-
-    Parameters
-    ----------
-    page : Path
-        The page that will be written.
-    are_beside : bool
-        Whether the images are in a folder.
+    The folder appears when it is complete and has a name that no earlier one had, so that the page
+    that is there, and its folder, stay as they are until :func:`remove_unused`.
     """
     if not are_beside:
         yield Assets()
@@ -46,15 +39,7 @@ def assets_of(page: Path, are_beside: bool) -> Iterator["Assets"]:
 
 
 def remove_unused(page: Path, used: str) -> None:
-    """Remove the folders of images that earlier pages of the same name had.
-
-    Parameters
-    ----------
-    page : Path
-        The page, written.
-    used : str
-        Name of the folder that it shows; empty if it has none.
-    """
+    """Remove the folders of images of earlier versions of a page, all but the one in use."""
     named = re.compile(re.escape(page.stem) + r"_assets-[0-9a-f]{8}")
     for folder in list(page.parent.iterdir()):
         if folder.is_symlink() or not named.fullmatch(whole_name(folder.name) or folder.name):
@@ -72,12 +57,7 @@ def remove_unused(page: Path, used: str) -> None:
 class Assets:
     """Turns images and files into addresses that a page can show.
 
-    Parameters
-    ----------
-    folder : Path, optional
-        Where the images are written. The page holds everything itself if None.
-    name : str
-        Of the folder, once it is complete.
+    They are written into ``folder``, whose final name is ``name``; without one the page holds them.
     """
 
     def __init__(self, folder: Path | None = None, name: str = "") -> None:
@@ -85,14 +65,9 @@ class Assets:
         self.side = IN_PAGE if folder is None else BESIDE
 
     def images(self, names: Iterable[str], images: Iterable[NDArray[np.uint8]]) -> list[str]:
-        """Store images and return their addresses.
+        """Store images (height, width, 3), no larger than ``side``, and return their addresses.
 
-        Parameters
-        ----------
-        names : iterable of str
-            One an image, unlike all others of the page; what a file name cannot hold is replaced.
-        images : iterable of ndarray of uint8, shape (height, width, 3)
-            Larger ones are made smaller: at most ``side`` pixels.
+        Names are unique within the page; what a file name cannot hold is replaced.
         """
         with ThreadPoolExecutor(2) as pool:  # Pillow encodes outside the interpreter's lock
             return list(pool.map(self._image, names, images))

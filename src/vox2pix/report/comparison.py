@@ -26,8 +26,8 @@ from vox2pix.evaluation.comparison import (
 )
 from vox2pix.evaluation.records import MetricRecord
 from vox2pix.report.contents import RunContents, read_records, read_scores
+from vox2pix.report.labels import DECODED, Metric, fullness, label, listed
 from vox2pix.report.origin import settings
-from vox2pix.report.wording import DECODED, Metric, heading, listed
 from vox2pix.store import RunFolder, damaged_files, marker_of
 
 _ALPHA = 0.05  # of significance, after correction
@@ -54,13 +54,7 @@ class ComparisonRow:
 
 
 def shared_stimuli(runs: Sequence[RunContents]) -> list[str]:
-    """List the test stimuli that all runs have, in the order of the first.
-
-    Parameters
-    ----------
-    runs : sequence of RunContents
-        Two or more.
-    """
+    """List the test stimuli that all runs have, in the order of the first."""
     others = [set(run.stimulus_ids) for run in runs[1:]]
     return [name for name in runs[0].stimulus_ids if all(name in ids for ids in others)]
 
@@ -70,11 +64,6 @@ def comparison_rows(runs: Sequence[RunContents]) -> list[ComparisonRow]:
 
     Differences, each run less the first, are taken image by image, by
     :func:`~vox2pix.evaluation.comparison.compare_scores`; p is corrected over the whole table.
-
-    Parameters
-    ----------
-    runs : sequence of RunContents
-        Two or more.
     """
     rows = compare_scores([_drawn(run.scores) for run in runs])
     apart = {mismatch.key for mismatch in _apart(runs)}
@@ -83,13 +72,7 @@ def comparison_rows(runs: Sequence[RunContents]) -> list[ComparisonRow]:
 
 
 def not_compared(runs: Sequence[RunContents]) -> str:
-    """Say which metrics of runs are left out of their comparison, as their definitions differ.
-
-    Parameters
-    ----------
-    runs : sequence of RunContents
-        Two or more.
-    """
+    """Name the metrics that are left out of a comparison, as their definitions differ."""
     apart = {mismatch.key[1]: mismatch for mismatch in _apart(runs)}
     if not apart:
         return ""
@@ -105,65 +88,41 @@ def _apart(runs: Sequence[RunContents]) -> list[Mismatch]:
 
 
 def in_words(rows: Sequence[PairedRow], protocol: str) -> list[ComparisonRow]:
-    """Write differences in words, the fullest condition first.
-
-    Parameters
-    ----------
-    rows : sequence of PairedRow
-        From :func:`~vox2pix.evaluation.comparison.compare_scores`.
-    protocol : str
-        By whose definitions they were scored.
-    """
-    told = []
-    order = {name: -place for place, name in enumerate(DECODED)}
-    for row in sorted(rows, key=lambda row: order.get(row.condition, 0)):
+    """Write differences in words, the fullest condition first."""
+    written = []
+    for row in sorted(rows, key=lambda row: fullness(row.condition), reverse=True):
         metric = Metric(protocol, row.metric, row.direction)
-        told.append(
+        written.append(
             ComparisonRow(
-                heading(row.condition),
+                label(row.condition).heading,
                 metric,
                 tuple(map(metric.written, row.means)),
                 tuple(_difference(metric, each) for each in row.comparisons),
             )
         )
-    return told
+    return written
 
 
 def compare_folders(folders: Sequence[Path]) -> list[PairedRow]:
-    """Compare what runs or evaluations have written, over the stimuli that all of them scored.
+    """Compare the results of runs or evaluations over the stimuli that all of them scored.
 
-    Parameters
-    ----------
-    folders : sequence of Path
-        Two or more: folders of ``vox2pix run``, of which what was drawn from the brain is
-        compared, or of ``vox2pix evaluate``.
-
-    Raises
-    ------
-    UserError
-        If one was not scored, or they have too little in common.
+    Of runs, what was drawn from decoded targets is compared.
     """
     if len(folders) < 2:
-        raise UserError(f"there is nothing to compare {folders[0]} with; name two runs or more.")
+        raise UserError(f"There is nothing to compare {folders[0]} with. Name two runs or more.")
     tables = _tables(folders)
     rows = compare_scores(list(tables.values()))
     if not rows:
         raise UserError(
             f"{listed([str(folder) for folder in folders])} have no metric of two or more "
-            "stimuli in common; compare what was scored by the same metrics on the same images."
+            "stimuli in common. Compare what was scored by the same metrics on the same images."
         )
     _refuse_mixtures(folders, tables)
     return rows
 
 
 def comparison_note(folders: Sequence[Path]) -> str:
-    """Say what limits the comparison of folders that may be compared; perhaps nothing.
-
-    Parameters
-    ----------
-    folders : sequence of Path
-        As for :func:`compare_folders`.
-    """
+    """Return what limits the comparison of folders that may be compared; perhaps nothing."""
     return pool_note(_tables(folders))
 
 
@@ -190,21 +149,13 @@ def _refuse_mixtures(folders: Sequence[Path], tables: Mapping[str, pd.DataFrame]
         refuse_other_definitions(records, by_condition=False)
     else:
         refuse_other_definitions(
-            {name: [r for r in of if r.condition in DECODED] for name, of in records.items()}
+            {name: [r for r in of if _is_decoded(r.condition)] for name, of in records.items()}
         )
     refuse_other_originals(tables)
 
 
 def difference_records(rows: Sequence[PairedRow], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return a flat record for each run but the first and each row.
-
-    Parameters
-    ----------
-    rows : sequence of PairedRow
-        From :func:`compare_folders`.
-    names : sequence of str
-        Of the runs, in their order.
-    """
+    """Return a flat record for each run but the first and each row of :func:`compare_folders`."""
     return [
         {
             "condition": row.condition,
@@ -227,19 +178,9 @@ def difference_records(rows: Sequence[PairedRow], names: Sequence[str]) -> list[
 
 
 def pool_folders(folders: Sequence[Path]) -> list[MetricRecord]:
-    """Pool what runs or evaluations of several subjects have found.
+    """Pool the results of runs or evaluations of two or more subjects, one folder each.
 
-    Parameters
-    ----------
-    folders : sequence of Path
-        Two or more, of one subject each; an evaluation, which knows of no subject, goes by the
-        name of its folder.
-
-    Raises
-    ------
-    UserError
-        If there are fewer than two, one was not scored, two are of the same subject, or they have
-        nothing in common.
+    An evaluation, which has no subject, goes by the name of its folder.
     """
     subjects: dict[str, Sequence[MetricRecord]] = {}
     for folder in folders:
@@ -247,25 +188,25 @@ def pool_folders(folders: Sequence[Path]) -> list[MetricRecord]:
         records = read_records(folder / "metrics.json")
         if not records:
             raise UserError(
-                f"{folder} has no metrics.json; name a folder that `vox2pix run` or `vox2pix "
+                f"{folder} has no metrics.json. Name a folder that `vox2pix run` or `vox2pix "
                 "evaluate` has finished."
             )
         name = records[0].subject or folder.name
         if name in subjects:
             raise UserError(
-                f"{folder} is a second one of {name}; pooling is over subjects: name one run of "
-                "each, and compare runs of one subject by `vox2pix compare`."
+                f"{folder} is a second one of {name}, and pooling is over subjects. Name one run "
+                "of each, and compare runs of one subject by `vox2pix compare`."
             )
         subjects[name] = records
     if len(subjects) < 2:
-        raise UserError(f"{folders[0]} is one subject; name the runs of two or more to pool them.")
+        raise UserError(f"{folders[0]} is one subject. Name the runs of two or more to pool them.")
     refuse_other_protocols(subjects)
     refuse_other_definitions(subjects)
     _refuse_other_samples(subjects)
     pooled = pool_records(subjects)
     if not pooled:
         raise UserError(
-            f"{listed(list(subjects))} have no condition and metric in common; pool runs of the "
+            f"{listed(list(subjects))} have no condition and metric in common. Pool runs of the "
             "same experiment."
         )
     return pooled
@@ -290,7 +231,7 @@ def _scores_of(folder: Path) -> pd.DataFrame:
     """Read the scores of a run, or of an evaluation, whose one condition goes by no name."""
     if not (folder / "scores.csv").exists():
         raise UserError(
-            f"{folder} has no scores.csv; name a folder that `vox2pix run` or `vox2pix evaluate` "
+            f"{folder} has no scores.csv. Name a folder that `vox2pix run` or `vox2pix evaluate` "
             "has finished."
         )
     _require_whole(folder)
@@ -306,36 +247,24 @@ def _require_whole(folder: Path) -> None:
     """Refuse scores that were changed, or of which a part was written by another command."""
     marker = marker_of(folder)
     if marker is None:
-        return  # without a marker nothing tells
+        return  # nothing to check by
     of_run = marker.kind == "run"
     damaged = RunFolder(folder).damaged("evaluate") if of_run else damaged_files(folder)
     if damaged:
         raise UserError(
             f"{folder / damaged[0]} is not as `vox2pix {'run' if of_run else 'evaluate'}` wrote "
-            "it; rerun that command."
+            "it. Rerun that command."
         )
 
 
 def comparison_source(folders: Sequence[Path]) -> str:
-    """Return 64 hex digits that name what is compared, without telling where it is.
-
-    Parameters
-    ----------
-    folders : sequence of Path
-        In their order: all are compared with the first.
-    """
+    """Return 64 hex digits that identify what is compared, in order, but not where it is."""
     places = [str(folder.resolve()) for folder in folders]
     return sha256(json.dumps(places).encode()).hexdigest()
 
 
 def is_pooled(path: Path) -> bool:
-    """Tell whether a file is one that ``vox2pix pool`` wrote: records of several subjects each.
-
-    Parameters
-    ----------
-    path : Path
-        A file.
-    """
+    """Tell whether a file is one that ``vox2pix pool`` wrote: records of several subjects each."""
     try:
         records = read_records(path)
     except UserError:
@@ -345,28 +274,27 @@ def is_pooled(path: Path) -> bool:
 
 def _drawn(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the scores of what was drawn from the brain."""
-    return scores[scores["condition"].isin(DECODED)]
+    return scores[scores["condition"].map(_is_decoded).astype(bool)]
+
+
+def _is_decoded(condition: str) -> bool:
+    return label(condition).group == DECODED
 
 
 def differing_settings(runs: Sequence[RunContents]) -> list[tuple[str, tuple[str, ...]]]:
-    """List the settings in which runs differ, but for their names, with each run's value.
-
-    Parameters
-    ----------
-    runs : sequence of RunContents
-        Two or more.
-    """
-    told = [settings(run.config) for run in runs]
-    keys = list(dict.fromkeys(key for each in told for key in each))
-    rows = [(key, tuple(each.get(key, "–") for each in told)) for key in keys]
+    """List the settings in which runs differ, but for their names, with each run's value."""
+    own = [settings(run.config) for run in runs]
+    keys = list(dict.fromkeys(key for each in own for key in each))
+    rows = [(key, tuple(each.get(key, "–") for each in own)) for key in keys]
     return [row for row in rows if row[0] != "name" and len(set(row[1])) > 1]
 
 
-def _difference(metric: Metric, found: Comparison) -> Difference:
+def _difference(metric: Metric, comparison: Comparison) -> Difference:
     """Write a paired difference."""
+    p = comparison.p_holm
     return Difference(
-        metric.written(found.difference, signed=True),
-        metric.interval(found.ci_low, found.ci_high, signed=True),
-        f"p {found.p_holm:.3f}" if found.p_holm >= 0.001 else "p < 0.001",
-        found.p_holm < _ALPHA,
+        metric.written(comparison.difference, signed=True),
+        metric.interval(comparison.ci_low, comparison.ci_high, signed=True),
+        f"p {p:.3f}" if p >= 0.001 else "p < 0.001",
+        p < _ALPHA,
     )

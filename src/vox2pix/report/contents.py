@@ -16,6 +16,7 @@ from vox2pix.data.origin import DataRecord
 from vox2pix.errors import UserError
 from vox2pix.evaluation.records import MetricRecord
 from vox2pix.report.gallery import Gallery, load_gallery, open_images
+from vox2pix.report.labels import DECODED, fullness, in_group
 from vox2pix.store import (
     MARKER,
     RunFolder,
@@ -30,18 +31,9 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Audit(BaseModel):
-    """One doubt and its answer, from ``audit.json``.
+    """One check of the audit; the verdict is None where it could not be computed.
 
-    Attributes
-    ----------
-    name : str
-        What is asked.
-    verdict : {"pass", "warn", "fail"} or None
-        The answer; None where the run could not answer it.
-    sentence : str
-        The answer in words.
-    figure, alt : str or None
-        The file of the figure that supports it, relative to the run folder, and what it shows.
+    ``figure`` is relative to the run folder; ``alt`` says what it shows.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,14 +46,9 @@ class Audit(BaseModel):
 
 
 class EncodingFigure(BaseModel):
-    """One figure of the encoding analysis, from ``encoding/figures.json``.
+    """One figure of the encoding analysis, with its files relative to ``encoding/``.
 
-    Attributes
-    ----------
-    name, title, alt : str
-        Its anchor, its heading, and what it shows.
-    png, svg, html : str or None
-        Its files, relative to ``encoding/``; ``html`` is a page where it can be turned.
+    ``html`` is a page where it can be turned.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -78,30 +65,10 @@ class EncodingFigure(BaseModel):
 class RunContents:
     """One run, as far as it got.
 
-    Attributes
-    ----------
-    path : Path
-        The run folder.
-    config : Config
-        The resolved experiment, without where its folders lie: pages are sent to others.
-    records : tuple of MetricRecord
-        ``metrics.json``; none before the run is scored.
-    scores : DataFrame
-        ``scores.csv``: a row an image, condition, metric and direction; maybe none.
-    drawings : mapping of str to ShardedArray
-        Images by condition, (n_stimuli, n_samples, height, width, 3) uint8.
-    gallery : Gallery or None
-        Test stimuli, captions, nearest training images.
-    decoded_r : mapping of str to ndarray of float, shape (n_features,)
-        Pearson r of each number of z and c over the test images.
-    audits : tuple of Audit
-        ``audit.json``.
-    encoding_figures : tuple of EncodingFigure
-        ``encoding/figures.json``.
-    model, provenance : mapping
-        ``model.json`` and ``provenance.json``.
-    data : DataRecord or None
-        ``data.json``: what was read; None before the data stage is finished.
+    ``config`` lacks the places of its folders: pages are sent to others. ``scores`` has one row per
+    image, condition, metric and direction; ``drawings`` holds uint8 images (n_stimuli, n_samples,
+    height, width, 3) by condition; ``decoded_r`` Pearson's r (n_features,) over test images of each
+    decoded value, by target; ``data`` is None before the data stage is finished.
     """
 
     path: Path
@@ -126,19 +93,23 @@ class RunContents:
 
     @property
     def only_encoded(self) -> bool:
-        """Whether voxels were explained, and no image drawn."""
+        """Whether voxels were modelled, and no image drawn."""
         return bool(self.encoding_figures) and not self.drawings
 
     @property
     def subject(self) -> str:
-        """Whose brain: by what was read, not by the settings."""
+        """The subject, by what was read, not by the settings."""
         return "the subject" if self.data is None else self.data.subject
 
     @cached_property
+    def conditions(self) -> tuple[str, ...]:
+        """All conditions, in the order of their records; those without a record follow by name."""
+        return tuple(dict.fromkeys([*(r.condition for r in self.records), *sorted(self.drawings)]))
+
+    @cached_property
     def judged(self) -> str | None:
-        """The condition by which the run is judged: the fullest that was drawn from the brain."""
-        there = {*self.drawings, *(record.condition for record in self.records)}
-        return next((name for name in ("z+c", "z", "c", "z-decode") if name in there), None)
+        """The condition that is reported first: decoded from the brain, from most targets."""
+        return max(in_group(self.conditions, DECODED), key=fullness, default=None)
 
     def inside(self, name: str) -> Path | None:
         """Return a file of the run folder by its relative name; None if it is not there.
@@ -160,51 +131,28 @@ class RunContents:
             return None
 
 
-CONFIG_MARK = "config"  # of the run folder, vouches for config.toml
+CONFIG_MARK = "config"  # of the run folder, holds the checksum of config.toml
 
 
-def kept_config(path: Path) -> Config:
-    """Read the resolved experiment of a run folder.
-
-    Parameters
-    ----------
-    path : Path
-        The run folder.
-
-    Raises
-    ------
-    UserError
-        If it is no run folder, or the experiment is not as the run wrote it.
-    """
+def run_config(path: Path) -> Config:
+    """Read the resolved experiment of a run folder."""
     marker = marker_of(path)
     if marker is None or marker.kind != "run" or not (path / "config.toml").exists():
         raise UserError(
             f"{path} is no run folder: it has no config.toml beside the marker of a run "
-            f"({MARKER}); name a folder that `vox2pix run` made."
+            f"({MARKER}). Name a folder that `vox2pix run` made."
         )
     refuse_links(path)
     if RunFolder(path).damaged(CONFIG_MARK):
         raise UserError(
-            f"{path / 'config.toml'} is not as the run wrote it; run again with the experiment "
-            "file."
+            f"{path / 'config.toml'} is not as the run wrote it. Rerun with the experiment file."
         )
     return load_config(path / "config.toml")
 
 
 def read_run(path: Path) -> RunContents:
-    """Read what a run folder holds.
-
-    Parameters
-    ----------
-    path : Path
-        The run folder, of a run that is finished or not.
-
-    Raises
-    ------
-    UserError
-        If it is no run folder, or a file in it is damaged.
-    """
-    config = kept_config(path)
+    """Read what a run folder holds, of a run that is finished or not."""
+    config = run_config(path)
     gallery = load_gallery(path / "gallery")
     scores = read_scores(path / "scores.csv")
     n_stimuli = len(gallery.stimulus_ids) if gallery else scores["stimulus_id"].nunique()
@@ -217,7 +165,7 @@ def read_run(path: Path) -> RunContents:
         gallery=gallery,
         decoded_r={
             name: load_arrays(file)["r"]
-            for name in ("z", "c")
+            for name in config.decode.rois
             if (file := path / "decoded" / f"{name}.safetensors").exists()
         },
         audits=_models(path / "audit.json", Audit),
@@ -237,38 +185,32 @@ def _data(path: Path) -> DataRecord | None:
     try:
         return DataRecord.model_validate(read_json(file))
     except ValidationError as error:
-        raise UserError(f"{file} is not as this version writes it ({error}); run again.") from None
+        raise UserError(f"{file} has another form ({error}). Rerun to write it again.") from None
 
 
 def _drawings(path: Path, n_stimuli: int) -> dict[str, ShardedArray]:
     """Open the images of each condition: those that were scored, else the newest.
 
-    Folders of earlier settings may lie beside them; where stimuli are known, images of another
+    Folders of earlier settings may be beside them; where stimuli are known, images of another
     number of them are of earlier settings too.
     """
     folder = RunFolder(path)
     key = folder.key("generate")
     if key is None and folder.was_done("generate"):
-        raise UserError(f"{path / 'stages' / 'generate.json'} is damaged; run again to mend it.")
+        raise UserError(f"{path / 'stages' / 'generate.json'} is damaged. Rerun to repair it.")
     folders = sorted(
         (path / "images").glob(f"*-{key or '*'}"), key=lambda folder: folder.stat().st_mtime
     )
-    found = {folder.name.rpartition("-")[0]: open_images(folder) for folder in folders}
+    opened = {folder.name.rpartition("-")[0]: open_images(folder) for folder in folders}
     return {
         name: images
-        for name, images in found.items()
+        for name, images in opened.items()
         if images is not None and n_stimuli in (0, images.shape[0])
     }
 
 
 def read_scores(path: Path) -> pd.DataFrame:
-    """Read the scores of each image; a table without rows where there are none.
-
-    Parameters
-    ----------
-    path : Path
-        ``scores.csv``.
-    """
+    """Read the scores of each image; a table without rows where there are none."""
     columns = ["stimulus_id", "condition", "metric", "direction", "original", "score"]
     if not path.exists():
         return pd.DataFrame({name: pd.Series(dtype=object) for name in columns})
@@ -277,18 +219,7 @@ def read_scores(path: Path) -> pd.DataFrame:
 
 
 def read_records(path: Path) -> tuple[MetricRecord, ...]:
-    """Read the records of a run or an evaluation; none where there are none.
-
-    Parameters
-    ----------
-    path : Path
-        ``metrics.json``.
-
-    Raises
-    ------
-    UserError
-        If the file is damaged.
-    """
+    """Read the records of a run or an evaluation; none where there are none."""
     return _models(path, MetricRecord)
 
 
@@ -300,8 +231,8 @@ def _models(path: Path, model: type[Model]) -> tuple[Model, ...]:
     """Read a JSON list of models; none if the file is not there."""
     if not path.exists():
         return ()
-    told: Sequence[Any] = read_json(path)
+    values: Sequence[Any] = read_json(path)
     try:
-        return tuple(model.model_validate(each) for each in told)
+        return tuple(model.model_validate(each) for each in values)
     except (ValidationError, TypeError) as error:
-        raise UserError(f"{path} is not as this version writes it ({error}); run again.") from None
+        raise UserError(f"{path} has another form ({error}). Rerun to write it again.") from None

@@ -1,7 +1,6 @@
 """The page of ``vox2pix explore``: knobs on the left, images on the right.
 
-It is served to this machine only, by NiceGUI, which brings along all that a page loads, and only
-to whoever has the token of its address. It holds what ``Redraw`` gives and nothing else: no file of
+NiceGUI serves it to this machine only, and to those who have the token of its address. No file of
 the machine has an address.
 """
 
@@ -22,8 +21,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from vox2pix.errors import UserError
 from vox2pix.report.access import TokenRequired, private_link, show_in_browser
+from vox2pix.report.labels import label, listed
 from vox2pix.report.redraw import Knobs, Pixels, Redraw
-from vox2pix.report.wording import CONDITIONS
 
 _HOST = "127.0.0.1"
 _LARGEST_SEED = 999
@@ -34,24 +33,7 @@ _NOTHING = "nothing"
 def serve(
     redraw: Redraw, port: int | None, open_browser: bool, announce: Callable[[str], None]
 ) -> None:
-    """Serve the page until the person stops it (Ctrl-C).
-
-    Parameters
-    ----------
-    redraw : Redraw
-        The run.
-    port : int, optional
-        Of 127.0.0.1; a free one if absent.
-    open_browser : bool
-        Show the page in the person's browser.
-    announce : callable
-        Receives the address, with the token that every request needs.
-
-    Raises
-    ------
-    UserError
-        If the port is taken.
-    """
+    """Serve the page on 127.0.0.1 until Ctrl-C; announce its address with the token."""
     port = _free_port(port)
     token = secrets.token_urlsafe(32)
     origins = tuple(f"http://{host}:{port}" for host in (_HOST, "localhost"))
@@ -94,7 +76,7 @@ def _free_port(port: int | None) -> int:
             return int(found.getsockname()[1])
     except OSError as error:
         raise UserError(
-            f"port {port} cannot be used ({error.strerror}); name another with --port, or none."
+            f"Port {port} cannot be used ({error.strerror}). Name another with --port, or none."
         ) from None
 
 
@@ -107,7 +89,7 @@ class _Page:
 
     def __init__(self, redraw: Redraw) -> None:
         self._redraw = redraw
-        self._knobs: Knobs | None = redraw.own  # what is wanted; nothing once the tab is closed
+        self._knobs: Knobs | None = redraw.own  # to be shown; None once the tab is closed
         self._drawn: Knobs | None = None
         self._is_drawing = False
 
@@ -134,32 +116,36 @@ class _Page:
     def _build_knobs(self) -> None:
         own, stimuli = self._redraw.own, dict(self._redraw.stimuli)
         self._image = self._choice("Image", stimuli, "stimulus_id", "")
-        conditions = {name: ": ".join(CONDITIONS[name]) for name in self._redraw.conditions}
+        conditions = {name: ": ".join(label(name)[:2]) for name in self._redraw.conditions}
         self._condition = self._choice("Drawn from", conditions, "condition", "")
         self._strength = self._slider(
             "Strength",
             "strength",
             (self._redraw.least_strength, 1),
-            "How much noise covers z before it is removed: at 1 hardly anything of z is left.",
+            f"How much noise covers {listed(self._redraw.start)}; at 1 hardly any of it is left.",
         )
         self._guidance = self._slider(
             "Guidance",
             "guidance",
             (1, max(_LARGEST_GUIDANCE, own.guidance)),
-            "How strongly c steers.",
+            f"How strongly {listed(self._redraw.guided)} steers.",
         )
         n = self._redraw.n_samples
         its = "0 is the run's own" if n == 1 else f"0 to {n - 1} are the run's own"
         self._seed = ui.number(
             "Seed", min=0, max=_LARGEST_SEED, step=1, precision=0, on_change=self._turned("seed")
         ).props(f'outlined dense hint="Which noise: {its}."')
-        self._z_from = self._choice("z from", stimuli, "z_from", "Whose decoded z is the start.")
-        self._c_from = self._choice("c from", stimuli, "c_from", "Whose decoded c steers.")
+        self._sources = {
+            target: self._choice(
+                f"{target} from", stimuli, target, f"Whose decoded {target} is taken."
+            )
+            for target in own.sources
+        }
         self._left_out = self._choice(
             "Leave out",
             {_NOTHING: _NOTHING} | {name: name for name in self._redraw.regions},
             "left_out",
-            "Its voxels are set to their mean over training; z and c are predicted from the rest.",
+            "Its voxels are set to their mean over training; targets are predicted from the rest.",
         )
         ui.button("As the run drew it", on_click=self._reset).props("outline no-caps")
 
@@ -188,15 +174,18 @@ class _Page:
         return lambda event: self._turn(**{field: event.value})
 
     async def _turn(self, **changed: Any) -> None:
-        """Take over a knob; another image comes with its own z and c."""
+        """Apply a changed knob; another image comes with its own targets."""
         if self._knobs is None or any(value is None for value in changed.values()):
             return
         if "seed" in changed:
             changed["seed"] = min(max(int(changed["seed"]), 0), _LARGEST_SEED)
         if changed.get("left_out") == _NOTHING:
             changed["left_out"] = None
+        sources = dict(self._knobs.sources)
         if changed.get("stimulus_id", self._knobs.stimulus_id) != self._knobs.stimulus_id:
-            changed["z_from"] = changed["c_from"] = changed["stimulus_id"]
+            sources = dict.fromkeys(sources, changed["stimulus_id"])
+        sources |= {name: changed.pop(name) for name in sources.keys() & changed.keys()}
+        changed.setdefault("sources", sources)
         self._knobs = replace(self._knobs, **changed)
         self._show_knobs()
         await self._draw_latest()
@@ -204,11 +193,12 @@ class _Page:
     async def _reset(self) -> None:
         if self._knobs is not None:
             shown = self._knobs.stimulus_id
-            own = replace(self._redraw.own, stimulus_id=shown, z_from=shown, c_from=shown)
+            sources = dict.fromkeys(self._redraw.own.sources, shown)
+            own = replace(self._redraw.own, stimulus_id=shown, sources=sources)
             await self._turn(**vars(own) | {"left_out": _NOTHING})
 
     def _show_knobs(self) -> None:
-        """Bring every field to what is wanted."""
+        """Show the current knobs in every field."""
         knobs = self._knobs
         assert knobs is not None
         self._image.set_value(knobs.stimulus_id)
@@ -216,15 +206,14 @@ class _Page:
         self._strength.set_value(knobs.strength)
         self._guidance.set_value(knobs.guidance)
         self._seed.set_value(knobs.seed)
-        self._z_from.set_value(knobs.z_from)
-        self._c_from.set_value(knobs.c_from)
+        for target, stimulus_id in knobs.sources.items():
+            self._sources[target].set_value(stimulus_id)
         self._left_out.set_value(knobs.left_out or _NOTHING)
-        for used, parts in (
-            ("z" in knobs.condition, (self._strength, self._z_from)),
-            ("c" in knobs.condition, (self._guidance, self._c_from)),
-        ):
-            for part in parts:
-                part.set_enabled(used)
+        used = set(self._redraw.conditions[knobs.condition])
+        self._strength.set_enabled(not used.isdisjoint(self._redraw.start))
+        self._guidance.set_enabled(not used.isdisjoint(self._redraw.guided))
+        for target, choice in self._sources.items():
+            choice.set_enabled(target in used)
 
     def _leave(self) -> None:
         self._knobs = None
@@ -251,7 +240,7 @@ class _Page:
         return ui.image().props(f'alt="{alt}" no-spinner no-transition ratio=1 fit=contain')
 
     async def _draw_latest(self) -> None:
-        """Draw until what is shown is what is wanted; one drawing at a time."""
+        """Draw until the current knobs are shown; one drawing at a time."""
         if self._is_drawing:
             return
         self._is_drawing = True
@@ -272,7 +261,7 @@ class _Page:
         self._in_run_note.set_text("" if stored is not None else "It did not draw from this.")
         if stored is not None:
             sample = knobs.seed if knobs.seed < self._redraw.n_samples else 0
-            self._in_run_note.set_text(f"{CONDITIONS[knobs.condition][0]}, sample {sample}")
+            self._in_run_note.set_text(f"{label(knobs.condition).heading}, sample {sample}")
             self._show(self._in_run, stored)
         self._now_note.set_text("reading responses …" if knobs.left_out else "")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2pix.report.wording import Metric, heading
+from vox2pix.report.labels import Metric, label
 from vox2pix.seeds import rng_for
 from vox2pix.store import replacing, write_text
 
@@ -37,16 +37,9 @@ _STYLE: Any = {
 
 
 def scores_figure(metrics: Sequence[Metric], scores: Sequence[Scores]) -> "Figure":
-    """Draw the scores of single images: a panel a metric, a box and its points a condition.
+    """Draw the scores of single images: one panel per metric, a box and points per condition.
 
     Boxes span the quartiles with the median, whiskers 1.5 times as much at most.
-
-    Parameters
-    ----------
-    metrics : sequence of Metric
-        One a panel.
-    scores : sequence of mapping of str to sequence of float or None
-        For each metric, the scores of every image by condition.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -59,7 +52,7 @@ def scores_figure(metrics: Sequence[Metric], scores: Sequence[Scores]) -> "Figur
         axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
         for panel, metric, of_metric in zip(axes, metrics, scores, strict=True):
             for row, name in enumerate(names):
-                values = _there(_scaled(metric, of_metric.get(name, ())))
+                values = _present(_scaled(metric, of_metric.get(name, ())))
                 if not len(values):
                     continue
                 rng = rng_for(0, metric.name, name)
@@ -86,21 +79,13 @@ def scores_figure(metrics: Sequence[Metric], scores: Sequence[Scores]) -> "Figur
                 )
             panel.set_title(_broken(metric.label))
             panel.set_xlabel("percent" if metric.is_share else "")
-        axes[0].set_yticks(range(len(names)), [heading(name) for name in names])
+        axes[0].set_yticks(range(len(names)), [label(name).heading for name in names])
         axes[0].invert_yaxis()
     return figure
 
 
 def decoding_figure(r: Mapping[str, NDArray[np.floating]], titles: Mapping[str, str]) -> "Figure":
-    """Draw how well each number of z and c was decoded: a histogram of r for each.
-
-    Parameters
-    ----------
-    r : mapping of str to ndarray of float, shape (n_features,)
-        Pearson r over the test images; NaN where a number does not vary.
-    titles : mapping of str to str
-        What stands over each.
-    """
+    """Draw how well each target was decoded: a histogram of the r (n_features,) of its values."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -112,26 +97,15 @@ def decoding_figure(r: Mapping[str, NDArray[np.floating]], titles: Mapping[str, 
             panel.axvline(0, color=_INK, linewidth=0.9, linestyle=":")
             panel.set_title(titles[name])
             panel.set_xlabel("Pearson r over test images")
-            panel.set_ylabel(f"numbers of {name}")
+            panel.set_ylabel(f"values of {name}")
     return figure
 
 
 def save_figure(figure: "Figure", path: Path, title: str) -> str:
-    """Save a figure as SVG and PNG, and return it as SVG that takes the page's colours.
+    """Save a figure as SVG and PNG; return it as ``<svg>`` for the page.
 
-    Parameters
-    ----------
-    figure : matplotlib Figure
-        From one of the functions above.
-    path : Path
-        Where, without suffix.
-    title : str
-        What it shows, for those who cannot see it.
-
-    Returns
-    -------
-    str
-        An ``<svg>`` element that shrinks with the page.
+    ``path`` has no suffix. The element takes the page's colours and shrinks with it; ``title`` is
+    for those who cannot see it.
     """
     import matplotlib as mpl
     from markupsafe import escape
@@ -161,24 +135,10 @@ def hover_figure(
     images: Sequence[str],
     first: int,
 ) -> str:
-    """Describe the scores of single images for plotly: each point tells its image.
+    """Describe the scores of single images for plotly: each point names its image.
 
-    Parameters
-    ----------
-    metrics : sequence of Metric
-        One is shown at a time.
-    scores : sequence of mapping of str to sequence of float or None
-        For each metric, the scores of every image by condition.
-    images : sequence of str
-        What each image is called when it is hovered over, as plain text.
-    first : int
-        The metric that is shown first.
-
-    Returns
-    -------
-    str
-        JSON of ``data``, ``layout`` and ``config``, and of ``choices``: for each metric the
-        ``title`` of its axis and the values ``y`` of each condition.
+    Returns JSON of ``data``, ``layout`` and ``config`` with the metric ``first``, and of
+    ``choices``: for each metric the ``title`` of its axis and the values ``y`` of each condition.
     """
     import json
 
@@ -196,7 +156,7 @@ def hover_figure(
     data = [
         {
             "type": "box",
-            "name": heading(name),
+            "name": label(name).heading,
             "y": choices[first]["y"][row],
             "text": texts,
             "hovertemplate": "%{text}: %{y:.4~g}<extra></extra>",
@@ -233,7 +193,7 @@ def _scaled(metric: Metric, values: Sequence[float | None]) -> list[float | None
     return [None if value is None else round(value * scale, 4) for value in values]
 
 
-def _there(values: Sequence[float | None]) -> NDArray[np.float64]:
+def _present(values: Sequence[float | None]) -> NDArray[np.float64]:
     """Return the values that are there."""
     return np.array([value for value in values if value is not None], np.float64)
 

@@ -1,6 +1,6 @@
 """What a report shows of the stimuli: originals, captions and the nearest training images.
 
-The run folder must say all by itself, so that the report needs neither the data nor the model:
+The run folder holds all of it, so that the report needs neither the data nor the model:
 
     gallery/
       gallery.json          stimulus ids, captions, and of the nearest: ids, distances, how measured
@@ -24,18 +24,10 @@ _SHARD = 25  # stimuli
 
 @dataclass(frozen=True, eq=False)
 class Nearest:
-    """The training images that are nearest to each test image.
+    """The training images that are nearest to each test image, the nearest first.
 
-    Attributes
-    ----------
-    stimulus_ids : sequence of sequence of str, shape (n_stimuli, k)
-        The nearest first.
-    distances : ndarray of float, shape (n_stimuli, k)
-        From the test image; no unit but that of ``measure``.
-    measure : str
-        How distance is measured, e.g. ``1 - Pearson r of CLIP image embeddings``.
-    images : ndarray of uint8, shape (n_stimuli, k, height, width, 3)
-        Thumbnails; 160 pixels a side are enough.
+    Stimulus ids and distances are (n_stimuli, k), thumbnails uint8 (n_stimuli, k, height, width,
+    3); ``measure`` says how distance is measured, e.g. ``1 - Pearson r of CLIP image embeddings``.
     """
 
     stimulus_ids: Sequence[Sequence[str]]
@@ -55,17 +47,7 @@ class NearestTable(BaseModel):
 
 
 class Gallery(BaseModel):
-    """What ``gallery.json`` holds.
-
-    Attributes
-    ----------
-    stimulus_ids : list of str
-        The test stimuli, in the order of all other rows.
-    captions : list of list of str, or None
-        What each shows, in words; None where the data have no captions.
-    nearest : NearestTable or None
-        The nearest training images, if they were sought.
-    """
+    """The content of ``gallery.json``; captions are None where the data have none."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -82,7 +64,7 @@ def save_gallery(
     captions: Sequence[Sequence[str]] | None = None,
     nearest: Nearest | None = None,
 ) -> None:
-    """Write what the report shows of the test stimuli; what stood there before is replaced.
+    """Write what the report shows of the test stimuli; an earlier gallery is replaced.
 
     Parameters
     ----------
@@ -120,7 +102,7 @@ def save_gallery(
         )
     gallery = Gallery(
         stimulus_ids=list(stimulus_ids),
-        captions=None if captions is None else [list(told) for told in captions],
+        captions=None if captions is None else [list(own) for own in captions],
         nearest=table,
     )
     with swapped_in(folder, "gallery") as new:
@@ -131,40 +113,18 @@ def save_gallery(
 
 
 def load_gallery(folder: Path) -> Gallery | None:
-    """Read what :func:`save_gallery` wrote, without its images; None if it was not finished.
-
-    Parameters
-    ----------
-    folder : Path
-        ``RUN/gallery``.
-
-    Raises
-    ------
-    UserError
-        If it is damaged.
-    """
+    """Read what :func:`save_gallery` wrote, without its images; None if it was not finished."""
     path = folder / "gallery.json"
     if not path.exists():
         return None
     try:
         return Gallery.model_validate(read_json(path))
     except ValidationError as error:
-        raise UserError(f"{path} is damaged ({error}); run again.") from None
+        raise UserError(f"{path} is damaged ({error}). Rerun to write it again.") from None
 
 
 def open_images(folder: Path) -> ShardedArray | None:
-    """Open an array of images that is there, to read from; None if there is none.
-
-    Parameters
-    ----------
-    folder : Path
-        Of a :class:`~vox2pix.store.ShardedArray` along its first axis, stimuli.
-
-    Raises
-    ------
-    UserError
-        If its description is damaged.
-    """
+    """Open an array of images along stimuli, to read from; None if there is none."""
     return ShardedArray.existing(folder)
 
 

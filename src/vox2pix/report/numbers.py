@@ -5,20 +5,21 @@ from dataclasses import dataclass
 
 from vox2pix.evaluation.records import MetricRecord
 from vox2pix.report.contents import RunContents
-from vox2pix.report.wording import (
-    CEILINGS,
+from vox2pix.report.labels import (
+    CEILING,
+    CONTROL,
     DECODED,
     RETRIEVAL,
     Metric,
     counted,
-    heading,
-    small_print,
+    in_group,
+    label,
 )
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number with its interval, in words; the interval is empty where there is none."""
+    """A value with its interval, as text; the interval is empty where there is none."""
 
     value: str
     interval: str = ""
@@ -26,7 +27,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A condition, or the best samples of one, with a cell a metric; None: there is no number."""
+    """A condition, or the best samples of one, with one cell per metric, None without a value."""
 
     name: str
     note: str
@@ -36,54 +37,44 @@ class Line:
 
 @dataclass(frozen=True)
 class NumbersTable:
-    """Every metric of a run, a column each; lines are conditions, in named groups."""
+    """Every metric of a run, one column each; lines are conditions, in named groups."""
 
     metrics: tuple[Metric, ...]
     groups: tuple[tuple[str, tuple[Line, ...]], ...]
 
 
 def numbers_table(run: RunContents) -> NumbersTable | None:
-    """Lay the records of a run's images out; None before the run is scored.
-
-    Parameters
-    ----------
-    run : RunContents
-        The run. Chance is that of the condition by which it is judged.
-    """
+    """Lay the records of a run's images out; None before the run is scored."""
     drawn = [record for record in run.records if not Metric.of(record).is_retrieval]
     if not drawn:
         return None
     metrics = _metrics(drawn)
-    there = list(dict.fromkeys(record.condition for record in drawn))
+    conditions = list(dict.fromkeys(record.condition for record in drawn))
 
-    def lines(names: Sequence[str]) -> list[Line]:
-        return [line for name in names if name in there for line in _lines(name, drawn, run.judged)]
+    def lines(group: str) -> list[Line]:
+        names = in_group(conditions, group)
+        return [line for name in names for line in _lines(name, drawn, run.judged)]
 
     judged = [record for record in drawn if record.condition == run.judged]
-    chance = _chance(f"{heading(run.judged or '')} as images of other stimuli", judged, metrics)
+    name = label(run.judged).heading if run.judged else ""
+    chance = _chance(f"{name} as images of other stimuli", judged, metrics)
     groups = {
-        "from the brain": lines(DECODED),
-        "controls": [chance, *lines([n for n in there if n not in (*DECODED, *CEILINGS)])],
-        "from true features": lines(CEILINGS),
+        DECODED: lines(DECODED),
+        "controls": [chance, *lines(CONTROL)],
+        "from true features": lines(CEILING),
     }
     return NumbersTable(metrics, tuple((k, tuple(v)) for k, v in groups.items() if v))
 
 
 def retrieval_table(run: RunContents) -> NumbersTable | None:
-    """Lay out how often decoded features found their image; None where it is not known.
-
-    Parameters
-    ----------
-    run : RunContents
-        The run.
-    """
+    """Lay out how often decoded features found their image; None where it was not scored."""
     found = [record for record in run.records if Metric.of(record).is_retrieval]
     if not found:
         return None
     names = dict.fromkeys(record.condition for record in found)
     own = tuple(line for name in names for line in _lines(name, found, None))
     chance = _chance("an image taken at random", found, _metrics(found))
-    return NumbersTable(_metrics(found), (("from the brain", own), ("controls", (chance,))))
+    return NumbersTable(_metrics(found), ((DECODED, own), ("controls", (chance,))))
 
 
 def _metrics(records: Sequence[MetricRecord]) -> tuple[Metric, ...]:
@@ -96,14 +87,14 @@ def _is_best(record: MetricRecord) -> bool:
 
 def _lines(name: str, records: Sequence[MetricRecord], judged: str | None) -> Iterator[Line]:
     """Yield the line of a condition, and that of the best of its samples."""
-    metrics = _metrics(records)
+    metrics, (heading, note, _) = _metrics(records), label(name)
     for best in (False, True):
         of = {Metric.of(r): r for r in records if r.condition == name and _is_best(r) == best}
         if of:
             samples = next(iter(of.values())).samples
             yield Line(
-                f"{heading(name)}, {samples}" if best else heading(name),
-                "chosen by the original: an upper bound" if best else small_print(name),
+                f"{heading}, {samples}" if best else heading,
+                "chosen by the original: an upper bound" if best else note,
                 tuple(_cell(metric, of.get(metric)) for metric in metrics),
                 name == judged and not best,
             )
@@ -124,42 +115,36 @@ def _cell(metric: Metric, record: MetricRecord | None) -> Cell | None:
 
 
 def headline(run: RunContents) -> str:
-    """Say in one sentence how well it went: value, interval, chance, control and ceiling.
-
-    Parameters
-    ----------
-    run : RunContents
-        The run.
-    """
+    """Summarise the result in one sentence: value, interval, chance, control and ceiling."""
     record = _headline_record(run.records, run.judged)
     if record is None:
-        return "How well it went is not known yet: the run has not been scored."
-    metric = Metric.of(record)
+        return "There is no result yet: the run has not been scored."
+    metric, drawn = Metric.of(record), label(record.condition).heading
     interval = metric.interval(record.ci_low, record.ci_high)
     value, chance = metric.written(record.value), metric.written(record.chance)
     if metric.is_share:
-        said = (
-            f"The image drawn from {heading(record.condition)} is told apart from that of "
-            f"another stimulus in {value} of all pairs"
+        sentence = (
+            f"The image drawn from {drawn} is distinguished from that of another stimulus "
+            f"in {value} of all pairs"
         )
     else:
-        said = f"Images drawn from {heading(record.condition)} reach {metric.label} {value}"
-    said += f" (95 % interval {interval}; chance {chance}), "
-    said += f"over {counted(record.n_stimuli, 'test image')}"
+        sentence = f"Images drawn from {drawn} reach {metric.label} {value}"
+    sentence += f" (95 % interval {interval}; chance {chance}), "
+    sentence += f"over {counted(record.n_stimuli, 'test image')}"
     others = {
         other.condition: metric.written(other.value)
         for other in run.records
         if Metric.of(other) == metric and not _is_best(other)
     }
-    beside = [f"with a shuffled brain {others['shuffled']}"] if "shuffled" in others else []
+    beside = [f"with shuffled responses {others['shuffled']}"] if "shuffled" in others else []
     if RETRIEVAL in others:
         beside.append(f"the nearest training image in its place {others[RETRIEVAL]}")
-    ceilings = [name for name in CEILINGS if name in others]
+    ceilings = in_group(others, CEILING)
     beside += [f"from the true features, the ceiling, {others[name]}" for name in ceilings[:1]]
-    return said + (f"; {', '.join(beside)}." if beside else ".")
+    return sentence + (f"; {', '.join(beside)}." if beside else ".")
 
 
 def _headline_record(records: Sequence[MetricRecord], judged: str | None) -> MetricRecord | None:
-    """Choose what to judge by: identification if there is any, else the first metric."""
+    """Choose the main result: identification if there is any, else the first metric."""
     own = [record for record in records if record.condition == judged]
     return next((record for record in own if record.direction), own[0] if own else None)

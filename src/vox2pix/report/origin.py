@@ -8,7 +8,7 @@ from typing import Any
 from vox2pix.config import Config
 from vox2pix.outside import without_places
 from vox2pix.report.contents import RunContents
-from vox2pix.report.wording import counted, listed
+from vox2pix.report.labels import counted, describe_target, listed
 
 _DATASETS = {
     "simulated": "a simulated subject (the phantom)",
@@ -28,7 +28,7 @@ _CITED = {
         "Allen et al. (2022). A massive 7T fMRI dataset to bridge cognitive neuroscience and "
         "artificial intelligence. Nature Neuroscience 25, 116-126."
     ),
-    "doubts": (
+    "audits": (
         "Shirakawa et al. (2025). Spurious reconstruction from brain activity. "
         "Neural Networks. Why the audits are there."
     ),
@@ -41,29 +41,25 @@ _NOT_READ = "The data of this run have not been read yet."
 
 
 def what_was_done(run: RunContents) -> str:
-    """Say in one sentence what was done: subject, data, model, protocol.
-
-    Parameters
-    ----------
-    run : RunContents
-        The run.
-    """
+    """Summarise what was done: subject, data, targets, model, protocol."""
     config = run.config
     if run.data is None:
         return _NOT_READ
     if run.only_encoded:
         return (
-            f"Responses of {_dataset(run)} ({run.subject}) were explained, voxel by "
+            f"Responses of {_dataset(run)} ({run.subject}) were modelled, voxel by "
             f"voxel, by latents of the diffusion model {config.model.name}: linear encoding "
             "models. Nothing was decoded or drawn in this run."
         )
-    rois = config.decode.rois
-    c = f", the content (c) from {listed(list(rois['c']))}" if _has_c(run) else ""
+    decoded = "; ".join(
+        f"{describe_target(name)}, was decoded from {listed(rois)}"
+        for name, rois in run.config.decode.rois.items()
+        if name in run.decoded_r or not run.decoded_r
+    )
     return (
         f"What {run.subject} saw was drawn from responses of {_dataset(run)}: "
-        f"the layout (z) was decoded from region {listed(list(rois['z']))}{c}, by linear "
-        f"regression, "
-        f"and the latent diffusion model {config.model.name} drew "
+        f"{decoded}. Decoding is by linear regression; "
+        f"the latent diffusion model {config.model.name} drew "
         f"{counted(config.generate.samples, 'sample')} of each test image "
         f"({config.protocol} protocol, strength {config.generate.strength:g}, "
         f"{config.generate.steps} steps, guidance {config.generate.guidance:g})."
@@ -71,31 +67,19 @@ def what_was_done(run: RunContents) -> str:
 
 
 def settings(config: Config) -> dict[str, str]:
-    """Return every setting by its dotted name, e.g. to put runs side by side.
-
-    Parameters
-    ----------
-    config : Config
-        The experiment.
-    """
-    told = dict(_flat(config.model_dump(mode="json"), ""))
-    if config.data.path is not None:  # where data lie on one's machine is nobody's business
-        told["data.path"] = PurePosixPath(config.data.path).name
-    return told
+    """Return every setting by its dotted name."""
+    values = dict(_flat(config.model_dump(mode="json"), ""))
+    if config.data.path is not None:  # pages are sent to others
+        values["data.path"] = PurePosixPath(config.data.path).name
+    return values
 
 
 def stages(run: RunContents) -> list[dict[str, str]]:
-    """Describe each stage: its key, and the time and memory that it took where that was noted.
-
-    Parameters
-    ----------
-    run : RunContents
-        The run.
-    """
-    told = []
+    """Describe each stage: its key, and the time and memory that it took where that was noted."""
+    rows = []
     for name, made in run.provenance.items():
         seconds, memory = made.get("seconds"), made.get("peak_memory_gb")
-        told.append(
+        rows.append(
             {
                 "name": name,
                 "key": made.get("key", ""),
@@ -103,92 +87,48 @@ def stages(run: RunContents) -> list[dict[str, str]]:
                 "memory": "not noted" if memory is None else f"{float(memory):.1f} GB",
             }
         )
-    return told
+    return rows
 
 
 def hashes(run: RunContents) -> dict[str, str]:
-    """Return the SHA-256 of every file of weights that the run used.
-
-    Parameters
-    ----------
-    run : RunContents
-        The run.
-    """
+    """Return the SHA-256 of every file of weights that the run used."""
     found = {f"{run.config.model.name}/{k}": v for k, v in run.model.get("sha256", {}).items()}
     encoder = run.provenance.get("evaluate", {}).get("inputs") or {}
     return found | {f"encoder {run.config.evaluate.encoder}/{k}": v for k, v in encoder.items()}
 
 
 def machine(run: RunContents) -> Mapping[str, Any]:
-    """Return the machine and software of the run's last stage; empty if none was finished.
-
-    Parameters
-    ----------
-    run : RunContents
-        The run.
-    """
+    """Return the machine and software of the run's last stage; empty if none was finished."""
     made = list(run.provenance.values())
     return made[-1]["machine"] if made else {}
 
 
 def resume(run: RunContents, command: str = "run") -> str:
-    """Return the command that does what is left of a run, from where the run folder lies.
-
-    Parameters
-    ----------
-    run : RunContents
-        The run.
-    command : {"run", "encode"}
-        Which part of the work.
-    """
+    """Return the command that does what is left of a run, from where the run folder lies."""
     name = quote(run.path.name)
     return f"vox2pix {command} {name}/config.toml --out {name}"
 
 
 def commands(run: RunContents) -> list[str]:
-    """List the commands that make the run again beside it, from where the run folder lies.
-
-    Parameters
-    ----------
-    run : RunContents
-        The run.
-    """
+    """List the commands that make the run again beside it, from where the run folder lies."""
     name, again = quote(run.path.name), quote(f"{run.path.name}-again")
     return [f"vox2pix run {name}/config.toml --out {again}", f"vox2pix report {again}"]
 
 
 def licences(run: RunContents) -> list[str]:
-    """List what whoever passes the page on must know.
-
-    Parameters
-    ----------
-    run : RunContents
-        The run; its data's licence is that of what was read.
-    """
+    """List what whoever passes the page on must know."""
     data = _NOT_READ if run.data is None else run.data.licence
     uses_sd = "stable-diffusion" in run.config.model.name.lower()
     return [data, *([_STABLE_DIFFUSION] if uses_sd else [])]
 
 
 def data_notes(run: RunContents) -> tuple[str, ...]:
-    """Return what was coerced, dropped, defaulted or chosen while the data were read.
-
-    Parameters
-    ----------
-    run : RunContents
-        The run.
-    """
+    """Return what was coerced, dropped, defaulted or chosen while the data were read."""
     return () if run.data is None else tuple(map(without_places, run.data.notes))
 
 
 def data_facts(run: RunContents) -> dict[str, str]:
-    """Return what was read, by name; nothing before it was.
-
-    Parameters
-    ----------
-    run : RunContents
-        The run.
-    """
+    """Return what was read, by name; nothing before it was."""
     data = run.data
     if data is None:
         return {}
@@ -208,13 +148,7 @@ def data_facts(run: RunContents) -> dict[str, str]:
 
 
 def citations(run: RunContents) -> list[str]:
-    """List the papers to cite: of the method, and of the data where they are NSD's.
-
-    Parameters
-    ----------
-    run : RunContents
-        The run.
-    """
+    """List the papers to cite: of the method, and of the data where they are NSD's."""
     uses = {"nsd": "The data.", "simulated": "The statistics that the phantom is calibrated to."}
     use = uses.get(run.data.dataset if run.data else "")
     cited = {**_CITED, "nsd": f"{_CITED['nsd']} {use}"}
@@ -226,21 +160,16 @@ def _dataset(run: RunContents) -> str:
     return "data that have not been read" if run.data is None else _DATASETS[run.data.dataset]
 
 
-def _has_c(run: RunContents) -> bool:
-    """Tell whether c was decoded; a run that is not there yet is taken at its word."""
-    return "c" in run.decoded_r or not run.decoded_r
-
-
 def _flat(table: Mapping[str, Any], above: str) -> list[tuple[str, str]]:
     """List the settings of a table and those below it; lists as they are written."""
-    told: list[tuple[str, str]] = []
+    settings: list[tuple[str, str]] = []
     for key, value in table.items():
         if isinstance(value, dict):
-            told += _flat(value, f"{above}{key}.")
+            settings += _flat(value, f"{above}{key}.")
         elif value is not None:
             shown = ", ".join(str(v) for v in value) if isinstance(value, list) else str(value)
-            told.append((f"{above}{key}", shown))
-    return told
+            settings.append((f"{above}{key}", shown))
+    return settings
 
 
 def _duration(seconds: float) -> str:

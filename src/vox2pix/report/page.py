@@ -1,4 +1,4 @@
-"""The page: one HTML file that opens from disk and loads nothing from anywhere."""
+"""The page: one HTML file that opens from disk and loads nothing."""
 
 import gzip
 import re
@@ -34,13 +34,23 @@ from vox2pix.report.comparison import (
 )
 from vox2pix.report.contents import RunContents, read_run
 from vox2pix.report.figures import decoding_figure, hover_figure, save_figure, scores_figure
+from vox2pix.report.labels import (
+    CEILING,
+    DECODED,
+    RETRIEVAL,
+    SEEN,
+    Label,
+    counted,
+    in_group,
+    label,
+    listed,
+)
 from vox2pix.report.numbers import (
     headline,
     numbers_table,
     retrieval_table,
 )
-from vox2pix.report.trust import audits, doubts_in_words
-from vox2pix.report.wording import CEILINGS, DECODED, RETRIEVAL, counted, heading, listed
+from vox2pix.report.trust import audits, verdict_counts
 from vox2pix.store import require_our_file, swapped_in, write_json, write_text
 
 _MARK, _HEAD = b'<meta name="generator" content="vox2pix ', 2000  # the mark, and bytes it is in
@@ -90,10 +100,10 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         file where the page would be that is no page of ours.
     """
     if not runs:
-        raise UserError("A report needs a run folder: name one that `vox2pix run` made.")
+        raise UserError("A report needs a run folder. Name one that `vox2pix run` made.")
     resolved = [run.resolve() for run in runs]
     if len(set(resolved)) < len(resolved):
-        raise UserError("A run is named twice; name each run to be compared once.")
+        raise UserError("A run is named twice. Name each run to be compared once.")
     read = [read_run(run) for run in resolved]
     if len(read) == 1:
         target = (out or resolved[0] / "report.html").absolute()
@@ -136,7 +146,7 @@ def _report(run: RunContents, target: Path, assets: Assets) -> str:
             columns,
             run.scores,
             assets,
-            judged=run.judged or "seen",
+            judged=run.judged or SEEN,
             captions_of=run,
             protocol=run.config.protocol,
         )
@@ -147,7 +157,7 @@ def _report(run: RunContents, target: Path, assets: Assets) -> str:
         _title(run),
         done=origin.what_was_done(run),
         well=headline(run),
-        remedy=f"`{origin.resume(run)}` goes on with the run.",
+        remedy=f"`{origin.resume(run)}` resumes the run.",
         encode=origin.resume(run, "encode"),
         view=view,
         gallery_note=_gallery_note(assets),
@@ -157,7 +167,7 @@ def _report(run: RunContents, target: Path, assets: Assets) -> str:
         n_test=counted(max((r.n_stimuli for r in run.records), default=0), "test image"),
         no_retrieval=_retrieval_missing(run),
         published_note=_published_note(run),
-        doubts=doubts_in_words(run.audits),
+        verdicts=verdict_counts(run.audits),
         audits=audits(run, assets),
         encoding=encoding_figures(run, assets, target.parent),
         encoding_tables=encoding_tables(run),
@@ -198,8 +208,9 @@ def _drawn_into(folder: Path, run: RunContents, view: GalleryView | None) -> dic
         drawn["hover"] = hover_figure(view.metrics, scores, names, view.data["metric"])
         drawn["plotly"] = _plotly()
     if run.decoded_r:
-        rois = run.config.decode.rois
-        titles = {name: f"{name} from {listed(list(rois[name]))}" for name in run.decoded_r}
+        titles = {
+            name: f"{name} from {listed(run.config.decode.rois[name])}" for name in run.decoded_r
+        }
         figure = decoding_figure(run.decoded_r, titles)
         title = "Histograms of Pearson r, " + listed(list(titles.values()))
         drawn["decoding_svg"] = Markup(save_figure(figure, folder / "decoding", title))
@@ -215,42 +226,41 @@ def _title(run: RunContents) -> str:
 def _gallery_note(assets: Assets) -> str:
     return (
         f"Images in this page are at most {assets.side} pixels a side, JPEG at quality 92 "
-        "(PNG up to 24 pixels); the exact ones lie in the run folder, under images/."
+        "(PNG up to 24 pixels); the exact ones are in the run folder, under images/."
     )
 
 
 def _gallery_missing(run: RunContents, view: GalleryView | None) -> list[str]:
-    """Say what the gallery lacks, and what makes it."""
+    """List what the gallery lacks, and the command that makes it."""
     again = origin.resume(run)
-    told = []
+    missing = []
     if run.gallery is None:
-        told.append(
+        missing.append(
             "What was seen, captions and nearest training images are not in the run folder "
             f"(gallery/); `{again}` writes them."
         )
     else:
         if run.gallery.captions is None:
-            told.append("The data have no captions, so that there is no c, and none is shown.")
+            missing.append("The data have no captions, so that none is shown.")
         if run.gallery.nearest is None:
-            told.append(f"The nearest training images were not sought; `{again}` seeks them.")
+            missing.append(f"The nearest training images were not computed; `{again}` does it.")
     if not run.drawings:
-        told.append(f"No image has been drawn yet; `{again}` goes on with the run.")
+        missing.append(f"No image has been drawn yet; `{again}` resumes the run.")
     elif view is not None and view.is_incomplete:
-        told.append(f"Some images are not drawn yet; `{again}` goes on with the run.")
+        missing.append(f"Some images are not drawn yet; `{again}` resumes the run.")
     elif view is None:
-        told.append(f"Images are drawn, but nothing names them yet; `{again}` scores them.")
-    return told
+        missing.append(f"Images are drawn but not scored yet; `{again}` scores them.")
+    return missing
 
 
 def _retrieval_missing(run: RunContents) -> str:
-    told = {record.condition for record in run.records}
-    if RETRIEVAL in told:
+    if RETRIEVAL in run.conditions:
         return "Retrieval shows the training image nearest to what was decoded, drawing nothing."
     return "The retrieval baseline (showing the nearest training image) was not scored."
 
 
 def _published_note(run: RunContents) -> str | None:
-    """Say how to compare with published results; None where the data are not those they are of."""
+    """Return how to compare with published results, of the data that these are of."""
     if run.data is None or run.data.dataset != "nsd":
         return None
     return (
@@ -286,7 +296,7 @@ def _comparison(runs: Sequence[RunContents], assets: Assets) -> str:
     shared = shared_stimuli(runs)
     names = _distinct_names(runs)
     columns, scores = _side_by_side(runs, names, shared)
-    judged = next((column.key for column in columns if column.in_row and column.key != "seen"), "")
+    judged = next((column.key for column in columns if column.in_row and column.key != SEEN), "")
     view = None
     if shared and judged:
         view = gallery_view(
@@ -298,7 +308,7 @@ def _comparison(runs: Sequence[RunContents], assets: Assets) -> str:
             captions_of=next((run for run in runs if run.gallery), runs[0]),
             protocol="",
         )
-    told = [
+    summaries = [
         {"name": name, "done": origin.what_was_done(run), "well": headline(run)}
         for name, run in zip(names, runs, strict=True)
     ]
@@ -309,7 +319,7 @@ def _comparison(runs: Sequence[RunContents], assets: Assets) -> str:
         assets,
         _COMPARED,
         listed(names) + ", side by side",
-        runs=told,
+        runs=summaries,
         shared=f"{counted(len(shared), 'test image')} in all runs, which have {n_all}. "
         f"{not_compared(runs)}".strip(),
         view=view,
@@ -333,11 +343,11 @@ def _side_by_side(
         rows = np.array([place[stimulus] for stimulus in shared], np.intp)
         seen = None if columns else seen_column(run, rows)
         columns += [seen] if seen else []
-        for condition in [c for c in (*DECODED, *CEILINGS) if c in run.drawings]:
-            key = f"{name} {condition}"
-            note = heading(condition)
+        drawn = [name for name in run.conditions if name in run.drawings]
+        for condition in (*in_group(drawn, DECODED), *in_group(drawn, CEILING)):
+            key, shown = f"{name} {condition}", Label(name, label(condition).heading)
             in_row = condition == run.judged
-            columns.append(Column(key, name, note, run.drawings[condition], rows, in_row))
+            columns.append(Column(key, shown, run.drawings[condition], rows, in_row))
             own = run.scores[run.scores["condition"] == condition]
             scores.append(own.assign(condition=key))
     return columns, pd.concat(scores) if scores else runs[0].scores

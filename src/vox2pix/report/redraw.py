@@ -1,4 +1,4 @@
-"""What the page of ``vox2pix explore`` needs to know of a run: what can be chosen, and a drawer."""
+"""What the page of ``vox2pix explore`` needs of a run: the choices, and functions that draw."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,22 +14,20 @@ Show = Callable[[int, int, Pixels], None]
 class Knobs:
     """What decides an image that is drawn again.
 
-    Parameters
+    Attributes
     ----------
-    stimulus_id : str
-        Which test image.
-    condition : {"z+c", "z", "c"}
-        From what it is drawn.
+    stimulus_id, condition : str
+        Which test image, and from which targets it is drawn.
     strength : float
-        In (0, 1]: how far the start that z gives is noised.
+        In (0, 1]: how far the start is noised.
     guidance : float
-        How strongly c steers; 1 is no guidance.
+        How strongly the guided targets steer; 1 is no guidance.
     seed : int
         Which noise: a number below ``Redraw.n_samples`` is a sample of the run.
-    z_from, c_from : str
-        The test images whose z and c are taken.
+    sources : mapping of str to str
+        For each target the test image whose decoded features are taken.
     left_out : str, optional
-        Region whose voxels are set to their mean over the training trials before z and c are
+        Region whose voxels are set to their mean over the training trials before targets are
         predicted.
     """
 
@@ -38,8 +36,7 @@ class Knobs:
     strength: float
     guidance: float
     seed: int
-    z_from: str
-    c_from: str
+    sources: Mapping[str, str]
     left_out: str | None = None
 
 
@@ -50,11 +47,14 @@ class Redraw:
     Attributes
     ----------
     title : str
-        The run, in words.
+        The run, as a heading.
     stimuli : mapping of str to str
-        The test stimuli, and what each is called.
-    conditions : tuple of str
-        What images can be drawn from, the fullest first.
+        The test stimuli by id, and what each is called.
+    conditions : mapping of str to tuple of str
+        What images can be drawn from, the fullest first: the targets of each condition.
+    start, guided : tuple of str
+        The targets that set the start of the denoising, which strength noises, and those whose
+        influence guidance raises.
     regions : tuple of str
         What can be left out.
     own : Knobs
@@ -75,7 +75,9 @@ class Redraw:
 
     title: str
     stimuli: Mapping[str, str]
-    conditions: tuple[str, ...]
+    conditions: Mapping[str, tuple[str, ...]]
+    start: tuple[str, ...]
+    guided: tuple[str, ...]
     regions: tuple[str, ...]
     own: Knobs
     n_samples: int

@@ -1,28 +1,22 @@
-"""Can it be trusted: the audits of a run as sentences, and the figure of each."""
+"""The audits of a run as sentences, and the figure of each."""
 
 from collections.abc import Sequence
 
 from vox2pix.report.assets import Assets
 from vox2pix.report.contents import Audit, RunContents
-from vox2pix.report.wording import counted, listed
+from vox2pix.report.labels import counted, listed
 
-_VERDICTS = {"pass": "holds", "warn": "doubtful", "fail": "fails", None: "not answered"}
+_VERDICTS = {"pass": "holds", "warn": "doubtful", "fail": "fails", None: "not computed"}
 _COUNTED = {
     "pass": ("holds", "hold"),
     "warn": ("is doubtful", "are doubtful"),
     "fail": ("fails", "fail"),
-    None: ("could not be answered", "could not be answered"),
+    None: ("could not be computed", "could not be computed"),
 }
 
 
-def doubts_in_words(audits: Sequence[Audit]) -> str:
-    """Count the verdicts in one sentence.
-
-    Parameters
-    ----------
-    audits : sequence of Audit
-        One or more.
-    """
+def verdict_counts(audits: Sequence[Audit]) -> str:
+    """Count the verdicts in one sentence."""
     verdicts = [audit.verdict for audit in audits]
     counts = {verdict: verdicts.count(verdict) for verdict in _COUNTED if verdict in verdicts}
     parts = [f"{n} {_COUNTED[verdict][n > 1]}" for verdict, n in counts.items()]
@@ -30,19 +24,11 @@ def doubts_in_words(audits: Sequence[Audit]) -> str:
 
 
 def audits(run: RunContents, assets: Assets) -> list[dict[str, str]]:
-    """Return what the template shows of each audit.
-
-    Parameters
-    ----------
-    run : RunContents
-        The run.
-    assets : Assets
-        Where the figures go.
-    """
-    told = []
+    """Return what the template shows of each audit."""
+    rows = []
     for audit in run.audits:
         path = run.inside(audit.figure) if audit.figure else None
-        told.append(
+        rows.append(
             {
                 "name": audit.name,
                 "verdict": audit.verdict or "open",
@@ -52,4 +38,4 @@ def audits(run: RunContents, assets: Assets) -> list[dict[str, str]]:
                 "alt": audit.alt or audit.sentence,
             }
         )
-    return told
+    return rows
