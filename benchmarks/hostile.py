@@ -13,7 +13,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostile_inputs import MARK, SECRET, Hostile, cases, read
+from hostile_cases import MARK, SECRET, Hostile
+from hostile_inputs import cases
+from hostile_readers import read
 from malformed import MEGABYTES, SECONDS, Worker
 from results import machine, option_parser, show
 

@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from malformed_inputs import Case, cases, consume, write_inputs
+from malformed_inputs import Case, cases, write_inputs
+from malformed_readers import consume
 from results import machine, option_parser, show
 
 SECONDS, MEGABYTES = 20.0, 1000.0

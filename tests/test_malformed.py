@@ -10,7 +10,8 @@ import pytest
 from vox2pix.errors import UserError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from malformed_inputs import cases, consume, write_inputs
+from malformed_inputs import cases, write_inputs
+from malformed_readers import consume
 
 # One of each kind of damage, spread over formats; models are slow to load.
 EVERY = 4

@@ -8,7 +8,9 @@ import pytest
 from vox2pix.errors import UserError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from hostile_inputs import MARK, SECRET, cases, read
+from hostile_cases import MARK, SECRET
+from hostile_inputs import cases
+from hostile_readers import read
 
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: f"{case.kind}: {case.name}")
