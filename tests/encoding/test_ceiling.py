@@ -61,7 +61,7 @@ def test_what_cannot_be_split_is_refused():
     betas, rows = _trials(np.array([1, 1, 1, 2, 2]), np.ones(2))
     with pytest.raises(ValueError, match="2 stimuli were shown more than once"):
         split_half_ceiling(betas, rows)
-    with pytest.raises(ValueError, match=r"rows has shape \(3,\), but there are 7 trials"):
+    with pytest.raises(ValueError, match=r"stimuli has shape \(3,\), but there are 7 trials"):
         split_half_ceiling(betas, [0, 1, 2])
 
 

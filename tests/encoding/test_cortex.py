@@ -252,5 +252,5 @@ def test_slices_that_cannot_be_shown_are_one_sentence():
         slice_mosaic(empty, SCALE)
     volume = nib.Nifti1Image(np.ones((3, 3, 3), np.float32), np.eye(4))
     other = nib.Nifti1Image(np.ones((3, 3, 4), np.float32), np.eye(4))
-    with pytest.raises(UserError, match="do not lie on one grid"):
+    with pytest.raises(UserError, match="are on different grids"):
         slice_mosaic(volume, SCALE, underlay=other)

@@ -182,9 +182,9 @@ def test_points_stand_at_their_region_with_interval_and_ceiling():
 
 
 def test_more_latents_than_colours_are_refused():
-    with pytest.raises(ValueError, match="Up to 8 latents can be told apart, not 9"):
+    with pytest.raises(ValueError, match="There are 9 latents: draw 8 at most"):
         latent_comparison(comparison_table(ROIS[:1], tuple("abcdefghi")), LABEL)
-    with pytest.raises(ValueError, match="1 to 8 names can be coloured, not 9"):
+    with pytest.raises(ValueError, match="There are 9 names: give 1 to 8"):
         Categories("Best layer", tuple("abcdefghi"))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from vox2pix.data import Subject, open_nsd
 from vox2pix.encoding.maps import (
-    mean_known,
+    finite_mean,
     sample_volume,
     save_map,
     to_surface,
@@ -116,7 +116,7 @@ def test_the_same_map_gives_the_same_bytes(volume_subject, surface_subject, tmp_
 @pytest.mark.parametrize(
     ("change", "function", "words"),
     [
-        ({}, to_surface, "'func1pt8mm', which is no surface"),
+        ({}, to_surface, "'func1pt8mm', which is not a surface"),
         ({"affine": None}, to_volume, "has no affine"),
         ({"shape": None}, to_volume, "no voxel indices x, y, z"),
     ],
@@ -182,7 +182,7 @@ def test_nearest_sampling_takes_the_voxel_itself():
 
 def test_the_mean_is_over_what_is_there():
     rows = [[1, np.nan, np.nan], [3, 5, np.nan]]
-    np.testing.assert_array_equal(mean_known(rows), [2, 5, np.nan])
+    np.testing.assert_array_equal(finite_mean(rows), [2, 5, np.nan])
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""How much of the test responses any model could predict, and scores beside it."""
+"""Noise ceilings of test responses, and scores relative to them."""
 
 from __future__ import annotations
 
@@ -13,33 +13,26 @@ from vox2pix.linear import pearson_r
 from vox2pix.seeds import rng_for
 
 FEWEST_REPEATED = 3
-"""Repeated stimuli that a ceiling from split repeats needs: correlations over fewer say nothing."""
+"""Repeated stimuli that a ceiling from split repeats needs for a meaningful correlation."""
 
 
 def ncsnr_ceiling(ncsnr: ArrayLike, repeats: ArrayLike) -> NDArray[np.float64]:
-    """Return the noise ceiling of averaged test responses from ``ncsnr``.
+    """Return the noise ceiling of averaged test responses from ``ncsnr``, percent of variance.
+
+    Allen et al. (2022), Nature Neuroscience 25, 116-126, methods, "Noise ceiling estimation".
 
     Parameters
     ----------
     ncsnr : array_like, shape (n_voxels,)
-        Noise-ceiling signal-to-noise ratio; NaN where unknown.
+        Noise-ceiling signal-to-noise ratio; NaN where it could not be computed.
     repeats : array_like of int, shape (n_stimuli,)
         Repeats averaged for each test stimulus.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_voxels,)
-        Percent of variance; NaN where ``ncsnr`` is.
-
-    Notes
-    -----
-    Allen et al. (2022), Nature Neuroscience 25, 116-126, methods, "Noise ceiling estimation".
     """
     return noise_ceiling(ncsnr, effective_repeats(repeats))
 
 
 def split_half_ceiling(
-    betas: Any, rows: ArrayLike, *, n_splits: int = 20, seed: int = 0, block: int = 2048
+    betas: Any, stimuli: ArrayLike, *, n_splits: int = 20, seed: int = 0, block: int = 2048
 ) -> NDArray[np.float64]:
     r"""Estimate the noise ceiling of averaged test responses from the repeats themselves.
 
@@ -57,12 +50,12 @@ def split_half_ceiling(
     ----------
     betas : array, shape (n_trials, n_voxels)
         Responses to single test trials; anything that is sliced by columns.
-    rows : array_like of int, shape (n_trials,)
+    stimuli : array_like, shape (n_trials,)
         Stimulus of each trial.
     n_splits : int
-        Random splits.
+        Number of random splits.
     seed : int
-        Of the splits.
+        Seed of the splits.
     block : int
         Voxels in memory at a time.
 
@@ -74,11 +67,13 @@ def split_half_ceiling(
     Raises
     ------
     ValueError
-        If fewer than three stimuli were repeated, or ``rows`` does not fit.
+        If fewer than three stimuli were repeated, or ``stimuli`` does not fit.
     """
-    stimulus = np.unique(np.asarray(rows), return_inverse=True)[1]
+    stimulus = np.unique(np.asarray(stimuli), return_inverse=True)[1]
     if stimulus.shape != (betas.shape[0],):
-        raise ValueError(f"rows has shape {stimulus.shape}, but there are {betas.shape[0]} trials.")
+        raise ValueError(
+            f"stimuli has shape {stimulus.shape}, but there are {betas.shape[0]} trials."
+        )
     repeats = np.bincount(stimulus)
     half = repeats // 2
     repeated = half > 0
@@ -123,9 +118,9 @@ def _halves(
 
 
 def normalised_r(r: ArrayLike, ceiling: ArrayLike) -> NDArray[np.float64]:
-    r"""Return correlations in units of the largest that noise allows.
+    r"""Return correlations in units of the largest that noise allows, :math:`r / \sqrt{NC / 100}`.
 
-    .. math:: r_{norm} = r / \sqrt{NC / 100}
+    They may exceed 1, as the ceiling is an estimate, and are NaN where it is NaN or not positive.
 
     Parameters
     ----------
@@ -133,11 +128,6 @@ def normalised_r(r: ArrayLike, ceiling: ArrayLike) -> NDArray[np.float64]:
         Pearson correlation of predicted and measured responses.
     ceiling : array_like, shape (n_voxels,)
         Noise ceiling, percent of variance.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_voxels,)
-        May exceed 1, as the ceiling is an estimate; NaN where it is unknown or not positive.
     """
     percent = np.asarray(ceiling, np.float64)
     share = np.where(percent > 0, percent, np.nan) / 100

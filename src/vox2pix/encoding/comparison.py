@@ -1,4 +1,4 @@
-"""Whether one latent predicts a voxel or a region better than another."""
+"""Whether one latent predicts voxels or regions better than another."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _BLOCK_NUMBERS = 2**24
 
 @dataclass(frozen=True)
 class Comparison:
-    """Difference of two latents' correlations, with intervals over test stimuli.
+    """Difference of the correlations of two models, with intervals over test stimuli.
 
     Attributes
     ----------
     rois : DataFrame
-        A row a region: ``roi``, ``n_voxels`` (those with both correlations), ``mean_r_a``,
+        One row per region: ``roi``, ``n_voxels`` (those with both correlations), ``mean_r_a``,
         ``mean_r_b``, ``difference`` (a less b), ``ci_low``, ``ci_high``.
     difference, ci_low, ci_high : ndarray of float64, shape (n_voxels,)
-        The same a voxel; NaN where response or a prediction is constant.
+        The same per voxel; NaN where response or a prediction is constant.
     """
 
     rois: pd.DataFrame
@@ -50,10 +50,11 @@ def compare(
     """Compare the correlations that two models reach on the same test stimuli.
 
     Test stimuli are drawn with replacement, the same draws for both models and all voxels, and the
-    percentile interval taken of the difference (Efron & Tibshirani 1993, ch. 13). A draw is a
-    vector of counts, so the moments of all draws are products of a (n_resamples, n_stimuli) matrix
-    with columns of responses and predictions. The interval answers for other stimuli of the same
-    kind, in the same subject, with the same fitted models; voxels of a region stay the same.
+    percentile interval taken of the difference (Efron & Tibshirani 1993, ch. 13). The interval
+    answers for other stimuli of the same kind, in the same subject, with the same fitted models;
+    voxels of a region stay the same. A draw is a vector of counts, so the moments of all draws are
+    products of a (n_resamples, n_stimuli) matrix with columns of responses and predictions;
+    :func:`scipy.stats.bootstrap` would gather every draw of every voxel.
 
     Parameters
     ----------
@@ -64,15 +65,11 @@ def compare(
     rois : mapping of str to ndarray of bool, shape (n_voxels,)
         Voxels of each region.
     n_resamples : int
-        Draws.
+        Number of draws.
     level : float
-        Coverage aimed at, in (0, 1).
+        Nominal coverage, in (0, 1).
     seed : int
-        Of the draws.
-
-    Returns
-    -------
-    Comparison
+        Seed of the draws.
 
     Raises
     ------
@@ -127,27 +124,22 @@ def roi_means(
     predictions : mapping of str to array, shape (n_stimuli, n_voxels)
         Predictions of each model, by the name of its latent.
     rois, n_resamples, level, seed
-        As in :func:`compare`, with which the draws are shared.
+        As in :func:`compare`, with the same draws and the same errors.
 
     Returns
     -------
     DataFrame
-        A row a region and latent: ``roi``, ``latent``, ``n_voxels`` (of the region), ``n_scored``
-        (those of them that have an r: response and prediction vary), ``value`` (mean r of these),
+        One row per region and latent: ``roi``, ``latent``, ``n_voxels`` (of the region),
+        ``n_scored`` (those whose response and prediction vary), ``value`` (mean r of these),
         ``low``, ``high``.
-
-    Raises
-    ------
-    UserError, ValueError
-        As in :func:`compare`.
     """
     weights, members = _prepared(Y_test, rois, n_resamples, level, seed)
     rows = []
     for latent, predicted in predictions.items():
         r = pearson_r(Y_test, predicted)
-        known = np.isfinite(r)
-        means = _RoiMeans(members & known, n_resamples)
-        for part in _parts(known, sum(weights.shape)):
+        is_scored = np.isfinite(r)
+        means = _RoiMeans(members & is_scored, n_resamples)
+        for part in _parts(is_scored, sum(weights.shape)):
             means.add(
                 part, _resampled_r(weights, _standard(Y_test, part), _standard(predicted, part))
             )
@@ -156,8 +148,8 @@ def roi_means(
                 "roi": name,
                 "latent": latent,
                 "n_voxels": int(inside.sum()),
-                "n_scored": int((inside & known).sum()),
-                "value": _mean(r, inside & known),
+                "n_scored": int((inside & is_scored).sum()),
+                "value": _mean(r, inside & is_scored),
                 "low": low,
                 "high": high,
             }
@@ -176,27 +168,22 @@ def unique_means(
 ) -> pd.DataFrame:
     """Average unique variance over the voxels of regions, with intervals over test stimuli.
 
-    Stimuli are drawn as in :func:`compare`; the variance that a voxel's R2 refers to is that of
-    all test stimuli in every draw.
+    Stimuli are drawn as in :func:`compare`; the variance that the R2 of a voxel refers to is that
+    of all test stimuli in every draw.
 
     Parameters
     ----------
     parts : UniqueVariance
         From :func:`vox2pix.encoding.unique_variance`.
     rois, n_resamples, level, seed
-        As in :func:`compare`.
+        As in :func:`compare`, with the same errors.
 
     Returns
     -------
     DataFrame
-        A row a region and feature space: ``roi``, ``latent``, ``n_voxels`` (of the region),
-        ``n_scored`` (those whose response varies), ``value`` (mean over these, share of
-        variance; NaN where there is none), ``low``, ``high``.
-
-    Raises
-    ------
-    UserError, ValueError
-        As in :func:`compare`.
+        One row per region and feature space: ``roi``, ``latent``, ``n_voxels`` (of the region),
+        ``n_scored`` (those whose response varies), ``value`` (mean over these, share of variance;
+        NaN where there is none), ``low``, ``high``.
     """
     rows = []
     for latent, gains in parts.gains.items():
@@ -224,7 +211,7 @@ def unique_means(
 
 
 class _RoiMeans:
-    """Means over the voxels of regions, a draw at a time and voxels in blocks."""
+    """Means over the voxels of regions, for each draw, with voxels in blocks."""
 
     def __init__(self, members: NDArray[np.bool_], n_resamples: int) -> None:
         self._members = members.T.astype(np.float64)
@@ -247,7 +234,7 @@ def _prepared(
     """Check regions and level; return draws as weights, and the voxels of each region."""
     n_stimuli, n_voxels = Y_test.shape
     if not 0 < level < 1:
-        raise ValueError(f"The level of an interval lies between 0 and 1, not at {level}.")
+        raise ValueError(f"level is {level}: give a number between 0 and 1.")
     for name, mask in rois.items():
         if np.shape(mask) != (n_voxels,):
             raise ValueError(f"The mask of '{name}' has shape {np.shape(mask)}, not ({n_voxels},).")
@@ -262,7 +249,7 @@ def _prepared(
 
 
 def _quantiles(draws: NDArray[Any], level: float) -> NDArray[Any]:
-    """Return the bounds of each column of draws; undefined ones, which are slow, are left out."""
+    """Return the bounds of each column of draws; NaN, which is slow, only where there is any."""
     bounds = np.asarray(np.quantile(draws, _tails(level), axis=0))
     undefined = np.isnan(draws).any(axis=0)
     if undefined.any():
@@ -274,11 +261,11 @@ def _tails(level: float) -> tuple[float, float]:
     return (1 - level) / 2, (1 + level) / 2
 
 
-def _parts(known: NDArray[np.bool_], numbers_a_voxel: int) -> Iterator[NDArray[np.intp]]:
-    """Yield the voxels that are known, a block at a time."""
-    step = max(1, _BLOCK_NUMBERS // numbers_a_voxel)
-    for lo in range(0, len(known), step):
-        part = lo + np.flatnonzero(known[lo : lo + step])
+def _parts(is_scored: NDArray[np.bool_], numbers_per_voxel: int) -> Iterator[NDArray[np.intp]]:
+    """Yield the voxels that are scored, in blocks."""
+    step = max(1, _BLOCK_NUMBERS // numbers_per_voxel)
+    for lo in range(0, len(is_scored), step):
+        part = lo + np.flatnonzero(is_scored[lo : lo + step])
         if part.size:
             yield part
 
@@ -305,7 +292,7 @@ def _moments(
 
 
 def _standard(values: Any, part: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Return some columns z-scored, so that single precision loses nothing of note."""
+    """Return some columns z-scored, so that float32 holds enough digits."""
     first, last = int(part[0]), int(part[-1]) + 1
     table = np.asarray(values[:, first:last], np.float64)[:, part - first]
     return ((table - table.mean(axis=0)) / table.std(axis=0)).astype(np.float32)

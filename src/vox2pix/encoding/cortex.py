@@ -1,7 +1,7 @@
 """Maps on the cortex: flattened, inflated, and slices of a volume.
 
 A value colours the cell around its vertex: the part of the surface that is nearer to it, along
-the edges, than to its neighbours. No value is spread over vertices that have none.
+the edges, than to its neighbours. Values are not interpolated to vertices that have none.
 """
 
 from collections.abc import Mapping
@@ -57,28 +57,11 @@ def flat_map(
     rois: Mapping[str, SurfaceMap] | None = None,
     title: str = "",
 ) -> Plot:
-    """Show a map on the flattened cortex, both hemispheres side by side.
+    """Show a map on the flattened cortex, over the curvature of fsaverage5 (dark sulci).
 
-    Under it lies the curvature (sulci dark, gyri light) of fsaverage5, whose flattened surface
-    nilearn brings along.
-
-    Parameters
-    ----------
-    values : mapping
-        ``lh`` and ``rh``, (10242,) on fsaverage5 or (163842,) on fsaverage, of which the first
-        10,242 are drawn. NaN is not coloured: set what is not significant to NaN.
-    scale : Scale or Categories
-        Its colours. With categories, a value is the number of its name: the map of the best
-        layer a voxel, for one.
-    rois : mapping, optional
-        Regions to outline by name, each a mapping like ``values``, above 0.5 inside.
-    title : str
-        Above.
-
-    Raises
-    ------
-    UserError
-        If a map is not on fsaverage5 or fsaverage.
+    ``values`` are ``lh`` and ``rh``, (10242,) on fsaverage5 or (163842,) on fsaverage, of which the
+    first 10,242 are drawn; NaN is not coloured. ``rois`` are outlined and named, each a mapping
+    like ``values``, above 0.5 inside.
     """
     figure = new_figure(4.0)
     panels = figure.subplots(1, 2)
@@ -106,15 +89,7 @@ def inflated_views(
 ) -> Plot:
     """Show a map on the inflated cortex from the side, from the middle and from below.
 
-    Parameters
-    ----------
-    values, scale, rois, title
-        As in :func:`flat_map`; regions are outlined without their names.
-
-    Raises
-    ------
-    UserError
-        If a map is not on fsaverage5 or fsaverage.
+    Arguments are those of :func:`flat_map`; regions are outlined without their names.
     """
     figure = new_figure(4.3)
     panels = figure.subplots(2, 3)
@@ -149,28 +124,11 @@ def slice_mosaic(
     n_slices: int = 12,
     title: str = "",
 ) -> Plot:
-    """Show axial slices of a map through the voxels that have a value.
+    """Show axial slices of a map (X, Y, Z) through the voxels that have a value (not NaN).
 
-    Parameters
-    ----------
-    values : Nifti1Image, (X, Y, Z)
-        As :func:`vox2pix.encoding.maps.to_volume` gives; NaN is not coloured.
-    scale : Scale or Categories
-        Its colours.
-    rois : mapping, optional
-        Regions to outline by name, each an image of the same grid, above 0.5 inside; the name
-        stands in the slice that shows most of the region.
-    underlay : Nifti1Image, optional
-        Shown in greys under the map, of the same grid: a mean image, a mask.
-    n_slices : int
-        Most slices to show, spread evenly from the lowest to the highest with a value.
-    title : str
-        Above.
-
-    Raises
-    ------
-    UserError
-        If no voxel has a value, or images lie on different grids.
+    ``rois`` are outlined, each an image of the same grid, above 0.5 inside; the name is in the
+    slice that shows most of the region. The ``underlay`` (a mean image, a mask) is shown in greys.
+    Up to ``n_slices`` are spread evenly from the lowest to the highest slice with a value.
     """
     image = nib.as_closest_canonical(values)
     drawn = np.asarray(image.dataobj, float)
@@ -232,7 +190,7 @@ def _mesh(kind: str, hemi: str) -> _Mesh:
     from nilearn.datasets import fetch_surf_fsaverage
     from nilearn.surface import load_surf_data, load_surf_mesh
 
-    files = fetch_surf_fsaverage("fsaverage5")  # these lie in the package: nothing is fetched
+    files = fetch_surf_fsaverage("fsaverage5")  # part of nilearn: nothing is downloaded
     side = _SIDES[hemi]
     mesh = load_surf_mesh(files[f"{kind}_{side}"])
     sulcus = load_surf_data(files[f"curv_{side}"]) > 0
@@ -240,12 +198,12 @@ def _mesh(kind: str, hemi: str) -> _Mesh:
 
 
 def _on_fsaverage5(values: SurfaceMap) -> dict[str, NDArray[np.float64]]:
-    """Return the part of a map that lies on fsaverage5."""
+    """Return the part of a map that is on fsaverage5."""
     for hemi in _SIDES:
         if hemi not in values or len(values[hemi]) not in (_N_VERTICES, 163_842):
-            found = {name: len(side) for name, side in values.items()}
+            sizes = {name: len(side) for name, side in values.items()}
             raise UserError(
-                f"A map with the vertices {found} cannot be drawn: give lh and rh with "
+                f"A map with the vertices {sizes} cannot be drawn: give lh and rh with "
                 f"{_N_VERTICES} vertices (fsaverage5) or 163842 (fsaverage)."
             )
     return {hemi: np.asarray(values[hemi][:_N_VERTICES], float) for hemi in _SIDES}
@@ -261,12 +219,12 @@ def _draw_cells(
 ) -> None:
     """Draw the share of each vertex in each face, a quadrangle, over the greys of the curvature.
 
-    Only the greys take the light (n_faces,): colours that mean something stay as they are.
+    Only the greys take the light (n_faces,), so that colours keep their meaning.
     """
     corners = points[faces]
     after, before = np.roll(corners, -1, axis=1), np.roll(corners, 1, axis=1)
     middle = np.broadcast_to(corners.mean(axis=1, keepdims=True), corners.shape)
-    # drawing is quick for one array, which the type of the argument does not know
+    # One array is drawn fast, though the type of the argument does not allow it.
     quads: Any = np.stack([corners, (corners + after) / 2, middle, (corners + before) / 2], axis=2)
     grey = np.where(sulcus, _SULCUS, _GYRUS)[faces]
     if light is not None:
@@ -278,7 +236,7 @@ def _draw_cells(
         antialiaseds=False,
         rasterized=True,
     )
-    # its extent is long to compute, and the axes are framed anyway
+    # Its extent takes long to compute, and the axes have limits anyway.
     collection.set_in_layout(False)
     ax.add_collection(collection, autolim=False)
 
@@ -307,7 +265,7 @@ def _draw_lines(ax: Axes, segments: NDArray[np.float64]) -> None:
 
 
 def _write_names(ax: Axes, regions: Mapping[str, NDArray[np.float64]], inch: float) -> None:
-    """Write the name of each region (n_points, 2) in its middle, or below a name that is there."""
+    """Write the name of each region (n_points, 2) in its middle, or below a name already there."""
     places = {}
     for name, points in regions.items():
         if len(points):
@@ -360,7 +318,7 @@ def _canonical(image: Volume, like: Volume) -> NDArray[np.float64]:
     turned = nib.as_closest_canonical(image)
     if turned.shape != like.shape or not np.allclose(turned.affine, like.affine, atol=1e-3):
         raise UserError(
-            f"Images of shape {turned.shape} and {like.shape} do not lie on one grid: "
+            f"Images of shape {turned.shape} and {like.shape} are on different grids: "
             "resample one of them."
         )
     return np.asarray(turned.dataobj, float)
@@ -394,11 +352,11 @@ def _pixel_edges(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 def _beyond(
     scale: Scale | Categories, drawn: Mapping[str, NDArray[np.float64]]
 ) -> tuple[bool, bool]:
-    """Tell whether values lie below or above the scale."""
+    """Tell whether values are below or above the scale."""
     if isinstance(scale, Categories):
         return False, False
-    known = np.concatenate([part[np.isfinite(part)] for part in drawn.values()])
-    return bool((known < scale.low).any()), bool((known > scale.high).any())
+    finite = np.concatenate([part[np.isfinite(part)] for part in drawn.values()])
+    return bool((finite < scale.low).any()), bool((finite > scale.high).any())
 
 
 def _described(
@@ -410,14 +368,14 @@ def _described(
     rois: Mapping[str, Any] | None,
 ) -> Plot:
     """Finish a map, with a sentence on what it shows."""
-    known = np.concatenate([part[np.isfinite(part)] for part in drawn.values()])
+    finite = np.concatenate([part[np.isfinite(part)] for part in drawn.values()])
     if isinstance(scale, Categories):
-        counts = np.bincount(known.astype(int), minlength=len(scale.names))
-        said = ", ".join(f"{name} {n}" for name, n in zip(scale.names, counts, strict=True))
-    elif known.size:
-        said = f"median {np.median(known):.2f}, from {known.min():.2f} to {known.max():.2f}"
+        counts = np.bincount(finite.astype(int), minlength=len(scale.names))
+        summary = ", ".join(f"{name} {n}" for name, n in zip(scale.names, counts, strict=True))
+    elif finite.size:
+        summary = f"median {np.median(finite):.2f}, from {finite.min():.2f} to {finite.max():.2f}"
     else:
-        said = "none"
+        summary = "none"
     outlined = f", with outlines of {', '.join(rois)}" if rois else ""
-    alt = f"{view}{outlined}, coloured by {scale.label} at {known.size} places ({said})."
+    alt = f"{view}{outlined}, coloured by {scale.label} at {finite.size} places ({summary})."
     return finished(figure, title, alt)

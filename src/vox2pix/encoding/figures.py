@@ -1,7 +1,7 @@
 """Figures of encoding results: colour scales, heat maps, curves, comparisons, files.
 
-Figures are made without pyplot: nothing is global, nothing needs closing. Sizes are those of
-print, 183 mm wide at most, with letters of 7 points or more.
+Figures are made without pyplot: there is no global state. Sizes are those of print, 183 mm wide
+at most, with letters of 7 points or more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,15 +42,7 @@ _MARKERS = "osD^vP*X"
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure and what it shows.
-
-    Attributes
-    ----------
-    figure : matplotlib.figure.Figure
-        The figure.
-    alt : str
-        One plain sentence for who cannot see it.
-    """
+    """A figure, and one plain sentence (``alt``) for readers who cannot see it."""
 
     figure: Figure
     alt: str
@@ -58,17 +50,10 @@ class Plot:
 
 @dataclass(frozen=True)
 class Scale:
-    """Colours of numbers.
+    """Colours of numbers from ``low`` to ``high``; values beyond have the colour of the end.
 
-    Attributes
-    ----------
-    label : str
-        What is coloured, with its unit.
-    low, high : float
-        Ends of the scale; values beyond have the colour of the end.
-    cmap : str
-        Of matplotlib; ``viridis`` by default. For differences take a diverging one such as
-        ``PuOr_r`` and ends that are equal but for the sign.
+    ``label`` says what is coloured, with its unit. For differences take a diverging ``cmap`` such
+    as ``PuOr_r`` and ends that are equal but for the sign.
     """
 
     label: str
@@ -109,14 +94,9 @@ class Scale:
 
 @dataclass(frozen=True)
 class Categories:
-    """Colours of kinds, safe for colour-blind readers.
+    """Colours of up to eight kinds, safe for colour-blind readers.
 
-    Attributes
-    ----------
-    label : str
-        What the kinds are.
-    names : tuple of str
-        Up to eight; value i of a map stands for ``names[i]``.
+    Value i of a map is the colour of ``names[i]``; ``label`` says what the kinds are.
     """
 
     label: str
@@ -124,15 +104,15 @@ class Categories:
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.names) <= len(PALETTE):
-            raise ValueError(f"1 to {len(PALETTE)} names can be coloured, not {len(self.names)}.")
+            raise ValueError(f"There are {len(self.names)} names: give 1 to {len(PALETTE)}.")
 
     def colours(self, values: ArrayLike) -> NDArray[np.float64]:
         """Return RGBA of each value, transparent for NaN."""
         numbers = np.asarray(values, float)
-        known = np.isfinite(numbers)
+        finite = np.isfinite(numbers)
         table = np.array([to_rgba(colour) for colour in PALETTE[: len(self.names)]])
         out = np.zeros((*numbers.shape, 4))
-        out[known] = table[numbers[known].astype(int)]
+        out[finite] = table[numbers[finite].astype(int)]
         return out
 
     def add_key(self, figure: Figure, axes: Sequence[Axes], beyond: tuple[bool, bool]) -> None:
@@ -153,14 +133,14 @@ class Categories:
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """Return an empty figure of a size in inches, whose parts will make room for each other."""
+    """Return an empty figure of a size in inches with a constrained layout."""
     return Figure((width, height), dpi=_DPI, layout="constrained")
 
 
 def finished(figure: Figure, title: str, alt: str) -> Plot:
-    """Add a title in the upper left corner, unless it is empty, and settle the layout.
+    """Add a title in the upper left corner, unless it is empty, and fix the layout.
 
-    A layout that is found anew at each drawing starts from the last one and moves a little: the
+    A layout that is computed again at each drawing starts from the last one and moves a little: the
     same figure would not give the same file twice.
     """
     if title:
@@ -173,21 +153,9 @@ def finished(figure: Figure, title: str, alt: str) -> Plot:
 
 
 def save_figure(plot: Plot, path: Path) -> list[Path]:
-    """Write a figure as PNG (200 dpi) and SVG, with its sentence inside.
+    """Write a figure as ``path`` + ``.png`` (200 dpi) and ``.svg``, with its sentence inside.
 
     The same figure gives the same bytes with the same version of matplotlib.
-
-    Parameters
-    ----------
-    plot : Plot
-        What to write.
-    path : Path
-        Its name without an ending.
-
-    Returns
-    -------
-    list of Path
-        The PNG file and the SVG file.
     """
     # A canvas of its own draws once; Figure.savefig draws twice, first to settle the layout.
     settings: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -210,27 +178,15 @@ def save_figure(plot: Plot, path: Path) -> list[Path]:
 def layer_step_maps(
     table: pd.DataFrame, label: str, value: str = "mean_r", title: str = ""
 ) -> Plot:
-    """Show a number by layer and step, a panel a region, on one scale.
+    """Show a number by layer and denoising step, one panel per region.
 
-    Parameters
-    ----------
-    table : DataFrame
-        A row a region, layer and step, as :func:`vox2pix.encoding.tables.roi_summary` gives;
-        layers and regions are drawn in the order of their first rows, steps ascending.
-    label : str
-        What ``value`` is, with its unit.
-    value : str
-        Column that is coloured.
-    title : str
-        Above all panels.
+    The table is that of :func:`~vox2pix.encoding.tables.roi_summary`. Layers and regions are drawn
+    in the order of their first rows, on one scale; ``label`` says what the column ``value`` is,
+    with its unit.
     """
     rois, layers = list(pd.unique(table["roi"])), list(pd.unique(table["layer"]))
     steps = sorted(pd.unique(table["step"]))
-    n_columns = min(len(rois), 4)
-    n_rows = -(-len(rois) // n_columns)
-    height = max(2.3, n_rows * (0.24 * len(layers) + 0.45) + 0.5)
-    figure = new_figure(height)
-    panels = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+    figure, panels = _region_panels(rois, 0.24 * len(layers) + 0.45, 0.5, lowest=2.3)
     numbers = table[value].to_numpy(float)
     scale = Scale(label, min(0.0, float(np.nanmin(numbers))), float(np.nanmax(numbers)))
     for ax, roi in zip(panels.flat, rois, strict=False):
@@ -243,46 +199,26 @@ def layer_step_maps(
         ax.set_yticks(range(len(layers)), layers)
         ax.tick_params(length=0, labelbottom=True)
         ax.spines[:].set_visible(False)
-        if len(steps) * n_columns <= 24:
+        if len(steps) * panels.shape[1] <= 24:
             _write_cells(ax, grid, colours)
-    for ax in panels.flat[len(rois) :]:
-        ax.set_axis_off()
     figure.supxlabel("Denoising steps done", fontsize=NORMAL)
     scale.add_key(figure, list(panels.flat), (False, False), "right")
     alt = (
-        f"Heat maps of {_words(label)} by layer and denoising step, a panel a region "
+        f"Heat maps of {_words(label)} by layer and denoising step, one panel per region "
         f"({', '.join(rois)}): {_peaks(table, value)}."
     )
     return finished(figure, title, alt)
 
 
 def curves(table: pd.DataFrame, x: str, x_label: str, label: str, title: str = "") -> Plot:
-    """Show a number of each latent along noise levels or denoising steps, a panel a region.
+    """Show a number of each latent along noise levels or denoising steps, one panel per region.
 
-    Parameters
-    ----------
-    table : DataFrame
-        A row a region, latent and place on the axis: ``roi``, ``latent``, ``value`` and the ends
-        of its interval, ``low`` and ``high``, and the column that ``x`` names.
-    x : str
-        Column along which the curves run, such as ``strength`` (0 to 1).
-    x_label : str
-        What it is.
-    label : str
-        What ``value`` is, with its unit.
-    title : str
-        Above all panels.
-
-    Raises
-    ------
-    ValueError
-        If there are more latents than colours (eight).
+    The table has one row per region, latent and place: ``roi``, ``latent``, ``value`` (which
+    ``label`` describes, with its unit), the ends of its interval ``low`` and ``high``, and the
+    column that ``x`` names. ValueError if there are more latents than colours (eight).
     """
     rois, latents = list(pd.unique(table["roi"])), _latents(table)
-    n_columns = min(len(rois), 4)
-    n_rows = -(-len(rois) // n_columns)
-    figure = new_figure(1.7 * n_rows + 0.6)
-    panels = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+    figure, panels = _region_panels(rois, 1.7, 0.6)
     for ax, roi in zip(panels.flat, rois, strict=False):
         ax.axhline(0, color="0.6", linewidth=0.6)
         for latent, colour, marker in zip(latents, PALETTE, _MARKERS, strict=False):
@@ -299,8 +235,6 @@ def curves(table: pd.DataFrame, x: str, x_label: str, label: str, title: str = "
             )  # fmt: skip
         _style(ax, roi)
         ax.tick_params(labelbottom=True)
-    for ax in panels.flat[len(rois) :]:
-        ax.set_axis_off()
     figure.supxlabel(x_label, fontsize=NORMAL)
     figure.supylabel(label, fontsize=NORMAL)
     handles, names = panels[0, 0].get_legend_handles_labels()
@@ -309,8 +243,8 @@ def curves(table: pd.DataFrame, x: str, x_label: str, label: str, title: str = "
     )
     first, last = (table[table[x] == end] for end in _ends(table[x]))
     alt = (
-        f"Curves with intervals of {_words(label)} against {_words(x_label)}, a panel a "
-        f"region ({', '.join(rois)}), a line a latent ({', '.join(latents)}): "
+        f"Curves with intervals of {_words(label)} against {_words(x_label)}, one panel "
+        f"per region ({', '.join(rois)}), one line per latent ({', '.join(latents)}): "
         f"mean over regions {_means(first)} at the left end and {_means(last)} at the right."
     )
     return finished(figure, title, alt)
@@ -322,24 +256,10 @@ def latent_comparison(
     ceilings: Mapping[str, float] | None = None,
     title: str = "",
 ) -> Plot:
-    """Compare latents by region, with intervals and the noise ceiling.
+    """Compare latents by region, with intervals and the noise ceiling (in the unit of ``value``).
 
-    Parameters
-    ----------
-    table : DataFrame
-        A row a region and latent: ``roi``, ``latent``, ``value`` and the ends of its interval,
-        ``low`` and ``high``.
-    label : str
-        What ``value`` is, with its unit.
-    ceilings : mapping, optional
-        Noise ceiling of a region, in the unit of ``value``.
-    title : str
-        Above.
-
-    Raises
-    ------
-    ValueError
-        If there are more latents than colours (eight).
+    The table has one row per region and latent: ``roi``, ``latent``, ``value``, ``low``, ``high``.
+    ValueError if there are more latents than colours (eight).
     """
     rois, latents = list(pd.unique(table["roi"])), _latents(table)
     width = min(WIDTH, max(4.0, 1.0 + 0.9 * len(rois)))
@@ -384,16 +304,29 @@ def latent_comparison(
     return finished(figure, title, alt)
 
 
+def _region_panels(
+    rois: Sequence[str], panel: float, rest: float, lowest: float = 0
+) -> tuple[Figure, NDArray[Any]]:
+    """Return a figure with one panel per region, up to four side by side; sizes in inches."""
+    n_columns = min(len(rois), 4)
+    n_rows = -(-len(rois) // n_columns)
+    figure = new_figure(max(lowest, n_rows * panel + rest))
+    panels = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+    for ax in panels.flat[len(rois) :]:
+        ax.set_axis_off()
+    return figure, panels
+
+
 def _latents(table: pd.DataFrame) -> list[str]:
     """Return the latents of a table, if there are colours for them."""
     latents = list(pd.unique(table["latent"]))
     if len(latents) > len(PALETTE):
-        raise ValueError(f"Up to {len(PALETTE)} latents can be told apart, not {len(latents)}.")
+        raise ValueError(f"There are {len(latents)} latents: draw {len(PALETTE)} at most.")
     return latents
 
 
 def _style(ax: Axes, title: str) -> None:
-    """Give a chart the house's letters and lines."""
+    """Set the sizes of letters and lines."""
     ax.set_title(title, fontsize=NORMAL)
     ax.tick_params(labelsize=SMALL, width=0.6)
     ax.spines[["top", "right"]].set_visible(False)

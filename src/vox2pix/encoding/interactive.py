@@ -1,4 +1,4 @@
-"""A map on the inflated cortex that a person turns in a browser."""
+"""A map on the inflated cortex that a reader turns in a browser."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,29 +17,18 @@ _SIDES = {"lh": "left", "rh": "right"}
 def save_turning_cortex(
     values: Mapping[str, NDArray[Any]], scale: Scale, path: Path, title: str = ""
 ) -> None:
-    """Write a page with the inflated cortex, to be turned and enlarged; it needs no network.
+    """Write an HTML page with the inflated cortex, to be turned without a network.
 
-    nilearn draws it, with plotly. A page has some 1.6 MB; the script that all pages of a folder
-    share, ``plotly.min.js``, lies beside them (5 MB). nilearn's ``view_surf`` would write 2.7 MB
-    a page, with a script of its own in each.
-
-    Parameters
-    ----------
-    values : mapping
-        ``lh`` and ``rh``, (10242,) on fsaverage5 or (163842,) on fsaverage, of which the first
-        10,242 are drawn. NaN is not coloured.
-    scale : Scale
-        Its colours.
-    path : Path
-        The page to write, ``*.html``.
-    title : str
-        Above.
+    ``values`` are ``lh`` and ``rh``, (10242,) on fsaverage5 or (163842,) on fsaverage, of which the
+    first 10,242 are drawn; NaN is not coloured. A page has some 1.6 MB; the script that all pages
+    of a folder share, ``plotly.min.js``, is beside them (5 MB). nilearn's ``view_surf`` would write
+    2.7 MB per page, with a script of its own in each.
     """
     from nilearn.datasets import fetch_surf_fsaverage
     from nilearn.plotting import plot_surf_stat_map
     from nilearn.surface import PolyMesh, SurfaceImage
 
-    files = fetch_surf_fsaverage("fsaverage5")  # these lie in the package: nothing is fetched
+    files = fetch_surf_fsaverage("fsaverage5")  # part of nilearn: nothing is downloaded
     mesh = PolyMesh(**{side: files[f"infl_{side}"] for side in _SIDES.values()})
     parts = {
         side: np.asarray(values[hemi][:_N_VERTICES], np.float32) for hemi, side in _SIDES.items()

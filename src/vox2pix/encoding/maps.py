@@ -1,7 +1,6 @@
-"""Values a voxel back in brain space: volumes, surfaces, files.
+"""Values of voxels back in brain space: volumes, surfaces, files.
 
-A *surface* here is a dictionary with a row of values a hemisphere, ``{"lh": (n_vertices,),
-"rh": (n_vertices,)}``; NaN stands where there is no value.
+A *surface* is ``{"lh": (n_vertices,), "rh": (n_vertices,)}``, with NaN where there is no value.
 """
 
 import gzip
@@ -27,41 +26,23 @@ Surface = dict[str, NDArray[np.float32]]
 _STRUCTURES = {"lh": "CortexLeft", "rh": "CortexRight"}
 # What NSD calls its functional volumes in the names of transforms.
 _SOURCES = {"func1pt8mm": "func1pt8", "func1mm": "func1pt0"}
-# Grey-matter surfaces at 25, 50 and 75 % of the way from the pial to the white surface.
+# Grey-matter surfaces at 25, 50 and 75 % of the depth from the pial to the white surface.
 _LAYERS = ("layerB1", "layerB2", "layerB3")
 # NSD's coordinate of a vertex outside the scanned volume.
 _NOWHERE = 9999
 
 
 def to_volume(subject: Subject, values: ArrayLike) -> nib.Nifti1Image:
-    """Put values a voxel back into the subject's volume.
-
-    Parameters
-    ----------
-    subject : Subject
-        Of a volume space.
-    values : array_like, shape (n_voxels,)
-        A number or a truth value a row of ``subject.voxels``.
-
-    Returns
-    -------
-    Nifti1Image
-        float32 (X, Y, Z), NaN outside the voxels, with the subject's affine.
-
-    Raises
-    ------
-    UserError
-        If the subject is not a volume, has no affine, or has another number of voxels.
-    """
-    flat = _one_a_voxel(subject, values)
+    """Return one value per voxel as a float32 volume (X, Y, Z), NaN outside the voxels."""
+    flat = _per_voxel(subject, values)
     if subject.shape is None or not {"x", "y", "z"} <= set(subject.voxels.columns):
         raise UserError(
-            f"{subject.name} lies in the space {subject.space!r}, which has no voxel indices "
+            f"{subject.name} is in the space {subject.space!r}, which has no voxel indices "
             "x, y, z: open the data in a volume space to make a volume."
         )
     if subject.affine is None:
         raise UserError(
-            f"{subject.name} has no affine, so that its voxels have no place in millimetres: "
+            f"{subject.name} has no affine, so its voxels have no position in millimetres: "
             "add a brain mask or a label image to the data."
         )
     volume = np.full(subject.shape, np.nan, np.float32)
@@ -70,29 +51,11 @@ def to_volume(subject: Subject, values: ArrayLike) -> nib.Nifti1Image:
 
 
 def to_surface(subject: Subject, values: ArrayLike) -> Surface:
-    """Put values a vertex back onto the subject's surfaces.
-
-    Parameters
-    ----------
-    subject : Subject
-        Of a surface space.
-    values : array_like, shape (n_voxels,)
-        A number or a truth value a row of ``subject.voxels``.
-
-    Returns
-    -------
-    dict
-        ``lh`` and ``rh``, float32 (n_vertices,), NaN outside the vertices opened.
-
-    Raises
-    ------
-    UserError
-        If the subject is not a surface, or has another number of vertices.
-    """
-    flat = _one_a_voxel(subject, values)
+    """Return one value per vertex as a float32 surface, NaN outside the vertices opened."""
+    flat = _per_voxel(subject, values)
     if subject.shape is None or not {"hemi", "vertex"} <= set(subject.voxels.columns):
         raise UserError(
-            f"{subject.name} lies in the space {subject.space!r}, which is no surface: "
+            f"{subject.name} is in the space {subject.space!r}, which is not a surface: "
             "open the data on a surface, or use the dataset's transform to one."
         )
     surface = {}
@@ -110,33 +73,10 @@ def save_map(
     name: str,
     surface_format: Literal["gifti", "mgh"] = "gifti",
 ) -> list[Path]:
-    """Write values a voxel as files that neuroimaging software opens.
+    """Write one value per voxel as files that neuroimaging software opens; return their paths.
 
-    The same values give the same bytes; each file appears whole.
-
-    Parameters
-    ----------
-    subject : Subject
-        Whose.
-    values : array_like, shape (n_voxels,)
-        A number a row of ``subject.voxels``.
-    folder : Path
-        Where; made if it is missing.
-    name : str
-        Of the map.
-    surface_format : {"gifti", "mgh"}
-        Of the files of a surface.
-
-    Returns
-    -------
-    list of Path
-        ``NAME.nii.gz`` of a volume; ``lh.NAME.func.gii`` and ``rh.NAME.func.gii``, or
-        ``lh.NAME.mgh`` and ``rh.NAME.mgh``, of a surface.
-
-    Raises
-    ------
-    UserError
-        As :func:`to_volume` and :func:`to_surface`.
+    ``NAME.nii.gz`` of a volume; ``lh.NAME.func.gii`` and ``rh.NAME.func.gii``, or ``lh.NAME.mgh``
+    and ``rh.NAME.mgh``, of a surface. The same values give the same bytes; each file appears whole.
     """
     paths = []
     for file, content in _files(subject, values, name, surface_format):
@@ -147,15 +87,7 @@ def save_map(
 
 
 def has_transforms(subject: Subject, root: Path) -> bool:
-    """Tell whether a dataset gives what :func:`volume_to_surface` needs.
-
-    Parameters
-    ----------
-    subject : Subject
-        Whose.
-    root : Path
-        NSD's root.
-    """
+    """Tell whether NSD's ``root`` has what :func:`volume_to_surface` needs."""
     folder = root / "nsddata/ppdata" / subject.name / "transforms"
     return subject.space in _SOURCES and (folder / "lh.white-to-fsaverage.mgz").is_file()
 
@@ -166,49 +98,26 @@ def volume_to_surface(
     root: Path,
     interpolation: Literal["linear", "nearest"] = "linear",
 ) -> Surface:
-    """Carry values of an NSD volume to fsaverage, through the subject's own surfaces.
+    """Resample an NSD volume, one value per voxel, to fsaverage (163,842 vertices per hemisphere).
 
-    At each vertex of the subject's own surfaces in grey matter the volume is sampled, the mean
-    is taken over the surfaces that NSD gives (25, 50 and 75 % of the depth), and each vertex of
-    fsaverage gets the value of the subject's vertex that lies nearest.
-
-    Parameters
-    ----------
-    subject : Subject
-        Of NSD, in ``func1pt8mm`` or ``func1mm``.
-    values : array_like, shape (n_voxels,)
-        A number a row of ``subject.voxels``.
-    root : Path
-        NSD's root; the transforms lie in ``nsddata/ppdata/subjNN/transforms``.
-    interpolation : {"linear", "nearest"}
-        Linear leaves out the voxels without a value and divides by the weight of the others;
-        a vertex with half its weight or more on such voxels gets NaN. Nearest takes the value of
-        one voxel; it is the one for regions and other labels.
-
-    Returns
-    -------
-    dict
-        ``lh`` and ``rh``, float32 (163842,), NaN where there is no value. The first 10,242
-        vertices are those of fsaverage5.
-
-    Raises
-    ------
-    UserError
-        If the space is not one of NSD's volumes, or a transform is missing, damaged or does not
-        fit.
+    The volume is sampled at each vertex of the subject's own grey-matter surfaces (25, 50 and 75 %
+    of the depth) and averaged over them; each vertex of fsaverage gets the value of the subject's
+    nearest vertex. ``linear`` leaves out the voxels without a value and divides by the weight of
+    the others (NaN where they have half the weight or less); ``nearest`` is for regions and other
+    labels.
 
     Notes
     -----
     The files are those of NSD's ``nsd_mapdata`` (https://github.com/cvnlab/nsdcode, function
     ``transform_data``): ``lh.func1pt8-to-layerB2.mgz`` (n, 1, 1, 3) holds the coordinates in the
-    volume of each of the subject's own n vertices, counted from 1 at the middle of the first
-    voxel, 9999 where there is none; ``lh.white-to-fsaverage.mgz`` (163842, 1, 1) holds the
-    number of the subject's vertex, counted from 1, for each vertex of fsaverage. Unlike it,
-    voxels without a value are not taken for zeros.
+    volume of each of the subject's own n vertices, counted from 1 at the middle of the first voxel,
+    9999 where there is none; ``lh.white-to-fsaverage.mgz`` (163842, 1, 1) holds the number of the
+    subject's vertex, counted from 1, for each vertex of fsaverage. Unlike there, voxels without a
+    value do not count as zeros.
     """
     if subject.space not in _SOURCES:
         raise UserError(
-            f"{subject.name} lies in the space {subject.space!r}; transforms to fsaverage start "
+            f"{subject.name} is in the space {subject.space!r}; transforms to fsaverage start "
             f"from {' or '.join(_SOURCES)}: open it in one of these."
         )
     volume = np.asarray(to_volume(subject, values).dataobj)
@@ -222,55 +131,38 @@ def volume_to_surface(
 def sample_volume(
     volume: ArrayLike, coordinates: ArrayLike, interpolation: Literal["linear", "nearest"]
 ) -> NDArray[np.float32]:
-    """Sample a volume with gaps at points.
+    """Sample a volume (X, Y, Z) with gaps (NaN) at points (n_points, 3), counted from 0.
 
-    Parameters
-    ----------
-    volume : array_like, shape (X, Y, Z)
-        NaN where there is no value.
-    coordinates : array_like, shape (n_points, 3)
-        x, y, z, counted from 0 at the middle of the first voxel; NaN for a point nowhere.
-    interpolation : {"linear", "nearest"}
-        As in :func:`volume_to_surface`.
-
-    Returns
-    -------
-    ndarray of float32, shape (n_points,)
-        NaN outside the volume and where voxels without a value have half the weight or more.
+    NaN outside the volume, for points that are NaN, and where voxels without a value have half the
+    weight or more.
     """
     array = np.asarray(volume, np.float64)
     points = np.asarray(coordinates, np.float64).T
     with np.errstate(invalid="ignore"):
         limits = np.array(array.shape)[:, None] - 1
         inside = ((points >= 0) & (points <= limits)).all(axis=0)
-    known = np.isfinite(array)
+    finite = np.isfinite(array)
     order = 1 if interpolation == "linear" else 0
     sums, weights = (
         map_coordinates(image, points[:, inside], order=order, mode="nearest")
-        for image in (np.where(known, array, 0.0), known.astype(float))
+        for image in (np.where(finite, array, 0.0), finite.astype(float))
     )
     out = np.full(points.shape[1], np.nan, np.float32)
     out[inside] = np.where(weights > 0.5, sums / np.maximum(weights, 0.5), np.nan)
     return out
 
 
-def mean_known(rows: ArrayLike) -> NDArray[np.float32]:
-    """Return the mean over the first axis of the values that are there, NaN where none is.
-
-    Parameters
-    ----------
-    rows : array_like, shape (n_rows, n)
-        NaN where there is no value.
-    """
+def finite_mean(rows: ArrayLike) -> NDArray[np.float32]:
+    """Return the mean over the first axis of the values that are not NaN, NaN where none is."""
     array = np.asarray(rows, np.float64)
-    known = np.isfinite(array)
-    counts = known.sum(axis=0)
-    sums = np.where(known, array, 0.0).sum(axis=0)
+    finite = np.isfinite(array)
+    counts = finite.sum(axis=0)
+    sums = np.where(finite, array, 0.0).sum(axis=0)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
 
 
-def _one_a_voxel(subject: Subject, values: ArrayLike) -> NDArray[np.float32]:
-    """Return the values as float32 after counting them."""
+def _per_voxel(subject: Subject, values: ArrayLike) -> NDArray[np.float32]:
+    """Return the values as float32 after checking that there is one per voxel."""
     flat = np.asarray(values)
     if flat.shape != (len(subject.voxels),):
         raise UserError(
@@ -312,9 +204,9 @@ def _on_fsaverage(
     present = [path for path in paths if path.is_file()]
     if not present:
         raise UserError(f"{paths[1]} does not exist: add NSD's transforms to {folder}.")
-    own = mean_known([sample_volume(volume, _points(path), interpolation) for path in present])
+    own = finite_mean([sample_volume(volume, _points(path), interpolation) for path in present])
     path = folder / f"{hemi}.white-to-fsaverage.mgz"
-    # every number may be that of a vertex
+    # Every number may be that of a vertex.
     numbers = read_label_image(path, Faults(), in_table=range(2**32), surface=True)
     nearest = numbers.values.astype(np.intp) - 1
     if not 0 <= nearest.min() <= nearest.max() < len(own):

@@ -13,16 +13,10 @@ from vox2pix.linear import pearson_r, r2_score
 
 @dataclass(frozen=True)
 class EncodingScores:
-    """How well responses to test stimuli were predicted, a number a voxel.
+    """How well responses to ``n_stimuli`` test stimuli were predicted.
 
-    Attributes
-    ----------
-    r : ndarray of float64, shape (n_voxels,)
-        Pearson correlation; NaN where response or prediction is constant.
-    r2 : ndarray of float64, shape (n_voxels,)
-        Coefficient of determination; NaN where the response is constant.
-    n_stimuli : int
-        Test stimuli.
+    ``r`` (n_voxels,) is Pearson's correlation, NaN where response or prediction is constant; ``r2``
+    (n_voxels,) the coefficient of determination, NaN where the response is constant.
     """
 
     r: NDArray[np.float64]
@@ -33,7 +27,7 @@ class EncodingScores:
 def encoding_scores(
     Y_test: Any, predictions: Any, origin: NDArray[np.float64] | None = None
 ) -> EncodingScores:
-    """Score predictions of test stimuli.
+    """Score predictions of test stimuli; independent of the baseline and scale of the responses.
 
     Parameters
     ----------
@@ -44,11 +38,6 @@ def encoding_scores(
     origin : ndarray, shape (n_voxels,), optional
         What predictions are relative to: ``model.mean_`` for those of
         :meth:`EncodingModel.fit_then_predict` with ``relative=True``.
-
-    Returns
-    -------
-    EncodingScores
-        They do not depend on the baseline or the scale of a voxel's responses.
     """
     r2 = r2_score(Y_test, predictions, origin=origin)
     return EncodingScores(pearson_r(Y_test, predictions), r2, len(predictions))

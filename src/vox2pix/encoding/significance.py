@@ -1,4 +1,4 @@
-"""Which correlations could not have come about by chance."""
+"""Which correlations are larger than chance."""
 
 from __future__ import annotations
 
@@ -18,29 +18,17 @@ _BLOCK_VOXELS = 1024
 def gaussian_p(r: ArrayLike, n: int) -> NDArray[np.float64]:
     r"""One-sided p of a correlation, if both were independent Gaussian vectors.
 
-    The null that Takagi & Nishimoto (CVPR 2023) sample, in closed form:
-    :math:`r \sqrt{(n - 2) / (1 - r^2)}` follows Student's t with n - 2 degrees of freedom
-    (Student 1908, Biometrika 6, 302-310).
-
-    It takes stimuli for independent. Where responses or features follow each other over stimuli,
-    :func:`permutation_p` is the stricter choice.
+    The null distribution that Takagi & Nishimoto (CVPR 2023) sample, in closed form: :math:`r
+    \sqrt{(n - 2) / (1 - r^2)}` follows Student's t with n - 2 degrees of freedom (Student 1908,
+    Biometrika 6, 302-310). It assumes independent stimuli: where responses or features of
+    successive stimuli are correlated, :func:`permutation_p` is the stricter choice.
 
     Parameters
     ----------
     r : array_like
         Pearson correlations; NaN is passed through.
     n : int
-        Length of the vectors, at least 3.
-
-    Returns
-    -------
-    ndarray of float64
-        Probability of a correlation at least as large.
-
-    Raises
-    ------
-    ValueError
-        If ``n`` is below 3.
+        Length of the vectors, at least 3 (else ValueError).
     """
     if n < 3:
         raise ValueError(f"The significance of a correlation needs at least 3 stimuli, not {n}.")
@@ -60,22 +48,23 @@ def permutation_p(
 ) -> NDArray[np.float64]:
     r"""One-sided p of correlations under exchange of whole blocks of stimuli.
 
-    Blocks of responses are laid over blocks of predictions in a random order, stimuli keeping
-    their order inside a block: what makes neighbours alike (a session, a cluster of images)
-    stays in the null. The same orders serve all voxels, and
+    Blocks of responses are paired with blocks of predictions in a random order, stimuli keeping
+    their order inside a block: what makes neighbours alike (a session, a cluster of images) stays
+    in the null distribution. The same orders serve all voxels, and
 
     .. math:: p = \frac{1 + \#\{r_{perm} \ge r\}}{1 + n_{permutations}}
 
     (Phipson & Smyth 2010, Statistical Applications in Genetics and Molecular Biology 9, 39).
 
-    Where sizes differ, a block that comes to lie over a longer one is repeated from its start, and
-    over a shorter one is cut at its end, so that blocks never straddle; the correlation is taken
-    of what then lies there. With equal sizes the test is exact for exchangeable blocks. Few blocks
-    have few orders: four give 24, and no p below 1/24 on average.
+    Where sizes differ, a block that is paired with a longer one is repeated from its start, and
+    with a shorter one is cut at its end, so that blocks never straddle; the correlation is that of
+    these pairs. With equal sizes the test is exact for exchangeable blocks. Few blocks have few
+    orders: four give 24, and no p below 1/24 on average.
 
-    All products of a block of responses with a block of predictions are formed once; a
-    permutation then adds one of them for each block. The time a voxel is thus that of n_stimuli x
-    n_blocks products and n_permutations x n_blocks sums.
+    All products of a block of responses with a block of predictions are formed once; a permutation
+    then adds one of them for each block, which costs n_stimuli x n_blocks products and
+    n_permutations x n_blocks sums per voxel. :func:`scipy.stats.permutation_test` cannot exchange
+    blocks, and would compute each correlation anew.
 
     Parameters
     ----------
@@ -86,9 +75,9 @@ def permutation_p(
     blocks : array_like, shape (n_stimuli,)
         Label of the block of each stimulus; ``np.arange(n_stimuli)`` permutes single stimuli.
     n_permutations : int
-        Random orders.
+        Number of random orders.
     seed : int
-        Of the orders.
+        Seed of the orders.
 
     Returns
     -------
@@ -116,7 +105,7 @@ def permutation_p(
     starts = np.cumsum(sizes) - sizes
     inside = np.arange(len(order)) - np.repeat(starts, sizes)
     rng = rng_for(seed, "permutation")
-    # Row 0 leaves the blocks where they are, so that ties with it are exact.
+    # Row 0 is the identity, so that ties with it are exact.
     random = [rng.permutation(n_blocks) for _ in range(n_permutations)]
     orders = np.stack([np.arange(n_blocks), *random])
     choose = scipy.sparse.csr_array(
@@ -134,8 +123,8 @@ def permutation_p(
         y, y_hat = (_standard(values[:, part])[order] for values in (Y, predictions))
         tables = np.empty((3, n_blocks, n_blocks, y.shape[1]))
         for a in range(n_blocks):
-            laid = y[starts[a] + inside % sizes[a]]
-            for table, values in zip(tables, (laid * y_hat, laid, laid**2), strict=True):
+            paired = y[starts[a] + inside % sizes[a]]
+            for table, values in zip(tables, (paired * y_hat, paired, paired**2), strict=True):
                 np.add.reduceat(values, starts, axis=0, out=table[a])
         cross, total, squares = (choose @ table.reshape(n_blocks**2, -1) for table in tables)
         variance = squares - total**2 / len(order)
@@ -159,19 +148,16 @@ def _standard(values: ArrayLike) -> NDArray[np.float64]:
 def fdr(p: ArrayLike) -> NDArray[np.float64]:
     """Return q-values over voxels (Benjamini & Hochberg 1995, J. R. Stat. Soc. B 57, 289-300).
 
+    Among voxels with ``q < .05``, 5 % are expected to be false discoveries at most.
+
     Parameters
     ----------
     p : array_like, shape (n_voxels,)
-        p-values; NaN takes no part and is passed through.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_voxels,)
-        Among voxels with ``q < .05``, 5 % are expected to be false discoveries at most.
+        p-values; NaN is left out and passed through.
     """
     given = np.asarray(p, np.float64)
-    known = ~np.isnan(given)
+    is_given = ~np.isnan(given)
     q = np.full(given.shape, np.nan)
-    if known.any():
-        q[known] = scipy.stats.false_discovery_control(given[known], method="bh")
+    if is_given.any():
+        q[is_given] = scipy.stats.false_discovery_control(given[is_given], method="bh")
     return q

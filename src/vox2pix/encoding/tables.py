@@ -1,4 +1,4 @@
-"""What encoding models found, in long format: a row a voxel and latent, and a row a region."""
+"""Results of encoding models in long format."""
 
 import gzip
 from collections.abc import Iterable
@@ -20,18 +20,9 @@ _LATENT = ("latent", "layer", "step")
 
 
 def voxel_rois(subject: Subject) -> NDArray[np.object_]:
-    """Name the region of each voxel.
+    """Return the regions of each voxel, several joined with a plus sign, "" for none.
 
-    Parameters
-    ----------
-    subject : Subject
-        Whose.
-
-    Returns
-    -------
-    ndarray of str, shape (n_voxels,)
-        Of the visual streams where any was opened, else of all ROIs; several are joined with a
-        plus sign, none is the empty text.
+    They are the visual streams where any was opened, else all ROIs.
     """
     names = [roi for roi in subject.rois if roi in STREAMS] or list(subject.rois)
     joined = np.full(len(subject.voxels), "", object)
@@ -53,36 +44,12 @@ def results_table(
     layer: str = "",
     step: int | None = None,
 ) -> pd.DataFrame:
-    """Return what one latent explains in each voxel.
+    """Return what one latent explains in each voxel of the test responses, one row per voxel.
 
-    Parameters
-    ----------
-    subject : Subject
-        Whose.
-    latent : str
-        E.g. ``z``, ``c``, ``z_c``.
-    r, r2 : array_like, shape (n_voxels,)
-        Pearson correlation and coefficient of determination on the test stimuli.
-    p, q : array_like, shape (n_voxels,)
-        Before and after control of the false discovery rate over voxels.
-    ceiling : array_like, shape (n_voxels,)
-        Noise ceiling, percent of variance.
-    layer : str
-        Of the denoising network, where the latent is its activation.
-    step : int, optional
-        Denoising step, counted from 0.
-
-    Returns
-    -------
-    DataFrame
-        A row a voxel: ``voxel`` (row of ``subject.voxels``), ``roi``, ``latent``, ``layer``,
-        ``step`` (nullable integer), ``r``, ``r2``, ``p``, ``q``, ``ceiling``, ``r_normalised``
-        (:func:`~vox2pix.encoding.normalised_r`; NaN where the ceiling is unknown or zero).
-
-    Raises
-    ------
-    UserError
-        If a column has not one value a voxel.
+    The columns are ``voxel`` (row of ``subject.voxels``), ``roi``, ``latent``, ``layer`` (of the
+    denoising network), ``step`` (counted from 0; nullable), ``r``, ``r2``, ``p``, ``q`` (p after
+    control of the false discovery rate), ``ceiling`` (percent of variance) and ``r_normalised``
+    (:func:`~vox2pix.encoding.normalised_r`).
     """
     columns = {"r": r, "r2": r2, "p": p, "q": q, "ceiling": ceiling}
     n_voxels = len(subject.voxels)
@@ -100,25 +67,12 @@ def results_table(
 
 
 def roi_summary(table: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
-    """Summarise results by region and latent.
+    """Summarise :func:`results_table` by region, latent, layer and step, in their first order.
 
-    Parameters
-    ----------
-    table : DataFrame
-        As :func:`results_table` returns it, of one latent or of several.
-    level : float
-        A voxel counts as significant if its q is below.
-
-    Returns
-    -------
-    DataFrame
-        A row a region, latent, layer and step, in the order of their first rows: ``roi``,
-        ``latent``, ``layer``, ``step``, ``mean_r``, ``median_r``, ``significant`` (share of
-        voxels, 0 to 1), ``n_voxels``, ``n_scored``, ``r_normalised``. Voxels without a region are
-        left out; voxels whose r is NaN count as not significant, and not in mean, median and
-        ``n_scored``. Of a region
-        ``r_normalised`` is the mean r over the mean of the largest r that noise allows
-        (:func:`mean_ceiling_r`): the mean of ratios would follow the voxels of least signal.
+    A voxel is significant if its q is below ``level``; NaN is not significant and counts neither in
+    ``mean_r`` and ``median_r`` nor in ``n_scored``. Voxels without a region are left out.
+    ``r_normalised`` is the mean r over the mean of the largest r that noise allows
+    (:func:`mean_ceiling_r`): a mean of ratios would follow the voxels of least signal.
     """
     inside = table[table["roi"].fillna("") != ""]
     inside = inside.assign(significant=inside["q"] < level)
@@ -135,86 +89,47 @@ def roi_summary(table: pd.DataFrame, level: float = 0.05) -> pd.DataFrame:
 
 
 def mean_ceiling_r(ceiling: ArrayLike) -> float:
-    """Return the largest mean correlation that noise allows in some voxels.
+    """Return the largest mean r that noise allows, from noise ceilings in percent of variance.
 
-    Parameters
-    ----------
-    ceiling : array_like, shape (n_voxels,)
-        Noise ceiling, percent of variance; voxels where it is unknown (NaN) are left out.
-
-    Returns
-    -------
-    float
-        The mean of the square roots of the shares; NaN where none is known.
+    It is the mean of the square roots of the shares, over voxels where they are not NaN.
     """
     percent = np.asarray(ceiling, float)
-    known = percent[np.isfinite(percent)]
-    return float(np.sqrt(known.clip(0) / 100).mean()) if known.size else float("nan")
+    finite = percent[np.isfinite(percent)]
+    return float(np.sqrt(finite.clip(0) / 100).mean()) if finite.size else float("nan")
 
 
 def normalised(mean_r: pd.Series, ceiling_r: pd.Series) -> pd.Series:
-    """Return mean correlations as shares of what noise allows; NaN where that is not positive.
-
-    Parameters
-    ----------
-    mean_r, ceiling_r : Series of float
-        Of regions; the second from :func:`mean_ceiling_r`.
-    """
+    """Return mean correlations as shares of positive :func:`mean_ceiling_r`, else NaN."""
     return mean_r / ceiling_r.where(ceiling_r > 0)
 
 
 def best_layer(r: ArrayLike, q: ArrayLike, level: float = 0.05) -> NDArray[np.float64]:
-    """Return the layer that predicts each voxel best.
+    """Return the layer, counted from 0, that predicts each voxel best.
 
-    Parameters
-    ----------
-    r, q : array_like, shape (n_layers, n_voxels)
-        Pearson correlation, and its p-value after control of the false discovery rate.
-    level : float
-        The best layer counts only if its q is below.
-
-    Returns
-    -------
-    ndarray, shape (n_voxels,)
-        Number of the layer, counted from 0; NaN where the best is not significant.
+    ``r`` and ``q`` are (n_layers, n_voxels); NaN where the q of the best is not below ``level``.
     """
     scores = np.nan_to_num(np.asarray(r, float), nan=-np.inf)
     best = scores.argmax(axis=0)
-    # a NaN compares as not significant
+    # NaN is not below the level.
     significant = np.take_along_axis(np.asarray(q, float), best[None], axis=0)[0] < level
     return np.where(significant, best, np.nan)
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, whole or not at all; numbers keep six digits.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    table : DataFrame
-        Its index is left out.
-    """
+    """Write a table as CSV without its index, whole or not at all; numbers have six digits."""
     with replacing(path) as partial:
         table.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def write_results(path: Path, tables: Iterable[pd.DataFrame]) -> None:
-    """Write tables below each other as compressed CSV, one in memory at a time.
+    """Write tables with the same columns below each other as ``csv.gz``, one in memory at a time.
 
-    The same tables give the same bytes; the file appears whole. Numbers keep six digits.
-
-    Parameters
-    ----------
-    path : Path
-        ``results.csv.gz``.
-    tables : iterable of DataFrame
-        With the same columns, e.g. one a latent.
+    The same tables give the same bytes; the file appears whole. Numbers have six digits.
     """
     with (
         replacing(path) as partial,
         partial.open("wb") as raw,
-        # without a name and a time, equal tables make equal files
+        # Without a name and a time, equal tables make equal files.
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as file,
         TextIOWrapper(file, encoding="utf-8", newline="") as text,
     ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,7 +34,7 @@ class UniqueVariance:
     shared : ndarray of float64, shape (n_voxels,)
         ``joint`` less all that is unique: of two spaces a and b, R2_a + R2_b - R2_joint.
     gains : dict of str to ndarray of float32, shape (n_stimuli, n_voxels)
-        What each test stimulus adds to ``unique``: the sum over stimuli is ``unique``.
+        Part of ``unique`` that each test stimulus adds: the sum over stimuli is ``unique``.
     """
 
     joint: NDArray[np.float64]
@@ -95,34 +95,24 @@ def unique_variance(
         raise ValueError(f"levels is {tuple(levels)}: give 0, 1 and values between them.")
     weights = None if sample_weight is None else np.asarray(sample_weight, np.float64)
     scaled = {name: _scaled(*pair, weights) for name, pair in spaces.items()}
-    for k, split in enumerate(("training", "test")):
-        lengths = {name: len(pair[k]) for name, pair in scaled.items()}
-        if len(set(lengths.values())) > 1:
-            counts = ", ".join(f"{n} in {name}" for name, n in lengths.items())
-            raise UserError(
-                f"The feature spaces differ in their {split} stimuli ({counts}); "
-                "compute them for the same stimuli."
-            )
-    names = tuple(scaled)
-    everything = frozenset(names)
-    alone = {name: frozenset({name}) for name in names}
-    others = {name: everything - {name} for name in names}
-    wanted = {everything, *alone.values(), *others.values()}
-    n_voxels = Y_train.shape[1]
-    least = {subset: np.full(n_voxels, np.inf) for subset in wanted}
-    r2 = {subset: np.full(n_voxels, np.nan) for subset in wanted}
-    lost = {subset: np.full(Y_test.shape, np.nan, np.float32) for subset in wanted}
-    for gammas in product(levels, repeat=len(names)):
-        support = frozenset(name for name, gamma in zip(names, gammas, strict=True) if gamma)
-        subsets = [subset for subset in wanted if support <= subset]
-        if max(gammas) < 1 or not subsets:
+    _check_stimuli(scaled)
+    everything = frozenset(scaled)
+    alone = {name: frozenset({name}) for name in scaled}
+    others = {name: everything - {name} for name in scaled}
+    best = {
+        subset: _Best.empty(Y_test.shape)
+        for subset in {everything, *alone.values(), *others.values()}
+    }
+    for gammas in product(levels, repeat=len(scaled)):
+        used = {name: gamma for name, gamma in zip(scaled, gammas, strict=True) if gamma}
+        candidate_for = [models for subset, models in best.items() if used.keys() <= subset]
+        if max(gammas) < 1 or not candidate_for:
             continue
         X_train, X_test = (
             np.hstack(
                 [
-                    np.sqrt(gamma, dtype=scaled[name][k].dtype) * scaled[name][k]
-                    for name, gamma in zip(names, gammas, strict=True)
-                    if gamma
+                    np.sqrt(g, dtype=scaled[name][k].dtype) * scaled[name][k]
+                    for name, g in used.items()
                 ]
             )
             for k in range(2)
@@ -133,24 +123,63 @@ def unique_variance(
         ):
             truth = np.asarray(Y_test[:, part], np.float64)
             mean = fitted.mean_[part]
-            scores = r2_score(truth, predicted, origin=mean)
-            left = _lost(truth, predicted + mean)
-            for subset in subsets:
-                better = fitted.error_[part] < least[subset][part]
-                np.copyto(least[subset][part], fitted.error_[part], where=better)
-                np.copyto(r2[subset][part], scores, where=better)
-                np.copyto(lost[subset][:, part], left, where=better)
-    joint = r2[everything]
-    unique = {name: joint - r2[others[name]] for name in names}
+            r2 = r2_score(truth, predicted, origin=mean)
+            lost = _lost(truth, predicted + mean)
+            for models in candidate_for:
+                models.update(part, fitted.error_[part], r2, lost)
+    joint = best[everything]
+    unique = {name: joint.r2 - best[others[name]].r2 for name in scaled}
     for subset in others.values():  # in place: each of these tables is the largest thing here
-        lost[subset] -= lost[everything]
+        best[subset].lost -= joint.lost
     return UniqueVariance(
-        joint=joint,
-        alone={name: r2[alone[name]] for name in names},
+        joint=joint.r2,
+        alone={name: best[alone[name]].r2 for name in scaled},
         unique=unique,
-        shared=joint - np.sum(list(unique.values()), axis=0),
-        gains={name: lost[others[name]] for name in names},
+        shared=joint.r2 - np.sum(list(unique.values()), axis=0),
+        gains={name: best[others[name]].lost for name in scaled},
     )
+
+
+@dataclass
+class _Best:
+    """The model of least training error for each voxel, among those tried so far."""
+
+    error: NDArray[np.float64]
+    r2: NDArray[np.float64]
+    lost: NDArray[np.float32]
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int]) -> Self:
+        """Return what any model is better than, for responses (n_stimuli, n_voxels)."""
+        return cls(
+            np.full(shape[1], np.inf),
+            np.full(shape[1], np.nan),
+            np.full(shape, np.nan, np.float32),
+        )
+
+    def update(
+        self,
+        part: slice,
+        error: NDArray[np.float64],
+        r2: NDArray[np.float64],
+        lost: NDArray[np.float64],
+    ) -> None:
+        """Store the test results of a model for those voxels whose error it lowers."""
+        better = error < self.error[part]
+        np.copyto(self.error[part], error, where=better)
+        np.copyto(self.r2[part], r2, where=better)
+        np.copyto(self.lost[:, part], lost, where=better)
+
+
+def _check_stimuli(spaces: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]) -> None:
+    for k, split in enumerate(("training", "test")):
+        lengths = {name: len(pair[k]) for name, pair in spaces.items()}
+        if len(set(lengths.values())) > 1:
+            counts = ", ".join(f"{n} in {name}" for name, n in lengths.items())
+            raise UserError(
+                f"The feature spaces differ in their {split} stimuli ({counts}); "
+                "compute them for the same stimuli."
+            )
 
 
 def _lost(truth: NDArray[np.float64], predictions: NDArray[np.float64]) -> NDArray[np.float64]:
