@@ -6,18 +6,18 @@ One person looked at ten 10 x 10 patterns of flickering patches. The responses a
 folder in the layout of a person's own data and read back by ``open_folder``; z is the model's
 latent of the patterns, drawn so that one patch covers one pixel of the latent. Pixels, and z, are
 decoded leaving out a whole pattern with its eight blocks, or a single block; z becomes images
-(z-decode, no diffusion). Pixels decoded by scikit-learn's ridge with a fixed penalty stand beside.
+(z-decode, no diffusion). Pixels decoded by scikit-learn's ridge with a fixed penalty are beside.
 
 Two-way identification in both directions: fix the original and ask whether its own prediction is
 more like it than the prediction of another pattern, or fix the prediction and ask whether its own
 pattern is more like it than another. The eight blocks of a pattern depend on each other, so a
 pattern's score is their mean, and the interval resamples patterns.
 
-With the prediction fixed, a held-out pattern is at a disadvantage by construction: what a decoder
-predicts that knows nothing, the mean of the training targets, holds every pattern but its own. The
-last column is that direction of what a response changes: predictions less that mean.
+With the prediction fixed, a held-out pattern is at a disadvantage by construction: what an
+uninformed decoder predicts, the mean of the training targets, contains every pattern but its own.
+The last column is that direction of what a response changes: predictions less that mean.
 
-Below the table stands what the audit says of pixels decoded with the whole pattern held out.
+Below the table are the audit's findings on pixels decoded with the whole pattern held out.
 """
 
 import argparse
@@ -35,12 +35,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from results import machine, option_parser, show
 from vox2pix.data import Subject, open_folder
-from vox2pix.decoding import RidgeDecoder, cross_predict
+from vox2pix.decoding import RidgeDecoder
 from vox2pix.diffusion import LatentDiffusion
 from vox2pix.errors import UserError
 from vox2pix.evaluation import bootstrap_interval, two_way
@@ -70,7 +71,7 @@ class Figure:
     original, reconstruction : Score
         Two-way identification with the original, or the prediction, fixed.
     less_mean : Score
-        The second, of predictions less what a decoder predicts that knows nothing.
+        The second, of predictions less those of an uninformed decoder.
     """
 
     features: str
@@ -92,12 +93,12 @@ class Score:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What was found, and the images to look at.
+    """The results, and the images to show.
 
     Attributes
     ----------
     figures : tuple of Figure
-        One for each kind of feature and each way of holding out.
+        One for each kind of feature and each kind of holding out.
     images : dict of str to ndarray (n_patterns, height, width, 3)
         Seen, and decoded from the first block of each pattern.
     audit : Audit
@@ -148,7 +149,7 @@ def write_folder(data: Path, folder: Path, patch: int = 8) -> Path:
 
 
 def decode(subject: Subject, model: LatentDiffusion | None = None) -> Decoded:
-    """Decode pixels, and z where there is a model, by both ways of holding out.
+    """Decode pixels, and z where there is a model, by both kinds of holding out.
 
     Parameters
     ----------
@@ -168,6 +169,7 @@ def decode(subject: Subject, model: LatentDiffusion | None = None) -> Decoded:
     figures, images = [], {"seen": seen}
     # One penalty for all targets: nine patterns are too few to choose hundreds.
     decoder = RidgeDecoder(alpha_per_target=False)
+    how: dict[str, Any] = {"cv": LeaveOneGroupOut(), "params": {"stimuli": rows}}
     for held_out in HELD_OUT:
         groups = rows if held_out == "pattern" else np.arange(len(rows))
 
@@ -183,7 +185,7 @@ def decode(subject: Subject, model: LatentDiffusion | None = None) -> Decoded:
         uninformed = training_means(pixels, rows, groups)
         plain = plain_ridge(X, pixels, rows, groups)
         identify("pixels, plain ridge", pixels, plain, uninformed)
-        predicted = cross_predict(decoder, X, pixels, groups=groups, stimuli=rows)
+        predicted = cross_val_predict(decoder, X, pixels[rows], groups=groups, **how)
         identify("pixels", pixels, predicted, uninformed)
         if held_out == "pattern":
             doubts = audit_patterns(pixels, predicted, uninformed, rows)
@@ -192,7 +194,7 @@ def decode(subject: Subject, model: LatentDiffusion | None = None) -> Decoded:
         if model is None:
             continue
         uninformed = training_means(z, rows, groups)
-        predicted = cross_predict(decoder, X, z, groups=groups, stimuli=rows)
+        predicted = cross_val_predict(decoder, X, z[rows], groups=groups, **how)
         identify("z", z, predicted, uninformed)
         drawn = model.decode_latents(predicted.reshape(-1, *latents.shape[1:]))
         distinct, trials = np.unique(uninformed, axis=0, return_inverse=True)
@@ -212,8 +214,7 @@ def audit_patterns(
     truth : ndarray, shape (n_patterns, n_pixels)
         The patterns.
     predicted, uninformed : ndarray, shape (n_trials, n_pixels)
-        Decoded from each block, its pattern held out; and what a decoder predicts that knows
-        nothing.
+        Decoded from each block, its pattern held out; and by an uninformed decoder.
     rows : ndarray of int, shape (n_trials,)
         Pattern of each trial.
     """
@@ -305,7 +306,7 @@ def _score(scores: NDArray[np.float64]) -> Score:
 def _identification(
     truth: FloatArray, predicted: FloatArray, rows: NDArray[np.intp], direction: Direction
 ) -> NDArray[np.float64]:
-    """Return a score a stimulus: its blocks are the samples of one reconstruction."""
+    """Return one score per stimulus: its blocks are the samples of one reconstruction."""
     by_stimulus = predicted[np.argsort(rows, kind="stable")].reshape(len(truth), -1, truth.shape[1])
     return two_way(truth, by_stimulus, direction=direction)
 
@@ -326,8 +327,8 @@ def _table(decoded: Decoded) -> str:
         lines.append(f"{figure.held_out:<9}{figure.features:<21}" + "".join(map(_cell, cells)))
     lines.append("\nAudit of pixels, pattern held out")
     for finding in decoded.audit.findings:
-        told = f"{finding.verdict:<6}{finding.name}: {finding.sentence}"
-        lines.append(textwrap.fill(told, 88, subsequent_indent=" " * 6))
+        text = f"{finding.verdict:<6}{finding.name}: {finding.sentence}"
+        lines.append(textwrap.fill(text, 88, subsequent_indent=" " * 6))
     return "\n".join(lines)
 
 

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from himalaya.ridge import RidgeCV as HimalayaRidgeCV
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from vox2pix.decoding import DEFAULT_ALPHAS, RidgeDecoder, cross_predict
+from vox2pix.decoding import DEFAULT_ALPHAS, RidgeDecoder
 from vox2pix.linear import pearson_r
 
 
@@ -220,23 +221,6 @@ def test_a_saved_decoder_predicts_the_same(tmp_path, flat):
         RidgeDecoder.from_arrays({})
 
 
-def test_cross_predict_equals_a_loop():
-    X, Y, rows = _brain(n_stimuli=8)
-    predicted = cross_predict(RidgeDecoder(30.0), X, Y, groups=rows, stimuli=rows)
-    assert predicted.shape == (24, 6)
-    for s in range(8):
-        model = make_pipeline(StandardScaler(), Ridge(30.0))
-        model.fit(X[rows != s], Y[rows[rows != s]])
-        np.testing.assert_allclose(predicted[rows == s], model.predict(X[rows == s]), atol=1e-8)
-    np.testing.assert_allclose(
-        cross_predict(RidgeDecoder(30.0), X, Y[rows], groups=rows), predicted
-    )
-    with pytest.raises(ValueError, match="one group"):
-        cross_predict(RidgeDecoder(), X, Y, groups=np.zeros(24), stimuli=rows)
-    with pytest.raises(ValueError, match=r"groups has shape \(2,\)"):
-        cross_predict(RidgeDecoder(), X, Y, groups=[0, 1], stimuli=rows)
-
-
 def _identification(predicted, patterns, shown):
     """Two-way, original fixed: its own prediction against those of other patterns."""
 
@@ -254,10 +238,11 @@ def test_real_responses_of_v1_identify_held_out_patterns(miyawaki_dir):
         X, shown = figures["responses"], figures["stimulus_index"]
         patterns = figures["stimuli"].reshape(10, 100).astype(float)
     decoder = RidgeDecoder()
+    how = {"X": X, "y": patterns[shown], "cv": LeaveOneGroupOut(), "params": {"stimuli": shown}}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        new_pattern = cross_predict(decoder, X, patterns, groups=shown, stimuli=shown)
-        new_block = cross_predict(decoder, X, patterns, groups=np.arange(80), stimuli=shown)
+        new_pattern = cross_val_predict(decoder, groups=shown, **how)
+        new_block = cross_val_predict(decoder, groups=np.arange(80), **how)
     assert _identification(new_pattern, patterns, shown) >= 0.82
     assert _identification(new_block, patterns, shown) >= 0.98
 

@@ -1,7 +1,6 @@
 """Decoders: from responses to features."""
 
-from vox2pix.decoding._cross_predict import cross_predict
-from vox2pix.decoding.ridge_decoder import DEFAULT_ALPHAS, RidgeDecoder
-from vox2pix.linear import PER_TARGET
+from vox2pix.decoding.ridge_decoder import RidgeDecoder
+from vox2pix.linear import DEFAULT_ALPHAS, PER_TARGET
 
-__all__ = ["DEFAULT_ALPHAS", "PER_TARGET", "RidgeDecoder", "cross_predict"]
+__all__ = ["DEFAULT_ALPHAS", "PER_TARGET", "RidgeDecoder"]
