@@ -4,7 +4,7 @@
     python benchmarks/encoding.py --slice 4096 [--small] [--json]
 
 The first simulates features with a power-law spectrum and voxels that follow them under noise
-(2,000 stimuli x 4,000 features x 20,000 voxels), and fits both ways in one process on the same
+(2,000 stimuli x 4,000 features x 20,000 voxels), and fits both models in one process on the same
 float32 arrays, ten penalties, one chosen for each voxel: ours by generalised cross-validation,
 himalaya's ``KernelRidgeCV`` (linear kernel, numpy) by five folds. Both predict 500 new stimuli.
 ``ratio`` is himalaya's time over ours, of the clock and of the processor; on a machine that does
@@ -12,7 +12,7 @@ other work the second is the fairer. The peak is that of the process, with the d
 
 The second fits a slice of voxels at the size of NSD (9,000 stimuli x 16,384 features), as
 ``fit_then_predict`` does block by block, and extrapolates to 200,000 voxels: the decomposition is
-paid once, the time after it grows with the voxels, and of these only the predictions are kept.
+paid once, the time after it grows with the voxels, and of these only the predictions are stored.
 Responses are drawn a block at a time when they are asked for, as if they came from a disk; the
 time of drawing does not count. The peak of 200,000 voxels is that of the slice and the
 predictions of the voxels that it lacks.
@@ -54,7 +54,7 @@ def features(n_stimuli: int, n_features: int, seed: int = 0) -> FloatArray:
 class SimulatedVoxels:
     """Responses to features, drawn a block of columns at a time: ``voxels[:, 10:20]``.
 
-    Every voxel follows 200 random features; the share of its variance that is signal lies between
+    Every voxel follows 200 random features; the share of its variance that is signal is between
     0 and a half. ``reads`` lists when each block was begun and done, in seconds of the clock.
     """
 
@@ -104,7 +104,7 @@ def _timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
 
 
 def speed(n_stimuli: int, n_features: int, n_voxels: int, n_test: int) -> dict[str, Any]:
-    """Time both ways on the same arrays, ours first, and test both on new stimuli."""
+    """Time both models on the same arrays, ours first, and test both on new stimuli."""
     from himalaya.kernel_ridge import KernelRidgeCV
 
     X = features(n_stimuli + n_test, n_features)
@@ -168,7 +168,7 @@ def nsd_slice(n_stimuli: int, n_features: int, n_voxels: int, n_test: int) -> di
     began_voxels = voxels.reads[0][0]  # the decomposition comes before the first of them
     once = began_voxels - began
     after = ended - began_voxels - sum(end - start for start, end in voxels.reads)
-    kept = predictions.itemsize * n_test * (ALL_VOXELS - n_voxels) / 2**30
+    stored = predictions.itemsize * n_test * (ALL_VOXELS - n_voxels) / 2**30
     return {
         "benchmark": "encoding-slice",
         "n_stimuli": n_stimuli,
@@ -180,7 +180,7 @@ def nsd_slice(n_stimuli: int, n_features: int, n_voxels: int, n_test: int) -> di
         "seconds_slice": round(once + after, 2),
         "seconds_all_voxels": round(once + after * ALL_VOXELS / n_voxels, 1),
         "peak_gib_slice": round(peak_gib(), 3),
-        "peak_gib_all_voxels": round(peak_gib() + kept, 3),
+        "peak_gib_all_voxels": round(peak_gib() + stored, 3),
         "machine": machine(),
     }
 

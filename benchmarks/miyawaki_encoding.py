@@ -7,8 +7,8 @@ pixels, and from the model's z of it, by an encoding model of the nine other pat
 for all voxels, chosen by generalised cross-validation on those nine). r is taken over the ten
 predictions.
 
-Leaving one out has a price: a model that knows nothing predicts the mean of the nine, which is low
-where the tenth is high, and r of a voxel without signal lies far below zero. ``r`` is what is
+Leaving one out has a price: an uninformed model predicts the mean of the nine, which is low
+where the tenth is high, and r of a voxel without signal is far below zero. ``r`` is what is
 asked for; ``r less mean`` is that of predictions less the mean of their training responses, which
 a model without knowledge leaves at zero.
 
@@ -78,7 +78,7 @@ def tests(
 ) -> dict[str, tuple[FloatArray, dict[str, FloatArray]]]:
     """Return r, and p by each null, of predictions and of predictions less the training mean."""
     predictions, means = leave_one_out(X, Y)
-    found = {}
+    scores = {}
     for name, predicted in (("r", predictions), ("r less mean", predictions - means)):
         r = pearson_r(Y, predicted)
         p = {
@@ -87,8 +87,8 @@ def tests(
                 Y, predicted, np.arange(len(Y)), n_permutations=n_permutations
             ),
         }
-        found[name] = r, p
-    return found
+        scores[name] = r, p
+    return scores
 
 
 def encode(

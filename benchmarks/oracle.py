@@ -1,4 +1,4 @@
-"""How near the decoder comes to the best linear decoder that knows the truth.
+"""How near the decoder comes to the best linear decoder that is given the truth.
 
 A phantom subject is simulated with the shipped defaults. `RidgeDecoder` is fitted on single
 training trials and tested on the mean of each shared image's repeats. The oracle is the linear
@@ -83,14 +83,14 @@ def compare(root: Path, seed: int, n_scenes: int) -> list[dict[str, float | str]
     figures = []
     for roi, what in (("early", "pixels"), ("ventral", "content")):
         targets = pixels if what == "pixels" else shown.values[:, simple]
-        wanted = {}
+        features = {}
         for split in (subject.train, subject.test):
             ids = split.stimulus_ids
             if what == "pixels":
-                wanted[ids] = low_resolution(subject.images(ids, size=early.IMAGE_SIZE))
+                features[ids] = low_resolution(subject.images(ids, size=early.IMAGE_SIZE))
             else:
-                wanted[ids] = content.values[[row_of[name] for name in ids]][:, simple]
-        figures.append(compare_region(subject, roi, what, brain, responses, targets, wanted))
+                features[ids] = content.values[[row_of[name] for name in ids]][:, simple]
+        figures.append(compare_region(subject, roi, what, brain, responses, targets, features))
     return figures
 
 
@@ -101,16 +101,16 @@ def compare_region(
     brain: Brain,
     responses: Array,
     targets: Array,
-    wanted: dict[tuple[str, ...], Array],
+    features: dict[tuple[str, ...], Array],
 ) -> dict[str, float | str]:
     """Return r of ours and of the oracle for one region and set of targets."""
     train, test = subject.train, subject.test
     seen = {name: row for row, name in enumerate(train.stimulus_ids)}
     rows = np.array([seen[name] for name in train.trials["stimulus_id"]])
     start = time.perf_counter()
-    decoder = RidgeDecoder().fit(train.betas(roi), wanted[train.stimulus_ids], stimuli=rows)
+    decoder = RidgeDecoder().fit(train.betas(roi), features[train.stimulus_ids], stimuli=rows)
     seconds = time.perf_counter() - start
-    x, y = test.mean_betas(roi), wanted[test.stimulus_ids]
+    x, y = test.mean_betas(roi), features[test.stimulus_ids]
     n_repeats = test.n_trials / len(test.stimulus_ids)
     voxels = brain_voxels(subject, roi, brain)
     best = oracle(responses[:, voxels], targets, brain.noise.covariance(voxels) / n_repeats, x)

@@ -53,7 +53,8 @@ from ridge_inputs import (
     solving_operations,
 )
 from vox2pix.decoding import RidgeDecoder
-from vox2pix.linear import cv_errors, gcv_errors, grouped_folds, pearson_r
+from vox2pix.linear import gcv_errors, grouped_folds, pearson_r
+from vox2pix.linear.cross_validation import cv_errors
 from vox2pix.linear.decomposition import Decomposition, decompose
 from vox2pix.linear.normal_equations import NormalEquations
 from vox2pix.store import peak_memory
@@ -120,8 +121,8 @@ def alone(library: str, folder: Path) -> dict[str, float]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def looks(data: Simulation) -> float:
-    """Return how many penalties our search looks at, mean over (some) targets."""
+def evaluated(data: Simulation) -> float:
+    """Return how many penalties our search evaluates, mean over (some) targets."""
     equations = NormalEquations(len(data.Y))
     equations.add(data.X, data.rows, copy=False)
     scaling = equations.scaling(centre=True, standardize=True)
@@ -131,15 +132,15 @@ def looks(data: Simulation) -> float:
     return float(np.isfinite(errors).sum(axis=0).mean())
 
 
-def operations(n_stimuli: int, p: int, t: int, n_looks: float) -> float:
+def operations(n_stimuli: int, p: int, t: int, n_evaluated: float) -> float:
     """Count the products of one fit, in operations of float32, more trials than voxels.
 
     In float64, counted double: X'X (half of it, for it is symmetric), and the sums of stimuli in
-    the eigenbasis. In float32: targets in it, the penalties looked at, the weights.
+    the eigenbasis. In float32: targets in it, the penalties evaluated, the weights.
     """
     n = N_REPEATS * n_stimuli
     once = 2 * (n * p**2 + 2 * n_stimuli * p**2)
-    return once + solving_operations(n_stimuli, p, t, n_looks)
+    return once + solving_operations(n_stimuli, p, t, n_evaluated)
 
 
 def compare(sizes: tuple[tuple[int, int, int], ...], product: int) -> list[dict[str, Any]]:
@@ -164,7 +165,7 @@ def compare(sizes: tuple[tuple[int, int, int], ...], product: int) -> list[dict[
                 "ratio_himalaya": himalaya["seconds"] / ours["seconds"],
                 "ratio_sklearn": sklearn["seconds"] / ours["seconds"],
                 "r_difference": ours["r"] - himalaya["r"],
-                "operations": operations(n_stimuli, p, t, looks(data)),
+                "operations": operations(n_stimuli, p, t, evaluated(data)),
             }
         )
     for size in figures:
@@ -246,7 +247,7 @@ def full(scale: float) -> dict[str, Any]:
     r = [mean_r(unseen[:, part], predicted[:, part]) for part in parts]
     solving = fitted - targets[0][0] - drawn["targets"]
     rate = max(rate, product_rate(4096))
-    # A target looks at a penalty and its neighbours, some at one or two more.
+    # For a target a penalty and its neighbours are evaluated, for some one or two more.
     counted = solving_operations(n_stimuli, p, t, 3)
     return {
         "benchmark": "ridge-full",

@@ -132,11 +132,11 @@ def mean_r(truth: Any, predicted: Any) -> float:
     return float(np.nanmean(pearson_r(truth, predicted)))
 
 
-def solving_operations(n_stimuli: int, p: int, t: int, n_looks: float) -> float:
-    """Count the products in float32: projection, penalties looked at, weights."""
-    # Where stimuli outnumber voxels a triangle of p x p stands for the stimuli.
+def solving_operations(n_stimuli: int, p: int, t: int, n_evaluated: float) -> float:
+    """Count the products in float32: projection, penalties evaluated, weights."""
+    # Where stimuli outnumber voxels a triangle of p x p replaces the stimuli.
     look = p**2 * 9 / 8 if n_stimuli > p else 2 * n_stimuli * p
-    return t * (2 * n_stimuli * p + n_looks * look + 2 * p**2)
+    return t * (2 * n_stimuli * p + n_evaluated * look + 2 * p**2)
 
 
 def product_rate(size: int) -> float:

@@ -3,7 +3,7 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 
-from vox2pix.linear import cv_errors, grouped_folds
+from vox2pix.linear.cross_validation import cv_errors, grouped_folds
 from vox2pix.linear.normal_equations import Scaling
 
 ALPHAS = np.array([0.3, 30.0, 3000.0])

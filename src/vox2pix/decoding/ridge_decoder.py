@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
-from vox2pix.linear import TARGET_BLOCK, RidgeEstimator
-
-DEFAULT_ALPHAS: tuple[float, ...] = tuple(float(10 ** (k / 2)) for k in range(13))
-"""Half decades from 1 to 1e6.
-
-The mean eigenvalue of X'X is n_trials for z-scored voxels: below 1 ridge is ordinary least squares
-wherever there are more trials than voxels, and at the size of NSD (25,000 trials, 7,600 voxels)
-1e6 leaves a handful of components.
-"""
+from vox2pix.linear import RidgeEstimator
 
 
 class RidgeDecoder(RidgeEstimator):
@@ -112,33 +104,6 @@ class RidgeDecoder(RidgeEstimator):
     """
 
     _reported_columns: ClassVar[str | None] = "voxels"
-
-    def __init__(
-        self,
-        alphas: float | Iterable[float] | None = DEFAULT_ALPHAS,
-        *,
-        selection: Literal["gcv", "cv"] = "gcv",
-        alpha_per_target: bool = True,
-        fit_intercept: bool = True,
-        standardize: bool = True,
-        n_folds: int = 5,
-        grouped: bool = True,
-        average_repeats: bool = True,
-        target_block: int = TARGET_BLOCK,
-        device: str | None = None,
-    ) -> None:
-        super().__init__(
-            alphas,
-            selection=selection,
-            alpha_per_target=alpha_per_target,
-            fit_intercept=fit_intercept,
-            standardize=standardize,
-            n_folds=n_folds,
-            grouped=grouped,
-            average_repeats=average_repeats,
-            target_block=target_block,
-            device=device,
-        )
 
     @classmethod
     def takagi2023(cls, alphas: Iterable[float] | None = None) -> Self:

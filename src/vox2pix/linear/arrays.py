@@ -1,8 +1,8 @@
 """NumPy arrays and torch tensors under one set of names: one solver for CPU and CUDA.
 
-What is small stays on the host in NumPy; what has the size of the problem lies where the first
-of it was put (:func:`empty_square`, :func:`placed`), and the rest follows it (:func:`like`).
-Torch is not imported unless a device is named.
+What is small stays on the host in NumPy; what has the size of the problem is on the device of the
+first of it (:func:`empty_square`, :func:`placed`), and the rest follows (:func:`like`). Torch is
+imported only if a device is named.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def like(values: ArrayLike, other: Any) -> Any:
 
 
 def in_dtype(values: Any, dtype: np.dtype[Any]) -> Any:
-    """Return values in a precision, copied only where they have another."""
+    """Return values in a precision, copied only if they have another."""
     if isinstance(values, np.ndarray):
         return values.astype(dtype, copy=False)
     import torch
@@ -83,11 +83,11 @@ def add_outer(matrix: Any, x: NDArray[np.float64], y: NDArray[np.float64]) -> No
 
 
 def eigh(matrix: Any) -> tuple[NDArray[np.float64], Any]:
-    """Return eigenvalues (ascending, on the host) and eigenvectors by the lower triangle.
+    """Return eigenvalues (ascending, on the host) and eigenvectors; the lower triangle is read.
 
-    The matrix is overwritten. LAPACK's divide and conquer (``syevd``) puts the vectors into its
-    place and works in twice its size: three matrices in all. ``syevr`` takes two, but no less
-    time, and its vectors are some 100 times less orthogonal.
+    The matrix is overwritten. LAPACK's divide and conquer (``syevd``) puts the vectors in its place
+    and works in twice its size: three matrices in all. ``syevr`` takes two, but no less time, and
+    its vectors are some 100 times less orthogonal.
     """
     if isinstance(matrix, np.ndarray):
         return scipy.linalg.eigh(matrix, overwrite_a=True, check_finite=False, driver="evd")

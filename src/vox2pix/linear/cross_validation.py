@@ -1,4 +1,4 @@
-"""Cross-validation of penalties over folds that never cut through a stimulus."""
+"""Cross-validation of penalties, with all repeats of a stimulus in the same fold."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 def grouped_folds(
     groups: ArrayLike, n_folds: int = 5, *, stimuli: ArrayLike | None = None
 ) -> list[Fold]:
-    """Cut trials into folds by group.
+    """Divide trials into folds by group.
 
-    The groups, in sorted order, are cut into ``n_folds`` contiguous runs of nearly equal length,
-    as scikit-learn's ``KFold`` cuts samples: ``groups=np.arange(n_trials)`` gives exactly its
-    folds, stimulus indices give folds by stimulus, sessions folds by session.
+    The groups, in sorted order, are divided into ``n_folds`` contiguous runs of similar length,
+    as scikit-learn's ``KFold`` divides samples: ``groups=np.arange(n_trials)`` gives its folds,
+    stimulus indices give folds by stimulus, sessions folds by session.
 
     Parameters
     ----------
@@ -84,46 +84,15 @@ def cv_errors(
     target_block: int = TARGET_BLOCK,
     device: str | None = None,
 ) -> NDArray[np.float64]:
-    """Held-out squared error of every penalty and target, mean over folds.
+    """Return the held-out squared error (n_alphas, n_targets), mean over folds, alphas ascending.
+
+    ``y`` has one row per stimulus, ``stimuli`` its row of each trial; ``weights`` (positive) count
+    in training and in the error. The scaling is that of all trials, not of a fold: no target enters
+    it, and a penalty means the same in every fold; with an intercept each fold has its own means.
+    With ``average_repeats`` a held-out stimulus is predicted from the mean of its held-out trials.
 
     One eigendecomposition per fold serves all penalties and targets. Equal to a loop over folds and
     penalties that fits ``sklearn.linear_model.Ridge`` on ``(X - offset) / scale``.
-
-    Parameters
-    ----------
-    X : ndarray, shape (n_trials, n_features)
-        Trials.
-    y : array, shape (n_stimuli, n_targets)
-        One row per stimulus; anything that is sliced by columns.
-    stimuli : array_like of int, shape (n_trials,)
-        Row of y of each trial.
-    folds : sequence of (train, test)
-        Indices of trials, as of :func:`grouped_folds`.
-    alphas : array_like, shape (n_alphas,)
-        Penalties; the errors come in ascending order of them.
-    weights : ndarray, shape (n_trials,), optional
-        Positive weight of each trial, in training and in the error; 1 by default.
-    scaling : Scaling, optional
-        Offset, scale and used columns of X. They are those of all trials given, not of a fold's:
-        no target enters them, and a penalty means the same in every fold.
-    intercept : bool
-        Whether each fold has its own intercept (X and Y centred on its training trials).
-    average_repeats : bool
-        Whether a held-out stimulus is predicted from the mean of its held-out trials, or from
-        each trial.
-    target_block : int
-        Targets in memory at a time.
-    device : str, optional
-        Torch device to compute on; NumPy by default.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_alphas, n_targets)
-
-    Raises
-    ------
-    ValueError
-        If ``stimuli`` does not fit, or X or y holds NaN or infinite values.
     """
     grid = check_alphas(alphas)
     index = check_rows(stimuli, len(X), y.shape[0])

@@ -144,7 +144,7 @@ class Decomposition:
         return g * self._factors(np.sqrt(self.eigenvalues), alpha)
 
     def weights(self, g: Any, alpha: NDArray[np.float64]) -> NDArray[Any]:
-        """Ridge weights for X as given, one penalty a target: shape (n_targets, n_features)."""
+        """Ridge weights for X as given, one penalty per target: shape (n_targets, n_features)."""
         _, scale, used = self.scaling
         weights = np.zeros((g.shape[1], len(used)), self.dtype)
         inverse = (1 / scale).astype(self.dtype)

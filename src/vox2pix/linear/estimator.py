@@ -12,19 +12,20 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from vox2pix.linear import arrays
-from vox2pix.linear.checks import (
-    Trials,
-    as_table,
-    check_alphas,
-    check_finite,
-    check_trials,
-    listed,
-)
+from vox2pix.linear import arrays, checks
+from vox2pix.linear.checks import Trials, as_table
 from vox2pix.linear.cross_validation import Fold, cv_errors, grouped_folds
 from vox2pix.linear.decomposition import Decomposition, decompose
 from vox2pix.linear.normal_equations import NormalEquations, Scaling
-from vox2pix.linear.ridge import iter_fits
+from vox2pix.linear.ridge import TARGET_BLOCK, iter_fits
+
+DEFAULT_ALPHAS: tuple[float, ...] = tuple(float(10 ** (k / 2)) for k in range(13))
+"""Half decades from 1 to 1e6.
+
+The mean eigenvalue of X'X is n_trials for z-scored voxels: below 1 ridge is ordinary least squares
+wherever there are more trials than voxels, and at the size of NSD (25,000 trials, 7,600 voxels)
+1e6 leaves a handful of components.
+"""
 
 RELATIVE_ALPHAS: tuple[float, ...] = tuple(float(10 ** (k / 2)) for k in range(-6, 9))
 """Half decades from 1e-3 to 1e4, in units of the mean eigenvalue of X'X."""
@@ -55,17 +56,17 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def __init__(
         self,
-        alphas: float | Iterable[float] | None,
+        alphas: float | Iterable[float] | None = DEFAULT_ALPHAS,
         *,
-        selection: Literal["gcv", "cv"],
-        alpha_per_target: bool,
-        standardize: bool,
-        n_folds: int,
-        target_block: int,
-        device: str | None,
+        selection: Literal["gcv", "cv"] = "gcv",
+        alpha_per_target: bool = True,
         fit_intercept: bool = True,
+        standardize: bool = True,
+        n_folds: int = 5,
         grouped: bool = True,
         average_repeats: bool = True,
+        target_block: int = TARGET_BLOCK,
+        device: str | None = None,
     ) -> None:
         # An iterator is read once, but an estimator is cloned and fitted again.
         self.alphas = tuple(alphas) if isinstance(alphas, Iterator) else alphas
@@ -95,7 +96,7 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         X : array_like, shape (n_trials, n_features)
             One row per trial, or per stimulus where responses are averaged.
         y : array_like, shape (n_trials, n_targets) or (n_stimuli, n_targets)
-            Targets. A memory map or a zarr array is read a block of columns at a time.
+            Targets. A memory map or a zarr array is read in blocks of columns.
         groups : array_like, shape (n_trials,), optional
             Trials that ``selection="cv"`` holds out together, such as sessions or clusters. The
             other trials of a stimulus that is held out are then left out of training, too.
@@ -116,10 +117,12 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
             If shapes do not fit, a setting is unknown, an argument has no effect, or a value is
             NaN or infinite.
         """
-        trials, is_flat = self._check(X, y, groups, sample_weight, stimuli)
-        equations = self._sum(trials)
-        decomposition = decompose(equations, self._scaling(equations), **self._how)
-        return self._solve(decomposition, trials.y, is_flat, self._choice(decomposition, trials))
+        data, is_flat = self._check(X, y, groups, sample_weight, stimuli)
+        equations = self._sum(data)
+        decomposition = decompose(
+            equations, self._scaling(equations), intercept=self.fit_intercept, overwrite=True
+        )
+        return self._solve(decomposition, data.y, is_flat, self._choice(decomposition, data))
 
     def fit_then_predict(
         self,
@@ -127,10 +130,8 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         y: Any,
         X_test: ArrayLike,
         *,
-        groups: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
-        stimuli: ArrayLike | None = None,
         relative: bool = False,
+        **trials: ArrayLike | None,
     ) -> NDArray[Any]:
         """Fit, and predict new rows, without storing coefficients.
 
@@ -138,12 +139,14 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, y, groups, sample_weight, stimuli
+        X, y
             As in :meth:`fit`.
         X_test : array_like, shape (n_test, n_features)
             The new rows.
         relative : bool
             Whether to return predictions less ``mean_``, in the precision of X (less memory).
+        **trials
+            ``groups``, ``sample_weight`` and ``stimuli``, as in :meth:`fit`.
 
         Returns
         -------
@@ -151,10 +154,7 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
             float64, or with ``relative`` in the precision of X.
         """
         predictions: NDArray[Any] | None = None
-        blocks = self.iter_predictions(
-            X, y, X_test, groups=groups, sample_weight=sample_weight, stimuli=stimuli
-        )
-        for part, predicted in blocks:
+        for part, predicted in self.iter_predictions(X, y, X_test, **trials):
             if predictions is None:
                 dtype = predicted.dtype if relative else np.dtype(np.float64)
                 predictions = np.empty((len(predicted), len(self.mean_)), dtype)
@@ -162,17 +162,10 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
             if not relative:
                 predictions[:, part] += self.mean_[part]
         assert predictions is not None
-        return predictions[:, 0] if np.ndim(y) == 1 else predictions
+        return predictions[:, 0] if as_table(y)[1] else predictions
 
     def iter_predictions(
-        self,
-        X: ArrayLike,
-        y: Any,
-        X_test: ArrayLike,
-        *,
-        groups: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
-        stimuli: ArrayLike | None = None,
+        self, X: ArrayLike, y: Any, X_test: ArrayLike, **trials: ArrayLike | None
     ) -> Iterator[tuple[slice, NDArray[Any]]]:
         """Fit and predict as :meth:`fit_then_predict`, one block of targets at a time.
 
@@ -183,15 +176,17 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         predictions : ndarray, shape (n_test, n_targets of the block)
             Less ``mean_[part]``, in the precision of X.
         """
-        trials, _ = self._check(X, y, groups, sample_weight, stimuli)
-        equations = self._sum(trials)
-        decomposition = decompose(equations, self._scaling(equations), **self._how)
-        choice = self._choice(decomposition, trials)
+        data, _ = self._check(X, y, **trials)
+        equations = self._sum(data)
+        decomposition = decompose(
+            equations, self._scaling(equations), intercept=self.fit_intercept, overwrite=True
+        )
+        choice = self._choice(decomposition, data)
         scores = decomposition.scores(self._check_features(X_test, reset=False))
         if hasattr(self, "coef_"):
             del self.coef_
-        self.alpha_, self.error_, self.mean_ = np.empty((3, trials.y.shape[1]))
-        for part, projection, alpha, error in iter_fits(decomposition, trials.y, **choice):
+        self.alpha_, self.error_, self.mean_ = np.empty((3, data.y.shape[1]))
+        for part, projection, alpha, error in iter_fits(decomposition, data.y, **choice):
             self.alpha_[part], self.error_[part], self.mean_[part] = alpha, error, projection.mean
             predicted = arrays.on_host(scores @ decomposition.shrunk(projection.g, alpha))
             if (projection.scale != 1).any():
@@ -233,7 +228,9 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
             equations.add(block, stimuli)
         if equations.n_trials == 0:
             raise ValueError("The stream holds no trials.")
-        return decompose(equations, self._scaling(equations), **self._how)
+        return decompose(
+            equations, self._scaling(equations), intercept=self.fit_intercept, overwrite=True
+        )
 
     def fit_decomposed(self, decomposition: Decomposition, y: Any) -> Self:
         """Fit targets on trials that are decomposed already.
@@ -318,10 +315,6 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return np.asarray(given, np.float64)
 
     @property
-    def _how(self) -> dict[str, bool]:
-        return {"intercept": self.fit_intercept, "overwrite": True}
-
-    @property
     def _uses_folds(self) -> bool:
         """Whether trials are read again for cross-validation; a single penalty needs none."""
         is_choice = self.alphas is None or self._given_alphas().size > 1
@@ -337,9 +330,9 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self,
         X: ArrayLike,
         y: Any,
-        groups: ArrayLike | None,
-        sample_weight: ArrayLike | None,
-        stimuli: ArrayLike | None,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        stimuli: ArrayLike | None = None,
     ) -> tuple[Trials, bool]:
         """Check what :meth:`fit` was given; return it, and whether y was one column."""
         self._check_settings()
@@ -350,7 +343,7 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
             )
         given = self._check_features(X, reset=True)
         table, is_flat = as_table(y)
-        return check_trials(given, table, groups, sample_weight, stimuli), is_flat
+        return checks.check_trials(given, table, groups, sample_weight, stimuli), is_flat
 
     def _check_features(self, X: ArrayLike, *, reset: bool) -> NDArray[Any]:
         """Return X as a finite table in float32 or float64."""
@@ -365,7 +358,7 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 reset=reset,
             ),
         )
-        check_finite("X", given)
+        checks.check_finite("X", given)
         return given
 
     def _sum(self, trials: Trials) -> NormalEquations:
@@ -381,7 +374,7 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         if dropped.size and self._reported_columns:
             warnings.warn(
                 f"{dropped.size} of {equations.n_features} {self._reported_columns} are constant "
-                f"and dropped: columns {listed(dropped)}.",
+                f"and dropped: columns {checks.listed(dropped)}.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -393,7 +386,7 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
             s = decomposition.eigenvalues
             self.alphas_ = (s.mean() if s.size else 1.0) * np.array(RELATIVE_ALPHAS)
         else:
-            self.alphas_ = check_alphas(self._given_alphas())
+            self.alphas_ = checks.check_alphas(self._given_alphas())
         if len(self.alphas_) > 1 and len(decomposition.stimuli) < _MIN_STIMULI:
             raise ValueError(
                 f"There are {len(decomposition.stimuli)} training stimuli: choosing a penalty "

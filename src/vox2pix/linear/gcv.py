@@ -28,10 +28,10 @@ def gcv_errors(
     215-223), (RSS / n) / (1 - df / n)^2, at the cost of one product of (n_alphas, rank) with
     (rank, n_targets).
 
-    With repeats that criterion stands for leaving out one *trial*, whose target stays in the
-    training set with the other repeats: it is optimistic and picks too small a penalty. The
-    problem is therefore turned, inside each stimulus, into the mean of its trials and the
-    contrasts among them. Targets do not vary among repeats, so
+    With repeats that criterion is for leaving out one *trial*, whose target stays in the training
+    set with the other repeats: it is optimistic and chooses too small a penalty. The trials of
+    each stimulus are therefore rotated into their mean and the contrasts among them. Targets do
+    not vary among repeats, so
 
     .. math:: \sum_t (y_{s(t)} - x_t'w)^2
               = \sum_s c_s (y_s - \bar x_s'w)^2 + \sum_t ((x_t - \bar x_{s(t)})'w)^2
@@ -55,18 +55,18 @@ def gcv_errors(
     Parameters
     ----------
     decomposition : Decomposition
+        Of the trials.
     projection : Projection
-        Targets, from :meth:`Decomposition.project`.
+        Targets, from its ``project``.
     alphas : ndarray, shape (n_alphas,)
         Penalties, all positive.
     average_repeats : bool
         Whether to judge predictions from the mean of a stimulus' repeats (``E_mean``) or from
         single trials (``E_trial``). The same where nothing repeats.
     search : bool
-        Where stimuli repeat, whether to evaluate only what it takes to find the least error of
-        each target: starting at the penalty that leaving out single trials would pick (which is
-        nearly free), downhill until both neighbours are worse. Some 4 of 13 penalties are then
-        looked at; the rest is infinite.
+        Where stimuli repeat, whether to evaluate only some penalties for each target: starting at
+        the one that leaving out single trials would choose (which costs little), downhill until
+        both neighbours are worse. This evaluates some 4 of 13; the others are infinite.
 
     Returns
     -------
@@ -130,18 +130,18 @@ def _walk(
     start: NDArray[np.intp],
     n_alphas: int,
 ) -> NDArray[np.float64]:
-    """Evaluate penalties downhill from ``start`` until both neighbours of the best are known."""
+    """Evaluate penalties downhill from ``start`` until both neighbours of the best are worse."""
     errors = np.full((n_alphas, len(start)), np.inf)
-    known = np.zeros(errors.shape, bool)
+    is_done = np.zeros(errors.shape, bool)
     best = start
     while True:
-        wanted = (np.abs(np.arange(n_alphas)[:, None] - best) <= 1) & ~known
-        if not wanted.any():
+        is_next = (np.abs(np.arange(n_alphas)[:, None] - best) <= 1) & ~is_done
+        if not is_next.any():
             return errors
-        for i in np.flatnonzero(wanted.any(axis=1)):
-            columns = np.flatnonzero(wanted[i])
+        for i in np.flatnonzero(is_next.any(axis=1)):
+            columns = np.flatnonzero(is_next[i])
             errors[i, columns] = at(int(i), columns)
-        known |= wanted
+        is_done |= is_next
         best = np.argmin(errors, axis=0)
 
 

@@ -2,7 +2,7 @@
 
 Ridge regression needs X'X and X'Y only. Trials repeat stimuli and targets do not: with P the
 (n_trials, n_stimuli) indicator of which stimulus each trial showed, X'PY = (P'X)'Y, so the sum
-of the trials of each stimulus stands for all of them, and no target is ever repeated in memory.
+of the trials of each stimulus replaces them all, and no target is repeated in memory.
 """
 
 from __future__ import annotations

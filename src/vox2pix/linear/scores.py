@@ -1,4 +1,4 @@
-"""How well predicted columns follow the true ones."""
+"""Scores of predicted columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _checked(Y: Any, Y_hat: Any) -> tuple[Any, Any]:
             "give two tables (n_stimuli, n_targets) of the same shape."
         )
     if Y.shape[0] < 2:
-        raise ValueError("A score a column needs at least 2 rows.")
+        raise ValueError("A score of columns needs at least 2 rows.")
     return Y, Y_hat
 
 
