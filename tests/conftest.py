@@ -39,6 +39,9 @@ def _s3_server():
 @pytest.fixture
 def s3(_s3_server, tmp_path, monkeypatch):
     """A real S3 server with a counting, failing proxy before it; copies lie in a new folder."""
+    # requests are repeated as often as ever, without the pauses between them
+    backoff = "botocore.retries.standard.ExponentialBackoff.delay_amount"
+    monkeypatch.setattr(backoff, lambda self, context: 0.01)
     for name in ("AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL", _s3_server.proxy.url)
