@@ -124,7 +124,7 @@ def damage(
                         other = {n for n in expected | found if expected.get(n) != found.get(n)}
                         outcome = f"OTHER RESULT: {sorted(other)[:3]}"
                     else:
-                        outcome = "mended"
+                        outcome = "repaired"
                     yield name, how.__name__, outcome, told[0] if told else ""
 
 
@@ -181,7 +181,7 @@ def full_disk(drawn: Path, config: Path, scratch: Path) -> Iterator[tuple[str, s
             refused = status == 2 and any(told in line for told in DISK_FULL)
             again, _ = ended(config, root / "small")
             same = again == 0 and digests(root / "small") == expected
-            outcome = "mended" if refused and same else f"FAILED: {status}, {again}, same: {same}"
+            outcome = "repaired" if refused and same else f"FAILED: {status}, {again}, same: {same}"
             yield f"disk full at {share:.0%}", how, outcome, line
 
 
@@ -210,7 +210,7 @@ def read_only(drawn: Path, config: Path, scratch: Path) -> Iterator[tuple[str, s
     again, _ = ended(config, root / "small")
     fine = status == 2 and "cannot be written to" in line and again == 0
     same = digests(root) == digests(drawn)
-    yield "read-only folder", how, "mended" if fine and same else f"FAILED: {status}", line
+    yield "read-only folder", how, "repaired" if fine and same else f"FAILED: {status}", line
 
 
 def two_at_once(drawn: Path, config: Path, scratch: Path) -> Iterator[tuple[str, str, str, str]]:
@@ -280,12 +280,12 @@ def main() -> None:
             for row in fault():
                 rows.append(row)
                 print("  ".join((f"{row[0]:<60}", f"{row[1]:<10}", row[2], row[3])), flush=True)
-    bad = [row for row in rows if row[2] not in ("mended", "refused", "the same", "skipped")]
+    bad = [row for row in rows if row[2] not in ("repaired", "refused", "the same", "skipped")]
     damaged = [row for row in rows if row[1] in ("flip", "truncate")]
-    mended = sum(row[2] == "mended" for row in damaged)
+    repaired = sum(row[2] == "repaired" for row in damaged)
     text = [
-        f"{mended} of {len(damaged)} damaged files ({n_kinds} kinds, one bit turned or cut short): "
-        "found, told,",
+        f"{repaired} of {len(damaged)} damaged files ({n_kinds} kinds, one bit turned or cut "
+        "short): found, reported,",
         "made again; the results equal those of a run that was left alone.",
         "",
         f"{'fault':<24}{'how':<28}outcome",

@@ -54,18 +54,20 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="print every sentence")
     parser.add_argument("--only", default="", help="kinds or names that hold this text")
     options = parser.parse_args()
-    where, began, worker, found = machine(), time.monotonic(), Worker(read), []
+    where, began, worker, outcomes = machine(), time.monotonic(), Worker(read), []
     worker.ask("imports", Path(), 300)
     chosen = [c for c in cases() if options.only in f"{c.kind}: {c.name}"]
     for case in chosen[:: 8 if options.small else 1]:
         with tempfile.TemporaryDirectory() as folder:
-            found.append(outcome(case, worker, Path(folder)))
-        last = found[-1]
+            outcomes.append(outcome(case, worker, Path(folder)))
+        last = outcomes[-1]
         if options.all or last.how != "refused":
             print(f"{last.how:<10} {case.kind}: {case.name}: {last.sentence}")
     worker.process.kill()
     kinds = {case.kind: None for case in chosen}
-    table = {kind: [o for o in found if o.case.kind == kind] for kind in kinds} | {"all": found}
+    table = {kind: [o for o in outcomes if o.case.kind == kind] for kind in kinds} | {
+        "all": outcomes
+    }
     lines = [f"{'kind':<13}{'inputs':>7}" + "".join(f"{c:>12}" for c in COLUMNS) + f"{'MB':>6}"]
     for kind, rows in table.items():
         if not rows:
@@ -83,12 +85,12 @@ def main() -> None:
     ]
     figures = {
         "kinds": {k: dict(Counter(o.how for o in rows)) for k, rows in table.items()},
-        "megabytes": max(o.megabytes for o in found),
+        "megabytes": max(o.megabytes for o in outcomes),
         "seconds": seconds,
         "machine": where,
     }
     show(figures, "\n".join(lines), options, "hostile", page="reliability.md")
-    sys.exit(0 if all(o.how == "refused" for o in found) else 1)
+    sys.exit(0 if all(o.how == "refused" for o in outcomes) else 1)
 
 
 if __name__ == "__main__":

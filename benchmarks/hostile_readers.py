@@ -32,9 +32,9 @@ def _own(path: Path) -> Iterator[Any]:
 def _images(path: Path) -> Iterator[Any]:
     from vox2pix.evaluation.inputs import open_images
 
-    found = open_images(next(p for p in path.iterdir() if p.name.startswith("images")))
-    yield found.ids
-    yield found.raw(0, 0)
+    images = open_images(next(p for p in path.iterdir() if p.name.startswith("images")))
+    yield images.ids
+    yield images.raw(0, 0)
 
 
 def _volume(path: Path) -> Iterator[Any]:

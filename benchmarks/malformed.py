@@ -6,7 +6,7 @@ nowhere and other formats, given wrong shapes, types and absurd sizes. A reader 
 one sentence, or return what the undamaged file holds. Where a change makes another sound input
 (a bit of a response, without a checksum in its format), nobody can know: these are counted apart.
 Tracebacks, more than 20 s, more than 1 GB of memory, and other values where the format could have
-told are failures.
+shown the damage are failures.
 """
 
 import multiprocessing
@@ -34,7 +34,7 @@ class Outcome:
 
     case: Case
     how: str
-    told: str
+    message: str
     megabytes: float = 0.0
 
 
@@ -87,26 +87,26 @@ class Worker:
             if self.connection.poll(seconds):
                 answer: tuple[str, str, float] = self.connection.recv()
                 return answer
-            told = f"no answer after {time.monotonic() - began:.0f} s"
+            message = f"no answer after {time.monotonic() - began:.0f} s"
         except EOFError:
-            told = "the process died"
+            message = "the process died"
         self.process.kill()
         self.process.join()
         self.start()
-        return "FAILED", told, 0.0
+        return "FAILED", message, 0.0
 
 
 def judged(case: Case, answer: tuple[str, str, float], expected: str) -> Outcome:
-    """Judge what a reader returned or said."""
-    how, told, megabytes = answer
-    if how == "refused" and ("\n" in told or not told.strip()):
-        how, told = "FAILED", f"not one sentence: {told!r}"
+    """Judge what a reader returned."""
+    how, message, megabytes = answer
+    if how == "refused" and ("\n" in message or not message.strip()):
+        how, message = "FAILED", f"not one sentence: {message!r}"
     elif how == "read":
-        how = "unharmed" if told == expected else "unknowable" if not case.knowable else "FAILED"
-        told = "" if how != "FAILED" else "read without a word, but not what was written"
+        how = "unharmed" if message == expected else "unknowable" if not case.knowable else "FAILED"
+        message = "" if how != "FAILED" else "read without a word, but not what was written"
     if megabytes > MEGABYTES:
-        how, told = "FAILED", f"took {megabytes:.0f} MB"
-    return Outcome(case, how, told, megabytes)
+        how, message = "FAILED", f"took {megabytes:.0f} MB"
+    return Outcome(case, how, message, megabytes)
 
 
 def mutated(root: Path, case: Case, scratch: Path) -> Path:
@@ -117,47 +117,49 @@ def mutated(root: Path, case: Case, scratch: Path) -> Path:
     return scratch / case.tree
 
 
-def outcomes(wanted: list[Case], root: Path) -> Iterator[Outcome]:
+def outcomes(chosen: list[Case], root: Path) -> Iterator[Outcome]:
     """Read every case."""
     worker = Worker()
     expected: dict[tuple[str, str], str] = {}
-    for case in wanted:
+    for case in chosen:
         whole = (case.reader, case.tree)
         if whole not in expected:  # imports count here, and not as a case's own
-            how, told, _ = worker.ask(case.reader, root / case.tree, 300)
+            how, message, _ = worker.ask(case.reader, root / case.tree, 300)
             if how != "read":
-                sys.exit(f"The undamaged {case.tree} is not read: {told}")
-            expected[whole] = told
+                sys.exit(f"The undamaged {case.tree} is not read: {message}")
+            expected[whole] = message
         with tempfile.TemporaryDirectory(dir=root) as scratch:
             path = mutated(root, case, Path(scratch))
             outcome = judged(case, worker.ask(case.reader, path, SECONDS), expected[whole])
-            yield replace(outcome, told=outcome.told.replace(f"{path}/", "").replace(scratch, ""))
+            yield replace(
+                outcome, message=outcome.message.replace(f"{path}/", "").replace(scratch, "")
+            )
     worker.process.kill()
 
 
 def main() -> None:
     """Read every case, print a table by format."""
     parser = option_parser(__doc__)
-    parser.add_argument("--all", action="store_true", help="print what each reader said")
+    parser.add_argument("--all", action="store_true", help="print the message of each reader")
     parser.add_argument("--only", default="", help="formats or files that hold this text")
     options = parser.parse_args()
     where, began = machine(), time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         write_inputs(root)
-        wanted = [c for c in cases(root) if options.only in f"{c.format} {c.file}"]
+        chosen = [c for c in cases(root) if options.only in f"{c.format} {c.file}"]
         if options.small:
-            wanted = wanted[::8]
-        found = []
-        for outcome in outcomes(wanted, root):
-            found.append(outcome)
+            chosen = chosen[::8]
+        results = []
+        for outcome in outcomes(chosen, root):
+            results.append(outcome)
             if options.all or outcome.how == "FAILED":
                 case = outcome.case
-                print(f"{outcome.how:<10} {case.tree}/{case.file}: {case.name}: {outcome.told}")
+                print(f"{outcome.how:<10} {case.tree}/{case.file}: {case.name}: {outcome.message}")
     columns = ("refused", "unharmed", "unknowable", "FAILED")
-    formats = sorted({o.case.format for o in found})
-    table = {f: Counter(o.how for o in found if o.case.format == f) for f in formats}
-    table["all"] = Counter(o.how for o in found)
+    formats = sorted({o.case.format for o in results})
+    table = {f: Counter(o.how for o in results if o.case.format == f) for f in formats}
+    table["all"] = Counter(o.how for o in results)
     lines = [f"{'format':<13}{'inputs':>7}" + "".join(f"{c:>12}" for c in columns)]
     for name, counts in table.items():
         row = "".join(f"{counts[c]:>12}" for c in columns)
@@ -167,12 +169,12 @@ def main() -> None:
         "",
         f"refused: with one sentence. unharmed: read as if undamaged. unknowable: other sound "
         f"input.\n{seconds:.0f} s in all; most memory for one input "
-        f"{max(o.megabytes for o in found):.0f} MB.",
+        f"{max(o.megabytes for o in results):.0f} MB.",
     ]
     figures = {
         "formats": {name: dict(counts) for name, counts in table.items()},
         "seconds": seconds,
-        "megabytes": max(o.megabytes for o in found),
+        "megabytes": max(o.megabytes for o in results),
         "machine": where,
     }
     show(figures, "\n".join(lines), options, "malformed", page="reliability.md")

@@ -144,8 +144,8 @@ def _write_own(folder: Path, form: str, rng: np.random.Generator) -> None:
     (folder / "trials.csv").write_text("\n".join(["stimulus_id,session,split", *rows]) + "\n")
     flags = [f"{int(i < 4)},{int(i >= 4)},0.{i + 1}" for i in range(8)]
     (folder / "voxels.csv").write_text("\n".join(["V1,V4,ncsnr", *flags]) + "\n")
-    told = [f"s{i},a thing number {i}" for i in range(6)]
-    (folder / "captions.csv").write_text("\n".join(["stimulus_id,caption", *told]) + "\n")
+    captions = [f"s{i},a thing number {i}" for i in range(6)]
+    (folder / "captions.csv").write_text("\n".join(["stimulus_id,caption", *captions]) + "\n")
     images = rng.integers(0, 256, (6, 16, 16, 3), np.uint8)
     if form == "npz":
         np.savez(folder / "stimuli.npz", images=images, stimulus_id=[f"s{i}" for i in range(6)])
@@ -178,8 +178,8 @@ def _write_images(folder: Path, form: str, images: NDArray[np.uint8]) -> None:
 
 def cases(root: Path) -> list[Case]:
     """List every case, in an order and with seeds that never change."""
-    found = [*_nsd_cases(), *_own_cases(root), *_image_cases(), *_model_cases(), *_toml_cases()]
-    return [case for case in found if case.name != "may not be read" or os.getuid()]
+    every = [*_nsd_cases(), *_own_cases(root), *_image_cases(), *_model_cases(), *_toml_cases()]
+    return [case for case in every if case.name != "may not be read" or os.getuid()]
 
 
 def _file(
@@ -229,8 +229,8 @@ def _table(
         return [v if i != number or v[:1].isalpha() else f"{v}x" for i, v in enumerate(row)]
 
     # A folder of one's own says itself which regions there are.
-    known = file != "voxels.csv"
-    yield case("column missing", partial(column, lambda row: row[1:], separator), known)
+    knowable = file != "voxels.csv"
+    yield case("column missing", partial(column, lambda row: row[1:], separator), knowable)
     yield case("column twice", partial(column, lambda row: [*row, row[0]], separator))
     yield case("words for numbers", partial(column, spoiled, separator))
     yield case("row missing", partial(lines, lambda lines: lines[:-1]))

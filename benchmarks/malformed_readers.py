@@ -49,11 +49,11 @@ def _own(path: Path) -> Iterator[Any]:
 def _images(path: Path) -> Iterator[Any]:
     from vox2pix.evaluation.inputs import open_images
 
-    found = open_images(next(path.iterdir()))
-    yield found.ids
-    for row in range(len(found.ids)):
-        for sample in range(found.n_samples):
-            yield found.image(row, sample)
+    images = open_images(next(path.iterdir()))
+    yield images.ids
+    for row in range(len(images.ids)):
+        for sample in range(images.n_samples):
+            yield images.image(row, sample)
 
 
 def _model(path: Path) -> Iterator[Any]:

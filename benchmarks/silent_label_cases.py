@@ -55,7 +55,7 @@ class Case:
 
 
 def outcome(case: Case, folder: Path) -> tuple[str, str]:
-    """Return how a case ended, and what was said."""
+    """Return how a case ended, and its message."""
     try:
         answer = case.make(folder)()
     except UserError as error:
@@ -63,10 +63,10 @@ def outcome(case: Case, folder: Path) -> tuple[str, str]:
     except Exception as error:
         return "TRACEBACK", f"{type(error).__name__}: {error}"
     notes = [note for note in answer.notes if "are simulated by" not in note]
-    said = " ".join(notes)
+    message = " ".join(notes)
     if case.expected == "noted":
-        return ("noted" if notes and answer.right else "SILENT"), said
-    return ("right" if answer.right else "SILENT"), said
+        return ("noted" if notes and answer.right else "SILENT"), message
+    return ("right" if answer.right else "SILENT"), message
 
 
 def write_trees(root: Path) -> None:
@@ -112,8 +112,8 @@ def atlas_case(
 
         def read() -> Answer:
             subject = open_nsd(root, rois=rois)
-            found = subject.voxels[["x", "y", "z"]].to_numpy()
-            return Answer(subject.notes, np.array_equal(found, meant))
+            places = subject.voxels[["x", "y", "z"]].to_numpy()
+            return Answer(subject.notes, np.array_equal(places, meant))
 
         return read
 
@@ -180,8 +180,8 @@ def table_case(
 
         def read() -> Answer:
             subject = open_nsd(root, rois=roi)
-            found = subject.voxels[["x", "y", "z"]].to_numpy()
-            return Answer(subject.notes, np.array_equal(found, meant))
+            places = subject.voxels[["x", "y", "z"]].to_numpy()
+            return Answer(subject.notes, np.array_equal(places, meant))
 
         return read
 
@@ -248,14 +248,14 @@ def blank_volume(
                 betas[trials, z, y, x] = value
             with h5py.File(path, "w") as file:
                 file["betas"] = betas
-        kept = np.ones(len(voxels), bool)
-        kept[which] = not whole
+        has_data = np.ones(len(voxels), bool)
+        has_data[which] = not whole
 
         def read() -> Answer:
             subject = open_nsd(root, rois="early")
             subject.train.betas()
-            found = subject.voxels[["x", "y", "z"]].to_numpy()
-            return Answer(subject.notes, np.array_equal(found, voxels[["x", "y", "z"]][kept]))
+            places = subject.voxels[["x", "y", "z"]].to_numpy()
+            return Answer(subject.notes, np.array_equal(places, voxels[["x", "y", "z"]][has_data]))
 
         return read
 
@@ -357,8 +357,8 @@ def mask_case(
 
         def read() -> Answer:
             subject = open_folder(folder)
-            found = subject.voxels[["x", "y", "z"]].to_numpy()
-            return Answer(subject.notes, np.array_equal(found, np.argwhere(mask)))
+            places = subject.voxels[["x", "y", "z"]].to_numpy()
+            return Answer(subject.notes, np.array_equal(places, np.argwhere(mask)))
 
         return read
 
@@ -397,8 +397,8 @@ def blank_folder(
         def read() -> Answer:
             subject = open_folder(folder)
             subject.train.betas()
-            said = [note for note in check(folder).notes if "no data" in note or "never" in note]
-            return Answer(tuple(said), len(subject.voxels) == left)
+            notes = [note for note in check(folder).notes if "no data" in note or "never" in note]
+            return Answer(tuple(notes), len(subject.voxels) == left)
 
         return read
 

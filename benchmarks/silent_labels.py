@@ -2,7 +2,7 @@
 
 Each input is one that tools or people produce: an atlas that was saved again, a flipped mask,
 millimetres for indices, a voxel without data in a session. vox2pix must return what was meant
-(known here from the arrays themselves), report what it did, or refuse with one sentence. A
+(computed here from the arrays themselves), report what it did, or refuse with one message. A
 traceback, or another number without a word, is a failure.
 """
 
@@ -217,11 +217,13 @@ def main() -> int:
         for number, case in enumerate(cases()):
             folder = Path(root) / str(number)
             folder.mkdir()
-            how, said = outcome(case, folder)
+            how, message = outcome(case, folder)
             shutil.rmtree(folder)
             counts.setdefault(case.kind, Counter())[how] += 1
             if how != case.expected:
-                failed.append(f"{case.kind}, {case.name}: {how}, not {case.expected}. {said[:200]}")
+                failed.append(
+                    f"{case.kind}, {case.name}: {how}, not {case.expected}. {message[:200]}"
+                )
     names = ("right", "noted", "refused", "SILENT", "TRACEBACK")
     lines = [f"{'':<32}{'inputs':>8}" + "".join(f"{name:>11}" for name in names)]
     total: Counter[str] = Counter()

@@ -43,7 +43,7 @@ class Outcome:
 
     case: Case
     how: str
-    told: str
+    message: str
     changed: tuple[str, ...]
 
 
@@ -70,19 +70,19 @@ def tried(case: Case, finished: Path, scratch: Path) -> Outcome:
         result = CliRunner().invoke(app, arguments)
     after = snapshot(scratch, case.theirs)
     changed = tuple(n for n in sorted(before | after) if before.get(n) != after.get(n))
-    told = result.stderr.strip() if result.exit_code else ""
+    message = result.stderr.strip() if result.exit_code else ""
     how = {0: "done", 2: "refused"}.get(result.exit_code, "FAILED")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
-        how, told = "FAILED", f"{type(result.exception).__name__}: {result.exception}"
-    if how == "refused" and len(told.splitlines()) != 1:
+        how, message = "FAILED", f"{type(result.exception).__name__}: {result.exception}"
+    if how == "refused" and len(message.splitlines()) != 1:
         how = "FAILED"
-    return Outcome(case, how, told, changed)
+    return Outcome(case, how, message, changed)
 
 
 def main() -> None:
     """Try every case, print a table by kind."""
     parser = option_parser(__doc__, has_small=False)
-    parser.add_argument("--all", action="store_true", help="print what each command said")
+    parser.add_argument("--all", action="store_true", help="print the message of each command")
     parser.add_argument("--only", default="", help="kinds or names that hold this text")
     options = parser.parse_args()
     where = machine()
@@ -90,7 +90,7 @@ def main() -> None:
     from vox2pix.config import load_config
     from vox2pix.pipeline import run
 
-    found = []
+    outcomes = []
     with tempfile.TemporaryDirectory() as root:
         finished = Path(root) / "finished"
         finished.mkdir()
@@ -103,22 +103,22 @@ def main() -> None:
             scratch = Path(root) / f"case{number}"
             scratch.mkdir()
             outcome = tried(case, finished, scratch)
-            told = outcome.told.replace(f"{scratch}/", "").replace(str(scratch), ".")
+            message = outcome.message.replace(f"{scratch}/", "").replace(str(scratch), ".")
             if options.all or outcome.changed or outcome.how == "FAILED":
-                print(f"{outcome.how}: {case.kind}: {case.name}: {told}", *outcome.changed[:5])
-            found.append(outcome)
+                print(f"{outcome.how}: {case.kind}: {case.name}: {message}", *outcome.changed[:5])
+            outcomes.append(outcome)
             shutil.rmtree(scratch)
-    kinds = Counter(outcome.case.kind for outcome in found)
+    kinds = Counter(outcome.case.kind for outcome in outcomes)
     lines = [f"{'kind':<36}{'tried':>7}{'refused':>9}{'done':>6}{'lost':>6}"]
-    for kind, n in [*kinds.items(), ("all", len(found))]:
-        of_kind = [o for o in found if kind in (o.case.kind, "all")]
+    for kind, n in [*kinds.items(), ("all", len(outcomes))]:
+        of_kind = [o for o in outcomes if kind in (o.case.kind, "all")]
         how = Counter(outcome.how for outcome in of_kind)
         lost = sum(len(outcome.changed) for outcome in of_kind)
         lines.append(f"{kind:<36}{n:>7}{how['refused']:>9}{how['done']:>6}{lost:>6}")
-    failed = [outcome for outcome in found if outcome.how == "FAILED"]
-    lost = sum(len(outcome.changed) for outcome in found)
+    failed = [outcome for outcome in outcomes if outcome.how == "FAILED"]
+    lost = sum(len(outcome.changed) for outcome in outcomes)
     lines.append(f"{lost} files lost or changed, {len(failed)} tracebacks")
-    figures = {"tried": len(found), "lost": lost, "failed": len(failed), "machine": where}
+    figures = {"tried": len(outcomes), "lost": lost, "failed": len(failed), "machine": where}
     show(figures, "\n".join(lines), options, "user-files", page="reliability.md")
     sys.exit(1 if lost or failed else 0)
 

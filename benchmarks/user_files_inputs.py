@@ -61,19 +61,19 @@ class Case:
 
 def snapshot(root: Path, theirs: Callable[[str], bool] = lambda name: True) -> dict[str, str]:
     """Describe every file, folder and link below a folder, following none."""
-    found = {}
+    entries = {}
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
         if not theirs(name):
             continue
         if path.is_symlink():
-            found[name] = f"link to {path.readlink()}"
+            entries[name] = f"link to {path.readlink()}"
         elif path.is_dir():
-            found[name] = "folder"
+            entries[name] = "folder"
         else:
             digits = hashlib.sha256(path.read_bytes()).hexdigest()
-            found[name] = f"{digits} {path.stat().st_mtime_ns}"
-    return found
+            entries[name] = f"{digits} {path.stat().st_mtime_ns}"
+    return entries
 
 
 def own_tree(folder: Path, seed: int) -> None:
@@ -106,8 +106,8 @@ def experiment(root: Path, **data: object) -> str:
     path = root / "experiment.toml"
     text = (root / "run" / "config.toml").read_text()
     if data:
-        told = "\n".join(f"{key} = {json.dumps(value)}" for key, value in data.items())
-        text = f'name = "small"\n[data]\n{told}\n'
+        settings = "\n".join(f"{key} = {json.dumps(value)}" for key, value in data.items())
+        text = f'name = "small"\n[data]\n{settings}\n'
     path.write_text(text)
     return str(path)
 
@@ -297,9 +297,9 @@ def _outside_mark(name: str, root: Path) -> Arguments:
     (root / "thesis.txt").write_text("thesis")
     (root / "run" / "mine.txt").write_text("mine")
     mark = root / "run" / "stages" / "sheet.json"
-    told = read_checked_json(mark)
-    assert told is not None
-    write_checked_json(mark, {**told, "outputs": {name.format(root=root): "00"}})
+    content = read_checked_json(mark)
+    assert content is not None
+    write_checked_json(mark, {**content, "outputs": {name.format(root=root): "00"}})
     return ["run", experiment(root), "--out", "run"]
 
 
@@ -384,9 +384,9 @@ def _cases_in_runs() -> Iterator[Case]:
 def chosen(every: int) -> Sequence[Case]:
     """Return one case in so many of each kind, the first of each kind always."""
     counts: dict[str, int] = {}
-    found = []
+    entries = []
     for case in cases():
         counts[case.kind] = counts.get(case.kind, -1) + 1
         if counts[case.kind] % every == 0:
-            found.append(case)
-    return found
+            entries.append(case)
+    return entries

@@ -73,7 +73,7 @@ class Items:
         self._workers, self.counts = workers, 0
 
     @property
-    def told(self):
+    def provenance(self):
         """How many items the stage had, for provenance."""
         counted, self.counts = self.counts, 0
         return {"items": counted}
@@ -91,12 +91,12 @@ def timed(config: Config, folder: Path, n: int) -> tuple[float, dict[str, tuple[
     with open_workers(n) as workers:
         counting = Items(workers)
         small = folder.parents[1] / "first" / "small"  # with a feature cache of its own
-        for wanted, where in ((experiment(SIZES["small"]), small), (config, folder)):
+        for config_, where in ((experiment(SIZES["small"]), small), (config, folder)):
             started = time.monotonic() - began
-            run(wanted, where, workers=counting)
-            encode(wanted, where, workers=counting)
-    told = read_json(folder / "provenance.json")
-    return started, {name: (t["seconds"], t["workers"]["items"]) for name, t in told.items()}
+            run(config_, where, workers=counting)
+            encode(config_, where, workers=counting)
+    provenance = read_json(folder / "provenance.json")
+    return started, {name: (t["seconds"], t["workers"]["items"]) for name, t in provenance.items()}
 
 
 def decompositions(start: Any, end: Any) -> None:
@@ -137,17 +137,17 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # of workers
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     plain = second_core()
-    found: dict[int, list] = {1: [], 2: []}
+    runs_of: dict[int, list] = {1: [], 2: []}
     for _ in range(repeats):
-        for n in found:
+        for n in runs_of:
             scratch = Path(tempfile.mkdtemp())
-            found[n].append(timed(config, scratch / "runs" / "workers", n))
+            runs_of[n].append(timed(config, scratch / "runs" / "workers", n))
             shutil.rmtree(scratch)
-    started = {n: statistics.median(s for s, _ in runs) for n, runs in found.items()}
+    started = {n: statistics.median(s for s, _ in runs) for n, runs in runs_of.items()}
     lines = [f"{'stage':<20}{'items':>7}{'one, s':>9}{'two, s':>9}{'ratio':>8}"]
     stages = {}
-    for name, (_, items) in found[1][0][1].items():
-        one, two = (statistics.median(s[name][0] for _, s in found[n]) for n in (1, 2))
+    for name, (_, items) in runs_of[1][0][1].items():
+        one, two = (statistics.median(s[name][0] for _, s in runs_of[n]) for n in (1, 2))
         ratio = one / two if two else math.nan
         stages[name] = {"items": items, "one": one, "two": two, "ratio": ratio}
         lines.append(f"{name:<20}{items or '-':>7}{one:9.1f}{two:9.1f}{ratio:8.2f}")
