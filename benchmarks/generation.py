@@ -34,9 +34,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from results import machine, option_parser, show
 from vox2pix.compute import sgemm_rate
-from vox2pix.diffusion import LatentDiffusion, Tuning
-from vox2pix.diffusion.cost import model_cost
-from vox2pix.diffusion.outline import configurations
+from vox2pix.diffusion import Architecture, LatentDiffusion, ModelCost, Tuning
+from vox2pix.diffusion._architecture import configurations
 from vox2pix.diffusion.pipeline_folder import find_pipeline
 from vox2pix.generation import ReconstructionSettings, image_seeds, reconstruct
 from vox2pix.phantom.scenes import captions, render, scene
@@ -150,7 +149,7 @@ def on_cpu(small: bool, with_compile: bool) -> dict[str, Any]:
     variants["overlap = true"] = lambda: drawn(ours, "z+c", overlap=True)
     times = in_turn(list(variants.values()), rounds)
     default = times[0]
-    cost = model_cost("phantom")
+    cost = ModelCost(Architecture.from_pretrained("phantom"))
     n_passes = 2 * len(ours.plan(STRENGTH, steps).timesteps)
     flops = n_passes * cost.denoise_flops + 2 * cost.decode_flops + cost.encode_flops
     rate = sgemm_rate("cpu")
@@ -241,7 +240,7 @@ def on_cuda(small: bool, with_compile: bool) -> dict[str, Any]:
     ways[0]()
     torch.cuda.reset_peak_memory_stats()
     (plain, images), (overlapped, _) = in_turn(ways, rounds)
-    cost, rate = model_cost(STABLE_DIFFUSION), bf16_rate()
+    cost, rate = ModelCost(Architecture.from_pretrained(STABLE_DIFFUSION)), bf16_rate()
     flops = 2 * steps * cost.denoise_flops + cost.decode_flops
     return {
         "gpu": torch.cuda.get_device_name(),

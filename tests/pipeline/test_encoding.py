@@ -340,11 +340,11 @@ def test_a_plan_counts_the_passes_and_writes_nothing(tmp_path):
 
 
 def test_the_shipped_experiments_name_layers_of_their_models():
-    from vox2pix.diffusion.outline import ModelOutline
+    from vox2pix.diffusion import Architecture
 
     config = load_config("configs/nsd-encoding.toml")
-    outline = ModelOutline(config.model.name, local_files_only=True)
-    shapes = outline.activation_shapes(config.encode.layers, (4, 40, 40))
+    architecture = Architecture.from_pretrained(config.model.name, local_files_only=True)
+    shapes = architecture.activation_shapes(config.encode.layers, (4, 40, 40))
     assert shapes["mid_block"] == (1280, 5, 5)
     assert shapes["up_blocks.3"] == (320, 40, 40)
 

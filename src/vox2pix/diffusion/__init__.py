@@ -1,6 +1,8 @@
-"""One latent diffusion model behind one small interface (diffusers underneath)."""
+"""One latent diffusion model and its ports behind one small interface (diffusers underneath)."""
 
+from vox2pix.diffusion._architecture import Architecture
+from vox2pix.diffusion._cost import ModelCost
 from vox2pix.diffusion.latent_diffusion import LatentDiffusion
 from vox2pix.diffusion.networks import Tuning
 
-__all__ = ["LatentDiffusion", "Tuning"]
+__all__ = ["Architecture", "LatentDiffusion", "ModelCost", "Tuning"]

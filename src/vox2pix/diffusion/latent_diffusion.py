@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from vox2pix.compute import resolve_device, resolve_dtype
+from vox2pix.diffusion._architecture import Architecture
 from vox2pix.diffusion.arrays import FloatArray, as_floats, as_rows, as_seeds
 from vox2pix.diffusion.autoencoding import decode, encode
 from vox2pix.diffusion.batches import Batches, BatchSize
@@ -29,16 +30,15 @@ from vox2pix.diffusion.pipeline_folder import (
     load_components,
 )
 from vox2pix.diffusion.probe import Probe, check_modules
-from vox2pix.diffusion.sampling import make_sampler, sampler_config
-from vox2pix.diffusion.schedule import DenoisingPlan, Schedule, plan_denoising
-from vox2pix.diffusion.sizes import ModelSizes
+from vox2pix.diffusion.sampling import make_sampler
+from vox2pix.diffusion.schedule import Schedule
 from vox2pix.errors import UserError
 
 # 8 bit to float and back, or a filter that overshoots, may leave [0, 1] by this much
 _RANGE_TOLERANCE = 1e-3
 
 
-class LatentDiffusion(ModelSizes):
+class LatentDiffusion(Architecture):
     r"""A text-conditioned latent diffusion model: arrays in, arrays out.
 
     Three networks (Rombach et al., CVPR 2022): an autoencoder between images and latents z, a
@@ -114,9 +114,9 @@ class LatentDiffusion(ModelSizes):
         self.device = device
         self.dtype = dtype
         tuning = tuning or Tuning()
-        super().__init__(Networks(vae, unet, text_encoder, tokenizer, device, dtype, tuning))
+        networks = Networks(vae, unet, text_encoder, tokenizer, device, dtype, tuning)
+        super().__init__(networks, scheduler_config)
         self._batches = Batches(device)
-        self._sampler_config = sampler_config(scheduler_config)
         self.identity = {
             **identity,
             "latent_scale": self.latent_scale,
@@ -227,11 +227,6 @@ class LatentDiffusion(ModelSizes):
             resolve_dtype(dtype),
             tuning,
         )
-
-    @property
-    def prediction_type(self) -> str:
-        """What the U-Net predicts: ``"epsilon"`` or ``"v_prediction"``."""
-        return str(self._sampler_config["prediction_type"])
 
     def batch_size(self, guidance: float = 5.0) -> int:
         """Choose how many images of the native size are best denoised at once.
@@ -356,23 +351,6 @@ class LatentDiffusion(ModelSizes):
             embedding: FloatArray = self._networks.empty_prompt.cpu().numpy().copy()
         embedding.setflags(write=False)
         return embedding
-
-    def plan(
-        self, strength: float | None, steps: int = 50, schedule: Schedule = "diffusers"
-    ) -> DenoisingPlan:
-        """Return the noise level and the timesteps that :meth:`denoise` would run.
-
-        Parameters
-        ----------
-        strength : float or None
-            None for pure noise.
-        steps : int
-            Length of the whole schedule.
-        schedule : {"diffusers", "takagi2023"}
-            See :func:`vox2pix.diffusion.schedule.plan_denoising`.
-        """
-        timesteps = make_sampler(self._sampler_config, steps).timesteps.tolist()
-        return plan_denoising(timesteps, strength, schedule)
 
     def denoise(
         self,

@@ -76,8 +76,10 @@ class Networks:
     @property
     def n_tokens(self) -> int:
         """Tokens a caption is padded or cut to."""
-        # a tokenizer without a stated length says 1e30
         limit = int(self.text_encoder.config.max_position_embeddings)
+        if self.tokenizer is None:
+            return limit
+        # a tokenizer without a stated length says 1e30
         return min(int(self.tokenizer.model_max_length), limit)
 
     @property
@@ -204,6 +206,7 @@ def check_kind(unet: Any) -> None:
 
 def _check_fit(vae: Any, unet: Any, text_encoder: Any, tokenizer: Any) -> None:
     """Refuse components of different models, and kinds of model that need other inputs."""
+    check_kind(unet)
     channels, inputs = vae.config.latent_channels, unet.config.in_channels
     if channels != inputs:
         raise UserError(
@@ -216,8 +219,7 @@ def _check_fit(vae: Any, unet: Any, text_encoder: Any, tokenizer: Any) -> None:
             f"the U-Net attends to text of width {expected} and the text encoder's is "
             f"{width}{_REMEDY}"
         )
-    check_kind(unet)
-    if len(tokenizer) > text_encoder.config.vocab_size:
+    if tokenizer is not None and len(tokenizer) > text_encoder.config.vocab_size:
         raise UserError(
             f"the tokenizer knows {len(tokenizer)} tokens and the text encoder "
             f"{text_encoder.config.vocab_size}{_REMEDY}"

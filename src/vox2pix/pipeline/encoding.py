@@ -89,7 +89,7 @@ def _analyses(run: Run) -> Analyses:
     n_run = _n_run(run)
     moments = steps_at(wanted.moments, n_run)
     layer_moments = steps_at(wanted.layer_moments, n_run)
-    modules = layers_of(run.config, run.outline.module_names)
+    modules = layers_of(run.config, run.architecture.module_names)
     final = Latent("z_c", wanted.strength)
     denoises = "z_c" in wanted.latents or bool(wanted.strengths or moments or modules)
     return Analyses(
@@ -115,7 +115,7 @@ def _analyses(run: Run) -> Analyses:
 def _n_run(run: Run) -> int:
     """Count the steps of the denoising whose way is followed."""
     wanted, schedule = run.config.encode, run.config.generate.schedule
-    return len(run.outline.plan(wanted.strength, wanted.steps, schedule).timesteps)
+    return len(run.architecture.plan(wanted.strength, wanted.steps, schedule).timesteps)
 
 
 def layers_of(config: Config, names: Sequence[str]) -> tuple[str, ...]:
@@ -169,7 +169,7 @@ def prepare(run: Run) -> Sequence[str]:
     plan = analyses(run).trace
     if plan is not None:
         # Names that the model lacks show now.
-        run.outline.activation_shapes(plan.modules, run.outline.latent_shape)
+        run.architecture.activation_shapes(plan.modules, run.architecture.latent_shape)
     if not run.subject.has_captions:
         run.reporter.say("No captions: c and all that is denoised with it are left out.")
     return outputs

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from vox2pix.compute import sgemm_rate
 from vox2pix.config import Config
-from vox2pix.diffusion.cost import ModelCost, model_cost
+from vox2pix.diffusion import Architecture, ModelCost
 from vox2pix.linear import TARGET_BLOCK
 from vox2pix.pipeline.drawings import DOUBTED, planned_drawings
 from vox2pix.pipeline.page import LARGEST, N_NEAREST, THUMBNAIL
 from vox2pix.pipeline.sizes import Sizes, experiment_sizes
 from vox2pix.pipeline.spaces import TARGETS_AT_ONCE
+from vox2pix.targets import targets_of, usable
 from vox2pix.targets._stored import HELD_BYTES
 
 # Networks and eigendecompositions reach this share of the rate of plain matrix products.
@@ -74,8 +75,10 @@ def plan(config: Config, path: Path, flops_a_second: float | None = None) -> Pla
     UserError
         If there are no data to plan for, or the model is unknown.
     """
-    z_size = config.decode.targets["z"].settings.get("image_size")
-    cost = model_cost(config.model.name, config.model.revision, z_size)
+    architecture = Architecture.from_pretrained(
+        config.model.name, config.model.revision, local_files_only=True
+    )
+    cost = ModelCost(architecture)
     sizes = experiment_sizes(config, path, config.decode.rois, "run")
     measured = flops_a_second or sgemm_rate(config.compute.device)
     rate = SHARE_OF_SGEMM * measured
@@ -89,7 +92,7 @@ def plan(config: Config, path: Path, flops_a_second: float | None = None) -> Pla
         *([_plan_drawing(config, cost, sizes, rate, doubted=True)] if audited else []),
         _plan_scoring(config, cost, sizes),
         *([_plan_audit(config, cost, sizes, rate)] if audited else []),
-        _plan_gallery(cost, sizes, rate),
+        _plan_gallery(config, cost, sizes, rate),
     )
     facts = (*sizes.facts, _voxel_sentence(config, sizes.n_voxels))
     return add_up(facts, stages, measured, config.compute.device)
@@ -147,8 +150,17 @@ def plan_data(config: Config, sizes: Sizes, rate: float) -> StagePlan:
 def plan_features(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
     """Price z and c of every stimulus."""
     n = sizes.n_train + sizes.n_test
-    rows = n * 4.0 * (prod(cost.z_shape) + sizes.has_captions * prod(cost.c_shape))
-    flops = n * (cost.z_flops + 5 * cost.embed_flops * sizes.has_captions)
+    rows = (
+        n
+        * 4.0
+        * (
+            prod(shape_of("z", config, cost))
+            + sizes.has_captions * prod(shape_of("c", config, cost))
+        )
+    )
+    flops = n * sum(
+        target.flops(cost) for target in usable(targets_of(config), sizes.has_captions).values()
+    )
     images = n * 425.0**2 * 3 if config.data.source == "nsd" else n * 128.0**2 * 3
     return StagePlan(
         "features",
@@ -160,9 +172,16 @@ def plan_features(config: Config, cost: ModelCost, sizes: Sizes, rate: float) ->
     )
 
 
-def _targets(cost: ModelCost, sizes: Sizes) -> dict[str, int]:
+def shape_of(name: str, config: Config, cost: ModelCost) -> tuple[int, ...]:
+    """Return the shape of a target's values of one stimulus."""
+    return targets_of(config, [name])[name].shape(cost.architecture)
+
+
+def _targets(config: Config, cost: ModelCost, sizes: Sizes) -> dict[str, int]:
     """Return how many numbers of each feature space are decoded."""
-    return {"z": prod(cost.z_shape)} | ({"c": prod(cost.c_shape)} if sizes.has_captions else {})
+    return {"z": prod(shape_of("z", config, cost))} | (
+        {"c": prod(shape_of("c", config, cost))} if sizes.has_captions else {}
+    )
 
 
 def _fit_flops(n: int, p: int, m: int, t: int) -> float:
@@ -191,7 +210,7 @@ def _fit_memory(config: Config, n: int, p: int, m: int, t: int) -> float:
 
 def _plan_decoding(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
     flops = memory = written = 0.0
-    targets = _targets(cost, sizes)
+    targets = _targets(config, cost, sizes)
     for name, t in targets.items():
         n, p, m = sizes.n_train_trials, sizes.n_voxels[name], sizes.n_train
         flops += _fit_flops(n, p, m, t)
@@ -210,7 +229,7 @@ def _plan_decoding(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -
 
 def _plan_doubts(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
     """Price a decoder without each cluster, and predictions from null brains."""
-    targets, k = _targets(cost, sizes), config.audit.clusters
+    targets, k = _targets(config, cost, sizes), config.audit.clusters
     n, m = (round(size * (k - 1) / k) for size in (sizes.n_train_trials, sizes.n_train))
     fits = [(n, sizes.n_voxels[name], m, t) for name, t in targets.items()]
     # The responses of all clusters stay in memory beside those of the kept ones.
@@ -274,7 +293,7 @@ def _plan_audit(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> S
     n, m = sizes.n_test, sizes.n_train
     n_images = n * (config.generate.samples + 2)
     pixels = n_images * cost.image_size**2 * 3.0
-    width = list(_targets(cost, sizes).values())[-1]
+    width = list(_targets(config, cost, sizes).values())[-1]
     thumbnails = (m + n_images) * 64.0**2 * 3 * 4
     return StagePlan(
         "audit",
@@ -286,9 +305,9 @@ def _plan_audit(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> S
     )
 
 
-def _plan_gallery(cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
+def _plan_gallery(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
     n, m = sizes.n_test, sizes.n_train
-    width = list(_targets(cost, sizes).values())[-1]
+    width = list(_targets(config, cost, sizes).values())[-1]
     size = min(cost.image_size, LARGEST)
     kept = n * 3.0 * (size**2 + N_NEAREST * min(size, THUMBNAIL) ** 2)
     return StagePlan(

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from vox2pix.compute import sgemm_rate
 from vox2pix.config import Config
-from vox2pix.diffusion.cost import ModelCost, model_cost
-from vox2pix.diffusion.outline import ModelOutline
+from vox2pix.diffusion import Architecture, ModelCost
 from vox2pix.pipeline.encoding import layers_of, steps_at
 from vox2pix.pipeline.plan import (
     READ_BYTES_A_SECOND,
@@ -16,6 +15,7 @@ from vox2pix.pipeline.plan import (
     add_up,
     plan_data,
     plan_features,
+    shape_of,
 )
 from vox2pix.pipeline.sizes import Sizes, experiment_sizes
 from vox2pix.targets import TracePlan, trace_bytes
@@ -40,19 +40,22 @@ def plan_encoding(config: Config, path: Path, flops_a_second: float | None = Non
     UserError
         As there; if a layer is unknown.
     """
-    z_size = config.decode.targets["z"].settings.get("image_size")
-    cost = model_cost(config.model.name, config.model.revision, z_size)
+    architecture = Architecture.from_pretrained(
+        config.model.name, config.model.revision, local_files_only=True
+    )
+    cost = ModelCost(architecture)
     sizes = experiment_sizes(config, path, {"voxels": config.encode.rois}, "encode")
     measured = flops_a_second or sgemm_rate(config.compute.device)
     rate = SHARE_OF_SGEMM * measured
-    outline = ModelOutline(config.model.name, config.model.revision, local_files_only=True)
-    shapes = outline.activation_shapes(layers_of(config, outline.module_names), cost.z_shape)
+    shapes = architecture.activation_shapes(
+        layers_of(config, architecture.module_names), shape_of("z", config, cost)
+    )
     widths = _widths(config, cost, sizes, shapes)
     stages = (
         plan_data(config, sizes, rate),
         _plan_averaging(config, sizes),
         plan_features(config, cost, sizes, rate),
-        _plan_trace(config, cost, sizes, shapes, outline, rate),
+        _plan_trace(config, cost, sizes, shapes, architecture, rate),
         _plan_reduction(config, cost, sizes, widths, rate),
         _plan_models(config, sizes, widths, rate),
         _plan_shares(config, cost, sizes, rate),
@@ -66,7 +69,7 @@ def _widths(
     config: Config, cost: ModelCost, sizes: Sizes, shapes: dict[str, tuple[int, ...]]
 ) -> dict[str, int]:
     """Return the features of each space that is modelled alone, before it is reduced."""
-    z, c = prod(cost.z_shape), prod(cost.c_shape)
+    z, c = prod(shape_of("z", config, cost)), prod(shape_of("c", config, cost))
     if not sizes.has_captions:
         return {"z": z}
     widths: dict[str, int] = {name: c if name == "c" else z for name in config.encode.latents}
@@ -95,14 +98,14 @@ def _plan_trace(
     cost: ModelCost,
     sizes: Sizes,
     shapes: dict[str, tuple[int, ...]],
-    outline: ModelOutline,
+    architecture: Architecture,
     rate: float,
 ) -> StagePlan:
     wanted, n = config.encode, sizes.n_train + sizes.n_test
     if not sizes.has_captions:
         return StagePlan("trace", "no captions, nothing to denoise with", 0, 0, 0, 0)
     schedule = config.generate.schedule
-    n_run = len(outline.plan(wanted.strength, wanted.steps, schedule).timesteps)
+    n_run = len(architecture.plan(wanted.strength, wanted.steps, schedule).timesteps)
     plan = TracePlan(
         strengths=(wanted.strength, *wanted.strengths),
         strength=wanted.strength,
@@ -112,7 +115,7 @@ def _plan_trace(
         steps=wanted.steps,
         schedule=schedule,
     )
-    written = sum(trace_bytes(plan, n, cost.z_shape, shapes).values())
+    written = sum(trace_bytes(plan, n, shape_of("z", config, cost), shapes).values())
     n_steps = sum(int(wanted.steps * strength) for strength in plan.passes)
     flops = n * n_steps * (1 if wanted.guidance == 1 else 2) * cost.denoise_flops
     shard = 250 * written / n
@@ -121,7 +124,7 @@ def _plan_trace(
         f"{len(plan.passes)} denoisings of {n:,} images",
         0,
         written,
-        cost.n_parameters * 4.0 + shard + 4.0 * n * prod(cost.c_shape) + 2e9,
+        cost.n_parameters * 4.0 + shard + 4.0 * n * prod(shape_of("c", config, cost)) + 2e9,
         flops / rate,
     )
 
@@ -130,7 +133,7 @@ def _plan_reduction(
     config: Config, cost: ModelCost, sizes: Sizes, widths: dict[str, int], rate: float
 ) -> StagePlan:
     n, k = sizes.n_train, config.encode.n_components
-    beside_z, z = _beside_z(config, sizes), prod(cost.z_shape)
+    beside_z, z = _beside_z(config, sizes), prod(shape_of("z", config, cost))
     own = widths | ({"z": z} if beside_z else {})
     if "z_c" in own:
         beside_z -= {(config.encode.strength, 1)}
@@ -175,7 +178,7 @@ def _plan_models(config: Config, sizes: Sizes, widths: dict[str, int], rate: flo
 def _plan_shares(config: Config, cost: ModelCost, sizes: Sizes, rate: float) -> StagePlan:
     n, n_test, n_voxels = sizes.n_train, sizes.n_test, sizes.n_voxels["voxels"]
     n_pairs = len(_beside_z(config, sizes))
-    p = 2 * min(prod(cost.z_shape), config.encode.n_components)
+    p = 2 * min(prod(shape_of("z", config, cost)), config.encode.n_components)
     flops = n_pairs * _JOINT_MODELS * _fit_flops(n, p, n_voxels, n_test, 15)
     read = 4.0 * n * n_voxels * n_pairs * _JOINT_MODELS
     return StagePlan(

@@ -21,8 +21,7 @@ from pydantic import BaseModel
 
 from vox2pix.config import Config, digest, load_config, without_place
 from vox2pix.data import Subject, open_folder, open_nsd
-from vox2pix.diffusion import LatentDiffusion, Tuning
-from vox2pix.diffusion.outline import ModelOutline
+from vox2pix.diffusion import Architecture, LatentDiffusion, Tuning
 from vox2pix.errors import UserError
 from vox2pix.outside import all_without_secrets
 from vox2pix.pipeline.read_folders import require_outside_data
@@ -127,9 +126,9 @@ class Run:
         )
 
     @cached_property
-    def outline(self) -> ModelOutline:
-        """What the diffusion model's configuration tells."""
-        return ModelOutline(self.config.model.name, self.config.model.revision)
+    def architecture(self) -> Architecture:
+        """The architecture of the diffusion model, without its weights."""
+        return Architecture.from_pretrained(self.config.model.name, self.config.model.revision)
 
     @cached_property
     def test_ids(self) -> tuple[str, ...]:

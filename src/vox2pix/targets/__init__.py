@@ -10,15 +10,29 @@ from vox2pix.targets._conditions import (
 )
 from vox2pix.targets._experiment import ceilings_of, conditions_of, targets_of
 from vox2pix.targets._projection import Distortion
-from vox2pix.targets._reduction import Reduction, fit_pca, reduced
+from vox2pix.targets._reduction import DIRECTIONS_AT_ONCE, Reduction, fit_pca, reduced
 from vox2pix.targets._registry import TARGETS, find_target, make_targets, register, usable
-from vox2pix.targets._rows import FeatureRows
+from vox2pix.targets._rows import ROWS_A_FILE, FeatureRows, blocks
 from vox2pix.targets._start import encode_start
-from vox2pix.targets._stored import StoredFeatures
+from vox2pix.targets._stored import HELD_BYTES, StoredFeatures
 from vox2pix.targets._target import StartSettings, Target
-from vox2pix.targets._trace import Latent, Trace, TracePlan, Tracing, trace, trace_bytes
+from vox2pix.targets._trace import (
+    DENOISED,
+    MAX_FEATURES,
+    Latent,
+    Trace,
+    TracePlan,
+    Tracing,
+    trace,
+    trace_bytes,
+)
 
 __all__ = [
+    "DENOISED",
+    "DIRECTIONS_AT_ONCE",
+    "HELD_BYTES",
+    "MAX_FEATURES",
+    "ROWS_A_FILE",
     "TARGETS",
     "Condition",
     "Distortion",
@@ -31,6 +45,7 @@ __all__ = [
     "Trace",
     "TracePlan",
     "Tracing",
+    "blocks",
     "ceilings_of",
     "check_ports",
     "conditions_of",

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from vox2pix.data import Subject
-    from vox2pix.diffusion import LatentDiffusion
+    from vox2pix.diffusion import LatentDiffusion, ModelCost
     from vox2pix.diffusion.batches import BatchSize
     from vox2pix.targets._rows import FeatureRows
 
@@ -181,6 +181,10 @@ class Target(BaseModel, ABC):
     def preview_size(self, sizes: Sizes) -> int:
         """Return the side in pixels of the square images of :meth:`images`."""
         return sizes.image_size
+
+    def flops(self, cost: ModelCost) -> float:
+        """Return the operations of computing it for one stimulus."""
+        return 0.0
 
     @classmethod
     def has_preview(cls) -> bool:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float32]
 Projections = Mapping[str, Callable[[], SparseRandomProjection]]
 MAX_FEATURES = 16_384
+DENOISED = "z_c"
+"""Name of the latent after denoising with every target, as the paper has it."""
 # 120 pairs show a projection's distortion; more rows, each whole in memory, would show no more.
 _N_MEASURED = 16
 
@@ -95,12 +97,12 @@ class TracePlan:
     @property
     def passes(self) -> dict[float, tuple[Latent, ...]]:
         """The latents of each denoising pass, by its strength, in their order."""
-        within = [Latent("z_c", self.strength, step) for step in self.latent_steps]
+        within = [Latent(DENOISED, self.strength, step) for step in self.latent_steps]
         for module in self.modules:
             within += [Latent(module, self.strength, step) for step in self.module_steps]
         strengths = dict.fromkeys((*self.strengths, *([self.strength] if within else [])))
         return {
-            strength: (Latent("z_c", strength), *(within if strength == self.strength else ()))
+            strength: (Latent(DENOISED, strength), *(within if strength == self.strength else ()))
             for strength in strengths
         }
 
@@ -383,7 +385,7 @@ class _Source:
 
         def after_step(step: int, timestep: int, latents: FloatArray) -> None:
             if step in plan.latent_steps:
-                keep("z_c", step, latents)
+                keep(DENOISED, step, latents)
 
         def in_step(step: int, timestep: int, activations: dict[str, FloatArray]) -> None:
             for module, values in activations.items():
@@ -401,7 +403,7 @@ class _Source:
             callback=after_step if stepwise else None,
             probe=Probe(plan.modules, plan.module_steps, in_step) if stepwise else None,
         )
-        keep("z_c", None, final)
+        keep(DENOISED, None, final)
         return {name: np.concatenate(batches) for name, batches in parts.items()}
 
 
@@ -434,7 +436,7 @@ def _n_features(
 ) -> dict[str, int]:
     """Return the features kept of each layer; z_c is never projected."""
     counts = {module: min(prod(shape), max_features) for module, shape in activation_shapes.items()}
-    return {"z_c": prod(latent_shape), **counts}
+    return {DENOISED: prod(latent_shape), **counts}
 
 
 def _check_steps(model: LatentDiffusion, plan: TracePlan) -> None:

@@ -21,8 +21,11 @@ from vox2pix.targets._target import (
 
 if TYPE_CHECKING:
     from vox2pix.data import Subject
-    from vox2pix.diffusion import LatentDiffusion
+    from vox2pix.diffusion import LatentDiffusion, ModelCost
     from vox2pix.diffusion.batches import BatchSize
+
+
+_CAPTIONS = 5  # of an image in COCO, and so in NSD
 
 
 class TextConditioning(Target):
@@ -68,3 +71,7 @@ class TextConditioning(Target):
     ) -> FloatArray:
         """Return c as it is."""
         return values
+
+    def flops(self, cost: ModelCost) -> float:
+        """Return the operations of embedding the captions of one image."""
+        return _CAPTIONS * cost.embed_flops

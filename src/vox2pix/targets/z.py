@@ -24,7 +24,7 @@ from vox2pix.targets._target import (
 
 if TYPE_CHECKING:
     from vox2pix.data import Subject
-    from vox2pix.diffusion import LatentDiffusion
+    from vox2pix.diffusion import LatentDiffusion, ModelCost
     from vox2pix.diffusion.batches import BatchSize
 
 _BLOCK = 64  # images that are resized together: 200 MB at 512 px
@@ -117,3 +117,7 @@ class ImageLatent(Target):
     def preview_size(self, sizes: Sizes) -> int:
         """Return the side in pixels at which z is taken."""
         return self.image_size or sizes.image_size
+
+    def flops(self, cost: ModelCost) -> float:
+        """Return the operations of encoding one image."""
+        return cost.encode_flops_at(self.preview_size(cost.architecture))

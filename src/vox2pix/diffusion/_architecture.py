@@ -1,0 +1,264 @@
+"""What a diffusion model takes, how large its arrays are and which steps it runs: no weights."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from numpy.typing import ArrayLike
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from vox2pix.diffusion.arrays import FloatArray, as_floats
+from vox2pix.diffusion.networks import Networks, Tuning
+from vox2pix.diffusion.pipeline_folder import find_pipeline, network_config, scheduler_config
+from vox2pix.diffusion.probe import activation_shapes, module_names
+from vox2pix.diffusion.sampling import make_sampler, sampler_config
+from vox2pix.diffusion.schedule import DenoisingPlan, Schedule, plan_denoising
+from vox2pix.errors import UserError
+
+# Published configurations of the Stable Diffusion family, for planning before the weights are
+# there: unet/config.json, vae/config.json, text_encoder/config.json and
+# scheduler/scheduler_config.json of CompVis/stable-diffusion-v1-4, as far as they differ from the
+# classes' defaults.
+_NOISE_LEVELS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+_SD1: dict[str, dict[str, Any]] = {
+    "unet": {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
+    "vae": {
+        "sample_size": 512,
+        "block_out_channels": (128, 256, 512, 512),
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "layers_per_block": 2,
+        "latent_channels": 4,
+    },
+    "text_encoder": {
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "max_position_embeddings": 77,
+        "vocab_size": 49408,
+    },
+    "scheduler": _NOISE_LEVELS,
+}
+_SD2: dict[str, dict[str, Any]] = {
+    "unet": {
+        "sample_size": 64,
+        "cross_attention_dim": 1024,
+        "attention_head_dim": (5, 10, 20, 20),
+        "use_linear_projection": True,
+    },
+    "vae": _SD1["vae"],
+    "text_encoder": {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 23,
+        "num_attention_heads": 16,
+        "max_position_embeddings": 77,
+        "vocab_size": 49408,
+    },
+    "scheduler": _NOISE_LEVELS,
+}
+_PUBLISHED = {"stable-diffusion-v1": _SD1, "stable-diffusion-2": _SD2}
+
+
+class Architecture:
+    """The architecture of a latent diffusion model, without its weights or with them.
+
+    :meth:`from_pretrained` builds networks that take no memory (torch's meta device);
+    :class:`vox2pix.diffusion.LatentDiffusion` is an architecture with weights.
+    """
+
+    def __init__(self, networks: Networks, scheduler: Mapping[str, Any]) -> None:
+        self._networks = networks
+        self._sampler_config = sampler_config(scheduler)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        revision: str | None = None,
+        *,
+        local_files_only: bool = False,
+    ) -> "Architecture":
+        """Read the architecture of a model from its configuration.
+
+        Parameters
+        ----------
+        name_or_path, revision
+            As for :meth:`vox2pix.diffusion.LatentDiffusion.from_pretrained`.
+        local_files_only : bool
+            Ask no hub: for a model that is not on this machine, take the published configuration
+            of its family.
+
+        Raises
+        ------
+        UserError
+            If the model cannot be found, its configuration cannot be read, or it is of another
+            kind.
+        """
+        configs = configurations(name_or_path, revision, local_files_only)
+        meta = torch.device("meta")
+        try:
+            with meta:
+                vae = AutoencoderKL.from_config(configs["vae"])
+                unet = UNet2DConditionModel.from_config(configs["unet"])
+                text_encoder = CLIPTextModel(CLIPTextConfig(**configs["text_encoder"]))
+            networks = Networks(vae, unet, text_encoder, None, meta, torch.float32, Tuning())
+            return Architecture(networks, configs["scheduler"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"The configuration of the model {name_or_path!r} makes no U-Net with a sampler "
+                f"({error}). Fetch or save the pipeline again."
+            ) from error
+
+    @property
+    def networks(self) -> Networks:
+        """Autoencoder, U-Net and text encoder."""
+        return self._networks
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """Where the model takes inputs: the start of the denoising, and text conditioning."""
+        return ("start", "text")
+
+    @property
+    def prediction_type(self) -> str:
+        """What the U-Net predicts: ``"epsilon"`` or ``"v_prediction"``."""
+        return str(self._sampler_config["prediction_type"])
+
+    @property
+    def latent_scale(self) -> float:
+        """The number that the autoencoder's latents are multiplied by (0.18215 in SD 1.x)."""
+        return self._networks.latent_scale
+
+    @property
+    def downsampling(self) -> int:
+        """Image pixels to one latent pixel, along one side."""
+        return self._networks.downsampling
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the square images that the U-Net was trained to draw."""
+        return int(self._networks.unet.config.sample_size) * self.downsampling
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Shape (channels, height, width) of the latent of an image of the native size."""
+        return self.latent_shape_at(self.image_size)
+
+    def latent_shape_at(self, image_size: int) -> tuple[int, int, int]:
+        """Return the shape (channels, height, width) of the latent of a square image.
+
+        Raises
+        ------
+        ValueError
+            When the side in pixels is no multiple of :attr:`downsampling`.
+        """
+        self._check_sides(image_size)
+        side = image_size // self.downsampling
+        return (self._networks.latent_channels, side, side)
+
+    @property
+    def conditioning_shape(self) -> tuple[int, int]:
+        """Shape (n_tokens, width) of the conditioning of one image."""
+        return (self._networks.n_tokens, int(self._networks.text_encoder.config.hidden_size))
+
+    @property
+    def module_names(self) -> tuple[str, ...]:
+        """Dotted names of the U-Net's modules that can be recorded, in their own order."""
+        return module_names(self._networks.unet)
+
+    def activation_shapes(
+        self, modules: Sequence[str], latent_shape: Sequence[int] | None = None
+    ) -> dict[str, tuple[int, ...]]:
+        """Return the output shapes of modules of the U-Net for one latent.
+
+        Found by one pass of the U-Net on a blank latent, which costs nothing without weights.
+
+        Parameters
+        ----------
+        modules : sequence of str
+            Names among :attr:`module_names`.
+        latent_shape : (channels, height, width), optional
+            :attr:`latent_shape` if absent.
+
+        Raises
+        ------
+        UserError
+            For a module that the U-Net does not have.
+        """
+        shape = self.latent_shape if latent_shape is None else latent_shape
+        return activation_shapes(self._networks.unet, modules, shape, self.conditioning_shape)
+
+    def plan(
+        self, strength: float | None, steps: int = 50, schedule: Schedule = "diffusers"
+    ) -> DenoisingPlan:
+        """Return the noise level and the timesteps that denoising would run.
+
+        Parameters
+        ----------
+        strength : float or None
+            None for pure noise.
+        steps : int
+            Length of the whole schedule.
+        schedule : {"diffusers", "takagi2023"}
+            See :func:`vox2pix.diffusion.schedule.plan_denoising`.
+
+        Raises
+        ------
+        ValueError
+            For steps or a strength outside their range.
+        """
+        timesteps = make_sampler(self._sampler_config, steps).timesteps.tolist()
+        return plan_denoising(timesteps, strength, schedule)
+
+    def _check_sides(self, *sides: int) -> None:
+        """Refuse image sides that the autoencoder cannot halve down to latents."""
+        for side in sides:
+            if side < 1 or side % self.downsampling:
+                raise ValueError(
+                    f"image side {side} is no multiple of {self.downsampling}, "
+                    "the autoencoder's downsampling; resize the images"
+                )
+
+    def _check_latents(self, latents: ArrayLike) -> FloatArray:
+        """Return latents as float32 (n, channels, height, width)."""
+        z = as_floats(latents, "latents", 4)
+        channels = self._networks.latent_channels
+        if z.shape[1] != channels:
+            raise ValueError(
+                f"latents must have shape (n, {channels}, height, width), not {z.shape}"
+            )
+        return z
+
+    def _check_text(self, conditioning: ArrayLike) -> FloatArray:
+        """Return conditioning as float32 (n, n_tokens, width)."""
+        c = as_floats(conditioning, "conditioning", 3)
+        if c.shape[1:] != self.conditioning_shape:
+            n_tokens, width = self.conditioning_shape
+            raise ValueError(
+                f"conditioning must have shape (n, {n_tokens}, {width}), not {c.shape}"
+            )
+        return c
+
+
+def configurations(
+    name_or_path: str | Path, revision: str | None = None, local_files_only: bool = True
+) -> dict[str, dict[str, Any]]:
+    """Return arguments of the classes of ``unet``, ``vae``, ``text_encoder`` and ``scheduler``.
+
+    They are the model's own, or the published ones of its family where it is not on this machine.
+    """
+    try:
+        folder = find_pipeline(name_or_path, revision, local_files_only).path
+    except UserError:
+        if not local_files_only:
+            raise
+        for family, configs in _PUBLISHED.items():
+            if f"/{family}" in str(name_or_path):
+                return configs
+        raise
+    own = {part: network_config(folder, part) for part in ("unet", "vae", "text_encoder")}
+    return {**own, "scheduler": scheduler_config(folder)}

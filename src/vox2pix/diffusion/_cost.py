@@ -1,0 +1,77 @@
+"""Operations of a diffusion model, counted from its architecture: no weights, no time."""
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from vox2pix.diffusion._architecture import Architecture
+
+
+class ModelCost:
+    """Operation counts of a latent diffusion model, per image and pass.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        From :meth:`Architecture.from_pretrained`, so that one pass through each network costs
+        nothing.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        self.architecture = architecture
+        self._networks = architecture.networks
+        self._encode_flops: dict[int, float] = {}
+
+    @property
+    def image_size(self) -> int:
+        """Side of the model's images in pixels."""
+        return self.architecture.image_size
+
+    @property
+    def n_parameters(self) -> int:
+        """Of all three networks."""
+        networks = (self._networks.vae, self._networks.unet, self._networks.text_encoder)
+        return sum(p.numel() for network in networks for p in network.parameters())
+
+    @property
+    def encode_flops(self) -> float:
+        """Of encoding an image of the model's own size."""
+        return self.encode_flops_at(self.image_size)
+
+    def encode_flops_at(self, image_size: int) -> float:
+        """Return the operations of encoding a square image."""
+        if image_size not in self._encode_flops:
+            pixels = _blank(3, image_size, image_size)
+            self._encode_flops[image_size] = _count(self._networks.vae.encode, pixels)
+        return self._encode_flops[image_size]
+
+    @cached_property
+    def decode_flops(self) -> float:
+        """Of decoding a latent of the model's own size."""
+        return _count(self._networks.vae.decode, _blank(*self.architecture.latent_shape))
+
+    @cached_property
+    def embed_flops(self) -> float:
+        """Of the text encoder on one caption."""
+        n_tokens, _ = self.architecture.conditioning_shape
+        tokens = torch.zeros(1, n_tokens, device="meta", dtype=torch.long)
+        return _count(self._networks.text_encoder, tokens)
+
+    @cached_property
+    def denoise_flops(self) -> float:
+        """Of the U-Net, one step without guidance."""
+        z, c = self.architecture.latent_shape, self.architecture.conditioning_shape
+        step = torch.zeros(1, device="meta", dtype=torch.long)
+        return _count(self._networks.unet, _blank(*z), step, _blank(*c))
+
+
+def _blank(*shape: int) -> torch.Tensor:
+    return torch.zeros((1, *shape), device="meta")
+
+
+def _count(network: Any, *inputs: torch.Tensor) -> float:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(*inputs)
+    return float(counter.get_total_flops())
