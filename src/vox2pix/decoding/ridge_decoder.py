@@ -73,23 +73,11 @@ class RidgeDecoder(RidgeEstimator):
 
     Notes
     -----
-    The default was chosen on simulated brains (6,000 trials of 2,000 stimuli, 1,500 voxels, 400
-    targets, tested on means of three repeats). ``python benchmarks/ridge.py --selection`` printed
-    for mean held-out r, at a signal-to-noise ratio of .4 and of .15:
-
-    ============================================  =====  =====
-    best penalty of each target, in hindsight     .6096  .5625
-    GCV, stimulus out, means (the default)        .6061  .5558
-    five folds by stimulus, means                 .6057  .5546
-    GCV, one trial out (the naive criterion)      .6054  .5499
-    five folds through repeats, single trials     .6045  .5433
-    GCV, stimulus out, single trials              .6023  .5425
-    five folds by stimulus, single trials         .6007  .5369
-    ============================================  =====  =====
-
-    Single trials are noisier than the averaged responses of a test, and errors on them ask for
-    too much shrinkage; what is optimistic in the ungrouped rules happens to offset that. The
-    default is honest and judges what the test will ask.
+    The default rule was chosen on simulated brains by ``benchmarks/ridge.py --selection``: at
+    signal-to-noise ratios of .4 and .15 it reached a mean held-out r of .6061 and .5558, against
+    .6096 and .5625 for the best penalty of each target in hindsight, .6045 and .5433 for folds
+    through repeats, and .6007 and .5369 for folds by stimulus judged on single trials, which are
+    noisier than the averaged responses of a test and ask for too much shrinkage.
 
     Examples
     --------

@@ -17,9 +17,8 @@ class EncodingModel(RidgeEstimator):
 
     y being the mean response to the repeats. One eigendecomposition of X'X, or of XX' where
     features outnumber stimuli, serves all penalties and all voxels, which are fitted in blocks.
-    It is done in float64, products with responses in the precision of X. Responses are centred in
-    float64 before, and their means added in float64 after, so that scores do not depend on the
-    baseline or the scale of a voxel.
+    It is done in float64, products with responses in the precision of X. The means of responses
+    are subtracted and added in float64, so that scores do not depend on a voxel's baseline.
 
     Parameters
     ----------
@@ -27,9 +26,9 @@ class EncodingModel(RidgeEstimator):
         Penalties to choose from. None: half decades from 1e-3 to 1e4 times the mean eigenvalue of
         the weighted X'X, as features differ in scale by orders of magnitude and are not z-scored.
     selection : {"gcv", "cv"}
-        How to choose: generalised cross-validation (Golub, Heath & Wahba 1979, Technometrics 21,
-        215-223), in which a stimulus is left out with all its repeats, or cross-validation over
-        folds of whole stimuli (of whole ``groups``), the exact and slower choice.
+        How to choose: generalised cross-validation (:func:`vox2pix.linear.gcv_errors`), in which
+        a stimulus is left out with all its repeats, or cross-validation over folds of whole
+        stimuli (of whole ``groups``), the exact and slower choice.
     alpha_per_target : bool
         A penalty for each voxel, or one for all: that of the least error, relative to the
         variance of a voxel, on average over the voxels.

@@ -37,12 +37,9 @@ _MIN_STIMULI = 3
 
 
 class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
-    r"""Multi-output ridge regression; see the two classes that inherit from it.
+    """What :class:`~vox2pix.RidgeDecoder` and :class:`~vox2pix.encoding.EncodingModel` share.
 
-    Minimises, for every target j, over all trials t with weight :math:`w_t` that showed
-    stimulus s(t),
-
-    .. math:: \sum_t w_t (y_{s(t) j} - x_t'\beta_j - b_j)^2 + \alpha_j |\beta_j|^2.
+    Class attributes say how they differ; the decoder's settings are the defaults.
     """
 
     # With one penalty for all targets, whether errors count relative to the target's variance.

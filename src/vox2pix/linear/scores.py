@@ -11,11 +11,8 @@ _BLOCK_COLUMNS = 4096
 
 
 def _checked(Y: Any, Y_hat: Any) -> tuple[Any, Any]:
-    """Return both as arrays of equal shape, or say what differs."""
-    if not hasattr(Y, "shape"):
-        Y = np.asarray(Y)
-    if not hasattr(Y_hat, "shape"):
-        Y_hat = np.asarray(Y_hat)
+    """Return both as arrays of equal shape, or raise ValueError."""
+    Y, Y_hat = (table if hasattr(table, "shape") else np.asarray(table) for table in (Y, Y_hat))
     if Y.shape != Y_hat.shape or len(Y.shape) != 2:
         raise ValueError(
             f"Truth has shape {tuple(Y.shape)} and prediction {tuple(Y_hat.shape)}: "
@@ -43,11 +40,6 @@ def pearson_r(Y: Any, Y_hat: Any, *, block: int = _BLOCK_COLUMNS) -> NDArray[np.
     -------
     ndarray of float64, shape (n_targets,)
         NaN where the truth or the prediction is constant.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ or there are fewer than two rows.
     """
     Y, Y_hat = _checked(Y, Y_hat)
     scores = np.empty(Y.shape[1])
@@ -89,11 +81,6 @@ def r2_score(
     -------
     ndarray of float64, shape (n_targets,)
         At most 1, negative where the mean would have done better, NaN where the truth is constant.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ or there are fewer than two rows.
     """
     Y, Y_hat = _checked(Y, Y_hat)
     scores = np.empty(Y.shape[1])
