@@ -317,3 +317,10 @@ def test_memory_holds_neither_the_trials_nor_the_targets():
     assert peak < decoder.coef_.nbytes + 6 * matrix + 6 * block
     assert peak < trials + targets  # so that holding either would have shown
     assert peak - decoder.coef_.nbytes < min(trials, targets)
+
+
+@pytest.mark.parametrize("p", [3, 300])
+def test_two_stimuli_are_enough_for_a_decoder(p):
+    X, Y, rows = _brain(n_stimuli=2, p=p)
+    decoder = RidgeDecoder().fit(X, Y, stimuli=rows)
+    assert np.isfinite(decoder.predict(X)).all() and set(decoder.alpha_) <= set(DEFAULT_ALPHAS)

@@ -167,6 +167,13 @@ def test_what_cannot_work_is_refused_before_the_work_by_every_command(
     assert not (tmp_path / "cache").exists()
 
 
+def test_too_few_training_images_for_the_folds_of_encoding_are_refused(small, tmp_path):
+    config = small(5, encode={"rois": ["all"], "selection": "cv"})
+    changed(config, lambda responses, trials, folder: responses)
+    with pytest.raises(UserError, match="has 4 training images for 5 folds; mark fewer"):
+        encode(config, tmp_path / "small")
+
+
 def test_a_uniform_test_image_is_scored_and_noted(small, tmp_path):
     def uniform(responses, trials, folder):
         Image.new("RGB", (64, 64), (128, 128, 128)).save(folder / "images" / "p00.png")

@@ -75,6 +75,7 @@ class EncodingModel(RidgeEstimator):
 
     _relative_errors: ClassVar[bool] = True
     _always_estimates_error: ClassVar[bool] = True
+    _fewest_stimuli: ClassVar[int] = 3
     _predicts_float64: ClassVar[bool] = True
 
     def __init__(

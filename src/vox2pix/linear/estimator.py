@@ -33,7 +33,6 @@ RELATIVE_ALPHAS: tuple[float, ...] = tuple(float(10 ** (k / 2)) for k in range(-
 PER_TARGET = ("coef", "mean", "alpha", "error")
 """The arrays of a fitted estimator that have one row per target; all targets share the others."""
 _ARRAYS = (*PER_TARGET, "alphas", "offset", "dropped")
-_MIN_STIMULI = 3
 
 
 class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -46,6 +45,8 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
     _relative_errors: ClassVar[bool] = False
     # Whether the error is estimated even where there is no penalty to choose.
     _always_estimates_error: ClassVar[bool] = False
+    # Fewest training stimuli.
+    _fewest_stimuli: ClassVar[int] = 1
     # Whether predictions are float64, for targets whose baseline float32 cannot hold.
     _predicts_float64: ClassVar[bool] = False
     # What the columns of X are called where constant ones are reported; None reports nothing.
@@ -384,10 +385,11 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
             self.alphas_ = (s.mean() if s.size else 1.0) * np.array(RELATIVE_ALPHAS)
         else:
             self.alphas_ = checks.check_alphas(self._given_alphas())
-        if len(self.alphas_) > 1 and len(decomposition.stimuli) < _MIN_STIMULI:
+        n_stimuli = len(decomposition.stimuli)
+        if n_stimuli < self._fewest_stimuli:
             raise ValueError(
-                f"There are {len(decomposition.stimuli)} training stimuli: choosing a penalty "
-                f"needs at least {_MIN_STIMULI}. Use more stimuli, or give a single penalty."
+                f"There are {n_stimuli} training stimuli, but {type(self).__name__} needs at least "
+                f"{self._fewest_stimuli}: use more stimuli."
             )
         common: dict[str, Any] = {
             "average_repeats": self.average_repeats,

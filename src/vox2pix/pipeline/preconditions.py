@@ -8,6 +8,7 @@ from vox2pix.data import Subject
 from vox2pix.data.faults import Faults
 from vox2pix.data.look import FEWEST_TEST, FEWEST_TRAIN, look_over
 from vox2pix.diffusion.caption_length import caption_lengths
+from vox2pix.encoding import EncodingModel
 from vox2pix.errors import UserError
 from vox2pix.pipeline.drawings import planned_drawings
 from vox2pix.pipeline.reporter import Reporter
@@ -66,6 +67,12 @@ def require_enough(
             "trials as test."
         )
     if analysis == "encode":
+        n_folds = EncodingModel().n_folds
+        if config.encode.selection == "cv" and n_train < n_folds:
+            raise UserError(
+                f"{name} has {n_train} training images for {n_folds} folds; mark fewer of its "
+                'trials as test, or choose penalties by encode.selection = "gcv".'
+            )
         return
     decoder = make_decoder(config)
     alphas = config.decode.alphas
