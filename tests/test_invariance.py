@@ -100,7 +100,7 @@ def test_unique_variance_and_means_of_regions(of):
     X, X_test, Y, Y_test = _data()
     spaces = {"a": (X[:, :6], X_test[:, :6]), "b": (X[:, 6:], X_test[:, 6:])}
     rois = {"all": np.ones(N_VOXELS, bool), "some": np.arange(N_VOXELS) < 2}
-    found = []
+    results = []
     for train, test in ((Y.astype(np.float32), Y_test), (_in_units(Y, of), _in_units(Y_test, of))):
         parts = unique_variance(spaces, train, test)
         predictions = {
@@ -110,7 +110,7 @@ def test_unique_variance_and_means_of_regions(of):
         means = roi_means(test, predictions, rois, n_resamples=100)
         difference = compare(test, *predictions.values(), rois, n_resamples=100)
         p = permutation_p(test, predictions["a"], np.arange(len(test)) // 2, n_permutations=50)
-        found.append(
+        results.append(
             [
                 parts.joint,
                 parts.shared,
@@ -124,7 +124,7 @@ def test_unique_variance_and_means_of_regions(of):
                 p,
             ]
         )
-    for one, other in zip(*found, strict=True):
+    for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(np.asarray(other), np.asarray(one), atol=1e-4)
 
 
@@ -137,13 +137,13 @@ def test_ceilings_and_reliability(of):
     np.testing.assert_allclose(
         split_half_ceiling(given_, rows), split_half_ceiling(Y, rows), atol=1e-6
     )
-    found = []
+    results = []
     for betas in (Y.astype(np.float32), given_):
         estimator = NcsnrEstimator(12, N_VOXELS)
         for session in (slice(24), slice(24, 48)):
             estimator.add(rows[session], betas[session])
-        found.append(estimator.ncsnr())
-    np.testing.assert_allclose(found[1], found[0], atol=1e-5)
+        results.append(estimator.ncsnr())
+    np.testing.assert_allclose(results[1], results[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("how", [{}, {"selection": "cv", "n_folds": 3}, {"device": "cpu"}], ids=str)

@@ -35,7 +35,7 @@ def test_fixed_penalty_equals_sklearn_pipeline(p):
 
 
 @pytest.mark.parametrize("p", [25, 300])
-def test_a_row_a_stimulus_equals_a_row_a_trial_at_a_fixed_penalty(p):
+def test_one_row_per_stimulus_equals_one_row_per_trial_at_a_fixed_penalty(p):
     X, Y, rows = _brain(p=p)
     by_stimulus = RidgeDecoder(50.0).fit(X, Y, stimuli=rows)
     by_trial = RidgeDecoder(50.0).fit(X, Y[rows])
@@ -140,7 +140,7 @@ def test_sessions_can_be_held_out():
 
 
 @pytest.mark.parametrize("p", [25, 300])
-def test_constant_voxels_are_dropped_and_said(p):
+def test_constant_voxels_are_dropped_with_a_warning(p):
     X, Y, rows = _brain(p=p)
     X[:, [3, 11]] = [0.1, 1e5]
     with pytest.warns(UserWarning, match="2 of .* voxels are constant and dropped: columns 3, 11"):
@@ -182,7 +182,7 @@ def test_what_does_not_fit_is_refused():
         RidgeDecoder().fit(X, Y.reshape(60, 2, 3), stimuli=rows)
 
 
-def test_targets_may_lie_on_disk(tmp_path):
+def test_targets_may_be_on_disk(tmp_path):
     import zarr
 
     X, Y, rows = _brain()

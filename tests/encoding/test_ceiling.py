@@ -6,7 +6,7 @@ from vox2pix.encoding import ncsnr_ceiling, normalised_r, split_half_ceiling
 
 
 def _trials(repeats, ncsnr, seed=0):
-    """Trials of stimuli with known signal-to-noise ratio a voxel, in random order."""
+    """Trials of stimuli in random order, with a given signal-to-noise ratio per voxel."""
     rng = np.random.default_rng(seed)
     rows = rng.permutation(np.repeat(np.arange(len(repeats)), repeats))
     signal = ncsnr * rng.standard_normal((len(repeats), len(ncsnr)))

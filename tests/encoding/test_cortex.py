@@ -64,13 +64,13 @@ def test_only_vertices_with_a_value_are_coloured(drawn, values):
         faces = load_surf_mesh(fetch_surf_fsaverage()[f"flat_{SIDES[hemi]}"]).faces
         sulcus = load_surf_data(fetch_surf_fsaverage()[f"curv_{SIDES[hemi]}"]) > 0
         corner = values[hemi][faces]  # the value of the vertex of each cell
-        known = np.isfinite(corner)
-        assert 0.05 < known.mean() < 0.2
-        np.testing.assert_allclose(cells(ax)[known], viridis(corner[known] / 0.5), atol=0.005)
-        grey = cells(ax)[~known][:, :3]
+        finite = np.isfinite(corner)
+        assert 0.05 < finite.mean() < 0.2
+        np.testing.assert_allclose(cells(ax)[finite], viridis(corner[finite] / 0.5), atol=0.005)
+        grey = cells(ax)[~finite][:, :3]
         assert (np.ptp(grey, axis=1) == 0).all()
         dark = grey[:, 0] < 0.7
-        np.testing.assert_array_equal(dark, sulcus[faces][~known])
+        np.testing.assert_array_equal(dark, sulcus[faces][~finite])
 
 
 def test_a_cell_lies_around_its_vertex(drawn):

@@ -119,10 +119,10 @@ def test_a_heat_map_writes_each_number_at_its_layer_and_step():
     ]
     assert [label.get_text() for label in panels[0].get_xticklabels()] == ["0", "16", "32"]
     for ax, roi in zip(panels, ROIS, strict=False):
-        known = table[(table["roi"] == roi) & table["mean_r"].notna()]
+        scored = table[(table["roi"] == roi) & table["mean_r"].notna()]
         places = {text.get_position(): text.get_text() for text in ax.texts}
-        assert len(places) == len(known)
-        for row in known.itertuples():
+        assert len(places) == len(scored)
+        for row in scored.itertuples():
             place = ((0, 16, 32).index(row.step), ("down 1", "bottleneck", "up 1").index(row.layer))
             assert places[place] == f"{row.mean_r:.2f}".lstrip("0")
     assert figure.get_supxlabel() == "Denoising steps done"

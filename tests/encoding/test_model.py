@@ -142,7 +142,7 @@ def test_weights_that_follow_repeats_help():
 
 
 @pytest.mark.parametrize("selection", ["gcv", "cv"])
-def test_voxels_may_lie_on_disk_and_blocks_change_nothing(tmp_path, selection):
+def test_voxels_may_be_on_disk_and_blocks_change_nothing(tmp_path, selection):
     import zarr
 
     X, Y, X_test, _ = _brain(p=90, dtype=np.float32)

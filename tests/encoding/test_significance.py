@@ -140,7 +140,7 @@ def test_fdr_holds_false_discoveries_under_five_percent():
     for _ in range(20):
         r = rng.standard_normal(3000) / 10
         r[:1000] += 0.4
-        found = fdr(gaussian_p(np.clip(r, -1, 1), 100)) < 0.05
-        assert found[:1000].mean() > 0.8
-        false.append(found[1000:].sum() / found.sum())
+        significant = fdr(gaussian_p(np.clip(r, -1, 1), 100)) < 0.05
+        assert significant[:1000].mean() > 0.8
+        false.append(significant[1000:].sum() / significant.sum())
     assert np.mean(false) < 0.05

@@ -48,7 +48,7 @@ def test_without_streams_a_voxel_has_the_names_of_all_its_regions():
     assert list(voxel_rois(subject)) == ["V1+V2", "V2"]
 
 
-def test_a_table_has_a_row_a_voxel(subject):
+def test_a_table_has_one_row_per_voxel(subject):
     r = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
     q = np.array([0.01, 0.2, 0.04, 0.05, 0.01])
     table = results_table(subject, "unet", layer="mid_block", step=8, **columns(r, q))
@@ -69,7 +69,7 @@ def test_r_is_told_as_a_share_of_what_noise_allows(subject):
     table = results_table(subject, "z", **columns(r, q) | {"ceiling": ceiling})
     np.testing.assert_allclose(table["r_normalised"], [0.5, 0.5, np.nan, np.nan, 1])
     summary = roi_summary(table).set_index("roi")["r_normalised"]
-    # of ventral the ceilings are 0 and unknown: no correlation is possible, or none is known
+    # the ceilings of ventral are 0 and NaN: no correlation is possible
     assert summary["early"] == pytest.approx(0.2 / 0.4)
     assert summary["early+ventral"] == pytest.approx(0.4 / 0.8)
     assert np.isnan(summary["ventral"])

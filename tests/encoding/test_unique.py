@@ -162,15 +162,15 @@ def test_spaces_that_do_not_match_are_refused():
 
 def test_responses_are_read_a_block_of_voxels_at_a_time():
     class Columns:
-        """Stands for responses on disk; tells how many voxels were read at once."""
+        """Replaces responses on disk; records how many voxels were read at once."""
 
         def __init__(self, values):
             self.values, self.shape, self.widths = values, values.shape, set()
 
         def __getitem__(self, key):
-            found = self.values[key]
-            self.widths.add(found.shape[1])
-            return found
+            part = self.values[key]
+            self.widths.add(part.shape[1])
+            return part
 
     spaces, Y, Y_test, _ = _correlated(n_train=80, n_test=40, n_voxels=7)
     whole = unique_variance(spaces, Y, Y_test)

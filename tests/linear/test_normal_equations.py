@@ -28,21 +28,21 @@ def test_blocks_give_the_moments_of_the_whole(seed, n, p, m, cuts):
     rows = rng.integers(0, m, n)
     equations = _accumulate(X, rows, m, sorted(min(c, n) for c in cuts))
     offset, scale = rng.standard_normal(p), rng.uniform(0.5, 2, p)
-    kept = rng.random(p) < 0.8
-    Z = ((X - offset) / scale)[:, kept]
+    used = rng.random(p) < 0.8
+    Z = ((X - offset) / scale)[:, used]
     P = np.eye(m)[rows]
     np.testing.assert_allclose(equations.mean, X.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(equations.variance, X.var(axis=0), rtol=1e-10)
     np.testing.assert_array_equal(equations.counts, P.sum(axis=0))
     assert not equations.is_dual
-    gram = np.tril(equations.gram(Scaling(offset, scale, kept)))
+    gram = np.tril(equations.gram(Scaling(offset, scale, used)))
     np.testing.assert_allclose(gram, np.tril(Z.T @ Z), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(
-        equations.sums(np.arange(m), Scaling(offset, scale, kept)), P.T @ Z, rtol=1e-9, atol=1e-9
+        equations.sums(np.arange(m), Scaling(offset, scale, used)), P.T @ Z, rtol=1e-9, atol=1e-9
     )
 
 
-def test_trials_are_kept_while_fewer_than_features():
+def test_trials_are_stored_while_fewer_than_features():
     rng = np.random.default_rng(0)
     X, rows = rng.standard_normal((9, 8)), np.arange(9) % 4
     equations = _accumulate(X[:8], rows[:8], 4, [3, 5])
@@ -57,7 +57,7 @@ def test_trials_are_kept_while_fewer_than_features():
         equations.trials()
 
 
-def test_kept_blocks_do_not_follow_a_reused_buffer():
+def test_stored_blocks_do_not_follow_a_reused_buffer():
     buffer = np.ones((2, 5))
     equations = NormalEquations(2)
     equations.add(buffer, [0, 1])

@@ -64,7 +64,7 @@ def test_any_shape_equals_sklearn_ridge_on_repeated_targets(seed, n, p, m, inter
 
 
 @pytest.mark.parametrize(("n", "p"), [(60, 12), (25, 40)])
-def test_one_penalty_a_target_equals_sklearn(n, p):
+def test_one_penalty_per_target_equals_sklearn(n, p):
     X, Y, rows = _problem(n, p, n)
     alpha = np.array([0.5, 3.0, 100.0, 7.0])
     decomposition = decompose(_equations(X, rows, n))
@@ -153,20 +153,20 @@ def test_gcv_with_repeats_follows_leaving_stimuli_out_and_plain_gcv_does_not():
 
 
 @pytest.mark.parametrize("average", [True, False])
-def test_the_search_finds_the_least_error_and_looks_at_few(average):
+def test_the_search_reaches_the_least_error_with_few_evaluations(average):
     X, Y, rows = _problem(240, 60, 80, n_targets=200)
     Y = Y + 2 * np.random.default_rng(1).standard_normal(Y.shape)
     grid = np.logspace(-2, 8, 31)
     decomposition = decompose(_equations(X, rows, 80))
     projection = decomposition.project(Y)
     whole = gcv_errors(decomposition, projection, grid, average_repeats=average)
-    found = gcv_errors(decomposition, projection, grid, average_repeats=average, search=True)
-    looked = np.isfinite(found)
-    np.testing.assert_allclose(found[looked], whole[looked])
-    assert looked.mean() < 0.4
+    searched = gcv_errors(decomposition, projection, grid, average_repeats=average, search=True)
+    is_evaluated = np.isfinite(searched)
+    np.testing.assert_allclose(searched[is_evaluated], whole[is_evaluated])
+    assert is_evaluated.mean() < 0.4
     # Few targets have a second, lower minimum elsewhere.
-    assert (found.argmin(axis=0) == whole.argmin(axis=0)).mean() > 0.97
-    assert found.min(axis=0).mean() < 1.001 * whole.min(axis=0).mean()
+    assert (searched.argmin(axis=0) == whole.argmin(axis=0)).mean() > 0.97
+    assert searched.min(axis=0).mean() < 1.001 * whole.min(axis=0).mean()
 
 
 def test_choice_of_penalty_equals_sklearn_leave_one_out_up_to_gcv():

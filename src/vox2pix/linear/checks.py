@@ -32,14 +32,7 @@ def is_finite(values: NDArray[Any]) -> bool:
 def check_finite(name: str, values: NDArray[Any], first_row: int = 0) -> None:
     """Raise ValueError that names the rows and columns of NaN and infinite values, if any.
 
-    Parameters
-    ----------
-    name : str
-        What the message calls the array.
-    values : ndarray, shape (n_rows, n_columns)
-        The values to check.
-    first_row : int
-        Index that the message gives to ``values[0]``.
+    The message calls the array ``name``, and its first row ``first_row``.
     """
     if is_finite(values):
         return
@@ -150,8 +143,8 @@ def _pair(y: Any, stimuli: ArrayLike | None, n_trials: int) -> tuple[Any, NDArra
     labels = np.asarray(stimuli)
     if not isinstance(y, np.ndarray) or len(y) != n_trials or labels.shape != (n_trials,):
         return y, check_rows(labels, n_trials, y.shape[0])
-    found, first, rows = np.unique(labels, return_index=True, return_inverse=True)
-    if np.issubdtype(labels.dtype, np.integer) and np.array_equal(found, np.arange(n_trials)):
+    present, first, rows = np.unique(labels, return_index=True, return_inverse=True)
+    if np.issubdtype(labels.dtype, np.integer) and np.array_equal(present, np.arange(n_trials)):
         return y, labels  # every stimulus once, in any order
     if not np.array_equal(y[first][rows], y, equal_nan=True):
         raise ValueError(
