@@ -345,7 +345,7 @@ def test_a_run_is_audited_and_reported_again(
     result = vox2pix_run("audit", "runs/small")
     assert result.exit_code == 0, result.output
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
-    assert "shuffled brain." in result.output
+    assert "shuffled control" in result.output.lower()
     assert "Figures: runs/small/audit" in result.output
     result = vox2pix_run("report", "runs/small")
     assert result.exit_code == 0, result.output

@@ -149,7 +149,7 @@ def test_decoded_captions_are_scored_beside(
     assert chrf["value"] == pytest.approx(np.mean(scores))
     assert chrf["chance"] < chrf["value"] < 100
     assert chrf["ci_low"] < chrf["value"] < chrf["ci_high"]
-    assert "give both --captions and --references" in sentence(command(*given))
+    assert "Give both --captions and --references" in sentence(command(*given))
     (tmp_path / "written.csv").write_text("stimulus_id,caption\n00,a ball\n")
     said = sentence(command(*given, "--references", "written.csv"))
     assert "written.csv has no caption of 5 of 6 stimuli, the first is '01'" in said
@@ -167,12 +167,12 @@ def test_arrays_score_as_files_do(folders: tuple[np.ndarray, np.ndarray]) -> Non
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (BOTH[:4], "have no reconstruction in mine (00, 01, 02, ...); give both sides the same"),
-        ((*BOTH, "--protocol", "mindeye3"), "there is no protocol 'mindeye3'"),
+        (BOTH[:4], "have no reconstruction in mine (00, 01, 02, ...). Give both sides the same"),
+        ((*BOTH, "--protocol", "mindeye3"), "There is no protocol 'mindeye3'"),
         ((*BOTH, "--weights", "nowhere"), "nowhere is no folder"),
-        ((*BOTH, "--network", "resnet"), "there is no image encoder 'resnet'"),
+        ((*BOTH, "--network", "resnet"), "There is no image encoder 'resnet'"),
         (("--truth", "seen", "--reconstructions", "nobody"), "nobody does not exist"),
-        ((*BOTH, "--network", "pixels:"), "there is no image encoder 'pixels:'"),
+        ((*BOTH, "--network", "pixels:"), "There is no image encoder 'pixels:'"),
     ],
 )
 def test_bad_input_is_one_sentence(

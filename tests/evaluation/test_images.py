@@ -26,7 +26,7 @@ def test_images_pass_unchanged() -> None:
         (np.zeros((2, 4, 4), np.float32), r"truth must have the shape \(n, height, width, 3\)"),
         (np.zeros((2, 4, 4, 4), np.float32), r"not \(2, 4, 4, 4\)"),
         (np.zeros((0, 4, 4, 3), np.float32), "with nothing empty"),
-        (np.zeros((2, 4, 4, 3), np.uint8), "not uint8; divide 8-bit images by 255"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "not uint8. Divide 8-bit images by 255"),
         (np.full((2, 4, 4, 3), 7.0), r"truth must be in \[0, 1\], not from 7 to 7"),
         (np.full((2, 4, 4, 3), -0.5), r"not from -0\.5 to -0\.5"),
     ],
@@ -47,7 +47,7 @@ def test_names_the_image_that_is_not_finite(value: float) -> None:
 def test_pairs_must_match() -> None:
     with pytest.raises(ValueError, match="There are 3 originals but 2 images"):
         check_pairs(images(3, 8, 8), images(2, 8, 8))
-    with pytest.raises(ValueError, match="8 x 8 pixels and the images 6 x 7; give a size"):
+    with pytest.raises(ValueError, match=r"8 x 8 pixels and the images 6 x 7. Give a size"):
         check_pairs(images(2, 8, 8), images(2, 6, 7))
     truth, other = check_pairs(images(2, 8, 8), images(2, 6, 7), size=5)
     assert truth.shape == other.shape == (2, 5, 5, 3)

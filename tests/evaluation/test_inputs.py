@@ -94,17 +94,17 @@ def test_grey_is_repeated_and_an_opaque_alpha_left_out(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["opaque"][0], opaque[..., :3] / 255, atol=1e-7)
     opaque[0, 0, 3] = 254
     Image.fromarray(opaque).save(tmp_path / "opaque.png")
-    with pytest.raises(UserError, match=r"image 'opaque' is transparent; lay it over"):
+    with pytest.raises(UserError, match=r"image 'opaque' is transparent. Lay it over"):
         all_of(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (np.full((2, 4, 4, 3), 200.0), "from 200 to 200, .* divide values up to 255 by 255"),
+        (np.full((2, 4, 4, 3), 200.0), "from 200 to 200, .* Divide values up to 255 by 255"),
         (np.full((2, 4, 4, 3), -1.0), r"take \(x \+ 1\) / 2 of values in \[-1, 1\]"),
         (np.full((2, 4, 4, 3), np.nan), "image '0' holds NaN or infinite values"),
-        (np.full((2, 4, 4, 3), 7, np.int64), "is int64; save images as uint8"),
+        (np.full((2, 4, 4, 3), 7, np.int64), "is int64. Save images as uint8"),
         (np.zeros((2, 6, 6, 5)), r"has shape \(2, 6, 6, 5\); images are"),
         (np.zeros((0, 4, 4, 3)), r"has shape \(0, 4, 4, 3\)"),
         (np.zeros((4, 4)), r"has shape \(4, 4\)"),
@@ -136,7 +136,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"c\.npy holds Python objects"):
         open_images(tmp_path / "c.npy")
     np.savez(tmp_path / "d.npz", one=arrays(), two=arrays())
-    with pytest.raises(UserError, match="holds one, two; name the array of images 'images'"):
+    with pytest.raises(UserError, match=r"holds one, two. Name the array of images 'images'"):
         open_images(tmp_path / "d.npz")
     (tmp_path / "empty" / "x.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"x\.png cannot be read as PNG or JPEG"):
@@ -145,10 +145,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_ids_stand_once(tmp_path: Path) -> None:
     save_files(tmp_path / "seen", ["a.png", "a.jpg"], arrays(2))
-    with pytest.raises(UserError, match="have the same id 'a'; remove one"):
+    with pytest.raises(UserError, match=r"have the same id 'a'. Remove one"):
         open_images(tmp_path / "seen")
     np.savez(tmp_path / "a.npz", images=arrays(3), ids=["x", "y", "x"])
-    with pytest.raises(UserError, match="the id 'x' stands more than once"):
+    with pytest.raises(UserError, match="the id 'x' occurs more than once"):
         open_images(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz", images=arrays(3), ids=["x", "y"])
     with pytest.raises(UserError, match="holds 3 images but 2 ids"):
@@ -219,5 +219,5 @@ def test_one_image_is_not_enough(tmp_path: Path) -> None:
         pair(one, one)
     np.save(tmp_path / "b.npy", arrays(4).reshape(2, 2, 6, 6, 3))
     two = open_images(tmp_path / "b.npy")
-    with pytest.raises(UserError, match="there is one original a stimulus"):
+    with pytest.raises(UserError, match="not one original each"):
         pair(two, two)

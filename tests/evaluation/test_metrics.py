@@ -73,7 +73,7 @@ def test_size_resizes_both_first(metric) -> None:
     expected = metric(resize_images(truth, 31), resize_images(drawn, 31))
     np.testing.assert_array_equal(metric(truth, drawn, size=31), expected)
     assert abs(expected - metric(truth, drawn)).max() > 1e-3
-    with pytest.raises(ValueError, match="give a size to bring both to"):
+    with pytest.raises(ValueError, match="Give a size to bring both to"):
         metric(truth, drawn[:, :15])
 
 

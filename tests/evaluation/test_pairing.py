@@ -91,7 +91,7 @@ def test_shuffled_ids_find_their_partners(order: list[int], zeros: int) -> None:
         (("A", "B"), ("a", "b"), "'A' and 'a' differ in upper and lower case"),
         (("0", "1", "2"), ("1", "2", "3"), "differ by 1 throughout, count both from the same"),
         (("dog_one", "cat"), ("dog_on", "cat"), "the nearest to 'dog_one' is 'dog_on'"),
-        (("aa", "bb"), ("cc", "dd"), r"no reconstruction in side \(aa, bb\); give both"),
+        (("aa", "bb"), ("cc", "dd"), r"no reconstruction in side \(aa, bb\). Give both"),
     ],
 )
 def test_ids_that_nearly_match_are_refused_with_what_is_nearest(

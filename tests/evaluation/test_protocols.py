@@ -26,7 +26,7 @@ def networks(name: str) -> dict[str, str]:
 def test_each_protocol_has_its_name() -> None:
     assert list(PROTOCOLS) == NAMES
     assert all(protocol(name).name == name for name in NAMES)
-    with pytest.raises(UserError, match="no protocol 'mindeye'; use one of default, takagi2023"):
+    with pytest.raises(UserError, match=r"no protocol 'mindeye'. Use one of default, takagi2023"):
         protocol("mindeye")
 
 

@@ -214,7 +214,7 @@ def test_metrics_that_cannot_be_computed_are_left_out_and_said() -> None:
     assert found.skipped["net"] == "no weights"
     assert "at least 11 x 11 pixels, and 'p0' has 8 x 8" in found.skipped["SSIM"]
     wanted = Protocol("mine", "", metrics[1:], "original", "scores", "")
-    with pytest.raises(UserError, match=r"no metric of mine can be computed here: .*; no weights"):
+    with pytest.raises(UserError, match=r"No metric of mine can be computed here. .* no weights"):
         score_collections(collection(truth), collection(drawn), wanted, absent)  # type: ignore[arg-type]
 
 

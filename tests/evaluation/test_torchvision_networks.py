@@ -201,7 +201,7 @@ def test_weights_that_are_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError("no network")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    with pytest.raises(UserError, match=r"cannot download https.*no network"):
+    with pytest.raises(UserError, match=r"Cannot download https.*no network"):
         network("alexnet:features.4@224", download=True)
     assert asked == [(WEIGHTS[0].source, "7be5be79")]
 

@@ -17,7 +17,7 @@ def read_captions(path: Path) -> dict[str, list[str]]:
     if not {"stimulus_id", "caption"} <= set(table.columns):
         raise UserError(
             f"{path} has the columns {', '.join(table.columns)}; captions are a CSV file with "
-            "stimulus_id and caption"
+            "stimulus_id and caption."
         )
     return {
         str(name): list(rows["caption"]) for name, rows in table.groupby("stimulus_id", sort=False)
@@ -39,13 +39,13 @@ def with_captions(
         if absent:
             raise UserError(
                 f"{path} has no caption of {len(absent)} of {len(ids)} stimuli, the first is "
-                f"{absent[0]!r}; give one of each image"
+                f"{absent[0]!r}. Give one of each image."
             )
     several = [name for name in ids if len(told[name]) > 1]
     if several:
         raise UserError(
-            f"{decoded} has {len(told[several[0]])} captions of {several[0]!r}; one is decoded of "
-            "each image"
+            f"{decoded} has {len(told[several[0]])} captions of {several[0]!r}. Give one of each "
+            "image."
         )
     records, notes, scores = [], [], evaluation.scores.copy()
     found = caption_scores([told[n][0] for n in ids], [written[n] for n in ids], seed)

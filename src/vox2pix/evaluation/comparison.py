@@ -69,23 +69,17 @@ def compare(
 ) -> list[Comparison]:
     """Compare conditions that were scored on the same stimuli, pair by pair.
 
+    The score of identification depends on the other stimuli of its condition; intervals and tests
+    take this pool as given.
+
     Parameters
     ----------
     scores : mapping of str to array_like of float, shape (n_stimuli,)
-        A score a stimulus (the mean over its samples) for each condition or run; the rows of all
-        belong to the same stimuli in the same order.
+        Scores per stimulus (means over samples) of each condition or run, in one order of stimuli.
     pairs : sequence of (str, str), optional
         Which to compare; all pairs if None. Holm's correction is over these.
-    n_resamples : int
-        Sign flips, where not all are tried.
-    seed : int
-        Of these.
-
-    Returns
-    -------
-    list of Comparison
-        In the order of ``pairs``. The score of identification depends on the other stimuli of its
-        condition; intervals and tests take this pool as given.
+    n_resamples, seed : int
+        Sign flips, where not all are tried, and their seed.
 
     Raises
     ------
@@ -209,21 +203,12 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
 def over_samples(
     scores: ArrayLike, higher_is_better: bool = True
 ) -> dict[str, NDArray[np.float64]]:
-    """Join the samples of each stimulus, in both ways that the field reports.
+    """Join the samples of each stimulus in both ways that the field reports.
 
-    The best is chosen by the original itself, which no decoder has: it is an upper bound that
-    grows with the number of samples, and says nothing without the mean.
-
-    Parameters
-    ----------
-    scores : array_like of float, shape (n_stimuli, n_samples)
-    higher_is_better : bool
-        False for distances.
-
-    Returns
-    -------
-    dict of str to ndarray of float64, shape (n_stimuli,)
-        Keys ``mean of N`` and ``best of N``, as in the records of ``metrics.json``.
+    From scores (n_stimuli, n_samples) to ``mean of N`` and ``best of N``, (n_stimuli,) each, as in
+    the records of ``metrics.json``. The best is chosen by the original itself, which no decoder
+    has: it is an upper bound that grows with the number of samples, and means nothing without the
+    mean.
     """
     values = np.asarray(scores, np.float64)
     if values.ndim != 2 or 0 in values.shape:
@@ -241,26 +226,19 @@ def pool_subjects(scores: Mapping[str, ArrayLike], level: float = 0.95) -> Poole
     .. math:: \bar m \pm t_{K-1} \, s / \sqrt K,
 
     the summary-statistics approach to random effects (Holmes & Friston 1998). Each subject counts
-    alike, however many stimuli it holds. A bootstrap of subjects and then of stimuli would also
-    speak of the population, but from the field's four subjects it draws intervals far too
-    narrow: its spread lacks the factor sqrt(K / (K - 1)) and the tails of t. Pooling the stimuli
-    of all subjects as if they were independent is narrower still. What all subjects share, the
-    test stimuli, is taken as given: use
-    :func:`~vox2pix.evaluation.mean_interval` on the scores averaged over subjects
-    for the uncertainty about other stimuli in these subjects.
-
-    For a difference between two runs, give each subject's paired differences.
+    alike, however many stimuli it has. From the field's four subjects a bootstrap of subjects and
+    then of stimuli gives intervals far too narrow: its spread lacks the factor sqrt(K / (K - 1))
+    and the tails of t. Pooling the stimuli of all subjects as if they were independent is narrower
+    still. What all subjects share, the test stimuli, is taken as given: use
+    :func:`~vox2pix.evaluation.mean_interval` on the scores averaged over subjects for the
+    uncertainty about other stimuli in these subjects.
 
     Parameters
     ----------
     scores : mapping of str to array_like of float, shape (n_stimuli,)
-        A score a stimulus for each subject; numbers of stimuli may differ.
+        Scores per stimulus of each subject, or paired differences of two runs.
     level : float
         Coverage aimed at, in (0, 1).
-
-    Returns
-    -------
-    Pooled
 
     Raises
     ------

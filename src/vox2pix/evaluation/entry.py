@@ -37,36 +37,29 @@ def evaluate_images(
     ----------
     truth, reconstructions : str or Path
         As :func:`~vox2pix.evaluation.open_images` takes them.
-    samples : str, optional
-        Pattern of the reconstructions' files, such as ``{id}_{sample}.png``.
-    truth_files : str, optional
-        Pattern of the originals' files, such as ``{id}_org.png``; files of this pattern are left
-        out of the reconstructions where both lie in one folder.
+    samples, truth_files : str, optional
+        Patterns of the files on both sides, ``{id}_{sample}.png`` and ``{id}_org.png``. Originals
+        that are in the folder of the reconstructions are left out of these.
     protocol : str
-        A name in :data:`~vox2pix.evaluation.protocols.PROTOCOLS`.
+        A name in :data:`~vox2pix.evaluation.PROTOCOLS`.
     networks : sequence of str
-        Networks to identify and retrieve by beside the protocol's own metrics, as
-        :func:`~vox2pix.evaluation.network` takes them.
-    weights : str or Path, optional
-        A folder of weights, by the names in :data:`~vox2pix.evaluation.networks.weights.WEIGHTS`.
-    download : bool
-        Fetch weights that are not on this machine.
-    device : str
-        Where networks run.
+        Networks to identify and retrieve by beside the protocol's own metrics.
+    weights, download, device
+        As :func:`~vox2pix.evaluation.network` takes them.
     captions, references : Path, optional
-        Decoded captions of the same stimuli and those that people wrote, as
-        :func:`~vox2pix.evaluation.captions.read_captions` takes them.
+        Decoded captions of the same stimuli and those that people wrote: CSV files with the columns
+        ``stimulus_id`` and ``caption``.
     seed : int
-        Of the resamples and the mismatched pairs.
+        Of the mismatched pairs.
     progress : callable
-        Told the step, how much of it is done, and of how much.
+        Receives the step, how much of it is done, and of how much.
 
     Returns
     -------
     Evaluation
-        What was found.
+        Scores and records.
     dict
-        What it was found from: paths, settings, SHA-256 of the weights.
+        What they were computed from: paths, settings, SHA-256 of the weights.
 
     Raises
     ------
@@ -74,49 +67,27 @@ def evaluate_images(
         For images that cannot be read or paired, an unknown name, damaged weights, or where
         no metric can be computed.
     """
-    wanted = find_protocol(protocol)
+    chosen = find_protocol(protocol)
     extra = [metric for name in dict.fromkeys(networks) for metric in _by_network(name)]
-    wanted = replace(wanted, metrics=(*wanted.metrics, *extra))
-    place = Path(weights) if weights is not None else None
-    if place is not None and not place.is_dir():
-        raise UserError(f"{place} is no folder; name the one that holds the weights")
+    chosen = replace(chosen, metrics=(*chosen.metrics, *extra))
     if (captions is None) != (references is None):
         raise UserError(
-            "captions are scored against references; give both --captions and --references"
+            "Captions are scored against references. Give both --captions and --references."
         )
-    used: dict[str, dict[str, str]] = {}
-    loaded: dict[str | Path, Any] = {}
-    digests: dict[str, str] = {}
-
-    def load(metric: Metric) -> Encoder:
-        """Return a metric's network, and keep the hashes of its weights."""
-        name = str(metric.network)
-        encoder = network(
-            name,
-            weights=place,
-            download=download,
-            resizing=metric.resizing,
-            device=device,
-            loaded=loaded,
-        )
-        used[name] = encoder_hashes(name, place, download)
-        if used[name]:
-            digests[name] = weights_digest(used[name])
-        return encoder
-
+    loader = _Loader(weights, download, device)
     one_folder = Path(truth).resolve() == Path(reconstructions).resolve()
-    found = score_collections(
+    evaluation = score_collections(
         open_images(truth, originals=truth_files),
         open_images(reconstructions, samples, without=truth_files if one_folder else None),
-        wanted,
-        load,
-        weights=digests,
+        chosen,
+        loader,
+        weights=loader.digests,
         seed=seed,
         progress=progress,
     )
     if captions is not None and references is not None:
-        found = with_captions(found, captions, references, seed)
-    told = {
+        evaluation = with_captions(evaluation, captions, references, seed)
+    return evaluation, {
         "captions": str(captions) if captions else None,
         "references": str(references) if references else None,
         "truth": str(truth),
@@ -125,13 +96,40 @@ def evaluate_images(
         "truth_files": truth_files,
         "seed": seed,
         "device": device,
-        "weights": used,
+        "weights": loader.hashes,
     }
-    return found, told
+
+
+class _Loader:
+    """Loads the networks of metrics, each once, and records what they were read from."""
+
+    def __init__(self, weights: str | Path | None, download: bool, device: str) -> None:
+        self._folder = None if weights is None else Path(weights)
+        if self._folder is not None and not self._folder.is_dir():
+            raise UserError(f"{weights} is no folder. Name the one that holds the weights.")
+        self._download, self._device = download, device
+        self._loaded: dict[str | Path, Any] = {}
+        self.hashes: dict[str, dict[str, str]] = {}
+        self.digests: dict[str, str] = {}
+
+    def __call__(self, metric: Metric) -> Encoder:
+        name = str(metric.network)
+        encoder = network(
+            name,
+            weights=self._folder,
+            download=self._download,
+            resizing=metric.resizing,
+            device=self._device,
+            loaded=self._loaded,
+        )
+        self.hashes[name] = encoder_hashes(name, self._folder, self._download)
+        if self.hashes[name]:
+            self.digests[name] = weights_digest(self.hashes[name])
+        return encoder
 
 
 def _by_network(name: str) -> tuple[Metric, ...]:
-    """Return what a network beside the protocol's is asked."""
+    """Return the metrics of a network beside the protocol's."""
     called = without_place(name)  # a folder's: tables are sent to others
     retrieved = (Metric(f"{called} top-{k}", "retrieval", name, top=k) for k in (1, 5))
     return (Metric(called, "two-way", name), *retrieved)

@@ -24,7 +24,7 @@ def check_images(images: ArrayLike, name: str = "images") -> Images:
         )
     if not np.issubdtype(array.dtype, np.floating):
         raise ValueError(
-            f"{name} must be floats in [0, 1], not {array.dtype}; divide 8-bit images by 255."
+            f"{name} must be floats in [0, 1], not {array.dtype}. Divide 8-bit images by 255."
         )
     faulty = np.flatnonzero(~np.isfinite(array).all(axis=(1, 2, 3)))
     if len(faulty):
@@ -48,7 +48,7 @@ def check_pairs(
     if truth.shape != images.shape:
         raise ValueError(
             f"The originals are {truth.shape[1]} x {truth.shape[2]} pixels and the images "
-            f"{images.shape[1]} x {images.shape[2]}; give a size to bring both to."
+            f"{images.shape[1]} x {images.shape[2]}. Give a size to bring both to."
         )
     return truth, images
 

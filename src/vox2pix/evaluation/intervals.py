@@ -167,32 +167,20 @@ def bootstrap_interval(
     """Return the percentile bootstrap interval of a statistic over stimuli.
 
     Stimuli are drawn with replacement and the statistic taken of each draw; the interval lies
-    between the (1 - level) / 2 and (1 + level) / 2 quantiles (Efron & Tibshirani 1993, ch. 13).
-
-    For means it is too narrow where stimuli are few or most scores are equal: use
-    :func:`mean_interval` or :func:`rate_interval`.
+    between the (1 - level) / 2 and (1 + level) / 2 quantiles (Efron & Tibshirani 1993, ch. 13). For
+    means it is too narrow where stimuli are few or most scores are equal: use :func:`mean_interval`
+    or :func:`rate_interval`.
 
     Parameters
     ----------
     values : array_like of float, shape (n,)
-        One score a stimulus.
+        One score per stimulus.
     statistic : callable
         Taken along the last axis, by ``axis=-1``, like :func:`numpy.mean`.
-    n_resamples : int
-        How many draws.
+    n_resamples, seed : int
+        How many draws, and their seed.
     level : float
         Coverage aimed at, in (0, 1).
-    seed : int
-        Of the draws.
-
-    Returns
-    -------
-    low, high : float
-
-    Raises
-    ------
-    ValueError
-        For fewer than two values, values that are not finite, or a level outside (0, 1).
     """
     sample = _checked(values, level)
     if n_resamples < 1:

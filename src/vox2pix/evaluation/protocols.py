@@ -236,5 +236,5 @@ PROTOCOLS: dict[str, Protocol] = {
 def protocol(name: str) -> Protocol:
     """Return a protocol by its name."""
     if name not in PROTOCOLS:
-        raise UserError(f"there is no protocol {name!r}; use one of {', '.join(PROTOCOLS)}")
+        raise UserError(f"There is no protocol {name!r}. Use one of {', '.join(PROTOCOLS)}.")
     return PROTOCOLS[name]

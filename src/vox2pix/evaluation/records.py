@@ -8,37 +8,25 @@ from pydantic import BaseModel, ConfigDict
 
 
 class MetricRecord(BaseModel):
-    """One number of ``metrics.json``, with all that is needed to read it.
+    """One value of ``metrics.json``, with all that is needed to read it.
 
     Attributes
     ----------
-    subject : str
-        Whose brain.
-    condition : str
-        What the image was drawn from: ``z``, ``c``, ``z+c``, ``z-decode``, ``true-z``,
-        ``true-c``, ``true-z+c``, ``shuffled``.
-    metric : str
+    subject, condition : str
+        Whose brain, and what images were drawn from, such as ``z+c``, ``true-z``, ``shuffled``.
+    metric, protocol : str
         ``pixcorr``, ``ssim``, ``two-way`` and the encoder's name, ``top-1`` and ``top-5`` of
-        retrieval; in ``vox2pix evaluate`` the names of its protocol.
-    direction : str or None
-        What identification and retrieval hold fixed, ``original`` or ``reconstruction``; None
-        elsewhere.
-    protocol : str
-        By whose definitions.
+        retrieval, or the names of a protocol of ``vox2pix evaluate``; by whose definitions.
+    direction : {"original", "reconstruction"} or None
+        What identification and retrieval hold fixed.
     samples : str
         How the samples of a stimulus were joined: ``mean of 5``, ``best of 5``, or
         ``correlations of 5``, averaged before they were compared.
-    value : float
-        Mean over stimuli.
-    ci_low, ci_high : float
-        95 % interval of ``value`` over stimuli.
-    chance : float
-        What images of other stimuli reach.
-    n_stimuli : int
-        How many stimuli.
+    value, ci_low, ci_high, chance : float
+        Mean over stimuli, its 95 % interval, and what images of other stimuli reach.
     definition : str
-        What exactly was computed: statistic, network, layer, size, resizing, and the version of
-        vox2pix's definitions. Values of two definitions are not comparable.
+        Statistic, network, layer, size, resizing, and the version of vox2pix's definitions. Values
+        of two definitions are not comparable.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -1,11 +1,12 @@
 """Score a collection of reconstructions by a protocol: images, features, statistics, numbers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from math import ceil
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,25 +47,23 @@ Known = dict[tuple[str | None, Resizing | None], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a protocol says of reconstructions.
+    """The scores of reconstructions by a protocol.
 
     Attributes
     ----------
     protocol : Protocol
         By whose definitions.
     records : tuple of MetricRecord
-        A number a metric and direction: the mean over samples, and with several samples the best
-        of them right after it.
+        One per metric and direction: the mean over samples, followed by the best of several.
     scores : DataFrame, shape (n_stimuli, n_metrics)
         Of each stimulus, mean over its samples; columns ``metric`` and ``direction`` (empty but
         for identification and retrieval).
     skipped : dict of str to str
         Metrics that were not computed, and why.
     notes : tuple of str
-        What was found and by which convention it was treated.
+        What is unusual, and by which convention it is treated.
     originals : tuple of str
-        A digest of the pixels of each stimulus' original, in the order of ``scores``; empty where
-        the images were not surveyed.
+        Digests of the originals, in the order of ``scores``, if the images were surveyed.
     """
 
     protocol: Protocol
@@ -91,16 +90,54 @@ class _Scored:
     pseudo: NDArray[np.float64] | None = None
     joined: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
-    def interval(self, values: NDArray[np.float64], is_joined: bool) -> tuple[float, float]:
-        """Return the interval of the mean of one value for each stimulus, made of its samples.
+    def means(self, metric: Metric) -> NDArray[np.float64]:
+        """Return the score (n,) of each stimulus, over its samples."""
+        if self.joined is not None:
+            return self.joined[0]
+        return next(iter(over_samples(self.own, not metric.lower_is_better).values()))
+
+    def values(self, metric: Metric) -> Iterator[dict[str, Any]]:
+        """Yield the values of a record of the mean over samples, and of the best of several."""
+        better = not metric.lower_is_better
+        (mean, _), (best, highest) = over_samples(self.own, better).items()
+        chances = dict.fromkeys((mean, best), self.chance)
+        if len(self.others):
+            others = over_samples(self.others, better)
+            chances[best] = float(others[best].mean())
+            chances[mean] = float(others[mean].mean()) if self.chance is None else self.chance
+        by_samples = {mean: self.means(metric)}
+        by_samples |= {best: highest} if self.own.shape[1] > 1 else {}
+        for samples, scores in by_samples.items():
+            averaged = samples == mean and self.joined is not None
+            low, high = self._interval(scores, averaged)
+            yield {
+                "samples": samples.replace("mean", "correlations") if averaged else samples,
+                "value": float(scores.mean()),
+                "ci_low": low,
+                "ci_high": high,
+                "chance": chances[samples],
+            }
+
+    def _interval(self, scores: NDArray[np.float64], is_joined: bool) -> tuple[float, float]:
+        """Return the interval of the mean of one score for each stimulus, made of its samples.
 
         What others win over a stimulus is averaged over samples also where the best is taken.
         """
         if is_joined and self.joined is not None:
             return rate_interval(self.joined[1])
         if self.pseudo is None:
-            return mean_interval(values)
-        return rate_interval(values + (self.pseudo - self.own).mean(axis=1))
+            return mean_interval(scores)
+        return rate_interval(scores + (self.pseudo - self.own).mean(axis=1))
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The images that are scored, and the cyclic shifts that mismatch them."""
+
+    truth: ImageCollection
+    reconstructions: ImageCollection
+    pairs: Pairs
+    shifts: tuple[int, ...]
 
 
 _IMAGE_STATISTICS: dict[str, Callable[..., NDArray[np.float64]]] = {
@@ -128,13 +165,13 @@ def score_collections(
 
     All images are looked at before anything is computed; then as :func:`score_pairs`.
     """
-    found_out = survey(
-        truth, reconstructions, pair(truth, reconstructions), _Told(progress, "reading").advance
+    seen = survey(
+        truth, reconstructions, pair(truth, reconstructions), _Meter(progress, "reading").advance
     )
-    found = score_pairs(
+    evaluation = score_pairs(
         truth,
         reconstructions,
-        found_out.pairs,
+        seen.pairs,
         protocol,
         network,
         condition=reconstructions.source.stem,
@@ -142,7 +179,7 @@ def score_collections(
         seed=seed,
         progress=progress,
     )
-    return replace(found, notes=found_out.notes, originals=found_out.digests)
+    return replace(evaluation, notes=seen.notes, originals=seen.digests)
 
 
 def score_pairs(
@@ -161,8 +198,8 @@ def score_pairs(
 ) -> Evaluation:
     """Score reconstructions that were paired with their originals.
 
-    A metric whose network is not here is left out and said. The score of a stimulus is the mean
-    over its samples, the value the mean over stimuli; its interval is that of
+    A metric whose network is not here is left out and named in ``skipped``. The score of a
+    stimulus is the mean over its samples, the value the mean over stimuli; its interval is that of
     :func:`~vox2pix.evaluation.rate_interval` for identification and retrieval, else of
     :func:`~vox2pix.evaluation.mean_interval`. With several samples a record of the best
     of them follows (:func:`~vox2pix.evaluation.comparison.over_samples`).
@@ -182,19 +219,18 @@ def score_pairs(
     protocol : Protocol
         What is computed.
     network : callable
-        A metric to the encoder that its features come from; it may raise NetworkUnavailableError.
-        Metrics that follow each other and share network and resizing share it.
+        From a metric to its encoder; metrics that follow each other and share network and resizing
+        share it. May raise NetworkUnavailableError.
     condition, subject : str
         Names for the records.
     known : dict, optional
-        Features of these originals that an earlier call has left there; new ones are added.
+        Features of these originals from earlier calls; new ones are added.
     weights : mapping of str to str
-        Digests of the weights by network, which become part of the records' definitions;
-        ``network`` may add them as it loads.
+        Digests of the weights by network, part of the definitions; ``network`` may add to them.
     seed : int
         Of the mismatched pairs.
     progress : callable
-        Told the step, how much of it is done, and of how much.
+        Receives the step, how much of it is done, and of how much.
 
     Raises
     ------
@@ -202,63 +238,44 @@ def score_pairs(
         If images cannot be used, or no metric can be computed.
     """
     n = len(pairs.ids)
-    rng = rng_for(seed, "mismatched")
     n_shifts = min(_SHIFTS, n - 1, ceil(_MISMATCHED / n))
-    shifts = [int(shift) for shift in rng.choice(np.arange(1, n), n_shifts, replace=False)]
+    chosen = rng_for(seed, "mismatched").choice(np.arange(1, n), n_shifts, replace=False)
+    images = _Images(truth, reconstructions, pairs, tuple(map(int, chosen)))
     known = {} if known is None else known
     skipped: dict[str, str] = {}
     records: list[MetricRecord] = []
     columns: dict[tuple[str, str], NDArray[np.float64]] = {}
-
-    def add(metric: Metric, direction: str, scored: _Scored) -> None:
-        """Add the records of a metric in one direction: mean, and best if there is a choice."""
-        better = not metric.lower_is_better
-        (mean, values), (best, highest) = over_samples(scored.own, better).items()
-        chances = dict.fromkeys((mean, best), scored.chance)
-        if len(scored.others):
-            others = over_samples(scored.others, better)
-            chances[best] = float(others[best].mean())
-            chances[mean] = float(others[mean].mean()) if scored.chance is None else scored.chance
-        columns[metric.name, direction] = values if scored.joined is None else scored.joined[0]
-        told = {mean: columns[metric.name, direction]}
-        told |= {best: highest} if reconstructions.n_samples > 1 else {}
-        for samples, values in told.items():
-            averaged = samples == mean and scored.joined is not None
-            low, high = scored.interval(values, averaged)
-            records.append(
+    for _, group in groupby(protocol.metrics, lambda m: (m.network or m.name, m.resizing)):
+        metrics = list(group)
+        meter = _Meter(progress, metrics[0].name)
+        try:
+            if metrics[0].network is None:
+                found = _of_images(metrics[0], images, meter)
+            else:
+                average = protocol.averaging == "correlations"
+                found = _of_features(metrics, network(metrics[0]), images, meter, known, average)
+        except (NetworkUnavailableError, _TooSmallError) as error:
+            skipped |= {metric.name: str(error) for metric in metrics}
+            continue
+        for (metric, direction), scored in found.items():
+            definition = _definition(metric, protocol, reconstructions.n_samples, weights)
+            columns[metric.name, direction] = scored.means(metric)
+            records += [
                 MetricRecord(
                     subject=subject,
                     condition=condition,
                     metric=metric.name,
                     direction=direction or None,
                     protocol=protocol.name,
-                    samples=samples.replace("mean", "correlations") if averaged else samples,
-                    value=float(values.mean()),
-                    ci_low=low,
-                    ci_high=high,
-                    chance=chances[samples],
                     n_stimuli=n,
-                    definition=_definition(metric, protocol, reconstructions.n_samples, weights),
+                    definition=definition,
+                    **values,
                 )
-            )
-
-    for _, group in groupby(protocol.metrics, lambda m: (m.network or m.name, m.resizing)):
-        metrics = list(group)
-        given = (truth, reconstructions, pairs, shifts, _Told(progress, metrics[0].name))
-        try:
-            if metrics[0].network is None:
-                found = _of_images(metrics[0], *given)
-            else:
-                average = protocol.averaging == "correlations"
-                found = _of_features(metrics, network(metrics[0]), *given, known, average)
-        except (NetworkUnavailableError, _TooSmallError) as error:
-            skipped |= {metric.name: str(error) for metric in metrics}
-            continue
-        for (metric, direction), scored in found.items():
-            add(metric, direction, scored)
+                for values in scored.values(metric)
+            ]
     if not records:
-        reasons = "; ".join(dict.fromkeys(skipped.values()))
-        raise UserError(f"no metric of {protocol.name} can be computed here: {reasons}")
+        reasons = " ".join(dict.fromkeys(skipped.values()))
+        raise UserError(f"No metric of {protocol.name} can be computed here. {reasons}")
     index = pd.Index(pairs.ids, name="stimulus_id")
     names = pd.MultiIndex.from_tuples(list(columns), names=("metric", "direction"))
     table = pd.DataFrame(np.column_stack(list(columns.values())), index=index, columns=names)
@@ -277,8 +294,8 @@ def _definition(
     return ", ".join(words)
 
 
-class _Told:
-    """Tells how much of a metric's images are done."""
+class _Meter:
+    """Reports how much of a metric's images are done."""
 
     def __init__(self, progress: Progress, step: str) -> None:
         self._progress, self._step = progress, step
@@ -289,26 +306,20 @@ class _Told:
         self._progress(self._step, self._done, total)
 
 
-def _of_images(
-    metric: Metric,
-    truth: ImageCollection,
-    reconstructions: ImageCollection,
-    pairs: Pairs,
-    shifts: Sequence[int],
-    told: _Told,
-) -> dict[tuple[Metric, str], _Scored]:
+def _of_images(metric: Metric, images: _Images, meter: _Meter) -> dict[tuple[Metric, str], _Scored]:
     """Score images pair by pair."""
     statistic = _IMAGE_STATISTICS[metric.statistic]
     resizing = metric.resizing or Resizing()
+    reconstructions, pairs, shifts = images.reconstructions, images.pairs, images.shifts
     n, n_samples = len(pairs.ids), reconstructions.n_samples
     scores = np.zeros((1 + len(shifts), n, n_samples))
     for i, row in enumerate(pairs.truth_rows):
-        original = truth.image(row)[None]
+        original = images.truth.image(row)[None]
         size = metric.size or original.shape[1:3]
         if metric.statistic.startswith("ssim") and min(np.atleast_1d(size)) < SSIM_WINDOW:
             raise _TooSmallError(
                 f"SSIM needs images of at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, and "
-                f"{pairs.ids[i]!r} has {original.shape[1]} x {original.shape[2]}"
+                f"{pairs.ids[i]!r} has {original.shape[1]} x {original.shape[2]}."
             )
         original = np.repeat(resizing(original, size), n_samples, axis=0)
         for turn, shift in enumerate((0, *shifts)):
@@ -316,42 +327,40 @@ def _of_images(
             drawn = [reconstructions.image(other, sample) for sample in range(n_samples)]
             sized = np.concatenate([resizing(image[None], size) for image in drawn])
             scores[turn, i] = statistic(original, sized)
-        told.advance(1, n)
+        meter.advance(1, n)
     return {(metric, ""): _Scored(scores[0], scores[1:].reshape(-1, n_samples))}
 
 
 def _of_features(
     metrics: Sequence[Metric],
     encoder: Encoder,
-    truth: ImageCollection,
-    reconstructions: ImageCollection,
-    pairs: Pairs,
-    shifts: Sequence[int],
-    told: _Told,
+    images: _Images,
+    meter: _Meter,
     known: Known,
     average_correlations: bool,
 ) -> dict[tuple[Metric, str], _Scored]:
     """Score features, which all of the metrics share, sample by sample."""
+    reconstructions, pairs = images.reconstructions, images.pairs
     n, n_samples = len(pairs.ids), reconstructions.n_samples
     total = n * (1 + n_samples)
     key = (metrics[0].network, metrics[0].resizing)
     if key in known:
-        told.advance(n, total)
+        meter.advance(n, total)
     else:
-        known[key] = _features(encoder, truth, pairs.truth_rows, 0, told, total)
+        known[key] = _features(encoder, images.truth, pairs.truth_rows, 0, meter, total)
     originals = known[key]
     mean_r = np.zeros((n, n)) if average_correlations else None
     scores: dict[tuple[Metric, str], list[NDArray[np.float64]]] = {}
     pseudo: dict[tuple[Metric, str], list[NDArray[np.float64]]] = {}
     for sample in range(n_samples):
         features = _features(
-            encoder, reconstructions, pairs.reconstruction_rows, sample, told, total
+            encoder, reconstructions, pairs.reconstruction_rows, sample, meter, total
         )
         if mean_r is not None:
             mean_r += unit_rows(originals) @ unit_rows(features).T / n_samples
         for metric in metrics:
             # Chance of the mean is known, except for distances.
-            turns = shifts if n_samples > 1 or metric.statistic == "distance" else ()
+            turns = images.shifts if n_samples > 1 or metric.statistic == "distance" else ()
             of_turn = [
                 _statistic(metric, originals, np.roll(features, -shift, axis=0))
                 for shift in (0, *turns)
@@ -402,7 +411,7 @@ def _features(
     collection: ImageCollection,
     rows: Sequence[int],
     sample: int,
-    told: _Told,
+    meter: _Meter,
     total: int,
 ) -> NDArray[np.float32]:
     """Return the features of one sample of every stimulus, shape (n, d)."""
@@ -416,7 +425,7 @@ def _features(
         if features is None:
             features = np.empty((len(rows), batch.shape[1]), np.float32)
         features[start : start + len(batch)] = batch
-        told.advance(len(batch), total)
+        meter.advance(len(batch), total)
     if features is None:
         raise ValueError("There are no images.")
     return features

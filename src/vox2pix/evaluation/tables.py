@@ -115,21 +115,16 @@ def latex_table(evaluation: Evaluation, published: bool = False) -> str:
 def save_evaluation(
     evaluation: Evaluation, folder: Path, told: Mapping[str, Any], published: bool = False
 ) -> None:
-    """Write an evaluation into a folder.
+    """Write an evaluation into a folder, which appears whole.
 
-    ``metrics.json`` (the records), ``scores.csv`` (a row a stimulus and metric, mean over
+    ``metrics.json`` (the records), ``scores.csv`` (one row per stimulus and metric, mean over
     samples), ``table.tex`` and ``provenance.json`` (the protocol in full, what was left out and
-    why, the machine).
+    why, the machine). An evaluation of the same images by the same protocol is replaced.
 
     Parameters
     ----------
-    evaluation : Evaluation
-        From :func:`~vox2pix.evaluation.score_collections`.
-    folder : Path
-        It appears whole. An evaluation of the same images by the same protocol is replaced;
-        anything else that is there is refused.
     told : mapping
-        What ``provenance.json`` shall hold beside: paths, settings, hashes of weights.
+        From :func:`~vox2pix.evaluation.evaluate_images`, for ``provenance.json``.
     published : bool
         As for :func:`latex_table`.
 

@@ -70,9 +70,11 @@ def in_group(conditions: Iterable[str], group: str) -> list[str]:
     return sorted(own, key=fullness, reverse=group == CEILING)
 
 
-def fullness(condition: str) -> tuple[int, bool]:
-    """Return a sort key by which the condition with most targets, with diffusion, comes last."""
-    return len(targets_of(condition)), not condition.endswith(_NO_DIFFUSION)
+def fullness(condition: str) -> tuple[int, bool, bool]:
+    """Return a sort key by which the fullest condition, as the audit judges it, comes last."""
+    names = targets_of(condition)
+    has_content = any(TARGETS[name].carries == "content" for name in names if name in TARGETS)
+    return len(names), not condition.endswith(_NO_DIFFUSION), has_content
 
 
 _SPACE = "\N{NO-BREAK SPACE}"

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from vox2pix.evaluation.audit import (
-    UnanswerableError,
+from vox2pix.evaluation.audit import UnanswerableError
+from vox2pix.evaluation.audit.brain import (
     ceiling,
     diversity,
     held_out_clusters,

@@ -1,21 +1,23 @@
 import numpy as np
 import pytest
 
-from vox2pix.evaluation.audit import (
-    Finding,
+from vox2pix.evaluation.audit import Finding
+from vox2pix.evaluation.audit.brain import (
     ceiling,
-    collapse,
-    copies,
-    distance_dependence,
     diversity,
     held_out_clusters,
-    near_duplicates,
     null_control,
-    retrieval_baseline,
     swap,
     within_clusters,
 )
 from vox2pix.evaluation.audit.figures import audit_figure
+from vox2pix.evaluation.audit.spectrum import collapse
+from vox2pix.evaluation.audit.training import (
+    copies,
+    distance_dependence,
+    near_duplicates,
+    retrieval_baseline,
+)
 
 RNG = np.random.default_rng(0)
 HIGH, LOW = RNG.uniform(0.7, 1, 30), RNG.uniform(0, 1, 30)

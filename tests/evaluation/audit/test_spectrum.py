@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import entropy
 
-from vox2pix.evaluation.audit import (
-    UnanswerableError,
+from vox2pix.evaluation.audit import UnanswerableError
+from vox2pix.evaluation.audit.spectrum import (
     collapse,
     effective_rank,
     participation_ratio,

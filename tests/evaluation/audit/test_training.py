@@ -4,16 +4,13 @@ import zarr
 from scipy.stats import spearmanr
 
 from vox2pix.evaluation import resize_images
-from vox2pix.evaluation.audit import (
-    UnanswerableError,
-    clusters,
+from vox2pix.evaluation.audit import UnanswerableError, clusters, nearest_training, training
+from vox2pix.evaluation.audit.training import (
     copies,
     distance_dependence,
     near_duplicates,
-    nearest_training,
     perceptual_hash,
     retrieval_baseline,
-    training,
 )
 from vox2pix.phantom.scenes import render, scene
 

@@ -9,13 +9,7 @@ from scipy.ndimage import gaussian_filter
 from sklearn.linear_model import RidgeCV
 
 from vox2pix.evaluation import pixcorr, two_way_scores
-from vox2pix.evaluation.audit import (
-    Audit,
-    AuditInputs,
-    audit,
-    clusters,
-    nearest_training,
-)
+from vox2pix.evaluation.audit import Audit, AuditInputs, audit, clusters, nearest_training
 from vox2pix.phantom.scenes import BACKGROUNDS, COLOURS, KINDS, Scene, render, scene
 
 N_TRAIN, N_TEST, N_VOXELS, N_Z = 400, 80, 250, 64

@@ -30,25 +30,22 @@ _ROUNDING = 1e-6  # of a correlation in float32
 def nearest_training(
     features: ArrayLike, training_features: Any, centred: bool = False
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return for each row the training row that it correlates with most.
+    """Return for each row of features (n, d) the training row that it correlates with most.
 
     Parameters
     ----------
-    features : array_like of float, shape (n, d)
     training_features : array, shape (n_training, d)
         Anything that is sliced by rows (memory map, zarr array); read 1,024 rows at a time.
     centred : bool
         Subtract the training mean from all rows first. Features of a network have most of their
         length in common, and what is decoded from noisy responses is shrunk towards that mean:
-        uncentred, whatever lies near the mean is near to everything. Not for images, where r
+        uncentred, whatever is near the mean is near to everything. Not for images, where r
         is PixCorr.
 
     Returns
     -------
-    rows : ndarray of int, shape (n,)
-        Of the training set; the first of equals.
-    r : ndarray of float64, shape (n,)
-        Pearson correlation with it, from float32 products; 1 - r is the distance.
+    rows, r : ndarray, shape (n,)
+        The first of the nearest, and Pearson's r with it, from float32 products.
     """
     n = training_features.shape[0]
     blocks = [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
@@ -149,19 +146,9 @@ def _spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def clusters(features: ArrayLike, n_clusters: int, seed: int = 0) -> NDArray[np.intp]:
-    """Group stimuli by their features, for training with whole groups held out.
+    """Group stimuli by their features (n, d), for training with whole groups held out.
 
-    Parameters
-    ----------
-    features : array_like of float, shape (n, d)
-        E.g. the true c of training and test stimuli together.
-    n_clusters : int
-    seed : int
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-        Cluster of each stimulus, by scikit-learn's k-means, the best of ten starts.
+    Returns the cluster (n,) of each stimulus, by scikit-learn's k-means, the best of ten starts.
     """
     from sklearn.cluster import KMeans
 

@@ -31,45 +31,38 @@ from vox2pix.evaluation.metrics.identification import CHANCE
 
 @dataclass(frozen=True)
 class AuditInputs:
-    """What the audit looks at; leave out what is not at hand.
+    """What the audit examines; leave out what is not available.
 
-    Scores are one a test image, higher is better, the mean over its samples, all by the same
+    Scores are one per test image (n,), higher is better, the mean over its samples, all by the same
     metric against the same pool. Row i belongs to test stimulus i throughout.
 
     Attributes
     ----------
-    scores : array_like of float, shape (n,)
-        Of the reconstructions.
-    baseline_scores, ceiling_scores : array_like of float, shape (n,)
-        Of the nearest training images by decoded features, and of the images from true
-        features.
+    scores, baseline_scores, ceiling_scores : array_like of float, shape (n,)
+        Of the reconstructions, of the nearest training images by decoded features, and of the
+        images from true features.
     layout_scores, baseline_layout_scores : array_like of float, shape (n,)
         PixCorr of the reconstructions, and of the nearest training images.
     shuffled_scores, mean_scores, noise_scores : array_like of float, shape (n,)
         Of what the pipeline draws from shuffled responses, the mean response and noise.
     chance : float
         Of the scores.
-    true_features, predicted_features : array_like of float, shape (n, d)
-        Of one target, of the test images and decoded.
-    training_features : array, shape (n_training, d)
-        The same of the training images; sliced by rows.
+    true_features, predicted_features, training_features : array_like of float, shape (n, d)
+        Of one target, of the test images, decoded, and of the training images; the last
+        (n_training, d) is sliced by rows.
     feature : str
-        What these features are called.
+        What this target is called.
     labels : array_like, shape (n,)
         Cluster of each test image.
-    originals : array_like of float, shape (n, height, width, 3)
-        Test images, RGB in [0, 1].
+    originals, training_images : array_like of float, shape (n or n_training, height, width, 3)
+        RGB in [0, 1]; compared at 32 x 32 pixels.
     reconstructions : array_like of float, shape (n, n_samples, height, width, 3)
-    training_images : array_like of float, shape (n_training, height, width, 3)
-        May be of another size; compared at 32 x 32 pixels.
     original_embeddings : array_like of float, shape (n, e)
-        What the metric sees in the originals.
-    embeddings : array_like of float, shape (n, n_samples, e)
-        And in the reconstructions.
-    held_out_embeddings : array_like of float, shape (n, n_samples, e)
-        And in images decoded with their cluster held out of training.
+        What the metric computes from the originals.
+    embeddings, held_out_embeddings : array_like of float, shape (n, n_samples, e)
+        From the reconstructions, and from images decoded with their cluster held out of training.
     swap_similarities : mapping of str to array_like of float, shape (n,)
-        By the names of the arguments of :func:`~vox2pix.evaluation.audit.swap`.
+        By the names of the arguments of :func:`~vox2pix.evaluation.audit.brain.swap`.
     seed : int
         Of all resamples.
     reasons : mapping of str to str

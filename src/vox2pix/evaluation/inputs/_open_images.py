@@ -57,7 +57,7 @@ def open_images(
     """
     path = Path(path)
     if not path.exists():
-        raise UserError(f"{path} does not exist; name a folder of images or an array file")
+        raise UserError(f"{path} does not exist. Name a folder of images or an array file.")
     if path.is_dir() and not is_zarr(path):
         pattern = samples_pattern(samples) if samples is not None else None
         if originals is not None:
@@ -65,8 +65,8 @@ def open_images(
         return open_folder(path, pattern, originals_pattern(without) if without else None)
     if samples is not None or originals is not None:
         raise UserError(
-            f"the pattern {samples or originals!r} is for a folder of files; the samples of "
-            f"{path} are its second axis (n, n_samples, height, width, channels)"
+            f"The pattern {samples or originals!r} is for a folder of files; the samples of "
+            f"{path} are its second axis (n, n_samples, height, width, channels)."
         )
     return _open_array(path)
 
@@ -83,8 +83,8 @@ def _open_array(path: Path) -> ImageCollection:
     }
     if kind not in openers and not is_zarr(path):
         raise UserError(
-            f"{path} is no collection of images; give a folder of PNG or JPEG files, or .npy, "
-            ".npz, .zarr or .pt"
+            f"{path} is no collection of images. Give a folder of PNG or JPEG files, or .npy, "
+            ".npz, .zarr or .pt."
         )
     content = openers.get(kind, open_zarr)(path)
     members = dict(content) if isinstance(content, Mapping) else {_IMAGES: content}
@@ -92,8 +92,8 @@ def _open_array(path: Path) -> ImageCollection:
     name = _IMAGES if _IMAGES in members else next(iter(members), "")
     if not hasattr(members.get(name), "shape") or (name != _IMAGES and len(members) > 1):
         raise UserError(
-            f"{path} holds {', '.join(map(str, members)) or 'nothing'}; name the array of "
-            "images 'images'"
+            f"{path} holds {', '.join(map(str, members)) or 'nothing'}. Name the array of "
+            "images 'images'."
         )
     n_samples, raw, notes = _layout(members[name], path)
     n = members[name].shape[0]
@@ -102,12 +102,12 @@ def _open_array(path: Path) -> ImageCollection:
         return ImageCollection(path, ids, True, n_samples, raw, notes=notes)
     ids = _id_texts(told, path)
     if len(ids) != n:
-        raise UserError(f"{path} holds {n} images but {len(ids)} ids; give each image its id")
+        raise UserError(f"{path} holds {n} images but {len(ids)} ids. Give each image its id.")
     repeated = [name for name, count in Counter(ids).items() if count > 1]
     if repeated:
         raise UserError(
-            f"{path}: the id {repeated[0]!r} stands more than once; join images of one stimulus "
-            "along a second axis, as samples"
+            f"{path}: the id {repeated[0]!r} occurs more than once. Join images of one stimulus "
+            "along a second axis, as samples."
         )
     return ImageCollection(path, ids, False, n_samples, raw, notes=notes)
 
@@ -138,7 +138,7 @@ def _layout(
     if 0 in shape or not (len(shape) == 3 or channels_last or channels_first):
         raise UserError(
             f"{path} has shape {shape}; images are (n, height, width, 3), or (n, n_samples, "
-            "height, width, 3)"
+            "height, width, 3)."
         )
     if not coloured and shape[-1] in _CHANNELS[1:]:
         raise UserError(

@@ -51,8 +51,8 @@ def samples_pattern(text: str) -> FilePattern:
     """Return the pattern of ``--samples``, which holds ``{id}`` and ``{sample}`` once each."""
     if text.count("{id}") != 1 or text.count("{sample}") != 1:
         raise UserError(
-            f"the pattern {text!r} must hold {{id}} and {{sample}} once each, such as "
-            "'{id}_{sample}.png'"
+            f"The pattern {text!r} must hold {{id}} and {{sample}} once each, such as "
+            "'{id}_{sample}.png'."
         )
     return FilePattern(text, True)
 
@@ -90,10 +90,10 @@ def open_folder(
             continue
         before = found.setdefault(key[0], {}).setdefault(key[1], path)
         if before != path:
-            raise UserError(f"{before} and {path} have the same id {key[0]!r}; remove one of them")
+            raise UserError(f"{before} and {path} have the same id {key[0]!r}. Remove one of them.")
     if not found:
         asked = f"that match {pattern.text!r}" if pattern else "(.png, .jpg, .jpeg)"
-        raise UserError(f"{folder} holds no images {asked}")
+        raise UserError(f"{folder} holds no images {asked}.")
     ids = tuple(sorted(found, key=natural))
     names = {key: tuple(sorted(found[key], key=natural)) for key in ids}
     _check_counts(folder, names)
@@ -160,7 +160,7 @@ def _check_counts(folder: Path, names: dict[str, tuple[str, ...]]) -> None:
         few = min(names, key=lambda key: len(names[key]))
         raise UserError(
             f"{folder}: stimuli have from {min(counts)} to {max(counts)} samples, {few!r} has "
-            f"{min(counts)} ({_listed(names[few])}); give all the same number"
+            f"{min(counts)} ({_listed(names[few])}). Give all the same number."
         )
 
 

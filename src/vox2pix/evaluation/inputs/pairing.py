@@ -42,8 +42,8 @@ def pair(truth: ImageCollection, reconstructions: ImageCollection) -> Pairs:
     """
     if truth.n_samples > 1:
         raise UserError(
-            f"{truth.source} holds {truth.n_samples} images a stimulus; there is one original "
-            "a stimulus: give an array (n, height, width, 3)"
+            f"{truth.source} holds {truth.n_samples} images per stimulus, not one original "
+            "each. Give an array (n, height, width, 3)."
         )
     if truth.numbered or reconstructions.numbered:
         found = _in_row_order(truth, reconstructions)
@@ -52,7 +52,7 @@ def pair(truth: ImageCollection, reconstructions: ImageCollection) -> Pairs:
     if len(found.ids) < 2:
         raise UserError(
             f"{truth.source} holds one image; evaluation needs at least two, for each is "
-            "compared with the others"
+            "compared with the others."
         )
     return found
 
@@ -107,9 +107,9 @@ def _by_id(truth: ImageCollection, reconstructions: ImageCollection) -> Pairs:
             named = ", ".join(absent[:_NAMED]) + (", ..." if len(absent) > _NAMED else "")
             raise UserError(
                 f"{len(absent)} of {len(lone.ids)} images in {lone.source} have {words} in "
-                f"{other.source} ({named}){_explained(lone.ids, absent, other.ids)}; give both "
-                "sides the same ids, or name several samples a stimulus with --samples "
-                "'{id}_{sample}.png'"
+                f"{other.source} ({named}){_explained(lone.ids, absent, other.ids)}. Give both "
+                "sides the same ids, or name several samples per stimulus with --samples "
+                "'{id}_{sample}.png'."
             )
     raise _ambiguous(truth, reconstructions)
 
@@ -122,7 +122,7 @@ def _ambiguous(truth: ImageCollection, reconstructions: ImageCollection) -> User
     (source, _), names = next(item for item in alike.items() if len(item[1]) > 1)
     return UserError(
         f"{source}: the ids {' and '.join(names)} differ in leading zeros only, and "
-        "which of them is meant cannot be told; remove or rename all but one"
+        "which of them is meant cannot be told. Remove or rename all but one."
     )
 
 

@@ -51,18 +51,18 @@ def unit_values(raw: NDArray[Any], what: str) -> Images:
     elif raw.dtype == np.bool_ or np.issubdtype(raw.dtype, np.floating):
         values = raw.astype(np.float32)
     else:
-        raise UserError(f"{what} is {raw.dtype}; save images as uint8 or as floats in [0, 1]")
+        raise UserError(f"{what} is {raw.dtype}. Save images as uint8 or as floats in [0, 1].")
     if not np.isfinite(values).all():
-        raise UserError(f"{what} holds NaN or infinite values; draw it again or leave it out")
+        raise UserError(f"{what} holds NaN or infinite values. Draw it again or leave it out.")
     low, high = float(values.min()), float(values.max())
     if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
         raise UserError(
-            f"{what} has values from {low:g} to {high:g}, and floats must be in [0, 1]; divide "
-            "values up to 255 by 255, or take (x + 1) / 2 of values in [-1, 1]"
+            f"{what} has values from {low:g} to {high:g}, and floats must be in [0, 1]. Divide "
+            "values up to 255 by 255, or take (x + 1) / 2 of values in [-1, 1]."
         )
     if values.shape[-1] == 4:
         if values[..., 3].min() < 1:
-            raise UserError(f"{what} is transparent; lay it over a background and save it as RGB")
+            raise UserError(f"{what} is transparent. Lay it over a background and save it as RGB.")
         values = values[..., :3]
     return np.ascontiguousarray(np.broadcast_to(values.clip(0, 1), (*values.shape[:2], 3)))
 

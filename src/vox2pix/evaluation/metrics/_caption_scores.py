@@ -37,22 +37,17 @@ def caption_scores(
     BLEU (Papineni et al. 2002) counts runs of one to four words that a reference holds too, chrF
     (Popovic 2015) runs of one to six letters; both as sacrebleu defines them (Post 2018), lower
     case, with effective order for single captions. Captions of one grammar share words whatever
-    they say, so that chance is far from zero: it is the mean over up to five cyclic shifts of the
-    references against the captions.
+    they describe, so that chance is far from zero: it is the mean over up to five cyclic shifts of
+    the references.
 
     Parameters
     ----------
     captions : sequence of str, length n
-        One a stimulus; may be empty strings.
+        One per stimulus; may be empty strings.
     references : sequence of sequences of str, length n
-        One or more a stimulus, their number may differ.
+        One or more per stimulus.
     seed : int
         Of the shifts.
-
-    Returns
-    -------
-    list of CaptionScore
-        BLEU and chrF.
 
     Raises
     ------
@@ -100,10 +95,10 @@ def _each(
 ) -> NDArray[np.float64]:
     """Score each caption alone."""
     pairs = zip(captions, references, strict=True)
-    return np.array([metric.sentence_score(told, list(given)).score for told, given in pairs])
+    return np.array([metric.sentence_score(own, list(given)).score for own, given in pairs])
 
 
 def _streams(references: Sequence[Sequence[str]]) -> list[list[str | None]]:
-    """Turn lists of references a caption into sacrebleu's lists a rank, None where one lacks."""
+    """Return lists of references per caption as sacrebleu's lists per rank, None where absent."""
     ranks = max(len(given) for given in references)
     return [[given[k] if k < len(given) else None for given in references] for k in range(ranks)]

@@ -7,7 +7,7 @@ from vox2pix.evaluation.metrics.identification import rowwise_correlation
 
 
 def correlation_distance(truth_features: ArrayLike, features: ArrayLike) -> NDArray[np.float64]:
-    """Return each image's distance 1 - r from its original, in a network's features.
+    """Return each image's distance 1 - r (n,) from its original, in a network's features.
 
     r is the Pearson correlation over the features, as Brain-Diffuser and MindEye report it of
     EfficientNet-B1 and SwAV. Features that are all equal have r = 0, so the distance 1.
@@ -16,16 +16,6 @@ def correlation_distance(truth_features: ArrayLike, features: ArrayLike) -> NDAr
     ----------
     truth_features, features : array_like of float, shape (n, d)
         Of originals and images of them, row by row.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
-        In [0, 2]; 0 is best.
-
-    Raises
-    ------
-    ValueError
-        For other or unequal shapes, NaN or infinite features.
     """
     truth, images = np.asarray(truth_features), np.asarray(features)
     if truth.ndim != 2 or truth.shape != images.shape or 0 in truth.shape:

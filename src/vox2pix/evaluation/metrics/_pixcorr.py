@@ -8,11 +8,11 @@ from vox2pix.evaluation.metrics.identification import rowwise_correlation
 
 
 def pixcorr(truth: ArrayLike, images: ArrayLike, size: int | None = None) -> NDArray[np.float64]:
-    """Return each image's pixel correlation (PixCorr) with its original.
+    """Return each image's pixel correlation (PixCorr) with its original, (n,) in [-1, 1].
 
-    Pearson r over all height x width x 3 numbers of the two images, as Brain-Diffuser
-    (Ozcelik & VanRullen 2023) and MindEye (Scotti et al. 2023) report it, there at 425 pixels.
-    An image of one value throughout has no correlation: its r is 0 by convention.
+    Pearson r over all height x width x 3 values of the two images, as Brain-Diffuser (Ozcelik &
+    VanRullen 2023) and MindEye (Scotti et al. 2023) report it, there at 425 pixels. An image of one
+    value throughout has no correlation: its r is 0 by convention.
 
     Parameters
     ----------
@@ -20,16 +20,6 @@ def pixcorr(truth: ArrayLike, images: ArrayLike, size: int | None = None) -> NDA
         Originals and images of them, RGB in [0, 1], row by row.
     size : int, optional
         Bring both to this height and width first; as they are if None.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
-        In [-1, 1].
-
-    Raises
-    ------
-    ValueError
-        For images of another shape or scale, of unequal number, or of unequal size.
     """
     truth, images = check_pairs(truth, images, size)
     return rowwise_correlation(truth.reshape(len(truth), -1), images.reshape(len(truth), -1))

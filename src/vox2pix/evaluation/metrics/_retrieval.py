@@ -18,42 +18,33 @@ def retrieval(
     r"""Return how often each stimulus finds its partner among the k nearest candidates.
 
     Scotti et al. (2024, MindEye 2) draw 300 of the test stimuli thirty times and report the mean
-    top-1 accuracy, nearest by cosine similarity. Here is what it is a mean of: with b of the
-    n - 1 others nearer than the own partner, and m candidates, the own one among them,
+    top-1 accuracy, nearest by cosine similarity. Here is what it is a mean of: with b of the n - 1
+    others nearer than the own partner, and m candidates, the own one among them,
 
     .. math:: P(\text{top } k) = \sum_{j < k}
               \binom{b}{j} \binom{n - 1 - b}{m - 1 - j} \; / \; \binom{n - 1}{m - 1},
 
-    the hypergeometric chance that fewer than k of these b are drawn. So there is a score a
-    stimulus, and no error of drawing.
-
-    Conventions: partners that are equally near (within 1e-9) are taken in random order, and the
-    score is the mean over orders; a vector of zeros has similarity 0 with everything. Where there
-    are no more stimuli than candidates, all are taken.
+    the hypergeometric chance that fewer than k of these b are drawn: a score for each stimulus,
+    without an error of drawing. Partners that are equally near (within 1e-9) are taken in random
+    order, and the score is the mean over orders; a vector of zeros has similarity 0 with
+    everything.
 
     Parameters
     ----------
     truth_features, decoded_features : array_like of float, shape (n, d)
         Embeddings of the originals and those decoded from the brain, row by row.
     k : int
-        How many of the nearest are looked at.
+        How many of the nearest are examined.
     n_candidates : int
-        Stimuli to choose from, the right one among them.
+        Stimuli to choose from, the right one among them; all if there are fewer.
 
     Returns
     -------
     dict of str to ndarray of float64, shape (n,)
-        Key ``original``: the original fixed, its decoded vector sought; this is what MindEye's
-        code calls ``fwd`` and its papers print as image retrieval, though the text says the
-        reverse (the function that fills its matrix of similarities transposes it).
-        ``reconstruction``: the decoded vector fixed, its original sought; there ``bwd``, brain
-        retrieval. In [0, 1]; chance is :func:`retrieval_chance`.
-
-    Raises
-    ------
-    ValueError
-        For shapes that do not match, fewer than two stimuli or candidates, no k, or features
-        that are not finite.
+        ``original``: the original fixed, its decoded vector searched; MindEye's code calls this
+        ``fwd`` and its papers print it as image retrieval, though the text says the reverse (the
+        function that fills its matrix of similarities transposes it). ``reconstruction``: the
+        decoded vector fixed; there ``bwd``, brain retrieval. Chance is :func:`retrieval_chance`.
     """
     from sklearn.preprocessing import normalize
 

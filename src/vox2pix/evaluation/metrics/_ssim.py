@@ -25,19 +25,19 @@ def ssim(
 ) -> NDArray[np.float64]:
     """Return each image's structural similarity (SSIM) with its original.
 
-    Wang et al. (2004), on grey images (Rec. 709 luma), with Gaussian weights of sigma 1.5
-    pixels, data range 1 and no sample covariance: the settings of Brain-Diffuser and MindEye,
-    there at 425 pixels. The value depends on the size.
+    Wang et al. (2004), on grey images (Rec. 709 luma), with Gaussian weights of sigma 1.5 pixels,
+    data range 1 and no sample covariance: the settings of Brain-Diffuser and MindEye, there at 425
+    pixels. The value depends on the size.
 
-    The scripts of both call scikit-image with ``multichannel=True`` on a grey image. Up to
-    version 0.19 its columns are then taken as channels, and the windows are one-dimensional, down
-    each column; from 0.20 on the word is ignored, and the windows are square. The two values
-    differ (.419 and .326 on the same images).
+    The scripts of both call scikit-image with ``multichannel=True`` on a grey image. Up to version
+    0.19 its columns are then taken as channels, and the windows are one-dimensional, down each
+    column; from 0.20 on the word is ignored, and the windows are square. The two values differ
+    (.419 and .326 on the same images).
 
     Parameters
     ----------
     truth, images : array_like of float, shape (n, height, width, 3)
-        Originals and images of them, RGB in [0, 1], row by row.
+        Originals and images of them, RGB in [0, 1], at least 11 x 11 pixels.
     size : int, optional
         Bring both to this height and width first; as they are if None.
     windows : {"square", "columns"}
@@ -47,18 +47,12 @@ def ssim(
     -------
     ndarray of float64, shape (n,)
         At most 1, which is reached by equal images.
-
-    Raises
-    ------
-    ValueError
-        For images of another shape or scale, of unequal number or size, or smaller than the
-        window of 11 x 11 pixels.
     """
     truth, images = check_pairs(truth, images, size)
     if min(truth.shape[1:3]) < SSIM_WINDOW:
         raise ValueError(
             f"SSIM needs images of at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, not "
-            f"{truth.shape[1]} x {truth.shape[2]}; give a size to bring them to."
+            f"{truth.shape[1]} x {truth.shape[2]}. Give a size to bring them to."
         )
     windowed = _WINDOWED[windows]
     values = [_ssim(_luma(a), _luma(b), windowed) for a, b in zip(truth, images, strict=True)]

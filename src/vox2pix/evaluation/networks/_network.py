@@ -42,7 +42,7 @@ def parse_name(name: str | Path) -> NetworkName:
         return NetworkName(Path(name))
     match = _NAME.fullmatch(name)
     if match is None:
-        raise UserError("a network's name is empty; give one such as 'alexnet:features.4@224'")
+        raise UserError("A network's name is empty. Give one such as 'alexnet:features.4@224'.")
     size = match["size"]
     return NetworkName(match["model"], match["layer"], int(size) if size else None)
 
@@ -75,10 +75,10 @@ class Network:
         try:
             self._features(np.zeros((1, size, size, 3), np.float32))
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
-            told = transformers_models.first_line(error)
+            reason = transformers_models.first_line(error)
             raise UserError(
                 f"{type(model).__name__} gives no features of layer {layer!r} at {size} pixels "
-                f"({told}); check the layer and the size"
+                f"({reason}). Check the layer and the size."
             ) from error
 
     def __call__(self, images: ArrayLike) -> NDArray[np.float32]:
@@ -113,19 +113,14 @@ def network(
     Parameters
     ----------
     name : str or Path
-        A network of the published protocols: ``alexnet``, ``inception_v3``,
-        ``efficientnet_b1_v1``, ``efficientnet_b1_v2``, ``swav_resnet50`` (torchvision's
-        architectures; layer and size must be given, images are scaled by ImageNet's mean and
-        standard deviation) or ``clip-vit-large-patch14``.
-        ``phantom``: the contrastive encoders that ship with the package and know the phantom's
-        scenes only.
-        A folder or a Hugging Face name: any vision model of transformers, with the size, the
-        resizing, the mean and the standard deviation that its ``preprocessor_config.json`` or
-        ``processor_config.json`` names.
-        ``pixels``: the image itself, ``edges``: the length of the luma's Sobel gradient at
-        each pixel; these need no network.
+        One of the published protocols (:data:`~vox2pix.evaluation.WEIGHTS`): torchvision's, which
+        need layer and size and scale images by ImageNet's mean and standard deviation, or
+        ``clip-vit-large-patch14``. ``phantom``: the encoders that ship with the package, for the
+        phantom's scenes only. A folder or a Hugging Face name: any vision model of transformers,
+        with the image settings that are saved beside it. ``pixels``: the image itself, ``edges``:
+        the length of the luma's Sobel gradient at each pixel.
     weights : Path, optional
-        A folder of weights; see :data:`~vox2pix.evaluation.networks.weights.WEIGHTS`.
+        A folder of weights.
     download : bool
         Fetch weights that are not on this machine.
     resizing : Resizing, optional
@@ -134,10 +129,9 @@ def network(
     device : str
         Where the network runs, as :func:`vox2pix.compute.resolve_device` takes it.
     batch_size : int
-        Images a pass. Features differ between batch sizes by rounding only (about 1e-6).
+        Images per pass. Features differ between batch sizes by rounding only (about 1e-6).
     loaded : dict, optional
-        Models that earlier calls have left there, for another layer or size of them; a new one is
-        added.
+        Models of earlier calls, for another layer or size of them; a new one is added.
 
     Returns
     -------
@@ -155,50 +149,64 @@ def network(
         raise ValueError(f"A batch holds at least one image, not {batch_size}.")
     loaded = {} if loaded is None else loaded
     asked = parse_name(name)
-    model_name = str(asked.model)
-    if model_name in _PLAIN:
-        return _plain(_PLAIN[model_name], asked.size, resizing or Resizing())
-    if model_name in torchvision_models.NAMES:
-        if asked.layer is None or asked.size is None:
-            raise UserError(
-                f"the network {str(name)!r} lacks its layer or its size; name both, such as "
-                f"'{model_name}:avgpool@224'"
-            )
-        if asked.model not in loaded:
-            torchvision_models.build(model_name)  # says first if torchvision is absent
-            path = _files(asked, weights, download)[0]
-            loaded[asked.model] = torchvision_models.load(model_name, path)
-        model = loaded[asked.model]
-        layer, size = asked.layer, asked.size
-        scale: tuple[Any, Any] = (
-            torchvision_models.IMAGENET_MEAN,
-            torchvision_models.IMAGENET_STD,
-        )
+    if str(asked.model) in _PLAIN:
+        return _plain(_PLAIN[str(asked.model)], asked.size, resizing or Resizing())
+    if str(asked.model) in torchvision_models.NAMES:
+        parts = _torchvision_parts(asked, weights, download, loaded)
         resizing = resizing or Resizing()
     else:
-        folder = transformers_models.find_folder(asked.model, weights, download)
-        if asked.model not in loaded:
-            loaded[asked.model] = transformers_models.load(folder)
-        model = loaded[asked.model]
-        projects = hasattr(model, "visual_projection")
-        layer = asked.layer or ("image_embeds" if projects else "pooler_output")
-        processor = read_processor(folder)
-        size = asked.size or processor.size or _own_size(model, folder)
-        scale = (processor.mean, processor.std)
-        resizing = resizing or processor.resizing_to(size)
-    return Network(model, layer, size, *scale, resizing, device, batch_size)
+        parts = _transformers_parts(asked, weights, download, loaded)
+        own_resizing = parts.pop("resizing")
+        resizing = resizing or own_resizing
+    return Network(**parts, resizing=resizing, device=device, batch_size=batch_size)
+
+
+def _torchvision_parts(
+    asked: NetworkName, weights: Path | None, download: bool, loaded: dict[str | Path, Any]
+) -> dict[str, Any]:
+    """Return the arguments of :class:`Network` for a network of torchvision."""
+    name = str(asked.model)
+    if asked.layer is None or asked.size is None:
+        raise UserError(
+            f"The network {name!r} lacks its layer or its size. Name both, such as "
+            f"'{name}:avgpool@224'."
+        )
+    if name not in loaded:
+        torchvision_models.build(name)  # fails first if torchvision is absent
+        loaded[name] = torchvision_models.load(name, _files(asked, weights, download)[0])
+    return {
+        "model": loaded[name],
+        "layer": asked.layer,
+        "size": asked.size,
+        "mean": torchvision_models.IMAGENET_MEAN,
+        "std": torchvision_models.IMAGENET_STD,
+    }
+
+
+def _transformers_parts(
+    asked: NetworkName, weights: Path | None, download: bool, loaded: dict[str | Path, Any]
+) -> dict[str, Any]:
+    """Return the arguments of :class:`Network` for a vision model of transformers."""
+    folder = transformers_models.find_folder(asked.model, weights, download)
+    if asked.model not in loaded:
+        loaded[asked.model] = transformers_models.load(folder)
+    model = loaded[asked.model]
+    projects = hasattr(model, "visual_projection")
+    layer = asked.layer or ("image_embeds" if projects else "pooler_output")
+    processor = read_processor(folder)
+    size = asked.size or processor.size or _own_size(model, folder)
+    return {
+        "model": model,
+        "layer": layer,
+        "size": size,
+        "mean": processor.mean,
+        "std": processor.std,
+        "resizing": processor.resizing_to(size),
+    }
 
 
 def image_encoder(name: str | Path, device: str = "auto", batch_size: int = 64) -> Encoder:
-    """Return the encoder that an experiment file names.
-
-    :func:`network`, fetching what is not on this machine: the name was given to that end.
-
-    Parameters
-    ----------
-    name, device, batch_size
-        As for :func:`network`.
-    """
+    """Return the :func:`network` that an experiment file names, downloading it if needed."""
     return network(name, download=True, device=device, batch_size=batch_size)
 
 
@@ -242,7 +250,7 @@ def _own_size(model: Any, folder: Path) -> int:
     size = getattr(model.config, "image_size", None)
     if not isinstance(size, int):
         raise UserError(
-            f"the model in {folder} names no image size; name one, such as '{folder.name}@224'"
+            f"The model in {folder} names no image size. Name one, such as '{folder.name}@224'."
         )
     return size
 
@@ -255,8 +263,8 @@ def _reader(model: Any, layer: str) -> Callable[[Any], Any]:
     name, _, number = layer.partition(".")
 
     def output(pixels: Any) -> Any:
-        told = getattr(model(pixels, output_hidden_states=True), name)
-        return told[int(number)] if number else told
+        values = getattr(model(pixels, output_hidden_states=True), name)
+        return values[int(number)] if number else values
 
     return output
 

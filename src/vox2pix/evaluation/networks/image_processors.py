@@ -77,7 +77,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     """Return a JSON object from a model's folder."""
     content = check_settings(path)
     if not isinstance(content, dict):
-        raise UserError(f"{path} does not hold a JSON object; fetch or save the model again")
+        raise UserError(f"{path} does not hold a JSON object. Fetch or save the model again.")
     return content
 
 
@@ -132,7 +132,7 @@ def _colours(path: Path, settings: dict[str, Any], key: str) -> NDArray[np.float
         isinstance(each, int | float) and not isinstance(each, bool) for each in value
     )
     if not numbers or len(value) != 3 or not np.isfinite(value).all():
-        raise UserError(f"{path}: {key} is {value!r}, and must be a list of three numbers")
+        raise UserError(f"{path}: {key} is {value!r}, and must be a list of three numbers.")
     return np.array(value, np.float64)
 
 

@@ -38,9 +38,9 @@ def build(network: str) -> Any:
         from torchvision import models
     except (ImportError, RuntimeError) as error:
         raise NetworkUnavailableError(
-            f"torchvision cannot be imported ({str(error).splitlines()[0]}); install it with "
+            f"Torchvision cannot be imported ({str(error).splitlines()[0]}). Install it with "
             "pip install 'vox2pix[metrics]'; the default protocol and all transformers models "
-            "do without it"
+            "do without it."
         ) from error
     architecture, settings = _ARCHITECTURES[network]
     model = models.get_model(architecture, weights=None, **settings)
@@ -59,7 +59,7 @@ def load(network: str, path: Path) -> Any:
         model.load_state_dict(state)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise UserError(f"{path} does not hold the weights of {network} ({reason})") from error
+        raise UserError(f"{path} does not hold the weights of {network} ({reason}).") from error
     return model
 
 
@@ -67,5 +67,5 @@ def _read_state(path: Path) -> Mapping[str, Any]:
     """Read a state dict, running nothing that the file may hold."""
     state = load_safetensors(path) if path.suffix == ".safetensors" else load_tensors(path)
     if not isinstance(state, Mapping):
-        raise UserError(f"{path} holds no state dict; fetch it again")
+        raise UserError(f"{path} holds no state dict. Fetch it again.")
     return state

@@ -39,10 +39,10 @@ def find_folder(name: str | Path, weights: Path | None = None, download: bool = 
     hub_name = "/".join(row.source.split("/")[-2:]) if row else name
     if isinstance(hub_name, Path) or not _HUB_NAME.fullmatch(hub_name):
         raise UserError(
-            f"there is no image encoder {str(name)!r}; give {PHANTOM!r}, 'pixels', a folder that "
+            f"There is no image encoder {str(name)!r}. Give {PHANTOM!r}, 'pixels', a folder that "
             "holds a transformers vision model, the Hugging Face name of one such as "
             "'openai/clip-vit-large-patch14', or a network of the protocols such as "
-            "'alexnet:features.4@224'"
+            "'alexnet:features.4@224'."
         )
     return _from_hub(hub_name, download)
 
@@ -75,21 +75,21 @@ def load(folder: Path) -> Any:
         )
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise UserError(
-            f"cannot read the model in {folder} ({first_line(error)}); save it again with "
-            "save_pretrained(..., safe_serialization=True)"
+            f"Cannot read the model in {folder} ({first_line(error)}). Save it again with "
+            "save_pretrained(..., safe_serialization=True)."
         ) from error
     # transformers only warns of missing weights, and goes on with random numbers.
     missing = sorted(info["missing_keys"])
     if missing:
         raise UserError(
-            f"the model in {folder} lacks {len(missing)} tensors of its image encoder (the first "
-            f"is {missing[0]}); fetch or save it again"
+            f"The model in {folder} lacks {len(missing)} tensors of its image encoder (the first "
+            f"is {missing[0]}). Fetch or save it again."
         )
     model = getattr(model, "vision_model", model) if not clip else model
     if model.main_input_name != "pixel_values":
         raise UserError(
             f"{folder / 'config.json'} describes a model of type {kind!r}, which does not look at "
-            "images; give the folder of a transformers vision model"
+            "images. Give the folder of a transformers vision model."
         )
     return model.eval()
 
@@ -105,7 +105,7 @@ def _phantom() -> Path:
     folder = Path(str(importlib.resources.files("vox2pix"))) / "phantom" / "model" / "encoders"
     if not folder.is_dir():
         raise UserError(
-            f"the phantom's encoders are not in the package (no folder {folder}); reinstall vox2pix"
+            f"The phantom's encoders are missing from the package ({folder}). Reinstall vox2pix."
         )
     return folder
 
@@ -129,14 +129,14 @@ def _from_hub(name: str, download: bool) -> Path:
         row = published(name.split("/")[-1])
         size = f" ({row.megabytes:,} MB)" if row else ""
         raise NetworkUnavailableError(
-            f"the model {name} is not here; put its folder {name.split('/')[-1]} into the one "
-            f"that --weights names, or allow --download{size}"
+            f"The model {name} is not here. Put its folder {name.split('/')[-1]} into the one "
+            f"that --weights names, or allow --download{size}."
         )
     try:
         return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
     except Exception as error:  # the client lets errors of several libraries through
         raise UserError(
-            f"cannot get the image encoder {name!r} from the Hugging Face Hub "
-            f"({first_line(error)}); check the name and the network, or give a local folder that "
-            "holds a copy of the model"
+            f"Cannot get the image encoder {name!r} from the Hugging Face Hub "
+            f"({first_line(error)}). Check the name and the network, or give a local folder that "
+            "holds a copy of the model."
         ) from error

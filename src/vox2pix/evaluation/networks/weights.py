@@ -30,39 +30,21 @@ class Weights:
     sha256: str = ""
 
 
+def _torchvision(network: str, file: str, megabytes: int, licence: str = _BSD) -> Weights:
+    sha256 = file.removesuffix(".pth").rpartition("-")[2]  # its first digits end the name
+    return Weights(network, file, megabytes, licence, f"{_TORCHVISION}{file}", sha256)
+
+
 WEIGHTS: tuple[Weights, ...] = (
-    Weights(
-        "alexnet",
-        "alexnet-owt-7be5be79.pth",
-        244,
-        _BSD,
-        f"{_TORCHVISION}alexnet-owt-7be5be79.pth",
-        "7be5be79",
-    ),
-    Weights(
-        "inception_v3",
-        "inception_v3_google-0cc3c7bd.pth",
-        109,
-        _BSD,
-        f"{_TORCHVISION}inception_v3_google-0cc3c7bd.pth",
-        "0cc3c7bd",
-    ),
-    Weights(
+    _torchvision("alexnet", "alexnet-owt-7be5be79.pth", 244),
+    _torchvision("inception_v3", "inception_v3_google-0cc3c7bd.pth", 109),
+    _torchvision(
         "efficientnet_b1_v1",
         "efficientnet_b1_rwightman-bac287d4.pth",
         32,
         f"{_BSD}; converted from timm, Apache-2.0",
-        f"{_TORCHVISION}efficientnet_b1_rwightman-bac287d4.pth",
-        "bac287d4",
     ),
-    Weights(
-        "efficientnet_b1_v2",
-        "efficientnet_b1-c27df63c.pth",
-        32,
-        _BSD,
-        f"{_TORCHVISION}efficientnet_b1-c27df63c.pth",
-        "c27df63c",
-    ),
+    _torchvision("efficientnet_b1_v2", "efficientnet_b1-c27df63c.pth", 32),
     Weights(
         "swav_resnet50",
         "swav_800ep_pretrain.pth.tar",
@@ -103,9 +85,9 @@ def find_file(row: Weights, folder: Path | None, download: bool) -> Path:
             return path
     if not download:
         raise NetworkUnavailableError(
-            f"the weights of {row.network} are not here; put {row.file} or "
+            f"The weights of {row.network} are not here. Put {row.file} or "
             f"{row.network}.safetensors into the folder that --weights names, or allow "
-            f"--download ({row.megabytes} MB)"
+            f"--download ({row.megabytes} MB)."
         )
     cache.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -114,8 +96,8 @@ def find_file(row: Weights, folder: Path | None, download: bool) -> Path:
         )
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"cannot download {row.source} ({error}); fetch it elsewhere and name its folder "
-            "with --weights"
+            f"Cannot download {row.source} ({error}). Fetch it elsewhere and name its folder "
+            "with --weights."
         ) from error
     return cache
 
@@ -124,6 +106,6 @@ def _check_hash(path: Path, row: Weights) -> None:
     """Refuse a published file that is not what its publisher made."""
     if path.name == row.file and not file_hash(path).startswith(row.sha256):
         raise UserError(
-            f"{path} is not the published file: its SHA-256 does not begin with {row.sha256}; "
-            f"fetch it again from {row.source}"
+            f"{path} is not the published file: its SHA-256 does not begin with {row.sha256}. "
+            f"Fetch it again from {row.source}."
         )
