@@ -20,10 +20,8 @@ from vox2pix.targets._trace import (
     DENOISED,
     MAX_FEATURES,
     Latent,
-    Trace,
     TracePlan,
     Tracing,
-    trace,
     trace_bytes,
 )
 
@@ -42,7 +40,6 @@ __all__ = [
     "StartSettings",
     "StoredFeatures",
     "Target",
-    "Trace",
     "TracePlan",
     "Tracing",
     "blocks",
@@ -60,7 +57,6 @@ __all__ = [
     "reduced",
     "register",
     "targets_of",
-    "trace",
     "trace_bytes",
     "usable",
 ]

@@ -41,13 +41,6 @@ def random_projection(n_features: int, n_kept: int, seed: int) -> SparseRandomPr
     Its matrix has density ``1 / sqrt(n_features)`` (Li, Hastie & Church, KDD 2006), and so
     ``n_kept * sqrt(n_features)`` entries: 19 million for 1.3 million features kept in 16,384, which
     take 150 MB, and some 40 s to draw.
-
-    Parameters
-    ----------
-    n_features, n_kept : int
-        Features before and after.
-    seed : int
-        The run's seed.
     """
     state = seed_for(seed, "projection", n_features, n_kept) % 2**32  # as NumPy's old generator
     projection = SparseRandomProjection(n_kept, random_state=state)
@@ -55,18 +48,7 @@ def random_projection(n_features: int, n_kept: int, seed: int) -> SparseRandomPr
 
 
 def measure_distortion(rows: FloatArray, projected: FloatArray) -> Distortion:
-    """Compare the distances between rows with those between their projections.
-
-    Parameters
-    ----------
-    rows : ndarray, shape (n, n_features)
-    projected : ndarray, shape (n, n_kept)
-
-    Raises
-    ------
-    ValueError
-        If no two rows differ.
-    """
+    """Compare distances between rows (n, n_features) with those of projections (n, n_kept)."""
     before, after = pdist(rows), pdist(projected)
     differ = before > 0
     if not differ.any():

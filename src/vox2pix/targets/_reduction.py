@@ -75,32 +75,25 @@ def fit_pca(
     r"""Fit principal components to rows that are read block by block, several times.
 
     With :math:`X_c` the centred rows, directions are eigenvectors of :math:`X_c' X_c`. The
-    smaller of :math:`X_c' X_c` and :math:`X_c X_c'` is gathered and decomposed exactly where its
-    side is at most `largest_gram`. Else the leading space is found by subspace iteration from
-    Gaussian vectors (Halko, Martinsson & Tropp 2011, algorithm 4.4): 4 times
-    :math:`Q \leftarrow \mathrm{orth}(X_c' X_c Q)` with 10 directions more than asked for, then
-    the eigenvectors of :math:`Q' X_c' X_c Q`. Sums are float64.
+    smaller of :math:`X_c' X_c` and :math:`X_c X_c'` is decomposed exactly where its side is at most
+    `largest_gram`. Else the leading space is found by subspace iteration from Gaussian vectors
+    (Halko, Martinsson & Tropp 2011, algorithm 4.4): 4 times
+    :math:`Q \leftarrow \mathrm{orth}(X_c' X_c Q)` with 10 directions more than asked for, then the
+    eigenvectors of :math:`Q' X_c' X_c Q`. Sums are float64.
 
     Parameters
     ----------
     blocks : callable
-        Returns the rows anew at each call, as an iterable of arrays (n, n_features) in the same
-        order.
+        Returns the rows anew at each call: arrays (n, n_features) in the same order.
     n_rows, n_features : int
         Of all blocks together.
     n_components : int
-        At most so many; never more than ``n_rows - 1`` or `n_features`, and no direction without
-        variance.
+        At most so many; never more than there are directions with variance.
     seed : int
         Of the Gaussian vectors.
     largest_gram : int
-        Largest side of a Gram matrix; its eigendecomposition takes some ``3 * 8 *
-        largest_gram**2`` bytes. Directions take ``8 * n_components * n_features`` more, and the
-        way through :math:`X_c X_c'` holds 1 GB of rows.
-
-    Returns
-    -------
-    Reduction
+        Largest side of a Gram matrix, whose eigendecomposition takes some ``3 * 8 *
+        largest_gram**2`` bytes; directions take ``8 * n_components * n_features`` more.
 
     Raises
     ------
@@ -121,9 +114,8 @@ def fit_pca(
 
     n_kept = min(n_components, n_rows - 1, n_features)
     if min(n_rows, n_features) > largest_gram:
-        start = rng_for(seed, "pca").standard_normal(
-            (n_features, min(n_kept + _OVERSAMPLING, n_features))
-        )
+        size = (n_features, min(n_kept + _OVERSAMPLING, n_features))
+        start = rng_for(seed, "pca").standard_normal(size)
         squares, directions = _subspace_iteration(centred, start)
     elif n_features <= n_rows:
         gram = np.zeros((n_features, n_features))
@@ -132,15 +124,7 @@ def fit_pca(
         squares, vectors = _leading(gram, n_kept)
         directions = vectors.T
     else:
-        gram = _gram_of_rows(centred, n_rows, n_features)
-        squares, vectors = _leading(gram, n_kept)
-        del gram
-        directions = np.zeros((len(squares), n_features))
-        for rows, block in _placed(centred()):
-            for first in range(0, len(squares), DIRECTIONS_AT_ONCE):
-                some = slice(first, first + DIRECTIONS_AT_ONCE)
-                directions[some] += vectors[rows, some].T @ block
-        directions /= np.sqrt(squares)[:, None]
+        squares, directions = _from_gram_of_rows(centred, n_rows, n_features, n_kept)
     squares, directions = squares[:n_kept], directions[:n_kept]
     directions *= np.where(directions.max(axis=1) >= -directions.min(axis=1), 1, -1)[:, None]
     return Reduction(
@@ -163,11 +147,9 @@ def reduced(
 ) -> tuple[ShardedArray, Reduction | None]:
     """Bring a feature space to few dimensions: components of the training rows, scores of all.
 
-    A space of at most `n_components` dimensions passes through unchanged: neither centred nor
-    rotated, and without a reduction.
-
-    Both the reduction and the scores are kept under a name that follows from the values, the
-    training rows and the settings; what is there is not computed again.
+    A space of at most `n_components` dimensions passes through: neither centred nor rotated. What
+    is computed is stored under a name that follows from the values, the training rows and the
+    settings, and reused.
 
     Parameters
     ----------
@@ -176,7 +158,7 @@ def reduced(
     train : ndarray of bool, shape (n,)
         Which rows the components are estimated on.
     folder : Path
-        Where the results go.
+        Folder of the results.
     n_components : int
         Dimensions to keep; the paper keeps 6,400 (Takagi & Nishimoto, CVPR 2023).
     seed : int
@@ -200,60 +182,61 @@ def reduced(
     n, n_features = rows.shape[0], int(np.prod(rows.shape[1:]))
     if train.shape != (n,) or train.dtype != np.bool_:
         raise ValueError(f"train must be {n} truth values, not {train.dtype} {train.shape}.")
-    if isinstance(rows, ShardedArray):
-        shard_size = rows.shard_size
-
-    def values_of(shard: int) -> FloatArray:
-        if isinstance(rows, ShardedArray):
-            values = rows.read(shard)
-        else:
-            values = rows[shard * shard_size : (shard + 1) * shard_size]
-        return values.reshape(len(values), n_features)
-
-    def read() -> Iterator[tuple[slice, FloatArray]]:
-        for shard, start in enumerate(range(0, n, shard_size)):
-            yield slice(start, min(start + shard_size, n)), values_of(shard)
-
-    if isinstance(rows, ShardedArray):
-        contents = rows.checksums()
-    else:
-        contents = [checksum(values) for _, values in read()]
-    settings = [shard_size, n_components, seed, checksum(train)]
-    place = folder / f"pca-{digest([settings, contents])}"
+    source = _Rows(rows, n_features, shard_size)
+    settings = [source.shard_size, n_components, seed, checksum(train)]
+    place = folder / f"pca-{digest([settings, source.checksums()])}"
     reduction = None
-    n_kept = n_features
     if n_features > n_components:
-        reduction = _fitted(place / "pca.safetensors", read, train, n_features, n_components, seed)
-        n_kept = len(reduction.components)
+        reduction = _fitted(place / "pca.safetensors", source, train, n_components, seed)
     elif isinstance(rows, ShardedArray) and len(rows.shape) == 2:
         progress(n)
         return rows, None
-    scores = ShardedArray(place / "scores", (n, n_kept), np.float32, shard_size)
+    n_kept = n_features if reduction is None else len(reduction.components)
+    scores = ShardedArray(place / "scores", (n, n_kept), np.float32, source.shard_size)
     pending = set(scores.pending())
     for shard in range(scores.n_shards):
         if shard in pending:
-            values = values_of(shard)
+            values = source.read(shard)
             scores.write(shard, values if reduction is None else reduction.transform(values))
         part = scores.rows(shard)
         progress(part.stop - part.start)
     return scores, reduction
 
 
+class _Rows:
+    """Rows of a feature space in memory or on disk, flat, shard by shard."""
+
+    def __init__(self, rows: ShardedArray | FloatArray, n_features: int, shard_size: int) -> None:
+        self._rows, self.n_features = rows, n_features
+        self.shard_size = rows.shard_size if isinstance(rows, ShardedArray) else shard_size
+
+    def read(self, shard: int) -> FloatArray:
+        if isinstance(self._rows, ShardedArray):
+            values = self._rows.read(shard)
+        else:
+            values = self._rows[shard * self.shard_size : (shard + 1) * self.shard_size]
+        return values.reshape(len(values), self.n_features)
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        return (self.read(shard) for shard in range(-(-self._rows.shape[0] // self.shard_size)))
+
+    def checksums(self) -> list[str]:
+        if isinstance(self._rows, ShardedArray):
+            return list(self._rows.checksums())
+        return [checksum(values) for values in self]
+
+
 def _fitted(
-    path: Path,
-    read: Callable[[], Iterator[tuple[slice, FloatArray]]],
-    train: NDArray[np.bool_],
-    n_features: int,
-    n_components: int,
-    seed: int,
+    path: Path, source: _Rows, train: NDArray[np.bool_], n_components: int, seed: int
 ) -> Reduction:
-    """Return the reduction that lies at a path; fit and save it where there is none."""
+    """Return the reduction stored at a path; fit and save it where there is none."""
     if not path.exists():
 
         def blocks() -> Iterator[FloatArray]:
-            return (values[train[part]] for part, values in read())
+            return (values[train[part]] for part, values in _placed(source))
 
-        fitted = vars(fit_pca(blocks, int(train.sum()), n_features, n_components, seed))
+        n_train = int(train.sum())
+        fitted = vars(fit_pca(blocks, n_train, source.n_features, n_components, seed))
         save_arrays(path, fitted | {"total_variance": np.array([fitted["total_variance"]])})
         del fitted  # beside what is read it would be a second copy
     stored = load_arrays(path)
@@ -285,6 +268,23 @@ def _placed(
     for block in blocks:
         yield slice(start, start + len(block)), block
         start += len(block)
+
+
+def _from_gram_of_rows(
+    centred: Callable[[], Iterator[NDArray[np.float64]]],
+    n_rows: int,
+    n_features: int,
+    n_kept: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the leading sums of squares and directions by the products of all pairs of rows."""
+    squares, vectors = _leading(_gram_of_rows(centred, n_rows, n_features), n_kept)
+    directions = np.zeros((len(squares), n_features))
+    for rows, block in _placed(centred()):
+        for first in range(0, len(squares), DIRECTIONS_AT_ONCE):
+            some = slice(first, first + DIRECTIONS_AT_ONCE)
+            directions[some] += vectors[rows, some].T @ block
+    directions /= np.sqrt(squares)[:, None]  # in place, as large as they are
+    return squares, directions
 
 
 def _gram_of_rows(

@@ -1,4 +1,4 @@
-"""Latents on the way from noise to image: z_c, and what the U-Net's modules give."""
+"""Latents along the denoising trajectory: z_c, and activations of the U-Net's modules."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Latent:
 
 @dataclass(frozen=True)
 class TracePlan:
-    """Which latents to take, on which ways.
+    """Which latents to take, in which denoising runs.
 
     Attributes
     ----------
@@ -112,50 +112,19 @@ class TracePlan:
         return tuple(latent for latents in self.passes.values() for latent in latents)
 
 
-@dataclass(frozen=True)
-class Trace:
-    """What :func:`trace` wrote.
-
-    Attributes
-    ----------
-    arrays : dict of str to ShardedArray
-        By :attr:`Latent.name`; each (n_stimuli, n_features), float32, a row flattened in C order.
-    distortions : dict of str to Distortion
-        By name of the modules whose rows are projected: measured on the first 16 stimuli, in the
-        first step in which the module was asked for.
-    """
-
-    arrays: dict[str, ShardedArray]
-    distortions: dict[str, Distortion]
-
-
-def trace(
-    model: LatentDiffusion,
-    ports: Mapping[str, FloatArray],
-    stimulus_ids: Sequence[str],
-    folder: Path,
-    plan: TracePlan,
-    *,
-    seed: int = 0,
-    sample: int = 0,
-    one_noise: bool = False,
-    batch_size: BatchSize = "auto",
-    shard_size: int = 250,
-    max_features: int = MAX_FEATURES,
-    progress: Callable[[int], None] = lambda done: None,
-) -> Trace:
-    """Denoise each stimulus's inputs, once per strength, and write latents of the trajectory.
+class Tracing:
+    """Latents of denoising each stimulus's inputs, once per strength, on disk.
 
     The start is noised to the strength and denoised with the rest, such as z with c in Takagi &
     Nishimoto (CVPR 2023); a stimulus's noise is the same at every strength. Activations of more
-    than `max_features` numbers go through a seeded sparse random projection, the same for all
-    rows and steps of a module.
+    than `max_features` values go through a seeded sparse random projection, the same for all rows
+    and steps of a module.
 
-    A pass writes shard by shard and goes on where it was stopped: a shard is done again if any
-    array of its pass lacks it. One shard of all arrays of a pass is held in memory. Arrays lie
-    under a name that follows from the model, the inputs, the stimuli, the seed and the schedule, so
-    that other steps, modules or strengths add to what is there. Rows depend on neither batch nor
-    shard size beyond floating-point rounding.
+    A pass is computed shard by shard, in any order and by any process (:meth:`run` does all), and
+    continues where it was stopped: a shard is done again if any array of its pass lacks it.
+    Arrays are stored under a name that follows from the model, the inputs, the stimuli, the seed
+    and the schedule, so that other steps, modules or strengths add to what is there. Rows depend
+    on neither batch nor shard size beyond floating-point rounding.
 
     Parameters
     ----------
@@ -167,7 +136,7 @@ def trace(
     stimulus_ids : sequence of str
         Of the rows; a stimulus's noise belongs to its id.
     folder : Path
-        Where traces lie.
+        Root of traces.
     plan : TracePlan
         What to take.
     seed : int
@@ -179,64 +148,16 @@ def trace(
     batch_size : int or "auto"
         Stimuli denoised at once.
     shard_size : int
-        Rows of a shard where a pass is new.
+        Rows of a shard where a pass is new; one shard of all arrays of a pass is in memory.
     max_features : int
         Most features of a row of activations.
-    progress : callable
-        Called with the number of stimuli that a pass is done with; over all, ``n_stimuli`` a
-        strength.
-
-    Returns
-    -------
-    Trace
-
-    Raises
-    ------
-    UserError
-        For a module that the model does not have, or a step that is not run.
-    ValueError
-        For rows that do not match, or settings outside their range.
-    """
-    tracing = Tracing(
-        model,
-        ports,
-        stimulus_ids,
-        folder,
-        plan,
-        seed=seed,
-        sample=sample,
-        one_noise=one_noise,
-        batch_size=batch_size,
-        shard_size=shard_size,
-        max_features=max_features,
-    )
-    distortions = tracing.distortions()
-    pending = tracing.pending()
-    done = len(plan.passes) * len(stimulus_ids) - sum(tracing.n_rows(*one) for one in pending)
-    if done:
-        progress(done)
-    for one in pending:
-        tracing.compute(*one)
-        progress(tracing.n_rows(*one))
-    return Trace(tracing.arrays, distortions)
-
-
-class Tracing:
-    """A trace that is under way: passes shard by shard, in any order and by any process.
-
-    Parameters
-    ----------
-    model, ports, stimulus_ids, folder, plan, seed, sample, one_noise, batch_size, shard_size
-        As for :func:`trace`.
-    max_features
-        As for :func:`trace`.
 
     Attributes
     ----------
     folder : Path
-        Where the arrays of this trace lie, each under its latent's name.
+        Folder of this trace; each array is under its latent's name.
     arrays : dict of str to ShardedArray
-        As of :class:`Trace`.
+        By :attr:`Latent.name`; each (n_stimuli, n_features), float32, a row flattened in C order.
 
     Raises
     ------
@@ -270,15 +191,15 @@ class Tracing:
         shapes = model.activation_shapes(plan.modules, latent_shape)
         counts = _n_features(latent_shape, shapes, max_features)
         settings = [model.identity, str(model.dtype), plan.steps, plan.guidance, plan.schedule]
-        of_rows = [list(stimulus_ids), {port: checksum(values) for port, values in ports.items()}]
-        rows_are = [*of_rows, seed, sample, one_noise, max_features]
-        home = folder / f"trace-{digest([settings, rows_are])}"
+        inputs = [list(stimulus_ids), {port: checksum(values) for port, values in ports.items()}]
+        key = digest([settings, inputs, seed, sample, one_noise, max_features])
+        self.folder = folder / f"trace-{key}"
         names = ["one noise for all"] * n if one_noise else stimulus_ids
         seeds = np.array([seed_for(seed, "trace", i, sample) for i in names], np.int64)
         # Modules of one size share a matrix, of hundreds of megabytes; it is drawn when needed.
         matrix = cache(lambda n_features: random_projection(n_features, max_features, seed))
         sizes = {module: prod(shape) for module, shape in shapes.items()}
-        self._plan, self.folder = plan, home
+        self._plan = plan
         self._projections = {
             m: partial(matrix, size) for m, size in sizes.items() if size > max_features
         }
@@ -290,10 +211,21 @@ class Tracing:
             for latent in latents:
                 shape = (n, counts[latent.layer])
                 ours[latent.name] = array = ShardedArray(
-                    home / latent.name, shape, np.float32, size
+                    self.folder / latent.name, shape, np.float32, size
                 )
-                size = array.shard_size  # what lies there already sets the shards of all
+                size = array.shard_size  # what is there already sets the shards of all
         self.arrays = {k: v for arrays in self._passes.values() for k, v in arrays.items()}
+
+    def run(self, progress: Callable[[int], None] = lambda done: None) -> None:
+        """Compute what is absent; `progress` receives the number of stimuli done, pass by pass."""
+        pending = self.pending()
+        every = sum(arrays[next(iter(arrays))].shape[0] for arrays in self._passes.values())
+        done = every - sum(self.n_rows(*one) for one in pending)
+        if done:
+            progress(done)
+        for one in pending:
+            self.compute(*one)
+            progress(self.n_rows(*one))
 
     def pending(self) -> list[tuple[float, int]]:
         """List the (strength, shard) that any array of the pass lacks, pass by pass."""
@@ -319,7 +251,10 @@ class Tracing:
                 arrays[name].write(shard, values[name])
 
     def distortions(self) -> dict[str, Distortion]:
-        """Return what projections do to distances, measured where it is not known yet."""
+        """Return what projections do to distances, by module, measured where it is not recorded.
+
+        Measured on the first 16 stimuli, in the first step in which the module is taken.
+        """
         return _distortions(self._source, self._plan, self._projections, self.folder)
 
 
@@ -330,7 +265,7 @@ def trace_bytes(
     activation_shapes: Mapping[str, Sequence[int]],
     max_features: int = MAX_FEATURES,
 ) -> dict[str, int]:
-    """Return the bytes that a trace's arrays take on disk, before compression.
+    """Return the bytes that a trace's arrays take on disk before compression, by latent.
 
     Parameters
     ----------
@@ -339,18 +274,11 @@ def trace_bytes(
     n_stimuli : int
         Rows of each array.
     latent_shape : (channels, height, width)
-        Of z.
+        Of the start.
     activation_shapes : mapping of str to shape
-        Of the plan's modules, from :meth:`vox2pix.diffusion.LatentDiffusion.activation_shapes`,
-        or, before the weights are there, :func:`vox2pix.diffusion.probe.activation_shapes` on a
-        U-Net of the model's configuration.
+        Of the plan's modules, from :meth:`vox2pix.diffusion.Architecture.activation_shapes`.
     max_features : int
-        As for :func:`trace`.
-
-    Returns
-    -------
-    dict of str to int
-        By :attr:`Latent.name`.
+        As for :class:`Tracing`.
     """
     counts = _n_features(latent_shape, activation_shapes, max_features)
     itemsize = np.dtype(np.float32).itemsize
@@ -413,7 +341,7 @@ def _distortions(
     projections: Projections,
     home: Path,
 ) -> dict[str, Distortion]:
-    """Return how projections distort distances; measure and keep what is not known yet."""
+    """Return how projections distort distances; measure and record what is absent."""
     if not plan.module_steps:
         return {}
     places = {module: home / "distortions" / f"{module}.json" for module in projections}
@@ -424,8 +352,8 @@ def _distortions(
         whole = source.record(slice(_N_MEASURED), first, plan.strength, {})
         for module in absent:
             rows = whole[Latent(module, plan.strength, step).name]
-            told = measure_distortion(rows, projections[module]().transform(rows))
-            write_json(places[module], asdict(told))
+            measured = measure_distortion(rows, projections[module]().transform(rows))
+            write_json(places[module], asdict(measured))
     return {module: Distortion(**read_json(path)) for module, path in places.items()}
 
 
