@@ -101,7 +101,7 @@ def test_no_data_is_one_sentence(
         miyawaki.write_folder(tmp_path / "figures.npz", tmp_path / "own")
     assert miyawaki.main(["--model", str(tmp_path / "nowhere")]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("miyawaki: there is no model folder")
+    assert error.startswith("miyawaki: There is no model folder")
     assert error.count("\n") == 1
 
 

@@ -92,18 +92,19 @@ def test_the_work_goes_on_in_halves_where_memory_runs_out(
         {"start": inputs.z, "text": inputs.c}, inputs.seeds, steps=5, batch_size=6, eta=0.5
     )
     rows = short_of_memory(monkeypatch, components.unet, most=4, error=error)
-    with pytest.warns(RuntimeWarning, match=r"6 rows at once to denoise; going on with 1 ") as told:
+    message = r"6 rows at once to denoise; continuing with 1 "
+    with pytest.warns(RuntimeWarning, match=message) as warned:
         denoised = fresh.denoise(
             {"start": inputs.z, "text": inputs.c}, inputs.seeds, steps=5, batch_size=6, eta=0.5
         )
-    assert len(told) == 1
+    assert len(warned) == 1
     assert rows[:3] == [12, 6, 2]
     np.testing.assert_allclose(denoised, expected, atol=1e-4)
 
 
 def test_what_fitted_is_remembered_and_said_once(fresh, components, inputs, monkeypatch):
     rows = short_of_memory(monkeypatch, components.vae.decoder, most=2)
-    with pytest.warns(RuntimeWarning, match=r"4 rows at once to decode; going on with 2 "):
+    with pytest.warns(RuntimeWarning, match=r"4 rows at once to decode; continuing with 2 "):
         fresh.decode_latents(inputs.z, batch_size=4)
     assert rows == [4, 2, 2, 2]
     rows.clear()
@@ -116,7 +117,7 @@ def test_what_fitted_is_remembered_and_said_once(fresh, components, inputs, monk
 
 def test_one_row_too_many_ends_the_work(fresh, components, inputs, monkeypatch):
     short_of_memory(monkeypatch, components.unet, most=1)
-    with pytest.raises(UserError, match="memory does not suffice to denoise one row"):
+    with pytest.raises(UserError, match="Memory does not suffice to denoise one row"):
         fresh.denoise({"start": inputs.z, "text": inputs.c}, inputs.seeds, steps=5, batch_size=2)
 
 

@@ -344,7 +344,7 @@ def nan_at(row: int, *shape: int) -> np.ndarray:
         (lambda m: m.denoise({}, [1], steps=1001), "steps 1001 is outside 1 to 1000"),
         (
             lambda m: m.denoise({}, [1], steps=1000),
-            "steps 1000 asks for timestep 1000, and the last trained one is 999",
+            "steps 1000 needs timestep 1000, and the last trained one is 999",
         ),
         (lambda m: m.denoise({}, [1], batch_size=0), "batch_size 0 is less than 1"),
         (lambda m: m.latent_shape_at(17), "image side 17 is no multiple of 2"),
@@ -373,7 +373,7 @@ def test_components_that_do_not_fit_are_refused(components):
         wrap(unet=oblong)
     tokenizer = copy.deepcopy(components.tokenizer)
     tokenizer.add_tokens(["<extra>"])
-    with pytest.raises(UserError, match="the tokenizer knows 515 tokens and the text encoder 514"):
+    with pytest.raises(UserError, match="The tokenizer has 515 tokens and the text encoder 514"):
         wrap(tokenizer=tokenizer)
 
 

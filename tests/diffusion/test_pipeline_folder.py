@@ -162,7 +162,7 @@ def test_weights_of_another_size_are_refused(broken):
     path = broken / "unet/config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "block_out_channels": [8, 24]}))
-    with pytest.raises(UserError, match=r"cannot read .*unet \("):
+    with pytest.raises(UserError, match=r"Cannot read .*unet \("):
         load(broken)
 
 
@@ -194,7 +194,7 @@ def test_a_missing_folder_is_named(name, tmp_path, monkeypatch):
     if not name:
         (tmp_path / "empty").mkdir()
         name = str(tmp_path / "empty" / "gone")
-    with pytest.raises(UserError, match=f"there is no model folder '{name}'.*'phantom'"):
+    with pytest.raises(UserError, match=f"There is no model folder '{name}'.*'phantom'"):
         find_pipeline(name)
 
 
@@ -224,9 +224,9 @@ def test_a_hub_that_does_not_answer(monkeypatch):
     with pytest.raises(UserError) as caught:
         find_pipeline("CompVis/stable-diffusion-v1-4", revision="fp16")
     assert str(caught.value) == (
-        "cannot get the model 'CompVis/stable-diffusion-v1-4' at revision 'fp16' on the Hugging "
+        "Cannot get the model 'CompVis/stable-diffusion-v1-4' at revision 'fp16' on the Hugging "
         "Face Hub (Name or service not known); check the name, the revision, the network and your "
-        "access to the model, or give a folder that holds a downloaded copy"
+        "access to the model, or give a folder that holds a downloaded copy."
     )
 
 

@@ -189,15 +189,15 @@ def _with_absolute_folder(path: Path, key: str, name: str) -> str:
 
 def _from_folder_of(path: Path, key: str, given: str) -> Path:
     try:
-        found = (path.parent / Path(given).expanduser()).resolve()
+        folder = (path.parent / Path(given).expanduser()).resolve()
     except (ValueError, OSError, RuntimeError) as error:  # no such home, a zero byte in it
         raise UserError(f"{path}: {key} cannot be a path ({error}).") from None
-    if not is_utf8(str(found)):
+    if not is_utf8(str(folder)):
         raise UserError(
-            f"{path}: {key} is {found}, whose name is not UTF-8 and cannot be saved; "
+            f"{path}: {key} is {folder}, whose name is not UTF-8 and cannot be saved; "
             "rename the folder."
         )
-    return found
+    return folder
 
 
 def _explain(path: Path, error: ValidationError) -> str:

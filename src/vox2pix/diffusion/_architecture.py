@@ -89,8 +89,8 @@ class Architecture:
         name_or_path, revision
             As for :meth:`vox2pix.diffusion.LatentDiffusion.from_pretrained`.
         local_files_only : bool
-            Ask no hub: for a model that is not on this machine, take the published configuration
-            of its family.
+            Never contact the hub: for a model that is not on this machine, take the published
+            configuration of its family.
 
         Raises
         ------
@@ -220,7 +220,7 @@ class Architecture:
             if side < 1 or side % self.downsampling:
                 raise ValueError(
                     f"image side {side} is no multiple of {self.downsampling}, "
-                    "the autoencoder's downsampling; resize the images"
+                    "the autoencoder's downsampling; resize the images."
                 )
 
     def _check_latents(self, latents: ArrayLike) -> FloatArray:
@@ -229,7 +229,7 @@ class Architecture:
         channels = self._networks.latent_channels
         if z.shape[1] != channels:
             raise ValueError(
-                f"latents must have shape (n, {channels}, height, width), not {z.shape}"
+                f"latents must have shape (n, {channels}, height, width), not {z.shape}."
             )
         return z
 
@@ -239,7 +239,7 @@ class Architecture:
         if c.shape[1:] != self.conditioning_shape:
             n_tokens, width = self.conditioning_shape
             raise ValueError(
-                f"conditioning must have shape (n, {n_tokens}, {width}), not {c.shape}"
+                f"conditioning must have shape (n, {n_tokens}, {width}), not {c.shape}."
             )
         return c
 

@@ -13,20 +13,20 @@ def as_floats(array: ArrayLike, name: str, n_dimensions: int) -> FloatArray:
     """Return an array as float32, refusing other dimensions, NaN and infinite values."""
     floats = np.asarray(array, dtype=np.float32)
     if floats.ndim != n_dimensions:
-        raise ValueError(f"{name} must have {n_dimensions} dimensions, not shape {floats.shape}")
+        raise ValueError(f"{name} must have {n_dimensions} dimensions, not shape {floats.shape}.")
     bad = np.flatnonzero([not np.isfinite(row).all() for row in floats])
     if len(bad):
-        raise ValueError(f"{name} hold NaN or infinite values in rows {bad[:10].tolist()}")
+        raise ValueError(f"{name} hold NaN or infinite values in rows {bad[:10].tolist()}.")
     return floats
 
 
 def as_seeds(seeds: ArrayLike, n: int | None = None) -> NDArray[np.int64]:
-    """Return seeds as one integer a row."""
+    """Return seeds as one integer per row."""
     array = np.asarray(seeds)
     if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
-        raise ValueError(f"seeds must be a row of integers, not {array.dtype} {array.shape}")
+        raise ValueError(f"seeds must be a row of integers, not {array.dtype} {array.shape}.")
     if n is not None and len(array) != n:
-        raise ValueError(f"there are {len(array)} seeds for {n} images")
+        raise ValueError(f"there are {len(array)} seeds for {n} images.")
     return array.astype(np.int64)
 
 
@@ -38,7 +38,7 @@ def as_rows(array: FloatArray, n: int, name: str) -> FloatArray:
 
 
 def generators(seeds: NDArray[np.int64]) -> list[torch.Generator]:
-    """Return one CPU generator a seed: the same numbers for any device and batch."""
+    """Return one CPU generator per seed: the same numbers for any device and batch."""
     return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
 

@@ -27,12 +27,7 @@ _SHARE = 0.7  # of the free memory; the rest is for the kernels' own workspace
 
 
 class Batches:
-    """Sizes of batches on one device, and what is known of them by now.
-
-    Parameters
-    ----------
-    device : torch.device
-    """
+    """Sizes of batches on one device, and which of them fitted so far."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -44,14 +39,8 @@ class Batches:
 
         On a CPU the size that suits its cache, which depends on the work alone, so that results
         are the same to the byte from run to run, and less only where memory is short. Elsewhere
-        a power of two that fits in the memory that is free now.
-
-        Parameters
-        ----------
-        work : hashable
-            Names the work and its shapes.
-        one_row : callable
-            Does the work for one row; called once for each `work`, to count its memory.
+        a power of two that fits in the memory that is free now. `work` names the work and its
+        shapes; `one_row` does it for one row, once for each `work`, to count its memory.
         """
         if work not in self._bytes_a_row:
             self._bytes_a_row[work] = max(peak_activations(one_row), 1)
@@ -69,34 +58,18 @@ class Batches:
         work: Callable[[slice], None],
         choose: Callable[[], int] = lambda: MOST,
     ) -> None:
-        """Work through rows; where memory runs out, go on with half as many at once.
+        """Work through n rows; where memory runs out, continue with half as many at once.
 
-        Parameters
-        ----------
-        name : str
-            Names the work; what fitted is remembered for the next call, and said once.
-        n : int
-            Rows.
-        size : int or "auto"
-            How many to begin with.
-        work : callable
-            Given the rows of a batch; called again with fewer after it ran out of memory.
-        choose : callable
-            Returns the size that ``"auto"`` means.
-
-        Raises
-        ------
-        UserError
-            When memory does not suffice for one row.
-        ValueError
-            For a size below 1.
+        `work` receives the rows of a batch, and fewer of them after it ran out of memory; what
+        fitted is remembered by the name of the work. `choose` returns the size of ``"auto"``.
+        Raises UserError if memory does not suffice for one row.
         """
         if size != "auto" and size < 1:
-            raise ValueError(f"batch_size {size} is less than 1")
+            raise ValueError(f"batch_size {size} is less than 1.")
         if not n:
             return
-        asked = choose() if size == "auto" else size
-        at_once = min(asked, self._most.get(name, asked))
+        requested = choose() if size == "auto" else size
+        at_once = min(requested, self._most.get(name, requested))
         first, is_smaller = 0, False
         while first < n:
             rows = slice(first, min(first + at_once, n))
@@ -106,8 +79,8 @@ class Batches:
                 continue
             if is_smaller:
                 warnings.warn(
-                    f"memory ran out with {asked} rows at once to {name}; going on with {at_once} "
-                    f"(compute.batch_size = {at_once} starts there)",
+                    f"Memory ran out with {requested} rows at once to {name}; continuing with "
+                    f"{at_once} (compute.batch_size = {at_once} starts there).",
                     RuntimeWarning,
                     stacklevel=2,
                 )
@@ -115,7 +88,7 @@ class Batches:
             first = rows.stop
 
     def _fits(self, name: str, work: Callable[[slice], None], rows: slice) -> bool:
-        """Work on a batch; tell whether memory sufficed."""
+        """Work on a batch; return whether memory sufficed."""
         try:
             with torch.inference_mode():
                 work(rows)
@@ -125,7 +98,7 @@ class Batches:
                 raise
             if rows.stop - rows.start == 1:
                 raise UserError(
-                    f"memory does not suffice to {name} one row on {self.device}; set "
+                    f"Memory does not suffice to {name} one row on {self.device}; set "
                     'compute.dtype to "float16", or compute.device to "cpu".'
                 ) from error
         # behind the handler, where the error no longer holds the batch's tensors
@@ -135,7 +108,7 @@ class Batches:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes that can be had on a device: its free memory, and torch's own reserve."""
+    """Return the bytes available on a device: its free memory, and torch's own reserve."""
     if device.type != "cuda":
         return int(psutil.virtual_memory().available)
     free, _ = torch.cuda.mem_get_info(device)
@@ -143,23 +116,19 @@ def free_memory(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out, on a GPU or on the CPU."""
-    told = str(error).lower()
+    """Return whether an error means that memory ran out, on a GPU or on the CPU."""
+    message = str(error).lower()
     return (
         isinstance(error, torch.OutOfMemoryError | MemoryError)
-        or "out of memory" in told
-        or "can't allocate memory" in told
+        or "out of memory" in message
+        or "can't allocate memory" in message
     )
 
 
 def peak_activations(work: Callable[[], Any]) -> int:
     """Return the most bytes of new tensors that are alive at once while work is done.
 
-    Parameters
-    ----------
-    work : callable
-        Calls networks; tensors that were there before it, such as weights, do not count, nor
-        does what kernels take for themselves.
+    Tensors that existed before, such as weights, do not count, nor does what kernels allocate.
     """
     with torch.inference_mode(), _Living() as living:
         work()

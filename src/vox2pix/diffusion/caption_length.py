@@ -11,17 +11,7 @@ _BLOCK = 1024  # captions at a time
 
 @dataclass(frozen=True)
 class CaptionLengths:
-    """How many captions a model cuts.
-
-    Attributes
-    ----------
-    n_tokens : int
-        Tokens that the text encoder takes, with those that begin and end a caption.
-    n_captions, n_cut : int
-        Captions, and those that are longer.
-    n_images_cut : int
-        Images of which at least one caption is cut.
-    """
+    """How many captions, and images with such captions, a model of `n_tokens` cuts."""
 
     n_tokens: int
     n_captions: int
@@ -35,21 +25,10 @@ def caption_lengths(
     revision: str | None = None,
     local_files_only: bool = False,
 ) -> CaptionLengths:
-    """Count the captions that a model's text encoder cuts.
+    """Count the captions (one sequence per image) that a model's text encoder cuts.
 
-    Parameters
-    ----------
-    name_or_path, revision
-        As for :meth:`vox2pix.diffusion.LatentDiffusion.from_pretrained`.
-    captions : sequence of sequences of str
-        One sequence an image.
-    local_files_only : bool
-        Use only what is on this machine.
-
-    Raises
-    ------
-    UserError
-        If the model, its tokenizer or its text encoder's configuration cannot be had.
+    The other arguments are those of :meth:`vox2pix.diffusion.LatentDiffusion.from_pretrained`.
+    Raises UserError if the tokenizer or the text encoder's configuration cannot be read.
     """
     folder = find_pipeline(name_or_path, revision, local_files_only).path
     try:

@@ -166,7 +166,7 @@ class Watchers:
         probe.receive(step, timestep, seen)
 
     def after_step(self, step: int, timestep: int, z: torch.Tensor) -> None:
-        """Call back with the latents behind a step."""
+        """Call back with the latents after a step."""
         if self._callback is not None:
             self._has_reported = True
             self._callback(step, timestep, z.cpu().numpy().copy())

@@ -59,7 +59,7 @@ class LatentDiffusion(Architecture):
         Configuration of any scheduler of the Stable Diffusion family (PNDM, DDIM, Euler ...):
         betas, prediction type and spacing are taken from it, the sampler is always DDIM. As in
         diffusers' own Stable Diffusion pipelines, ``clip_sample`` is False (latents are not
-        confined to [-1, 1]) and ``steps_offset`` is 1, whatever an outdated file says.
+        confined to [-1, 1]) and ``steps_offset`` is 1, whatever an outdated file holds.
     identity : dict
         Name, revision and hashes; the sizes are added to it.
     device : torch.device
@@ -95,8 +95,8 @@ class LatentDiffusion(Architecture):
     batch size).
 
     Every `batch_size` is a number of rows or ``"auto"``, see
-    :meth:`vox2pix.diffusion.batches.Batches.size`. Where memory runs out, the work goes on in
-    batches of half the size, with a warning.
+    :meth:`vox2pix.diffusion.batches.Batches.size`. Where memory runs out, the work continues
+    in batches of half the size, with a warning.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class LatentDiffusion(Architecture):
         dtype : str
             ``"float32"``, ``"float16"`` or ``"bfloat16"``.
         local_files_only : bool
-            Never ask the hub; use what its cache on this machine holds.
+            Never contact the hub; use its cache on this machine.
         tuning : Tuning, optional
             As the class takes it.
 
@@ -268,11 +268,11 @@ class LatentDiffusion(Architecture):
         pixels = as_floats(images, "images", 4)
         n, height, width, n_colours = pixels.shape
         if n_colours != 3:
-            raise ValueError(f"images must have shape (n, height, width, 3), not {pixels.shape}")
+            raise ValueError(f"images must have shape (n, height, width, 3), not {pixels.shape}.")
         if n and (pixels.min() < -_RANGE_TOLERANCE or pixels.max() > 1 + _RANGE_TOLERANCE):
             raise ValueError(
-                f"images must lie in [0, 1], and these reach from {pixels.min():.4g} to "
-                f"{pixels.max():.4g}; divide 8-bit images by 255"
+                f"images must be in [0, 1], and these range from {pixels.min():.4g} to "
+                f"{pixels.max():.4g}; divide 8-bit images by 255."
             )
         self._check_sides(height, width)
         row_seeds = None if seeds is None else as_seeds(seeds, n)
@@ -312,7 +312,7 @@ class LatentDiffusion(Architecture):
         Parameters
         ----------
         captions : sequence of sequences of str
-            One sequence an image, of one or more paraphrases.
+            One sequence per image, of one or more paraphrases.
         batch_size : int or "auto"
             Captions at a time; changes memory and speed, not the result.
 
@@ -323,14 +323,14 @@ class LatentDiffusion(Architecture):
         Raises
         ------
         ValueError
-            When a row is a bare string or holds no caption.
+            When a row is a bare string or has no caption.
         """
         flat: list[str] = []
         owners: list[int] = []
         for row, paraphrases in enumerate(captions):
             if isinstance(paraphrases, str) or not len(paraphrases):
                 raise ValueError(
-                    f"captions[{row}] must be a sequence of one or more texts, not {paraphrases!r}"
+                    f"captions[{row}] must be a sequence of one or more texts, not {paraphrases!r}."
                 )
             flat += paraphrases
             owners += [row] * len(paraphrases)
@@ -385,7 +385,7 @@ class LatentDiffusion(Architecture):
                 Conditioning (n, n_tokens, width). Without it, the empty prompt; guidance then
                 has no effect, at half the cost.
         seeds : array of int (n,)
-            One a row, and as many rows out as seeds in: several samples of one latent are one
+            One per row, and as many rows out as seeds in: several samples of one latent are one
             latent with several seeds. The same seed gives the same noise whatever the latents.
         strength : float
             In (0, 1]: the fraction of the schedule to run, and so the noise to start with. At 1

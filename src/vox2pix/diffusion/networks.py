@@ -40,19 +40,8 @@ class Tuning:
 class Networks:
     """Autoencoder, U-Net and text encoder on one device, for inference only.
 
-    Parameters
-    ----------
-    vae, unet, text_encoder, tokenizer
-        As :class:`vox2pix.diffusion.LatentDiffusion` takes them; the networks are changed in
-        place.
-    device : torch.device
-    dtype : torch.dtype
-    tuning : Tuning
-
-    Raises
-    ------
-    UserError
-        When the components do not fit together, or nothing can be compiled here.
+    The networks are changed in place. Without a tokenizer they embed no captions. Raises UserError
+    if the components do not fit together, or nothing can be compiled here.
     """
 
     def __init__(
@@ -120,7 +109,7 @@ class Networks:
 
     @cached_property
     def empty_prompt(self) -> torch.Tensor:
-        """What the empty caption gives, (n_tokens, width), float32; asked for once."""
+        """Hidden states of the empty caption, (n_tokens, width), float32; computed once."""
         return self.embed([""])[0]
 
     def predict(
@@ -129,11 +118,11 @@ class Networks:
         """Return the U-Net's output, float32, for noisy latents of text.
 
         Hooks on the U-Net's modules are only sure to be called where it is `watched`: compiled
-        code knows the hooks of the time when it was made.
+        code has the hooks of the time when it was compiled.
         """
-        ask = self.unet if watched else self._stepped
+        unet = self.unet if watched else self._stepped
         z, text = z.to(self.dtype), text.to(self.dtype)
-        output: torch.Tensor = ask(z, timestep, encoder_hidden_states=text, return_dict=False)[0]
+        output: torch.Tensor = unet(z, timestep, encoder_hidden_states=text, return_dict=False)[0]
         return output.float()
 
     def guided(
@@ -165,7 +154,7 @@ def _frozen(network: Any, device: torch.device, dtype: torch.dtype) -> Any:
 
 
 def _laid_out(network: Any, tuning: Tuning) -> Any:
-    """Bring a network's weights into the order, and its attention to the kind, asked for."""
+    """Apply the memory layout and the kind of attention of the tuning."""
     last, first = torch.channels_last, torch.contiguous_format
     network.to(memory_format=last if tuning.channels_last else first)
     network.set_attn_processor(
@@ -187,21 +176,15 @@ def _compiled(unet: Any) -> Any:
     return torch.compile(unet)
 
 
-_REMEDY = "; use the components of one Stable Diffusion 1.x or 2.x text-to-image model"
+_REMEDY = "; use the components of one Stable Diffusion 1.x or 2.x text-to-image model."
 
 
 def check_kind(unet: Any) -> None:
-    """Refuse a U-Net that needs other inputs than square latents and text.
-
-    Raises
-    ------
-    UserError
-        As for SDXL.
-    """
+    """Refuse a U-Net that needs other inputs than square latents and text, such as SDXL's."""
     config = unet.config
     sizes = (config.sample_size, config.cross_attention_dim)
     if config.addition_embed_type is not None or not all(isinstance(n, int) for n in sizes):
-        raise UserError(f"the U-Net needs inputs beside latents and text, or no square{_REMEDY}")
+        raise UserError(f"The U-Net needs inputs beside latents and text, or no square{_REMEDY}")
 
 
 def _check_fit(vae: Any, unet: Any, text_encoder: Any, tokenizer: Any) -> None:
@@ -210,17 +193,17 @@ def _check_fit(vae: Any, unet: Any, text_encoder: Any, tokenizer: Any) -> None:
     channels, inputs = vae.config.latent_channels, unet.config.in_channels
     if channels != inputs:
         raise UserError(
-            f"the U-Net takes {inputs} channels and the autoencoder's latents have {channels}, as "
+            f"The U-Net takes {inputs} channels and the autoencoder's latents have {channels}, as "
             f"in models for depth or inpainting{_REMEDY}"
         )
     width, expected = text_encoder.config.hidden_size, unet.config.cross_attention_dim
     if width != expected:
         raise UserError(
-            f"the U-Net attends to text of width {expected} and the text encoder's is "
+            f"The U-Net attends to text of width {expected} and the text encoder's is "
             f"{width}{_REMEDY}"
         )
     if tokenizer is not None and len(tokenizer) > text_encoder.config.vocab_size:
         raise UserError(
-            f"the tokenizer knows {len(tokenizer)} tokens and the text encoder "
+            f"The tokenizer has {len(tokenizer)} tokens and the text encoder "
             f"{text_encoder.config.vocab_size}{_REMEDY}"
         )

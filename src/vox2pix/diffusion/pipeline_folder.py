@@ -43,17 +43,10 @@ _SCHEDULER = "scheduler/scheduler_config.json"
 
 @dataclass(frozen=True)
 class PipelineFolder:
-    """A pipeline folder on disk and the name and revision that it goes by.
+    """A pipeline folder on disk (with ``model_index.json``), its name and its hub revision.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The folder with ``model_index.json``.
-    name : str
-        ``"phantom"``, the hub's ``owner/model``, or the folder's own name: never where the
-        folder lies, so that the same model is the same on any machine.
-    revision : str or None
-        The commit on the hub; None for a folder.
+    The name is ``"phantom"``, the hub's ``owner/model``, or the folder's last name: never its
+    path, so that the same model is the same on any machine. A folder has no revision.
     """
 
     path: Path
@@ -75,29 +68,17 @@ class Components:
 def find_pipeline(
     name_or_path: str | Path, revision: str | None = None, local_files_only: bool = False
 ) -> PipelineFolder:
-    """Return the folder of a model given by name or by path.
+    """Return the folder of a model: ``"phantom"``, a pipeline folder, or a name on the hub.
 
-    Parameters
-    ----------
-    name_or_path : str or pathlib.Path
-        ``"phantom"`` (ships with the package), a pipeline folder, or ``owner/model`` on the
-        Hugging Face Hub.
-    revision : str, optional
-        Branch, tag or commit on the hub.
-    local_files_only : bool
-        Use only what the hub's cache on this machine already holds.
-
-    Raises
-    ------
-    UserError
-        When there is no such folder, or the hub does not give the model.
+    With `local_files_only` the hub is not contacted, and its cache on this machine is used.
+    Raises UserError if there is no such folder or the hub does not give the model.
     """
     name = str(name_or_path)
     if name == PHANTOM:
         path = Path(str(importlib.resources.files("vox2pix"))) / "phantom" / "model"
         if not path.is_dir():
             raise UserError(
-                f"the phantom's model is not in the package (no folder {path}); reinstall vox2pix"
+                f"The phantom's model is not in the package (no folder {path}); reinstall vox2pix."
             )
         return PipelineFolder(path, PHANTOM, None)
     path = Path(name).expanduser()
@@ -107,8 +88,8 @@ def find_pipeline(
         near = difflib.get_close_matches(name, [PHANTOM], cutoff=0.6)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise UserError(
-            f"there is no model folder {name!r}{hint}; give a diffusers pipeline folder, "
-            f"a Hugging Face name such as 'CompVis/stable-diffusion-v1-4', or {PHANTOM!r}"
+            f"There is no model folder {name!r}{hint}; give a diffusers pipeline folder, "
+            f"a Hugging Face name such as 'CompVis/stable-diffusion-v1-4', or {PHANTOM!r}."
         )
     return _fetch(name, revision, local_files_only)
 
@@ -116,19 +97,8 @@ def find_pipeline(
 def load_components(folder: PipelineFolder, dtype: torch.dtype) -> Components:
     """Load the parts of a pipeline by fixed classes, weights from safetensors only.
 
-    No code comes from the folder and no safety checker is loaded.
-
-    Parameters
-    ----------
-    folder : PipelineFolder
-        From :func:`find_pipeline`.
-    dtype : torch.dtype
-        Of the weights in memory.
-
-    Raises
-    ------
-    UserError
-        For a part that is missing, of another class, or incomplete; for pickled weights.
+    No code comes from the folder and no safety checker is loaded. Raises UserError for a part
+    that is missing, of another class or incomplete, and for pickled weights.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel
@@ -152,17 +122,9 @@ def load_components(folder: PipelineFolder, dtype: torch.dtype) -> Components:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """Load the tokenizer of a pipeline, of a fixed class.
+    """Load the tokenizer of a pipeline, by a fixed class.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        A pipeline folder.
-
-    Raises
-    ------
-    UserError
-        If a file is missing or damaged, or names code or another file.
+    Raises UserError if a file is missing or damaged, or names code or another file.
     """
     from transformers import CLIPTokenizer
 
@@ -175,70 +137,31 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def network_config(folder: Path, part: str) -> dict[str, Any]:
-    """Return the configuration of a network: arguments of its class.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        A pipeline folder.
-    part : {"vae", "unet", "text_encoder"}
-
-    Raises
-    ------
-    UserError
-        If the file cannot be read.
-    """
+    """Return the configuration of ``vae``, ``unet`` or ``text_encoder``: its class's arguments."""
     config = _read_json(folder / part / "config.json")
     return {key: value for key, value in config.items() if not key.startswith("_")}
 
 
 def scheduler_config(folder: Path) -> dict[str, Any]:
-    """Return the configuration of a pipeline's scheduler.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        A pipeline folder.
-
-    Raises
-    ------
-    UserError
-        If the file cannot be read.
-    """
+    """Return the configuration of a pipeline's scheduler."""
     return _read_json(folder / _SCHEDULER)
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file of a pipeline that decides what the model computes.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        A pipeline folder.
-
-    Returns
-    -------
-    dict of str to str
-        Path within the folder (with ``/``) to hexadecimal digest: weights, configurations,
-        tokenizer. Files are read as streams.
-    """
+    """Return the SHA-256 of each of :func:`files_of_model`, read as streams."""
     return {name: file_hash(path) for name, path in files_of_model(folder).items()}
 
 
 def files_of_model(folder: Path) -> dict[str, Path]:
-    """Return every file of a pipeline that decides what the model computes, by its name.
+    """Return the files that decide what a model computes, by path within the folder (with ``/``).
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        A pipeline folder.
-
-    Returns
-    -------
-    dict of str to Path
-        Weights, configurations and tokenizer, by path within the folder (with ``/``).
+    Weights, configurations and tokenizer: those that :func:`load_components` reads.
     """
-    return {path.relative_to(folder).as_posix(): path for path in _used_files(folder)}
+    files = [folder / _SCHEDULER]
+    for part, stem in _WEIGHTS.items():
+        files += [folder / part / "config.json", *weight_files(folder / part, stem)]
+    files += [folder / "tokenizer" / file for file in _TOKENIZER_FILES]
+    return {file.relative_to(folder).as_posix(): file for file in sorted(files) if file.is_file()}
 
 
 def hash_module(module: torch.nn.Module) -> str:
@@ -271,9 +194,9 @@ def _fetch(name: str, revision: str | None, local_files_only: bool) -> PipelineF
         at = f" at revision {revision!r}" if revision else ""
         where = "in this machine's cache" if local_files_only else "on the Hugging Face Hub"
         raise UserError(
-            f"cannot get the model {name!r}{at} {where} ({_first_line(error)}); check the name, "
+            f"Cannot get the model {name!r}{at} {where} ({_first_line(error)}); check the name, "
             "the revision, the network and your access to the model, or give a folder that holds "
-            "a downloaded copy"
+            "a downloaded copy."
         ) from error
     return PipelineFolder(Path(path), name, Path(path).name)
 
@@ -283,17 +206,17 @@ def _check_index(folder: Path) -> None:
     if not (folder / _INDEX).is_file():
         raise UserError(
             f"{folder} is not a diffusers pipeline folder (no {_INDEX}); give the folder that "
-            "DiffusionPipeline.save_pretrained wrote"
+            "DiffusionPipeline.save_pretrained wrote."
         )
     index = _read_json(folder / _INDEX)
     for part, expected in _CLASSES.items():
         entry = index.get(part)
-        found = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+        named = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
         # the tokenizer's fast twin has the same files
-        if found not in (expected, f"{expected}Fast"):
+        if named not in (expected, f"{expected}Fast"):
             raise UserError(
-                f"{folder / _INDEX}: {part} is {found or 'missing'}, and vox2pix reads "
-                f"{expected}; use a Stable Diffusion 1.x or 2.x text-to-image model"
+                f"{folder / _INDEX}: {part} is {named or 'missing'}, and vox2pix reads "
+                f"{expected}; use a Stable Diffusion 1.x or 2.x text-to-image model."
             )
 
 
@@ -308,7 +231,7 @@ def _check_files(folder: Path) -> None:
             raise UserError(
                 f"{folder / part} holds pickled weights only, which vox2pix does not read; "
                 "choose a revision with safetensors, or save the pipeline again with "
-                "save_pretrained(..., safe_serialization=True)"
+                "save_pretrained(..., safe_serialization=True)."
             )
         raise UserError(_missing(folder, f"{part}/{stem}.safetensors"))
     if not (folder / _SCHEDULER).is_file():
@@ -317,15 +240,6 @@ def _check_files(folder: Path) -> None:
     has_vocabulary = all((tokenizer / file).is_file() for file in ("vocab.json", "merges.txt"))
     if not has_vocabulary and not (tokenizer / "tokenizer.json").is_file():
         raise UserError(_missing(folder, "tokenizer/vocab.json and tokenizer/merges.txt"))
-
-
-def _used_files(folder: Path) -> list[Path]:
-    """Return the files that :func:`load_components` reads, sorted."""
-    files = [folder / _SCHEDULER]
-    for part, stem in _WEIGHTS.items():
-        files += [folder / part / "config.json", *weight_files(folder / part, stem)]
-    files += [folder / "tokenizer" / file for file in _TOKENIZER_FILES]
-    return sorted(file for file in files if file.is_file())
 
 
 def _load_weights(model_class: Any, folder: Path, **options: Any) -> Any:
@@ -344,17 +258,17 @@ def _load_weights(model_class: Any, folder: Path, **options: Any) -> Any:
         raise UserError(_unreadable(folder, error)) from error
     missing = sorted(info["missing_keys"])
     if missing:
-        # the loaders only warn, and go on with random numbers
+        # the loaders only warn, and continue with random numbers
         raise UserError(
-            f"{folder}: the weights lack {len(missing)} tensors that config.json asks for "
-            f"(the first is {missing[0]}); fetch or save this component again"
+            f"{folder}: the weights lack {len(missing)} tensors that config.json requires "
+            f"(the first is {missing[0]}); fetch or save this component again."
         )
     spoiled = [name for name, value in model.named_parameters() if not value.isfinite().all()]
     if spoiled:
         raise UserError(
             f"{folder}: {len(spoiled)} tensors of the weights hold NaN or infinite numbers (the "
             f"first is {spoiled[0]}); fetch or save this component again, or take another "
-            "compute.dtype"
+            "compute.dtype."
         )
     return model
 
@@ -363,18 +277,18 @@ def _read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object from a file, which may name no code and no other file."""
     content = check_settings(path)
     if not isinstance(content, dict):
-        raise UserError(f"{path} does not hold a JSON object; fetch or save the file again")
+        raise UserError(f"{path} does not hold a JSON object; fetch or save the file again.")
     return content
 
 
 def _missing(folder: Path, what: str) -> str:
     """Return the sentence for a missing file."""
-    return f"the model folder {folder} lacks {what}; fetch or save the whole pipeline again"
+    return f"The model folder {folder} lacks {what}; fetch or save the whole pipeline again."
 
 
 def _unreadable(path: Path, error: Exception) -> str:
     """Return the sentence for a file that cannot be read."""
-    return f"cannot read {path} ({_first_line(error)}); fetch or save this component again"
+    return f"Cannot read {path} ({_first_line(error)}); fetch or save this component again."
 
 
 def _first_line(error: Exception) -> str:

@@ -31,7 +31,7 @@ class Probe:
         or copied at the others.
     receive : callable
         ``receive(step, timestep, activations)`` at each of these steps of each batch, batches in
-        the order of rows; `activations` has one float32 array (rows, ...) a module name, mostly
+        the order of rows; `activations` has one float32 array (rows, ...) per module name, mostly
         (rows, channels, height, width). Under guidance it is the half of the U-Net's batch that
         saw the conditioning. A module that runs more than once in a step gives its last output.
     """
@@ -48,45 +48,29 @@ def module_names(unet: nn.Module) -> tuple[str, ...]:
 
 
 def check_modules(unet: nn.Module, modules: Sequence[str]) -> None:
-    """Refuse names of modules that the U-Net does not have.
-
-    Raises
-    ------
-    UserError
-        Naming the nearest names.
-    """
+    """Refuse names of modules that the U-Net does not have, by a UserError."""
     known = module_names(unet)
     for name in modules:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0)
-            raise UserError(f"the U-Net has no module '{name}'; did you mean {' or '.join(near)}?")
+            raise UserError(f"The U-Net has no module '{name}'; did you mean {' or '.join(near)}?")
 
 
 @contextmanager
 def recording(
-    unet: nn.Module, modules: Sequence[str], keep: Callable[[torch.Tensor], Any]
+    unet: nn.Module, modules: Sequence[str], record: Callable[[torch.Tensor], Any]
 ) -> Iterator[dict[str, Any]]:
-    """Keep something of what modules give in the passes made under this context.
+    """Yield a dict that fills, by module, with what `record` returns for each output.
 
-    Parameters
-    ----------
-    unet : torch.nn.Module
-    modules : sequence of str
-        Names of its modules.
-    keep : callable
-        Called with a module's output; of several outputs with the first, the hidden state.
-
-    Yields
-    ------
-    dict
-        What `keep` returned, by module name. The hooks are gone when the context is left.
+    Of a module with several outputs that is the first, the hidden state. The hooks are removed
+    when the context is left.
     """
 
     def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def remember(module: nn.Module, inputs: Any, output: Any) -> None:
-            seen[name] = keep(output if isinstance(output, torch.Tensor) else output[0])
+        def receive(module: nn.Module, inputs: Any, output: Any) -> None:
+            seen[name] = record(output if isinstance(output, torch.Tensor) else output[0])
 
-        return remember
+        return receive
 
     seen: dict[str, Any] = {}
     with ExitStack() as hooks:
@@ -101,22 +85,7 @@ def activation_shapes(
     latent_shape: Sequence[int],
     conditioning_shape: Sequence[int],
 ) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of what modules give for one latent, from one pass on a blank one.
-
-    Parameters
-    ----------
-    unet : diffusers.UNet2DConditionModel
-        With weights, or without any on torch's meta device, where the pass costs nothing.
-    modules : sequence of str
-        Names of its modules.
-    latent_shape : (channels, height, width)
-    conditioning_shape : (n_tokens, width)
-
-    Raises
-    ------
-    UserError
-        For a module that the U-Net does not have.
-    """
+    """Return the output shapes of modules for one latent, from one pass on a blank one."""
     check_modules(unet, modules)
 
     def blank(shape: Sequence[int]) -> torch.Tensor:

@@ -17,7 +17,7 @@ class DenoisingPlan:
         The timestep whose noise level the starting latent is brought to; None when the run
         starts from pure noise.
     timesteps : tuple of int
-        The timesteps at which the network is asked, from noisy to clean.
+        The timesteps at which the network predicts, from noisy to clean.
     """
 
     noise_timestep: int | None
@@ -32,7 +32,7 @@ def plan_denoising(
     r"""Return the noise level and the timesteps of an image-to-image run.
 
     Let :math:`s_0 < \dots < s_{S-1}` be the sampler's timesteps and :math:`k = \lfloor
-    S \cdot \mathrm{strength} \rfloor` the number of steps to run. Both schedules ask the network
+    S \cdot \mathrm{strength} \rfloor` the number of steps to run. Both schedules run the network
     at :math:`s_{k-1}, \dots, s_0`; they differ in how noisy the latent is when it arrives there:
 
     ``"diffusers"``

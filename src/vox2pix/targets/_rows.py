@@ -14,18 +14,18 @@ ROWS_A_FILE = 250
 
 
 class FeatureRows:
-    """One kind of features of stimuli, each row kept under the content that it comes from.
+    """Values of one target for stimuli, each cached under the content that it comes from.
 
     Parameters
     ----------
     folder : Path
-        Where rows lie.
+        Folder of the rows in the cache.
     read : callable
-        ``read(stimulus_ids)``, their contents: images or captions.
+        ``read(stimulus_ids)`` returns their contents: images or captions.
     key : callable
-        ``key(stimulus_id, content)``, what a row is kept under.
+        ``key(stimulus_id, content)`` returns the key of a row.
     compute : callable
-        ``compute(stimulus_ids, contents)``, the rows.
+        ``compute(stimulus_ids, contents)`` returns the rows.
     """
 
     def __init__(
@@ -40,29 +40,24 @@ class FeatureRows:
         self._keys: dict[str, str] = {}
 
     def unknown(self, stimulus_ids: Sequence[str]) -> list[str]:
-        """List the stimuli whose keys are not known yet, each once."""
+        """List the stimuli whose keys were not determined yet, each once."""
         return [i for i in dict.fromkeys(stimulus_ids) if i not in self._keys]
 
     def keys(self, stimulus_ids: Sequence[str]) -> dict[str, str]:
-        """Return the key of each stimulus; contents are read where it is not known."""
+        """Return the key of each stimulus; contents are read where it is not determined yet."""
         for ids in blocks(self.unknown(stimulus_ids)):
             contents = self._read(ids)
             self._keys |= {i: self._key(i, c) for i, c in zip(ids, contents, strict=True)}
         return {i: self._keys[i] for i in stimulus_ids}
 
     def learn(self, keys: Mapping[str, str]) -> None:
-        """Take keys that were found before."""
+        """Take keys that were determined before."""
         self._keys |= keys
 
     def absent(self, stimulus_ids: Sequence[str], check: bool = False) -> list[str]:
         """List one stimulus, the first, for each content that has no row.
 
-        Parameters
-        ----------
-        stimulus_ids : sequence of str
-            What is looked for.
-        check : bool
-            Read the rows too: those that are damaged count as absent.
+        With `check` the rows are read, and those that are damaged count as absent.
         """
         keys = self.keys(stimulus_ids)
         missing = set(self._rows.missing(list(keys.values()), check))
@@ -80,7 +75,7 @@ class FeatureRows:
         return self._rows.files(list(self.keys(stimulus_ids).values()))
 
     def stored(self, stimulus_ids: Sequence[str]) -> StoredFeatures:
-        """Return the rows of stimuli as they lie there; absent ones are computed first."""
+        """Return the rows of stimuli without reading them; absent ones are computed first."""
         for ids in blocks(self.absent(stimulus_ids)):
             self.compute(ids)
         keys = self.keys(stimulus_ids)
@@ -100,13 +95,13 @@ def blocks(stimulus_ids: Sequence[str]) -> Iterator[tuple[str, ...]]:
 def feature_folder(
     cache: Path, name: str, model: FeatureModel, settings: Mapping[str, Any] | None = None
 ) -> Path:
-    """Return where in the cache a target's rows lie: they follow from the model and settings."""
+    """Return the folder of a target's rows in the cache, named by the model and the settings."""
     of = {"model": model.identity, "dtype": str(model.dtype), **(settings or {})}
     return cache / f"{name}-{digest(of)}"
 
 
 def content_key(content: bytes, name: str = "") -> str:
-    """Return what a row is kept under: the hash of what it is computed from, and of a name."""
+    """Return the key of a row: the hash of what it is computed from, and of a name."""
     state = hashlib.blake2b(content, digest_size=16)
     state.update(name.encode())
     return state.hexdigest()

@@ -1,4 +1,4 @@
-"""Features that lie in the cache, read whole or a block of columns at a time."""
+"""Features in the cache, read whole or a block of columns at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ class StoredFeatures:
     _window: FloatArray | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Learn the shape of a row."""
+        """Read the shape of a row."""
         self.row_shape = self.rows.load(self.keys[:1]).shape[1:]
 
     @property

@@ -21,7 +21,7 @@ FloatArray = NDArray[np.float32]
 
 
 class Sizes(Protocol):
-    """What a target asks of an architecture, loaded or not, to tell its own shape."""
+    """What a target's shape depends on: of an architecture, with weights or without."""
 
     @property
     def image_size(self) -> int:
@@ -36,7 +36,7 @@ class Sizes(Protocol):
 
 
 class FeatureModel(Protocol):
-    """What a target asks of a :class:`~vox2pix.diffusion.LatentDiffusion` to compute its rows."""
+    """What of a :class:`~vox2pix.diffusion.LatentDiffusion` computes the rows of targets."""
 
     identity: dict[str, Any]
 
@@ -188,5 +188,5 @@ class Target(BaseModel, ABC):
 
     @classmethod
     def has_preview(cls) -> bool:
-        """Tell whether values give an image without denoising."""
+        """Return whether values give an image without denoising."""
         return cls.images is not Target.images

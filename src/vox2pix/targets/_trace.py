@@ -306,18 +306,19 @@ class _Source:
 
         parts: defaultdict[str, list[FloatArray]] = defaultdict(list)
 
-        def keep(layer: str, step: int | None, values: FloatArray) -> None:
+        def add(layer: str, step: int | None, values: FloatArray) -> None:
             flat = values.reshape(len(values), -1)
-            kept = projections[layer]().transform(flat) if layer in projections else flat
-            parts[Latent(layer, strength, step).name].append(kept)
+            if layer in projections:
+                flat = projections[layer]().transform(flat)
+            parts[Latent(layer, strength, step).name].append(flat)
 
         def after_step(step: int, timestep: int, latents: FloatArray) -> None:
             if step in plan.latent_steps:
-                keep(DENOISED, step, latents)
+                add(DENOISED, step, latents)
 
         def in_step(step: int, timestep: int, activations: dict[str, FloatArray]) -> None:
             for module, values in activations.items():
-                keep(module, step, values)
+                add(module, step, values)
 
         stepwise = strength == plan.strength
         final = self.model.denoise(
@@ -331,7 +332,7 @@ class _Source:
             callback=after_step if stepwise else None,
             probe=Probe(plan.modules, plan.module_steps, in_step) if stepwise else None,
         )
-        keep(DENOISED, None, final)
+        add(DENOISED, None, final)
         return {name: np.concatenate(batches) for name, batches in parts.items()}
 
 

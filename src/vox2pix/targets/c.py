@@ -50,7 +50,7 @@ class TextConditioning(Target):
         seed: int = 0,
         batch_size: BatchSize = "auto",
     ) -> FeatureRows:
-        """Return c of a subject's stimuli, each kept under its captions."""
+        """Return c of a subject's stimuli, each cached under its captions."""
 
         def key(stimulus_id: str, captions: tuple[str, ...]) -> str:
             return content_key("\x1f".join(captions).encode())
