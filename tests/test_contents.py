@@ -119,12 +119,12 @@ def test_a_damaged_record_is_no_record(tmp_path_factory, damage, at):
 
 def test_progress_is_in_bytes_of_what_is_read(tmp_path):
     files = made(tmp_path / "data", a="12345", b="123")
-    told = []
-    hashes(tmp_path / "data", files, progress=lambda *n: told.append(n))
-    assert told == [(5, 8), (8, 8)]
+    steps = []
+    hashes(tmp_path / "data", files, progress=lambda *n: steps.append(n))
+    assert steps == [(5, 8), (8, 8)]
     files["a"].write_text("1234")
-    hashes(tmp_path / "data", files, progress=lambda *n: told.append(n))
-    assert told[2:] == [(4, 4)]
+    hashes(tmp_path / "data", files, progress=lambda *n: steps.append(n))
+    assert steps[2:] == [(4, 4)]
 
 
 def test_what_cannot_be_read_is_one_sentence(tmp_path, monkeypatch):

@@ -28,8 +28,8 @@ def inputs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def sound(inputs):
     """What each reader makes of the undamaged inputs."""
-    wanted = {(case.reader, case.tree) for case in CASES}
-    return {(reader, tree): consume(reader, inputs / tree) for reader, tree in wanted}
+    sources = {(case.reader, case.tree) for case in CASES}
+    return {(reader, tree): consume(reader, inputs / tree) for reader, tree in sources}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.file}: {case.name}")

@@ -260,9 +260,9 @@ def test_a_folder_that_another_process_is_writing_is_left_alone(tmp_path):
 
 def test_no_place_is_told_by_a_marker(tmp_path):
     fill(tmp_path / "out", "new")
-    told = (tmp_path / "out" / MARKER).read_text()
-    assert str(tmp_path) not in told and platform.node() not in told
-    assert set(json.loads(told)) == {"made_by", "kind", "version", "files"}
+    marker = (tmp_path / "out" / MARKER).read_text()
+    assert str(tmp_path) not in marker and platform.node() not in marker
+    assert set(json.loads(marker)) == {"made_by", "kind", "version", "files"}
 
 
 # --- systems without fcntl -----------------------------------------------------------------------

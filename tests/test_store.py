@@ -315,9 +315,9 @@ def test_a_run_folder_under_a_file_is_refused(tmp_path):
 
 
 def test_provenance_can_be_written_as_json():
-    told = json.loads(json.dumps(machine()))
-    assert told["packages"]["torch"].startswith("2.")
-    assert told["cores"] >= 1
+    info = json.loads(json.dumps(machine()))
+    assert info["packages"]["torch"].startswith("2.")
+    assert info["cores"] >= 1
 
 
 # --- damage --------------------------------------------------------------------------------------

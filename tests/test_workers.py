@@ -70,15 +70,15 @@ def two():
 
 
 def test_two_workers_do_what_this_process_does(two, tmp_path):
-    found = {}
+    files = {}
     for name, workers in (("one", ThisProcess()), ("two", two)):
         folder = tmp_path / name
         folder.mkdir()
         done = dict(workers.each(square, folder, range(20)))
         assert sorted(done) == list(range(20))
-        found[name] = {p.name: p.read_text() for p in folder.iterdir()}
+        files[name] = {p.name: p.read_text() for p in folder.iterdir()}
         assert (os.getpid() in done.values()) == (name == "one")
-    assert found["one"] == found["two"]
+    assert files["one"] == files["two"]
 
 
 def test_items_are_shared_by_workers_with_a_share_of_the_cores(two, tmp_path):

@@ -170,8 +170,8 @@ class Server:
                 self.client.put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
 
     def keys(self, bucket: str) -> list[str]:
-        found = self.client.list_objects_v2(Bucket=bucket).get("Contents", [])
-        return [entry["Key"] for entry in found]
+        entries = self.client.list_objects_v2(Bucket=bucket).get("Contents", [])
+        return [entry["Key"] for entry in entries]
 
     def stop(self) -> None:
         self.proxy.stop()

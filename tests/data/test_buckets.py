@@ -61,13 +61,13 @@ def test_only_the_blocks_of_the_voxels_wanted_are_moved_and_only_once(s3, nsd, t
     voxels = np.argwhere(np.ones((12, 8, 3), bool)) + np.array(
         [20, 5, 2]
     )  # some rows of three slices
-    wanted = as_path(f"{url}/betas_session01.hdf5")
-    values = read_hdf5(wanted, voxels)
+    file = as_path(f"{url}/betas_session01.hdf5")
+    values = read_hdf5(file, voxels)
     assert values.tobytes() == read_hdf5(path, voxels).tobytes()
     moved, size = s3.proxy.sent("session01"), path.stat().st_size
     assert moved < 0.2 * size
     s3.proxy.reset()
-    assert read_hdf5(wanted, voxels).tobytes() == values.tobytes()
+    assert read_hdf5(file, voxels).tobytes() == values.tobytes()
     assert not s3.proxy.sent("session01")
 
 

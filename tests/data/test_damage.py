@@ -55,13 +55,13 @@ FORMATS = {
 
 
 def sentence(path):
-    """Return what is said of a file that its library cannot read."""
+    """Return the message on a file that its library cannot read."""
     _, read = FORMATS["".join(path.suffixes)]
     with pytest.raises(Exception) as caught:
         read(path)
-    said = damage_sentence(path, "no file of this kind", caught.value, "copy it again")
-    assert "\n" not in said
-    return said.removeprefix(f"{path} ")
+    message = damage_sentence(path, "no file of this kind", caught.value, "copy it again")
+    assert "\n" not in message
+    return message.removeprefix(f"{path} ")
 
 
 def object_array():
@@ -77,12 +77,12 @@ def test_what_is_cut_short_is_called_truncated(tmp_path, ending, keep):
     FORMATS[ending][0](path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * keep) if isinstance(keep, float) else keep])
-    said = sentence(path)
+    message = sentence(path)
     if keep == 0:
-        assert said == "is empty (0 bytes): copy it again."
+        assert message == "is empty (0 bytes): copy it again."
     else:
-        assert said.startswith("is truncated (")
-        assert said.endswith("): copy it again.")
+        assert message.startswith("is truncated (")
+        assert message.endswith("): copy it again.")
 
 
 OTHERS = {
@@ -106,20 +106,20 @@ def test_another_format_is_named(tmp_path, ending, other):
     content, words, remedy = OTHERS[other]
     path = tmp_path / f"a{ending}"
     path.write_bytes(content)
-    said = sentence(path)
-    assert said.startswith("is no file of this kind, ")
-    assert words in said
-    assert remedy in said
-    assert "truncated" not in said
+    message = sentence(path)
+    assert message.startswith("is no file of this kind, ")
+    assert words in message
+    assert remedy in message
+    assert "truncated" not in message
 
 
 @pytest.mark.parametrize("ending", FORMATS)
 def test_noise_is_damaged_not_truncated(tmp_path, ending):
     path = tmp_path / f"a{ending}"
     path.write_bytes(np.random.default_rng(1).bytes(3000))
-    said = sentence(path)
-    assert said.startswith("is damaged or is no file of this kind (")
-    assert "pickle" not in said
+    message = sentence(path)
+    assert message.startswith("is damaged or is no file of this kind (")
+    assert "pickle" not in message
 
 
 @pytest.mark.parametrize("of", FORMATS)
@@ -132,9 +132,9 @@ def test_files_under_another_ending(tmp_path, of, ending):
     path.write_bytes((tmp_path / f"b{of}").read_bytes())
     if (ending, of) in ((".npy", ".npz"),):
         return  # NumPy reads either by its first bytes
-    said = sentence(path)
-    assert said.startswith("is no file of this kind, it is ")
-    assert "truncated" not in said
+    message = sentence(path)
+    assert message.startswith("is no file of this kind, it is ")
+    assert "truncated" not in message
 
 
 def test_a_web_page_in_gzip(tmp_path):

@@ -39,8 +39,8 @@ def write(data):
     pd.DataFrame(trials).to_csv(data.root / "trials.csv", index=False)
 
 
-def found(root):
-    """Faults and notes; that there are no captions is known."""
+def messages(root):
+    """Return faults and notes, without the limits of such small data."""
     report = check(root)
     limits = ("no captions", "vox2pix encode needs")  # true of such small data
     notes = (note for note in report.notes if not any(limit in note for limit in limits))
@@ -54,14 +54,14 @@ def found(root):
 )  # fmt: skip
 def test_sound_data_are_quiet(tmp_path, sizes):
     for seed in range(20):
-        assert found(made(tmp_path / str(seed), seed, **sizes).root) == ()
+        assert messages(made(tmp_path / str(seed), seed, **sizes).root) == ()
 
 
 def test_the_phantom_is_quiet(tmp_path):
     sizes = {"n_early": 60, "n_ventral": 60, "n_shared": 8, "trials_per_session": 60}
     root = simulate(tmp_path / "phantom", sessions=2, **sizes)
     (root / "simulated.json").unlink(missing_ok=True)
-    assert found(root) == ()
+    assert messages(root) == ()
 
 
 def test_real_responses_are_quiet_until_they_are_shifted_or_shuffled(miyawaki_dir, tmp_path):
@@ -73,12 +73,12 @@ def test_real_responses_are_quiet_until_they_are_shifted_or_shuffled(miyawaki_di
         tmp_path / "trials.csv", index=False
     )
     np.save(tmp_path / "responses.npy", responses)
-    assert found(tmp_path) == ()
+    assert messages(tmp_path) == ()
     np.save(tmp_path / "responses.npy", np.roll(responses, 1, axis=0))
-    assert any("taken 1 row earlier" in one for one in found(tmp_path))
+    assert any("taken 1 row earlier" in one for one in messages(tmp_path))
     order = np.random.default_rng(0).permutation(len(responses))
     np.save(tmp_path / "responses.npy", responses[order])
-    assert any("no more alike than those to different stimuli" in one for one in found(tmp_path))
+    assert any("no more alike than those to different stimuli" in one for one in messages(tmp_path))
 
 
 def shuffle(data):
@@ -199,14 +199,14 @@ def offset_of_the_test_trials(data):
         (offset_of_the_test_trials, "Test and training trials differ by more than their stimuli"),
     ],
 )
-def test_evidence_is_told(tmp_path, harm, sentence):
+def test_evidence_is_reported(tmp_path, harm, sentence):
     data = made(tmp_path / "d")
     harm(data)
     write(data)
-    told = found(data.root)
-    assert len([one for one in told if sentence in one]) == 1, told
+    listed = messages(data.root)
+    assert len([one for one in listed if sentence in one]) == 1, listed
     copied = harm in (copied_session, scaled_copy, noisy_copy)  # and so they do not agree
-    assert len(told) == 1 + copied, told
+    assert len(listed) == 1 + copied, listed
 
 
 def test_one_nan_voxel_is_one_fault(tmp_path):
@@ -222,7 +222,7 @@ def test_equal_trials_of_coarse_data_are_chance(tmp_path):
     data = made(tmp_path / "d", n_voxels=3)
     data.responses = np.round(data.responses).astype(np.int8)
     write(data)
-    assert found(data.root) == ()
+    assert messages(data.root) == ()
 
 
 def test_images_under_a_test_and_a_training_id(tmp_path):
@@ -233,17 +233,17 @@ def test_images_under_a_test_and_a_training_id(tmp_path):
     images[1] = np.clip(images[11].astype(int) + 1, 0, 255)
     images[2] = 7
     np.savez(data.root / "stimuli.npz", images=images, stimulus_id=names)
-    told = found(data.root)
-    assert [one.partition(" (")[0] for one in told] == [
+    listed = messages(data.root)
+    assert [one.partition(" (")[0] for one in listed] == [
         "1 of 20 images is of one colour throughout",
         "1 test image is the same as a training image",
         "1 test image is nearly the same as a training image",
-    ], told
-    assert "('s1' and 's11')" in told[2].replace("such as ", "")
+    ], listed
+    assert "('s1' and 's11')" in listed[2].replace("such as ", "")
     images[:] = images[0]
     np.savez(data.root / "stimuli.npz", images=images, stimulus_id=names)
-    told = " ".join(found(data.root))
-    assert "5 test images are the same as a training image" in told
+    listed = " ".join(messages(data.root))
+    assert "5 test images are the same as a training image" in listed
 
 
 def as_files(data, size=(16, 16), save=lambda image, path: image.save(path)):
@@ -268,8 +268,8 @@ def test_what_is_done_to_images_is_counted(tmp_path):
         return image.save(path)
 
     as_files(data, (16, 24), save)
-    told = found(data.root)
-    assert sorted(one.partition(";")[0] for one in told) == [
+    listed = messages(data.root)
+    assert sorted(one.partition(";")[0] for one in listed) == [
         "1 of 20 images are CMYK and are converted to RGB without a colour profile.",
         "2 of 20 images are grey, and their grey is repeated over the three colours.",
         "2 of 20 images are turned as their EXIF orientation says.",
@@ -286,7 +286,7 @@ def test_transparent_images_are_one_fault(tmp_path):
         image.save(path)
 
     as_files(data, save=save)
-    (fault,) = found(data.root)
+    (fault,) = messages(data.root)
     assert "s0.png is transparent in 0.4% of its pixels" in fault
     assert fault.endswith("The same holds for 19 more images.")
 
@@ -319,9 +319,9 @@ def test_ids_that_do_not_match_are_one_fault_with_its_cause(tmp_path, trial_id, 
     table = pd.read_csv(data.root / "trials.csv")
     table["stimulus_id"] = table["stimulus_id"].map(trial_id)
     table.to_csv(data.root / "trials.csv", index=False)
-    told = found(data.root)
-    assert len(told) == 1, told
-    assert sentence in told[0]
+    listed = messages(data.root)
+    assert len(listed) == 1, listed
+    assert sentence in listed[0]
 
 
 def test_missing_captions_are_one_fault(tmp_path):

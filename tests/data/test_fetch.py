@@ -33,9 +33,9 @@ def run(*args):
 
 def test_a_fetched_tree_is_read_as_the_original(nsd_bucket, tmp_path):
     out = tmp_path / "copy"
-    status, told = run("--accept-terms", "--out", out)
-    assert status == 0, told
-    assert "Terms-and-Conditions" in told
+    status, output = run("--accept-terms", "--out", out)
+    assert status == 0, output
+    assert "Terms-and-Conditions" in output
     here, copy = open_nsd(nsd_bucket.root), open_nsd(out)
     assert copy.train.betas().tobytes() == here.train.betas().tobytes()
     assert copy.captions(here.test.stimulus_ids) == here.captions(here.test.stimulus_ids)
@@ -68,8 +68,8 @@ def test_without_acceptance_nothing_is_written(nsd_bucket, tmp_path, monkeypatch
         terminal = SimpleNamespace(isatty=lambda: True)
         monkeypatch.setattr(data, "sys", SimpleNamespace(stdin=terminal))
         monkeypatch.setattr(data.typer, "confirm", lambda question: answer == "y")
-    status, told = run("--out", out)
-    assert status == 2 and sentence in told and "nothing was written" in told
+    status, output = run("--out", out)
+    assert status == 2 and sentence in output and "nothing was written" in output
     assert not out.exists()
 
 
@@ -139,8 +139,8 @@ def _put_in_parts(client, key, content, part):
 def test_a_full_disk_is_noticed_before_the_first_byte(s3, nsd_bucket, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 2**30})()
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda folder: usage)
-    status, told = run("--accept-terms", "--out", tmp_path / "copy")
-    assert status == 2 and "GB free: make room" in told
+    status, output = run("--accept-terms", "--out", tmp_path / "copy")
+    assert status == 2 and "GB free: make room" in output
     assert not (tmp_path / "copy").exists()
 
 
@@ -153,5 +153,5 @@ def test_what_is_not_there_is_said_with_what_is(nsd_bucket):
 def test_a_bucket_without_access_is_one_sentence(s3, nsd_bucket):
     s3.proxy.faults.append(Fault("denied", times=99))
     s3.proxy.faults.append(Fault("denied", method="HEAD", times=99))
-    status, told = run("--accept-terms")
-    assert status == 2 and "access is denied" in told
+    status, output = run("--accept-terms")
+    assert status == 2 and "access is denied" in output

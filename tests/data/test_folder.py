@@ -47,9 +47,9 @@ def test_what_is_written_is_read(write_folder, tmp_path_factory, data):
     np.testing.assert_array_equal(whole.betas(), betas.astype(np.float32))
     np.testing.assert_array_equal(whole.betas("V1"), betas[:, flags == 1].astype(np.float32))
     for part, rows in (("train", subject.train), ("test", subject.test)):
-        wanted = np.array(split) == part
-        if wanted.any():
-            np.testing.assert_array_equal(rows.betas(), betas[wanted].astype(np.float32))
+        in_split = np.array(split) == part
+        if in_split.any():
+            np.testing.assert_array_equal(rows.betas(), betas[in_split].astype(np.float32))
     names = sorted(set(stimulus))
     images = subject.images(names)
     np.testing.assert_allclose(images[:, 0, 0, 0] * 255, np.arange(len(names)), atol=1e-4)

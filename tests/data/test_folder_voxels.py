@@ -15,8 +15,8 @@ def columns(tmp_path, **texts):
     table = pd.DataFrame({name: [str(cell) for cell in cells] for name, cells in texts.items()})
     table.index += 2  # the lines of the file
     faults = Faults()
-    found = voxel_columns(tmp_path / "voxels.csv", table, faults)
-    return found, faults
+    read = voxel_columns(tmp_path / "voxels.csv", table, faults)
+    return read, faults
 
 
 def refused(tmp_path, **texts):
@@ -27,15 +27,15 @@ def refused(tmp_path, **texts):
 
 
 def test_sound_columns(tmp_path):
-    found, faults = columns(
+    read, faults = columns(
         tmp_path, x=[0, 1, 1], y=[3, "4.0", 4], z=[0, 0, 1], ncsnr=["0.5", "", "NaN"],
         hemi=["lh", "rh", "rh"], vertex=[7, 7, 8], V1=[1, 0, "true"],
     )  # fmt: skip
     assert faults.sentences == faults.notes == ()
-    np.testing.assert_array_equal(found["y"], [3, 4, 4])
-    np.testing.assert_array_equal(found["ncsnr"], [0.5, np.nan, np.nan])
-    assert list(found["hemi"]) == ["lh", "rh", "rh"]
-    np.testing.assert_array_equal(found["V1"], [True, False, True])
+    np.testing.assert_array_equal(read["y"], [3, 4, 4])
+    np.testing.assert_array_equal(read["ncsnr"], [0.5, np.nan, np.nan])
+    assert list(read["hemi"]) == ["lh", "rh", "rh"]
+    np.testing.assert_array_equal(read["V1"], [True, False, True])
 
 
 @pytest.mark.parametrize("name", ["x", "y", "z"])
@@ -52,11 +52,9 @@ def test_millimetres_are_no_indices(tmp_path, name, value):
 def test_coordinates_are_never_cut_off(tmp_path_factory, values):
     """What is read equals what is written, or there is a fault."""
     n = len(values)
-    found, faults = columns(
-        tmp_path_factory.mktemp("v"), x=values, y=[1] * n, z=[2] * n, V1=[1] * n
-    )
+    read, faults = columns(tmp_path_factory.mktemp("v"), x=values, y=[1] * n, z=[2] * n, V1=[1] * n)
     if not faults.sentences:
-        np.testing.assert_array_equal(found["x"], values)
+        np.testing.assert_array_equal(read["x"], values)
 
 
 @pytest.mark.parametrize(("value", "n"), [("-1", 1), ("-0.001", 1), ("inf", 1), ("-inf", 1)])
@@ -77,17 +75,17 @@ def test_places_are_written_in_small_letters(tmp_path, name):
 
 
 def test_regions_that_differ_by_case_are_noted(tmp_path):
-    found, faults = columns(tmp_path, V1=[1, 0], v1=[0, 1], V2=[1, 1])
+    read, faults = columns(tmp_path, V1=[1, 0], v1=[0, 1], V2=[1, 1])
     assert faults.sentences == ()
     assert faults.notes == (
         f"{tmp_path}/voxels.csv has regions that differ by case alone: V1, v1.",
     )
-    assert list(found) == ["V1", "v1", "V2"]
+    assert list(read) == ["V1", "v1", "V2"]
 
 
 def test_hemispheres(tmp_path):
-    found, faults = columns(tmp_path, hemi=["L", "Right", "lh", "rh"], vertex=[0, 1, 2, 3])
-    assert list(found["hemi"]) == ["lh", "rh", "lh", "rh"]
+    read, faults = columns(tmp_path, hemi=["L", "Right", "lh", "rh"], vertex=[0, 1, 2, 3])
+    assert list(read["hemi"]) == ["lh", "rh", "lh", "rh"]
     assert faults.notes == (f"{tmp_path}/voxels.csv: 2 of 4 cells of hemi are read as lh or rh.",)
     for wrong in ("both", "", "1", "lefty"):
         sentence = refused(tmp_path, hemi=["lh", wrong])

@@ -74,15 +74,15 @@ def test_random_slopes_are_undone_or_refused(tmp_path_factory, data):
     image.header.set_slope_inter(slope, 0)
     nib.save(image, path)
     try:
-        found = labels(path)[0].values
+        read_values = labels(path)[0].values
     except UserError as error:
         assert "no whole number" in str(error)
         assert slope > 2e-3  # a finer step always gives the number that was meant
     else:
-        away = np.abs(found - raw * np.float32(slope))
+        away = np.abs(read_values - raw * np.float32(slope))
         assert away.max() <= max(1e-3, 0.2501)
         if slope < 0.5:
-            np.testing.assert_array_equal(found, meant)
+            np.testing.assert_array_equal(read_values, meant)
 
 
 def test_an_atlas_saved_by_nibabels_usual_idiom(tmp_path):

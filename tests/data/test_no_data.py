@@ -35,13 +35,13 @@ def test_empty_voxels_are_those_of_a_plain_loop(data):
         calls.append(some)
         return values[:, some]
 
-    found = is_empty(values[:head], n_trials, read)
+    empty = is_empty(values[:head], n_trials, read)
     for voxel in range(n_voxels):
         column = values[:, voxel].tolist()
         nan = [value != value for value in column]
         zero = [value == 0 for value in column]
         nothing = all(n or z for n, z in zip(nan, zero, strict=True))
-        assert found[voxel] == (all(nan) if n_trials == 1 else nothing)
+        assert empty[voxel] == (all(nan) if n_trials == 1 else nothing)
     assert len(calls) <= 1
 
 
@@ -94,8 +94,8 @@ def test_volumes_equal_those_of_regions_without_the_voxels(nsd, tmp_path, dtype,
     blank_volume(tree, 1, places[lost[:2]], dtype, value)
     blank_volume(tree, 2, places[lost[1:]], dtype, value)
     subject = open_nsd(tree.root, rois=ROIS)
-    kept = np.ones(len(full.voxels), bool)
-    kept[lost] = False
+    has_data = np.ones(len(full.voxels), bool)
+    has_data[lost] = False
     counts = {roi: int(full.voxel_mask(roi)[lost].sum()) for roi in ROIS}
     assert subject.left_out == {**counts, "all": 4}
     (note,) = subject.notes
@@ -104,7 +104,7 @@ def test_volumes_equal_those_of_regions_without_the_voxels(nsd, tmp_path, dtype,
         "2 (3) and are left out of all sessions (early "
     )
     if dtype == "int16":  # else the values of the other voxels are in another unit
-        np.testing.assert_array_equal(subject.train.betas(), before[:, kept])
+        np.testing.assert_array_equal(subject.train.betas(), before[:, has_data])
     without(tree, places[lost])
     oracle = open_nsd(tree.root, rois=ROIS)
     assert oracle.notes == ()
@@ -140,8 +140,8 @@ def test_nifti_volumes(nsd):
     values[tuple(full.voxels[["x", "y", "z"]].to_numpy()[5])] = 0
     nib.save(nib.Nifti1Image(values, image.affine), path)
     subject = open_nsd(tree.root, rois=ROIS)
-    kept = np.arange(len(full.voxels)) != 5
-    np.testing.assert_array_equal(subject.train.betas(), full.train.betas()[:, kept])
+    has_data = np.arange(len(full.voxels)) != 5
+    np.testing.assert_array_equal(subject.train.betas(), full.train.betas()[:, has_data])
 
 
 def test_surfaces_equal_those_of_regions_without_the_vertices(nsd):
@@ -157,10 +157,10 @@ def test_surfaces_equal_those_of_regions_without_the_vertices(nsd):
         values[vertex] = np.nan
         nib.save(nib.MGHImage(values, np.eye(4)), path)
     subject = open_nsd(tree.root, rois=ROIS[:1], space="fsaverage5")
-    kept = np.ones(len(full.voxels), bool)
-    kept[lost] = False
-    np.testing.assert_array_equal(subject.train.betas(), before[:, kept])
-    np.testing.assert_array_equal(subject.voxels["vertex"], full.voxels["vertex"][kept])
+    has_data = np.ones(len(full.voxels), bool)
+    has_data[lost] = False
+    np.testing.assert_array_equal(subject.train.betas(), before[:, has_data])
+    np.testing.assert_array_equal(subject.voxels["vertex"], full.voxels["vertex"][has_data])
     assert subject.left_out == {"early": 2, "all": 2}
     assert "2 of " in subject.notes[0] and "in session 2 (2)" in subject.notes[0]
     whole = open_nsd(tree.root, rois="all", space="fsaverage5")
@@ -228,15 +228,15 @@ def test_folders(folder, form, nothing):
         path / "voxels.csv", index=False
     )
     subject = open_folder(path)
-    kept = [0, 2, 3]
+    has_data = [0, 2, 3]
     assert subject.left_out == {"V1": 2, "V2": 0, "all": 2}
     assert subject.notes == (
         "2 of 5 voxels have no data (0 or NaN in every trial) in sessions 1 (1), 2 (2) and are "
         "left out of all sessions (V1 2 of 3).",
     )
-    np.testing.assert_array_equal(subject.voxels["ncsnr"], kept)
+    np.testing.assert_array_equal(subject.voxels["ncsnr"], has_data)
     test = np.array(SPLIT) == "test"
-    np.testing.assert_array_equal(subject.test.betas(), betas[test][:, kept])
+    np.testing.assert_array_equal(subject.test.betas(), betas[test][:, has_data])
     np.testing.assert_array_equal(subject.train.betas("V1"), betas[~test][:, [0]])
     assert list(subject.voxels.index) == [0, 1, 2]
     report = check(path)
@@ -256,10 +256,10 @@ def test_a_folder_of_images(folder):
     nib.save(nib.Nifti1Image(volumes, affine), path / "responses.nii.gz")
     nib.save(nib.Nifti1Image(mask.astype(np.int16), affine), path / "mask.nii.gz")
     subject = open_folder(path)
-    kept = np.arange(len(places)) != 2
-    np.testing.assert_array_equal(subject.voxels[["x", "y", "z"]], places[kept])
+    has_data = np.arange(len(places)) != 2
+    np.testing.assert_array_equal(subject.voxels[["x", "y", "z"]], places[has_data])
     train = np.array(SPLIT) == "train"
-    np.testing.assert_array_equal(subject.train.betas(), volumes[mask].T[train][:, kept])
+    np.testing.assert_array_equal(subject.train.betas(), volumes[mask].T[train][:, has_data])
 
 
 def test_single_trials_of_zero_are_responses(folder):

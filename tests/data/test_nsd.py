@@ -280,12 +280,12 @@ def test_captions_come_by_way_of_coco(nsd):
     for stimulus_id, captions in zip(ids, subject.captions(ids), strict=True):
         row = info[info["nsdId"] == int(stimulus_id)].iloc[0]
         path = tree.root / f"nsddata_stimuli/stimuli/nsd/annotations/captions_{row.cocoSplit}.json"
-        found = [
+        expected = [
             " ".join(a["caption"].split())
             for a in json.loads(path.read_text())["annotations"]
             if a["image_id"] == row.cocoId
         ]
-        assert list(captions) == found
+        assert list(captions) == expected
         assert len(captions) == 5
 
 

@@ -50,7 +50,7 @@ def table(tmp_path, text):
     return read_labels(path)
 
 
-# numbers at the end of a name cannot be told from colours
+# numbers at the end of a name cannot be distinguished from colours
 names = st.lists(st.text("abVv19-_.+()", min_size=1, max_size=6), min_size=1, max_size=3).map(
     lambda words: " ".join([*words[:-1], f"{words[-1]}a"])
 )
@@ -62,13 +62,13 @@ def test_names_with_blanks_and_colours(tmp_path_factory, labels, n_colours):
     lines = [
         " ".join([str(i), name, *["17"] * n_colours]) for i, name in enumerate(labels, start=1)
     ]
-    found = table(tmp_path_factory.mktemp("ctab"), "\n".join(["# a comment", *lines]))
-    assert found == {name: (i,) for i, name in enumerate(labels, start=1)}
+    read = table(tmp_path_factory.mktemp("ctab"), "\n".join(["# a comment", *lines]))
+    assert read == {name: (i,) for i, name in enumerate(labels, start=1)}
 
 
 def test_a_name_with_two_numbers_has_both(tmp_path):
-    found = table(tmp_path, "0 Unknown\n2 V1 1 2 3 0\n1 V1 1 2 3 0\n3 area two 9 9 9 0\n")
-    assert found == {"V1": (1, 2), "area two": (3,)}
+    read = table(tmp_path, "0 Unknown\n2 V1 1 2 3 0\n1 V1 1 2 3 0\n3 area two 9 9 9 0\n")
+    assert read == {"V1": (1, 2), "area two": (3,)}
 
 
 def test_a_number_with_two_names_is_refused(tmp_path):

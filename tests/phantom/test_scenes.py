@@ -114,11 +114,11 @@ def test_the_main_object_stands_in_front():
 @settings(max_examples=100, deadline=None)
 def test_captions_name_what_is_there_main_object_first(index):
     drawn = scene(index)
-    told = captions(drawn)
-    assert len(set(told)) == 5
-    for text in told:
+    texts = captions(drawn)
+    assert len(set(texts)) == 5
+    for text in texts:
         places = [text.index(f"{o.colour} {o.kind}") for o in drawn.objects]
         assert places[0] == min(places)
         assert len(text.split()) <= 28
     keyword = {"night": "night", "wall": "brick"}.get(drawn.background, drawn.background)
-    assert all(keyword in text for text in told)
+    assert all(keyword in text for text in texts)

@@ -94,11 +94,11 @@ def test_a_second_subject_does_not_change_the_first_brain(tmp_path):
 
 
 def test_progress_is_told(tmp_path):
-    told = []
-    simulate(tmp_path / "out", progress=lambda *event: told.append(event), **SMALL)
-    assert told[-1] == ("subject 1: func1pt8mm betas", 2, 2)
-    assert {what for what, _, _ in told} >= {"images", "subject 1: early responses"}
-    assert all(done <= total for _, done, total in told)
+    events = []
+    simulate(tmp_path / "out", progress=lambda *event: events.append(event), **SMALL)
+    assert events[-1] == ("subject 1: func1pt8mm betas", 2, 2)
+    assert {what for what, _, _ in events} >= {"images", "subject 1: early responses"}
+    assert all(done <= total for _, done, total in events)
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path):

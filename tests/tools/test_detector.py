@@ -28,8 +28,8 @@ class Perfect(detector.Detector):
 
 def test_peaks_of_the_targets_are_the_objects():
     scenes = held_out_scenes(60, (1, 2, 3))
-    found = Perfect(scenes).detect(rendered(scenes))
-    assert [sorted(f) for f in found] == [
+    detected = Perfect(scenes).detect(rendered(scenes))
+    assert [sorted(f) for f in detected] == [
         sorted((o.kind, o.colour) for o in s.objects) for s in scenes
     ]
 

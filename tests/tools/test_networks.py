@@ -131,13 +131,13 @@ def test_a_conditioning_is_one_caption_their_mean_or_the_empty_prompt():
     states = torch.from_numpy(made.standard_normal((400, 5, 3, 4), dtype=np.float32))
     empty = torch.from_numpy(made.standard_normal((3, 4), dtype=np.float32))
     got = unet.conditioning(states, empty, np.random.default_rng(1))
-    found = {"one": 0, "mean": 0, "empty": 0}
+    counts = {"one": 0, "mean": 0, "empty": 0}
     for captioned, mixed in zip(states, got, strict=True):
         choices = {"mean": captioned.mean(0, keepdim=True), "empty": empty[None], "one": captioned}
         [kind] = [k for k, v in choices.items() if (v - mixed).abs().amax((1, 2)).min() < 1e-5]
-        found[kind] += 1
-    assert found["mean"] / 400 == pytest.approx(0.3, abs=0.07)
-    assert found["empty"] / 400 == pytest.approx(0.1, abs=0.05)
+        counts[kind] += 1
+    assert counts["mean"] / 400 == pytest.approx(0.3, abs=0.07)
+    assert counts["empty"] / 400 == pytest.approx(0.1, abs=0.05)
 
 
 def test_times_cover_the_schedule_and_its_middle_most():

@@ -29,9 +29,9 @@ def fit_line(folder, steps, decay_steps):
 
 
 def test_training_finds_the_minimum(tmp_path):
-    found, made = fit_line(tmp_path, 120, 60)
+    trained, made = fit_line(tmp_path, 120, 60)
     assert made == 180
-    torch.testing.assert_close(found, WEIGHTS, atol=0.05, rtol=0)
+    torch.testing.assert_close(trained, WEIGHTS, atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize("stop_after", [25, 50])  # in the constant phase, and in the decay
@@ -118,5 +118,5 @@ def test_a_compiled_network_has_the_gradients_of_the_plain_one():
     for network in (plain, compiled):
         with torch.autocast("cpu", torch.bfloat16):
             network(images).float().square().mean().backward()
-    for expected, found in zip(plain.parameters(), compiled.parameters(), strict=True):
-        assert cosine_similarity(found.grad.flatten(), expected.grad.flatten(), 0) > 0.95
+    for expected, trained in zip(plain.parameters(), compiled.parameters(), strict=True):
+        assert cosine_similarity(trained.grad.flatten(), expected.grad.flatten(), 0) > 0.95

@@ -45,17 +45,17 @@ OWN = {
 
 def calls(source: str) -> list[tuple[int, str]]:
     """Return line and name of each call, the name as its last two parts."""
-    found = []
+    lines = []
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call):
             continue
-        found.append((node.lineno, ".".join(ast.unparse(node.func).split(".")[-2:])))
-    return found
+        lines.append((node.lineno, ".".join(ast.unparse(node.func).split(".")[-2:])))
+    return lines
 
 
 def unsafe_loads(source: str) -> list[int]:
     """Return the lines of ``from_pretrained`` on folders without its two safe settings."""
-    found = []
+    lines = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".from_pretrained"):
             given = {word.arg: ast.unparse(word.value) for word in node.keywords}
@@ -63,8 +63,8 @@ def unsafe_loads(source: str) -> list[int]:
                 given.get("use_safetensors") == "True" or given.get("trust_remote_code") == "False"
             )
             if not safe and "LatentDiffusion" not in ast.unparse(node.func):
-                found.append(node.lineno)
-    return found
+                lines.append(node.lineno)
+    return lines
 
 
 def files() -> list[Path]:

@@ -144,8 +144,8 @@ def test_safetensors(tmp_path):
         "c": torch.ones(1),
     }
     save_file(tensors, tmp_path / "a.safetensors", metadata={"format": "pt"})
-    found = check_safetensors(tmp_path / "a.safetensors")
-    assert {n: s for n, (_, s) in found.items()} == {n: tuple(t.shape) for n, t in tensors.items()}
+    header = check_safetensors(tmp_path / "a.safetensors")
+    assert {n: s for n, (_, s) in header.items()} == {n: tuple(t.shape) for n, t in tensors.items()}
 
 
 @pytest.mark.parametrize("packed", [True, False])
