@@ -1,9 +1,6 @@
-"""Text that comes from outside, before it is shown or saved: without secrets or control codes.
+"""Text from outside, before it is shown or saved: without secrets or control characters.
 
 Names of files, captions and messages of libraries end up in the terminal, in reports and in tables.
-They may hold what a terminal obeys (escape sequences), what reorders a line (bidirectional
-controls), what no file in UTF-8 can hold (lone surrogates, which stand for bytes of a file name),
-and what nobody else may read (keys in URLs).
 """
 
 import os

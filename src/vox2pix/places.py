@@ -1,8 +1,7 @@
-"""Where data and models lie, seen from an experiment file that may be moved together with them.
+"""Folders of data and models of an experiment file that may be moved together with them.
 
-``config.toml`` of a run names folders in full, so that the run itself can be moved; its table
-``[moved]`` names the same folders relative to the file, so that a run can be moved together
-with its data and models. The full name is taken where there is such a folder.
+``config.toml`` names folders in full and, in its table ``[moved]``, relative to itself; the second
+name counts where the first does not exist.
 """
 
 import os

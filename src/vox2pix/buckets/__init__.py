@@ -1,9 +1,6 @@
-"""Files by URL: paths in buckets, and copies of what is read from them on this machine.
+"""Files by URL, with the methods of :class:`pathlib.Path`; nothing is written to a bucket.
 
-Nothing is written to a bucket.
-
-Whatever has methods of :class:`pathlib.Path` may be given as a path. Local paths stay as they are
-and cost nothing; fsspec and its like are imported when the first URL is opened.
+Local paths stay as they are; fsspec and its like are imported when the first URL is opened.
 """
 
 from vox2pix.buckets.cache import cache_folder, local_copy, open_binary, zarr_store

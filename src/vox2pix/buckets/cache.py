@@ -1,8 +1,6 @@
 """Copies on this machine of what was read from a bucket: whole files, or blocks of large ones.
 
-A copy is named by the URL, the size and the ETag of its original, so that a file that changed is
-fetched anew. Copies appear whole, so that any number of processes may share them, and may be
-removed at any time.
+A copy is named by URL, size and ETag of its original, appears whole, and may be removed any time.
 """
 
 import hashlib

@@ -1,9 +1,6 @@
-"""The run folder: arrays, tables and marks that survive a kill at any moment.
+"""The run folder: arrays, tables and marks that survive a kill; what is not ours is never changed.
 
-What is not ours is never changed: a folder is ours by its marker, and links are not followed.
-Whatever appears under its own name is complete: files are written beside their place and renamed
-into it, folders of results are exchanged as a whole, and a shard of an array counts only once its
-mark, with the checksum of its values, is there. Readers check what they read.
+Whatever appears under its own name is complete, and readers check what they read.
 """
 
 from vox2pix.store.contents import content_hashes

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from io import SEEK_END
 from itertools import filterfalse
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,6 @@ from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
 from vox2pix.store.files import checksum, load_arrays, replacing
-
-_LONGEST_HEADER = 2**27
-"""Bytes: safetensors itself takes no longer ones."""
 
 
 class KeyedRows:
@@ -100,11 +96,14 @@ class KeyedRows:
 
     def _index(self, path: Path) -> None:
         """Learn the keys of a file; one whose header is damaged is passed over."""
+        from safetensors import SafetensorError, safe_open
+
         try:
-            contents = json.loads(_metadata(path)["contents"])
+            with safe_open(path, framework="numpy") as file:
+                contents = json.loads(file.metadata()["contents"])
             keys, self._checksums[path] = contents["keys"], contents["checksum"]
             sound = self._name(keys) == path.stem
-        except (OSError, KeyError, TypeError, ValueError):
+        except (OSError, KeyError, TypeError, ValueError, SafetensorError):
             sound = False
         if not sound:
             return
@@ -141,19 +140,3 @@ class KeyedRows:
     @staticmethod
     def _name(keys: Sequence[str]) -> str:
         return hashlib.blake2b("".join(keys).encode(), digest_size=8).hexdigest()
-
-
-def _metadata(path: Path) -> Any:
-    """Read the metadata in the header of a safetensors file of one tensor, and check its length.
-
-    The file is the header's length (8 bytes), the header (a JSON object), and the values.
-    """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > _LONGEST_HEADER:
-            raise ValueError(f"{path} has a header of {length} bytes")
-        header = json.loads(file.read(length))
-        _, end = header["rows"]["data_offsets"]
-        if file.seek(0, SEEK_END) != 8 + length + end:
-            raise ValueError(f"{path} is cut off")
-    return header["__metadata__"]

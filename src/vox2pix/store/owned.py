@@ -1,8 +1,7 @@
-"""Whose a folder is: only what vox2pix wrote is ever changed or removed.
+"""Whose a folder is: ours if it holds our marker, a small JSON file that names its kind.
 
-A folder is ours if it holds our marker, a small JSON file that names its kind. Any other folder
-that is not empty is refused before something is written. Files are removed only if they are listed
-in a marker or have a name that only we give, and links are never followed.
+Files are removed only if a marker lists them or their name is one that only we give; links are
+never followed.
 """
 
 import json

@@ -1,8 +1,6 @@
 """Why a file cannot be read: truncated, another format, a pointer or a web page in its place.
 
-"Truncated, download it again" sends a person the wrong way where the file is whole and of another
-format. A file is called truncated only if its own header, or whoever unpacked it, says that bytes
-are missing.
+"Truncated" only if the header, or whoever unpacked the file, says that bytes are missing.
 """
 
 import gzip
