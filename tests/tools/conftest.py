@@ -23,5 +23,5 @@ def trained(tmp_path_factory):
         for module, name, value in SMALL:
             patch.setattr(module, name, value)
         for stage in training.STAGES:
-            training.train(stage, out, steps=1, decay_steps=1, n_scenes=24)
+            training.train_stage(stage, out, steps=1, decay_steps=1, n_scenes=24)
     return out

@@ -42,7 +42,7 @@ STAGES: dict[str, tuple[Callable[[Path, Schedule, Place, int], int], Schedule]] 
 }
 
 
-def train(
+def train_stage(
     stage: str,
     out: Path,
     steps: int | None = None,
@@ -84,7 +84,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    train(
+    train_stage(
         options.stage,
         options.out,
         options.steps,

@@ -54,8 +54,6 @@ def open_nsd(
 ) -> Subject:
     """Open one subject of NSD, or of data in NSD's layout.
 
-    Of the responses the first trials of each session are read, to leave out voxels without data.
-
     Parameters
     ----------
     root : str or Path
@@ -78,8 +76,8 @@ def open_nsd(
     betas : str
         Version of the betas.
     leave_out : bool
-        Whether to look for voxels without data and leave them out. A plan of data in a bucket
-        does without: it reads no responses.
+        Whether to leave out voxels without data, by the first trials of each session. A plan of
+        data in a bucket does without: it reads no responses.
 
     Returns
     -------

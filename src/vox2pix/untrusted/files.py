@@ -57,16 +57,13 @@ def require_file(path: Path, remedy: str = "add the file or ask for less") -> No
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: {remedy}.") from None
     except (OSError, ValueError) as error:
-        reason = "a link that leads to itself" if _is_loop(error) else one_line(error)
+        is_loop = getattr(error, "errno", None) == errno.ELOOP
+        reason = "a link that leads to itself" if is_loop else one_line(error)
         raise UserError(f"{path} cannot be opened ({reason}): replace the file.") from None
     if stat.S_ISREG(mode):
         return
     kind = next((words for test, words in _KINDS if test(mode)), "something else")
     raise UserError(f"{path} is {kind}, not a file: replace it by the file.")
-
-
-def _is_loop(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno == errno.ELOOP
 
 
 def require_inside(folder: Path, paths: Iterable[Path]) -> None:
