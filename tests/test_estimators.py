@@ -162,6 +162,17 @@ def test_arguments_without_effect_are_refused(Estimator):
         Estimator().fit(X, y, stimuli=[0, 1, 2])
 
 
+@pytest.mark.parametrize(
+    "setting", [{"n_folds": 1}, {"n_folds": 2.5}, {"target_block": 0}, {"alphas": []}], ids=str
+)
+@BOTH
+def test_settings_of_no_meaning_are_refused(Estimator, setting):
+    X, y, rows = _trials()
+    (name,) = setting
+    with pytest.raises(ValueError, match=f"{name} is .*: give"):
+        Estimator(**setting).fit(X, y, stimuli=rows)
+
+
 def test_a_decoder_refuses_settings_without_effect():
     X, y, rows = _trials()
     with pytest.raises(ValueError, match="grouped=False has no effect"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Integral
 from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
@@ -323,6 +324,10 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
             raise ValueError(f'selection is {self.selection!r}: choose "gcv" or "cv".')
         if not self.grouped and self.selection == "gcv":
             raise ValueError('grouped=False has no effect with selection="gcv".')
+        for name, least in (("n_folds", 2), ("target_block", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < least:
+                raise ValueError(f"{name} is {value!r}: give a whole number of {least} or more.")
 
     def _check(
         self,
