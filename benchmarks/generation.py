@@ -10,7 +10,7 @@ caption, and decodes. Both draw the same images with the phantom's model, float3
 Below, each setting of ``[compute]`` beside the default.
 
 With ``--cuda`` it times Stable Diffusion v1.4 at its real size, with random weights, in bfloat16,
-and holds it against the rate of a large matrix product.
+and compares it with the rate of a large matrix product.
 """
 
 from __future__ import annotations
@@ -94,67 +94,54 @@ class PlainLoop:
         return np.asarray(image[0].permute(1, 2, 0))
 
 
+class Experiment:
+    """Inputs of some scenes, and both ways to draw from them, on the CPU."""
+
+    def __init__(self, small: bool) -> None:
+        self.n_plain, self.n_ours, self.steps, self.rounds = (
+            (1, 4, 5, 1) if small else (4, 32, 20, 2)
+        )
+        self.settings = ReconstructionSettings(STRENGTH, self.steps, GUIDANCE, samples=1)
+        self.ours = phantom()
+        self.plain = PlainLoop(str(find_pipeline("phantom").path), self.steps)
+        scenes = [scene(i) for i in range(self.n_ours)]
+        self.captions = [captions(each)[0] for each in scenes]
+        self.inputs = {
+            "z": self.ours.encode_images(np.stack([render(each) for each in scenes])),
+            "c": self.ours.embed_captions([(caption,) for caption in self.captions]),
+        }
+        self.seeds = image_seeds(0, [str(i) for i in range(self.n_ours)], 1)
+
+    def drawn(self, model: LatentDiffusion, condition: str, **options: Any) -> FloatArray:
+        """Draw all scenes by vox2pix."""
+        inputs = {name: self.inputs[name] for name in condition.split("+")}
+        how = {"seeds": self.seeds, "settings": self.settings, **options}
+        return reconstruct(model, inputs, **how)[:, 0]
+
+    def one_by_one(self, condition: str) -> FloatArray:
+        """Draw some scenes by the plain loop."""
+        z, seeds = self.inputs["z"], self.seeds[:, 0]
+        return np.stack(
+            [
+                self.plain.draw(condition, z[i], self.captions[i], int(seeds[i]))
+                for i in range(self.n_plain)
+            ]
+        )
+
+
 def on_cpu(small: bool, with_compile: bool) -> dict[str, Any]:
     """Time both ways in turn, condition by condition, and every setting beside the default."""
-    n_plain, n_ours, steps, rounds = (1, 4, 5, 1) if small else (4, 32, 20, 2)
-    settings = ReconstructionSettings(STRENGTH, steps, GUIDANCE, samples=1)
-    ours = phantom()
-    plain = PlainLoop(str(find_pipeline("phantom").path), steps)
-    scenes = [scene(i) for i in range(n_ours)]
-    told = [captions(each)[0] for each in scenes]
-    z = ours.encode_images(np.stack([render(each) for each in scenes]))
-    c = ours.embed_captions([(caption,) for caption in told])
-    seeds = image_seeds(0, [str(i) for i in range(n_ours)], 1)
-
-    def drawn(model: LatentDiffusion, condition: Any, **options: Any) -> FloatArray:
-        return reconstruct(
-            model,
-            {name: {"z": z, "c": c}[name] for name in condition.split("+")},
-            seeds=seeds,
-            settings=settings,
-            **options,
-        )[:, 0]
-
-    def one_by_one(condition: str) -> FloatArray:
-        rows = range(n_plain)
-        return np.stack([plain.draw(condition, z[i], told[i], int(seeds[i, 0])) for i in rows])
-
-    conditions = []
-    for condition in CONDITIONS:
-        ways = [lambda c=condition: one_by_one(c), lambda c=condition: drawn(ours, c)]
-        (slow, expected), (fast, images) = in_turn(ways, rounds)
-        conditions.append(
-            {
-                "condition": condition,
-                "plain_a_second": n_plain / slow,
-                "ours_a_second": n_ours / fast,
-                "ratio": (n_ours / fast) / (n_plain / slow),
-                "difference": float(np.abs(images[:n_plain] - expected).max()),
-            }
-        )
-    variants: dict[str, Callable[[], FloatArray]] = {
-        f"batch_size = {ours.batch_size(GUIDANCE)} (auto)": lambda: drawn(ours, "z+c")
-    }
-    for size in (1, 4, 8, 32):
-        variants[f"batch_size = {size}"] = lambda size=size: drawn(ours, "z+c", batch_size=size)
-    tuned = {
-        "channels_last = false": phantom(tuning=Tuning(channels_last=False)),
-        'attention = "plain"': phantom(tuning=Tuning(attention="plain")),
-        'dtype = "bfloat16"': phantom(dtype="bfloat16"),
-    }
-    if with_compile:
-        tuned["compile = true"] = phantom(tuning=Tuning(compile=True))
-    for name, model in tuned.items():
-        variants[name] = lambda model=model: drawn(model, "z+c")
-    variants["overlap = true"] = lambda: drawn(ours, "z+c", overlap=True)
-    times = in_turn(list(variants.values()), rounds)
+    it = Experiment(small)
+    conditions = [one_condition(it, condition) for condition in CONDITIONS]
+    variants = ways_to_compute(it, with_compile)
+    times = in_turn(list(variants.values()), it.rounds)
     default = times[0]
     cost = ModelCost(Architecture.from_pretrained("phantom"))
-    n_passes = 2 * len(ours.plan(STRENGTH, steps).timesteps)
+    n_passes = 2 * len(it.ours.plan(STRENGTH, it.steps).timesteps)
     flops = n_passes * cost.denoise_flops + 2 * cost.decode_flops + cost.encode_flops
     rate = sgemm_rate("cpu")
     return {
-        "steps": steps,
+        "steps": it.steps,
         "threads": torch.get_num_threads(),
         "conditions": conditions,
         "settings": [
@@ -167,8 +154,42 @@ def on_cpu(small: bool, with_compile: bool) -> dict[str, Any]:
             for name, (seconds, images) in zip(variants, times, strict=True)
         ],
         "gflops_matrix_product": rate / 1e9,
-        "share_of_matrix_product": n_ours * flops / default[0] / rate,
+        "share_of_matrix_product": it.n_ours * flops / default[0] / rate,
     }
+
+
+def one_condition(it: Experiment, condition: str) -> dict[str, Any]:
+    """Time both ways to draw one condition."""
+    ways = [lambda: it.one_by_one(condition), lambda: it.drawn(it.ours, condition)]
+    (slow, expected), (fast, images) = in_turn(ways, it.rounds)
+    return {
+        "condition": condition,
+        "plain_a_second": it.n_plain / slow,
+        "ours_a_second": it.n_ours / fast,
+        "ratio": (it.n_ours / fast) / (it.n_plain / slow),
+        "difference": float(np.abs(images[: it.n_plain] - expected).max()),
+    }
+
+
+def ways_to_compute(it: Experiment, with_compile: bool) -> dict[str, Callable[[], FloatArray]]:
+    """Return the default and every other setting of ``[compute]``, by name."""
+    auto = f"batch_size = {it.ours.batch_size(GUIDANCE)} (auto)"
+    variants: dict[str, Callable[[], FloatArray]] = {auto: lambda: it.drawn(it.ours, "z+c")}
+    for size in (1, 4, 8, 32):
+        variants[f"batch_size = {size}"] = lambda size=size: it.drawn(
+            it.ours, "z+c", batch_size=size
+        )
+    tuned = {
+        "channels_last = false": phantom(tuning=Tuning(channels_last=False)),
+        'attention = "plain"': phantom(tuning=Tuning(attention="plain")),
+        'dtype = "bfloat16"': phantom(dtype="bfloat16"),
+    }
+    if with_compile:
+        tuned["compile = true"] = phantom(tuning=Tuning(compile=True))
+    for name, model in tuned.items():
+        variants[name] = lambda model=model: it.drawn(model, "z+c")
+    variants["overlap = true"] = lambda: it.drawn(it.ours, "z+c", overlap=True)
+    return variants
 
 
 def phantom(**options: Any) -> LatentDiffusion:

@@ -17,24 +17,11 @@ import pytest
 GIGABYTE = 1024**3
 
 
-def build_and_denoise() -> dict:
-    """Build the networks, encode, embed, take one guided denoising step, decode."""
+def meta_networks() -> dict:
+    """Return the three networks at their published sizes, without memory."""
     import torch
-    from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
-    from tokenizers import pre_tokenizers
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-
-    from vox2pix.diffusion.latent_diffusion import LatentDiffusion
-
-    generator = torch.Generator().manual_seed(0)
-
-    def fill(network: torch.nn.Module) -> torch.nn.Module:
-        """Give memory and small random weights to a network without any."""
-        network = network.to_empty(device="cpu")
-        with torch.no_grad():
-            for parameter in network.parameters():
-                parameter.uniform_(-0.02, 0.02, generator=generator)
-        return network
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
 
     with torch.device("meta"):
         vae = AutoencoderKL(
@@ -67,15 +54,31 @@ def build_and_denoise() -> dict:
                 hidden_act="quick_gelu",
             )
         )
-    networks = {"vae": vae, "unet": unet, "text_encoder": text_encoder}
-    networks = {name: fill(network) for name, network in networks.items()}
+    return {"vae": vae, "unet": unet, "text_encoder": text_encoder}
+
+
+def build_model(networks: dict):
+    """Fill networks with small random weights, and make a model of them."""
+    import torch
+    from diffusers import PNDMScheduler
+    from tokenizers import pre_tokenizers
+    from transformers import CLIPTokenizer
+
+    from vox2pix.diffusion import LatentDiffusion
+
+    generator = torch.Generator().manual_seed(0)
+    for name, network in networks.items():
+        networks[name] = network.to_empty(device="cpu")
+        with torch.no_grad():
+            for parameter in networks[name].parameters():
+                parameter.uniform_(-0.02, 0.02, generator=generator)
     # a buffer, which counts positions and is in no file
     positions = networks["text_encoder"].embeddings.position_ids
     positions.copy_(torch.arange(77).expand_as(positions))
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = [*letters, *(f"{letter}</w>" for letter in letters)]
     vocabulary = {token: i for i, token in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
-    model = LatentDiffusion.from_components(
+    return LatentDiffusion.from_components(
         **networks,
         tokenizer=CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77),
         scheduler=PNDMScheduler(
@@ -88,6 +91,12 @@ def build_and_denoise() -> dict:
         ),
         device="cpu",
     )
+
+
+def build_and_denoise() -> dict:
+    """Build the networks, encode, embed, take one guided denoising step, decode."""
+    networks = meta_networks()
+    model = build_model(networks)
     rng = np.random.default_rng(0)
     z = model.encode_images(rng.random((1, 320, 320, 3), dtype=np.float32))
     c = model.embed_captions([("a dog on a beach", "a brown dog by the sea")])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from vox2pix.compute import resolve_device, resolve_dtype
 from vox2pix.diffusion._architecture import Architecture
@@ -368,80 +368,63 @@ class LatentDiffusion(Architecture):
     ) -> FloatArray:
         r"""Denoise by DDIM from what the ports take; a port without input is neutral.
 
-        With the U-Net's output :math:`e` under the conditioning and :math:`e_0` under the empty
-        prompt, each step follows :math:`e_0 + g (e - e_0)` (classifier-free guidance, Ho &
-        Salimans 2022, scale g); the step is eq. 12 of DDIM (Song et al., ICLR 2021).
+        Each step (eq. 12 of DDIM, Song et al., ICLR 2021) follows :math:`e_0 + g (e - e_0)`, with
+        e the U-Net's output under the text and :math:`e_0` under the empty prompt (Ho & Salimans
+        2022, guidance scale g).
 
         Parameters
         ----------
         ports : mapping of str to array
-            Inputs by port, among :attr:`ports`, of n rows or one:
-
-            ``"start"``
-                Scaled latents (n, channels, height, width), noised to the strength (image to
-                image). Without it, every row starts from pure noise of the native size and all
-                steps are run (text to image); `strength` and `schedule` then have no meaning.
-            ``"text"``
-                Conditioning (n, n_tokens, width). Without it, the empty prompt; guidance then
-                has no effect, at half the cost.
+            Inputs by port, of n rows or one: ``"start"``, scaled latents (n, channels, height,
+            width) that are noised to the strength, or else all rows start from pure noise of the
+            native size and all steps are run; ``"text"``, conditioning (n, n_tokens, width), or
+            else the empty prompt, without effect of guidance, at half the cost.
         seeds : array of int (n,)
-            One per row, and as many rows out as seeds in: several samples of one latent are one
-            latent with several seeds. The same seed gives the same noise whatever the latents.
-        strength : float
-            In (0, 1]: the fraction of the schedule to run, and so the noise to start with. At 1
-            latents are noised to the noisiest timestep, where a trace of them remains.
-        steps : int
-            Length of the whole schedule; ``int(steps * strength)`` of them are run.
+            One per row out. The same seed gives the same noise whatever the inputs.
+        strength, steps
+            ``int(steps * strength)`` steps are run; at 1 a trace of the start remains.
         guidance : float
             Scale g; 1 is no guidance, at half the cost.
-        schedule : {"diffusers", "takagi2023"}
-            The noise level to start at, see :func:`vox2pix.diffusion.schedule.plan_denoising`:
-            with Stable Diffusion's 50 steps at strength 0.8, t = 781 as diffusers does, or
-            t = 801 as the published images of Takagi & Nishimoto; both denoise from t = 781.
+        schedule
+            The noise level to start at, see :func:`vox2pix.diffusion.schedule.plan_denoising`.
         eta : float
             Noise added at each step, 0 (DDIM) to 1 (DDPM), from each row's own generator.
         batch_size : int or "auto"
-            Rows at a time (twice as many in the U-Net under guidance); changes memory and speed,
-            not the result.
-        callback : callable, optional
-            ``callback(step, timestep, latents)`` after each step of each batch, batches in the
-            order of rows; `step` counts from 0, `latents` (rows, channels, height, width) are
-            those after the step.
-        probe : Probe, optional
-            Which modules of the U-Net to record, at which steps, and who receives it.
+            Rows at a time; changes memory and speed, not the result.
+        callback, probe
+            ``callback(step, timestep, latents)`` after each step, counted from 0, of each batch;
+            and what to record of the U-Net's modules.
 
         Returns
         -------
         array (n, channels, height, width), float32
-            Scaled latents, for :meth:`decode_latents`.
 
         Raises
         ------
         UserError
-            For a port that the model does not have, or a module that its U-Net does not have.
+            For an unknown port, or an unknown module of the U-Net.
         ValueError
             For NaN, rows that do not match, or settings outside their range.
         """
         if probe is not None:
             check_modules(self._networks.unet, probe.modules)
+        inputs = self._inputs(ports, as_seeds(seeds))
+        plan = self.plan(None if inputs.start is None else strength, steps, schedule)
+        how = Denoising(lambda: make_sampler(self._sampler_config, steps), plan, guidance, eta)
+        watchers = Watchers(callback, probe)
+        return denoise(self._networks, self._batches, inputs, how, watchers, batch_size)
+
+    def _inputs(self, ports: Mapping[str, ArrayLike], seeds: NDArray[np.int64]) -> Inputs:
+        """Return checked inputs, one row per seed."""
         if unknown := sorted(set(ports) - set(self.ports)):
             raise UserError(
                 f"The model {self.identity['name']!r} has no port {unknown[0]!r}; it takes "
                 f"{' and '.join(self.ports)}."
             )
-        row_seeds = as_seeds(seeds)
-        n, start, text = len(row_seeds), None, None
+        start = text = None
         if "start" in ports:
-            start = as_rows(self._check_latents(ports["start"]), n, "start")
+            start = as_rows(self._check_latents(ports["start"]), len(seeds), "start")
         if "text" in ports:
-            text = as_rows(self._check_text(ports["text"]), n, "text")
+            text = as_rows(self._check_text(ports["text"]), len(seeds), "text")
         shape = self.latent_shape if start is None else start.shape[1:]
-        how = Denoising(
-            sampler=lambda: make_sampler(self._sampler_config, steps),
-            plan=self.plan(None if start is None else strength, steps, schedule),
-            guidance=guidance,
-            eta=eta,
-        )
-        inputs = Inputs(row_seeds, shape, start, text)
-        watchers = Watchers(callback, probe)
-        return denoise(self._networks, self._batches, inputs, how, watchers, batch_size)
+        return Inputs(seeds, shape, start, text)

@@ -62,7 +62,7 @@ class ReconstructionSettings:
 
     @property
     def start(self) -> StartSettings:
-        """Those that say how a start is made."""
+        """Those that decide how a start is made."""
         return StartSettings(
             quantize=self.quantize, truncate=self.truncate, sample=self.sample_start
         )
@@ -107,24 +107,19 @@ def reconstruct(
 
     Each target enters the generator at its own port; a port without a target is neutral: without
     a start, denoising begins with pure noise and runs all steps, and without text the prompt is
-    empty. So ``{"z": z}``, ``{"c": c}`` and both are the conditions of Takagi & Nishimoto (CVPR
-    2023). With values of the stimuli themselves in place of decoded ones the same call gives the
-    ceilings.
-
-    Images take ``samples`` x 3 floats per pixel and stimulus (16 GB for 1,000 stimuli at 512 px):
-    call it for a block of stimuli at a time. Across different block or batch sizes an image is
-    the same to floating-point rounding (about 1e-5), with the same ones to the bit on CPU.
+    empty. True values in place of decoded ones give the ceilings. Across different block or batch
+    sizes an image is the same to floating-point rounding (about 1e-5), with the same ones to the
+    bit on CPU.
 
     Parameters
     ----------
     model : LatentDiffusion
         The generator, which the values belong to.
     inputs : mapping of str to array (n_stimuli, ...)
-        Values of each target, by its name, such as scaled latents z (n, channels, height, width)
-        of any image size and conditioning c (n, n_tokens, width).
+        Values of each target by its name: z (n, channels, height, width) of any image size, c (n,
+        n_tokens, width) ...
     seeds : array of int (n_stimuli, samples)
-        One per stimulus and sample, see :func:`image_seeds`: with the same seeds all conditions
-        start from the same noise.
+        From :func:`image_seeds`; with the same seeds all conditions start from the same noise.
     settings : ReconstructionSettings, optional
     targets : mapping of str to Target, optional
         Targets with settings of their own; those absent have their default settings.
@@ -138,7 +133,7 @@ def reconstruct(
     Returns
     -------
     array (n_stimuli, samples, size, size, 3), float32 in [0, 1]
-        At the model's image size.
+        At the model's image size: 16 GB for 1,000 stimuli at 512 px, so call it block by block.
 
     Raises
     ------
@@ -149,14 +144,26 @@ def reconstruct(
     """
     settings = settings or ReconstructionSettings()
     ports = port_inputs(model, inputs, seeds, settings.start, targets, batch_size)
-    n_stimuli = len(next(iter(ports.values())))
-    expected = (n_stimuli, settings.samples)
+    expected = (len(next(iter(ports.values()))), settings.samples)
     if np.shape(seeds) != expected:
         raise ValueError(f"seeds must have shape {expected} (stimuli, samples).")
-    flat_seeds = np.asarray(seeds).reshape(-1)
-    images = np.empty((len(flat_seeds), model.image_size, model.image_size, 3), np.float32)
     if batch_size == "auto":
         batch_size = model.batch_size(settings.guidance if "text" in ports else 1.0)
+    return _drawn(model, ports, np.asarray(seeds), settings, batch_size, progress, overlap)
+
+
+def _drawn(
+    model: LatentDiffusion,
+    ports: Mapping[str, FloatArray],
+    seeds: NDArray[np.int64],
+    settings: ReconstructionSettings,
+    batch_size: int,
+    progress: Progress | None,
+    overlap: bool,
+) -> FloatArray:
+    """Denoise and decode batch by batch; a batch holds samples of several stimuli."""
+    flat_seeds = seeds.reshape(-1)
+    images = np.empty((len(flat_seeds), model.image_size, model.image_size, 3), np.float32)
 
     def denoised() -> Iterator[tuple[slice, FloatArray]]:
         for first in range(0, len(flat_seeds), batch_size):
@@ -177,7 +184,7 @@ def reconstruct(
         images[rows] = model.decode_latents(latents, batch_size="auto")
         if progress is not None:
             progress(rows.stop, len(flat_seeds))
-    return images.reshape(*expected, *images.shape[1:])
+    return images.reshape(*seeds.shape, *images.shape[1:])
 
 
 def port_inputs(
@@ -190,8 +197,7 @@ def port_inputs(
 ) -> dict[str, FloatArray]:
     """Return what each port of the model takes for the values of targets, by port.
 
-    Parameters and what is raised are those of :func:`reconstruct`; `start` says how a start is
-    made.
+    Parameters and errors are those of :func:`reconstruct`; `start` holds how a start is made.
     """
     if not inputs:
         raise UserError("There is nothing to draw from: give the values of at least one target.")

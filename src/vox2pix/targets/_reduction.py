@@ -16,6 +16,7 @@ from vox2pix.store import ShardedArray, checksum, load_arrays, save_arrays
 
 FloatArray = NDArray[np.float32]
 Blocks = Callable[[], Iterable[NDArray[Any]]]
+Centred = Callable[[], Iterator[NDArray[np.float64]]]
 
 # Up to here a float64 Gram matrix (1.2 GB) and its eigenvectors fit beside the rest.
 _LARGEST_GRAM = 12_000
@@ -78,8 +79,8 @@ def fit_pca(
     smaller of :math:`X_c' X_c` and :math:`X_c X_c'` is decomposed exactly where its side is at most
     `largest_gram`. Else the leading space is found by subspace iteration from Gaussian vectors
     (Halko, Martinsson & Tropp 2011, algorithm 4.4): 4 times
-    :math:`Q \leftarrow \mathrm{orth}(X_c' X_c Q)` with 10 directions more than asked for, then the
-    eigenvectors of :math:`Q' X_c' X_c Q`. Sums are float64.
+    :math:`Q \leftarrow \mathrm{orth}(X_c' X_c Q)` with 10 directions more than requested, then
+    the eigenvectors of :math:`Q' X_c' X_c Q`. Sums are float64.
 
     Parameters
     ----------
@@ -89,22 +90,16 @@ def fit_pca(
         Of all blocks together.
     n_components : int
         At most so many; never more than there are directions with variance.
-    seed : int
-        Of the Gaussian vectors.
     largest_gram : int
-        Largest side of a Gram matrix, whose eigendecomposition takes some ``3 * 8 *
-        largest_gram**2`` bytes; directions take ``8 * n_components * n_features`` more.
+        Largest side of a Gram matrix, of ``24 * largest_gram**2`` bytes as it is decomposed.
 
     Raises
     ------
     ValueError
-        For fewer than two rows, other rows than announced, NaN or infinite values, rows that are
-        all alike, or `n_components` below 1.
+        For too few rows or components, wrong sizes, NaN, or rows that are all alike.
     """
     if n_rows < 2 or n_components < 1:
-        raise ValueError(
-            f"{n_components} components of {n_rows} rows: give one or more, and two rows or more."
-        )
+        raise ValueError(f"{n_components} components of {n_rows} rows need 1 and 2 at least.")
     mean, total = _moments(blocks, n_rows, n_features)
     if total <= np.finfo(np.float64).eps * n_rows * float(mean @ mean):
         raise ValueError("The rows are all alike: there is no variance to find components of.")
@@ -118,11 +113,7 @@ def fit_pca(
         start = rng_for(seed, "pca").standard_normal(size)
         squares, directions = _subspace_iteration(centred, start)
     elif n_features <= n_rows:
-        gram = np.zeros((n_features, n_features))
-        for block in centred():
-            gram += block.T @ block
-        squares, vectors = _leading(gram, n_kept)
-        directions = vectors.T
+        squares, directions = _from_gram_of_features(centred, n_features, n_kept)
     else:
         squares, directions = _from_gram_of_rows(centred, n_rows, n_features, n_kept)
     squares, directions = squares[:n_kept], directions[:n_kept]
@@ -148,8 +139,7 @@ def reduced(
     """Bring a feature space to few dimensions: components of the training rows, scores of all.
 
     A space of at most `n_components` dimensions passes through: neither centred nor rotated. What
-    is computed is stored under a name that follows from the values, the training rows and the
-    settings, and reused.
+    is computed is stored, and reused for the same values, training rows and settings.
 
     Parameters
     ----------
@@ -161,8 +151,6 @@ def reduced(
         Folder of the results.
     n_components : int
         Dimensions to keep; the paper keeps 6,400 (Takagi & Nishimoto, CVPR 2023).
-    seed : int
-        As for :func:`fit_pca`.
     shard_size : int
         Rows of a shard, where `rows` are no ShardedArray with its own.
     progress : callable
@@ -173,11 +161,6 @@ def reduced(
     scores : ShardedArray, shape (n, at most n_components), float32
     reduction : Reduction or None
         None for a space that passed through.
-
-    Raises
-    ------
-    ValueError
-        For `train` of another length, and as :func:`fit_pca`.
     """
     n, n_features = rows.shape[0], int(np.prod(rows.shape[1:]))
     if train.shape != (n,) or train.dtype != np.bool_:
@@ -270,11 +253,19 @@ def _placed(
         start += len(block)
 
 
+def _from_gram_of_features(
+    centred: Centred, n_features: int, n_kept: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the leading sums of squares and directions by the products of all features."""
+    gram = np.zeros((n_features, n_features))
+    for block in centred():
+        gram += block.T @ block
+    squares, vectors = _leading(gram, n_kept)
+    return squares, vectors.T
+
+
 def _from_gram_of_rows(
-    centred: Callable[[], Iterator[NDArray[np.float64]]],
-    n_rows: int,
-    n_features: int,
-    n_kept: int,
+    centred: Centred, n_rows: int, n_features: int, n_kept: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the leading sums of squares and directions by the products of all pairs of rows."""
     squares, vectors = _leading(_gram_of_rows(centred, n_rows, n_features), n_kept)
@@ -287,9 +278,7 @@ def _from_gram_of_rows(
     return squares, directions
 
 
-def _gram_of_rows(
-    centred: Callable[[], Iterator[NDArray[np.float64]]], n_rows: int, n_features: int
-) -> NDArray[np.float64]:
+def _gram_of_rows(centred: Centred, n_rows: int, n_features: int) -> NDArray[np.float64]:
     """Return the products of all pairs of rows, reading the rows twice for each 1 GB of them."""
     gram = np.zeros((n_rows, n_rows))
     n_held = max(1, _HELD_BYTES // (8 * n_features))
@@ -318,7 +307,7 @@ def _leading(
 
 
 def _subspace_iteration(
-    centred: Callable[[], Iterator[NDArray[np.float64]]], start: NDArray[np.float64]
+    centred: Centred, start: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the leading sums of squares and directions, by the randomised method."""
     basis = np.linalg.qr(start)[0]
