@@ -186,7 +186,7 @@ def test_pooling_refuses_bad_input() -> None:
         pool_subjects({"subj01": [1.0, 2]})
     with pytest.raises(ValueError, match="finite"):
         pool_subjects({"subj01": [1.0, np.nan], "subj02": [1.0]})
-    with pytest.raises(ValueError, match="between 0 and 1, not at 95"):
+    with pytest.raises(ValueError, match="between 0 and 1, not 95"):
         pool_subjects({"a": [1.0], "b": [2.0]}, 95)
 
 

@@ -56,7 +56,7 @@ def test_the_size_of_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
         ([1.0], {}, "at least two values"),
         ([[1.0, 2.0]], {}, r"not the shape \(1, 2\)"),
         ([1.0, np.nan], {}, "finite values"),
-        ([1.0, 2.0], {"level": 95}, "between 0 and 1, not at 95"),
+        ([1.0, 2.0], {"level": 95}, "between 0 and 1, not 95"),
         ([1.0, 2.0], {"n_resamples": 0}, "at least one resample, not 0"),
     ],
 )
@@ -152,7 +152,7 @@ def test_equal_pseudo_values_between_are_sure() -> None:
         ([1.0], 0.95, "at least two values"),
         ([[1.0, 2.0]], 0.95, r"not the shape \(1, 2\)"),
         ([1.0, np.nan], 0.95, "finite values"),
-        ([1.0, 2.0], 95, "between 0 and 1, not at 95"),
+        ([1.0, 2.0], 95, "between 0 and 1, not 95"),
     ],
 )
 def test_both_refuse_bad_input(interval, values: list, level: float, sentence: str) -> None:

@@ -145,7 +145,7 @@ def test_features_of_originals_are_kept_for_the_next_reconstructions() -> None:
         pairs = pair(collection(truth), collection(drawn))
         found = score_pairs(
             collection(truth), collection(drawn), pairs, wanted, lambda m: encode,
-            condition="z", subject="subj01", known=known,
+            condition="z", subject="subj01", original_features=known,
         )  # fmt: skip
     assert seen == [N] * (4 + 3)
     assert {(r.condition, r.subject) for r in found.records} == {("z", "subj01")}

@@ -230,9 +230,9 @@ def test_audits_stand_with_verdict_sentence_and_figure(tmp_path):
     ]  # fmt: skip
     write_json(run / "audit.json", records)
     page = page_of(run)
-    assert "Of 4 audits, 1 holds, 2 are doubtful and 1 could not be computed." in page.text
+    assert "Of 4 audits, 1 holds, 2 are uncertain and 1 could not be computed." in page.text
     assert "Collapse holds Rank is kept." in page.text
-    assert "Null control doubtful" in page.text
+    assert "Null control uncertain" in page.text
     assert "Ceiling not computed there are no scores" in page.text
     assert [a["alt"] for a in page.all("img") if a["alt"] == "A spectrum"]
 

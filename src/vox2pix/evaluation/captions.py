@@ -32,24 +32,24 @@ def with_captions(
     The records hold the mean over captions, each scored alone, with its interval over stimuli; the
     notes hold the scores of the corpus, which papers report.
     """
-    told, written = read_captions(decoded), read_captions(references)
+    spoken, written = read_captions(decoded), read_captions(references)
     ids = list(evaluation.scores.index)
-    for path, captions in ((decoded, told), (references, written)):
+    for path, captions in ((decoded, spoken), (references, written)):
         absent = [name for name in ids if name not in captions]
         if absent:
             raise UserError(
                 f"{path} has no caption of {len(absent)} of {len(ids)} stimuli, the first is "
                 f"{absent[0]!r}. Give one of each image."
             )
-    several = [name for name in ids if len(told[name]) > 1]
+    several = [name for name in ids if len(spoken[name]) > 1]
     if several:
         raise UserError(
-            f"{decoded} has {len(told[several[0]])} captions of {several[0]!r}. Give one of each "
+            f"{decoded} has {len(spoken[several[0]])} captions of {several[0]!r}. Give one of each "
             "image."
         )
     records, notes, scores = [], [], evaluation.scores.copy()
-    found = caption_scores([told[n][0] for n in ids], [written[n] for n in ids], seed)
-    for name, each in zip(("BLEU", "chrF"), found, strict=True):
+    scored = caption_scores([spoken[n][0] for n in ids], [written[n] for n in ids], seed)
+    for name, each in zip(("BLEU", "chrF"), scored, strict=True):
         low, high = mean_interval(each.per_caption)
         scores[name, ""] = each.per_caption
         notes.append(

@@ -35,7 +35,7 @@ def mismatches(
     Unless ``by_condition``, each folder has one condition, whatever its name.
     """
     (first, own), *others = ((name, _defined(rs, by_condition)) for name, rs in folders.items())
-    found = []
+    differing = []
     for other, theirs in others:
         for key, here in own.items():
             there = theirs.get(key)
@@ -43,8 +43,10 @@ def mismatches(
                 continue
             what = next(i for i, (a, b) in enumerate(zip(here, there, strict=True)) if a != b)
             a, b = (side[what] or "an unknown definition" for side in (here, there))
-            found.append(Mismatch(key, first, other, f"is '{a}' in {first} and '{b}' in {other}"))
-    return found
+            differing.append(
+                Mismatch(key, first, other, f"is '{a}' in {first} and '{b}' in {other}")
+            )
+    return differing
 
 
 def refuse_other_protocols(folders: Mapping[str, Sequence[MetricRecord]]) -> None:
@@ -62,11 +64,11 @@ def refuse_other_definitions(
     folders: Mapping[str, Sequence[MetricRecord]], by_condition: bool = True
 ) -> None:
     """Refuse folders that define a metric in different ways, by :func:`mismatches`."""
-    found = mismatches(folders, by_condition)
-    if found:
-        more = f" {len(found) - 1} more metrics differ." if len(found) > 1 else ""
+    differing = mismatches(folders, by_condition)
+    if differing:
+        more = f" {len(differing) - 1} more metrics differ." if len(differing) > 1 else ""
         raise UserError(
-            f"{found[0].sentence}: these values are not comparable.{more} Evaluate both in the "
+            f"{differing[0].sentence}: these values are not comparable.{more} Evaluate both in the "
             "same way."
         )
 

@@ -131,7 +131,7 @@ def compare_scores(
     keys = ["condition", "metric", "direction"]
     wide = [table.pivot(index="stimulus_id", columns=keys, values="score") for table in tables]
     in_order = tables[0][keys].drop_duplicates().itertuples(index=False, name=None)
-    found = []
+    compared = []
     for key in in_order:
         if not all(key in table for table in wide):
             continue
@@ -139,8 +139,10 @@ def compare_scores(
         if len(scores) > 1:
             values = {str(number): row for number, row in enumerate(scores.to_numpy().T)}
             pairs = [(name, "0") for name in list(values)[1:]]
-            found.append((key, values, compare(values, pairs, n_resamples=n_resamples, seed=seed)))
-    corrected = iter(holm([each.p for *_, made in found for each in made]))
+            compared.append(
+                (key, values, compare(values, pairs, n_resamples=n_resamples, seed=seed))
+            )
+    corrected = iter(holm([each.p for *_, made in compared for each in made]))
     return [
         PairedRow(
             condition=str(key[0]),
@@ -149,7 +151,7 @@ def compare_scores(
             means=tuple(float(row.mean()) for row in values.values()),
             comparisons=tuple(replace(each, p_holm=float(next(corrected))) for each in made),
         )
-        for key, values, made in found
+        for key, values, made in compared
     ]
 
 
@@ -250,7 +252,7 @@ def pool_subjects(scores: Mapping[str, ArrayLike], level: float = 0.95) -> Poole
     if len(scores) < 2:
         raise ValueError(f"A population needs at least two subjects, not {len(scores)}.")
     if not 0 < level < 1:
-        raise ValueError(f"The level of an interval lies between 0 and 1, not at {level}.")
+        raise ValueError(f"The level of an interval must be between 0 and 1, not {level}.")
     means = {
         subject: float(np.asarray(given, np.float64).mean()) for subject, given in scores.items()
     }
@@ -275,7 +277,7 @@ def pool_records(subjects: Mapping[str, Sequence[MetricRecord]]) -> list[MetricR
     }
     pooled = []
     for key, first in next(iter(by_key.values())).items():
-        own = {name: found[key] for name, found in by_key.items() if key in found}
+        own = {name: own_records[key] for name, own_records in by_key.items() if key in own_records}
         if len(own) == len(subjects):
             over = pool_subjects({name: [record.value] for name, record in own.items()})
             changed = {

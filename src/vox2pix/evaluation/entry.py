@@ -49,23 +49,11 @@ def evaluate_images(
     captions, references : Path, optional
         Decoded captions of the same stimuli and those that people wrote: CSV files with the columns
         ``stimulus_id`` and ``caption``.
-    seed : int
-        Of the mismatched pairs.
-    progress : callable
-        Receives the step, how much of it is done, and of how much.
 
     Returns
     -------
-    Evaluation
-        Scores and records.
-    dict
-        What they were computed from: paths, settings, SHA-256 of the weights.
-
-    Raises
-    ------
-    UserError
-        For images that cannot be read or paired, an unknown name, damaged weights, or where
-        no metric can be computed.
+    tuple of (Evaluation, dict)
+        Scores and records; paths, settings and SHA-256 of the weights that they come from.
     """
     chosen = find_protocol(protocol)
     extra = [metric for name in dict.fromkeys(networks) for metric in _by_network(name)]

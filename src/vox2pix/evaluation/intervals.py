@@ -2,7 +2,7 @@
 
 Three kinds, for three kinds of figures: :func:`mean_interval` for means of scores that a stimulus
 has by itself (PixCorr, SSIM, distances, paired differences), :func:`rate_interval` for
-identification and retrieval, which lie in [0, 1] and whose scores share a pool of stimuli, and
+identification and retrieval, which are in [0, 1] and whose scores share a pool of stimuli, and
 :func:`bootstrap_interval` for other statistics. All answer for other stimuli of the same kind, the
 same subject and the same decoder. ``benchmarks/coverage.py`` measures how often they hold.
 """
@@ -153,7 +153,7 @@ def _checked(values: ArrayLike, level: float) -> NDArray[np.float64]:
     if not np.isfinite(sample).all():
         raise ValueError("An interval needs finite values; some are NaN or infinite.")
     if not 0 < level < 1:
-        raise ValueError(f"The level of an interval lies between 0 and 1, not at {level}.")
+        raise ValueError(f"The level of an interval must be between 0 and 1, not {level}.")
     return sample
 
 
@@ -166,7 +166,7 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of a statistic over stimuli.
 
-    Stimuli are drawn with replacement and the statistic taken of each draw; the interval lies
+    Stimuli are drawn with replacement and the statistic taken of each draw; the interval is
     between the (1 - level) / 2 and (1 + level) / 2 quantiles (Efron & Tibshirani 1993, ch. 13). For
     means it is too narrow where stimuli are few or most scores are equal: use :func:`mean_interval`
     or :func:`rate_interval`.

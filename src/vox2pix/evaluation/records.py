@@ -54,7 +54,7 @@ def score_rows(
     ``originals`` are digests, by which ``vox2pix compare`` recognises the original of each
     stimulus.
     """
-    known = dict(zip(scores.index, originals, strict=True)) if originals else {}
+    by_id = dict(zip(scores.index, originals, strict=True)) if originals else {}
     for column in scores.columns:
         metric, direction = tuple(column)
         for stimulus_id, score in scores[column].items():
@@ -64,5 +64,5 @@ def score_rows(
                 "metric": metric,
                 "direction": direction,
                 "score": float(score),
-                "original": known.get(stimulus_id, ""),
+                "original": by_id.get(stimulus_id, ""),
             }

@@ -191,7 +191,7 @@ def score_pairs(
     *,
     condition: str,
     subject: str = "",
-    known: Known | None = None,
+    original_features: Known | None = None,
     weights: Mapping[str, str] = MappingProxyType({}),
     seed: int = 0,
     progress: Progress = lambda step, done, total: None,
@@ -199,31 +199,22 @@ def score_pairs(
     """Score reconstructions that were paired with their originals.
 
     A metric whose network is not here is left out and named in ``skipped``. The score of a
-    stimulus is the mean over its samples, the value the mean over stimuli; its interval is that of
+    stimulus is the mean over its samples, the value the mean over stimuli, with the interval of
     :func:`~vox2pix.evaluation.rate_interval` for identification and retrieval, else of
-    :func:`~vox2pix.evaluation.mean_interval`. With several samples a record of the best
-    of them follows (:func:`~vox2pix.evaluation.comparison.over_samples`).
-
-    Chance of the mean is one half for identification, k of the candidates for retrieval. All
-    other chances, those of the best among them, are what the same images reach as images of
-    other stimuli, over cyclic shifts: so many that there are at least 200 pairs, at most five.
-
-    Features of one network are in memory at once: those of the originals and of one sample.
+    :func:`~vox2pix.evaluation.mean_interval`. With several samples a record of the best of them
+    follows (:func:`~vox2pix.evaluation.comparison.over_samples`). Chance of the mean is one half
+    for identification, k of the candidates for retrieval; other chances are what the same images
+    reach as images of other stimuli, over at most five cyclic shifts. Features of one network are
+    in memory at once: those of the originals and of one sample.
 
     Parameters
     ----------
-    truth, reconstructions : ImageCollection
-        Read one image at a time.
-    pairs : Pairs
-        Which belong together.
-    protocol : Protocol
-        What is computed.
     network : callable
         From a metric to its encoder; metrics that follow each other and share network and resizing
         share it. May raise NetworkUnavailableError.
     condition, subject : str
         Names for the records.
-    known : dict, optional
+    original_features : dict, optional
         Features of these originals from earlier calls; new ones are added.
     weights : mapping of str to str
         Digests of the weights by network, part of the definitions; ``network`` may add to them.
@@ -231,54 +222,66 @@ def score_pairs(
         Of the mismatched pairs.
     progress : callable
         Receives the step, how much of it is done, and of how much.
-
-    Raises
-    ------
-    UserError
-        If images cannot be used, or no metric can be computed.
     """
-    n = len(pairs.ids)
-    n_shifts = min(_SHIFTS, n - 1, ceil(_MISMATCHED / n))
-    chosen = rng_for(seed, "mismatched").choice(np.arange(1, n), n_shifts, replace=False)
-    images = _Images(truth, reconstructions, pairs, tuple(map(int, chosen)))
-    known = {} if known is None else known
+    images = _Images(truth, reconstructions, pairs, _shifts(len(pairs.ids), seed))
+    cache = {} if original_features is None else original_features
+    scored: dict[tuple[Metric, str], _Scored] = {}
     skipped: dict[str, str] = {}
-    records: list[MetricRecord] = []
-    columns: dict[tuple[str, str], NDArray[np.float64]] = {}
     for _, group in groupby(protocol.metrics, lambda m: (m.network or m.name, m.resizing)):
         metrics = list(group)
         meter = _Meter(progress, metrics[0].name)
         try:
             if metrics[0].network is None:
-                found = _of_images(metrics[0], images, meter)
+                scored |= _of_images(metrics[0], images, meter)
             else:
                 average = protocol.averaging == "correlations"
-                found = _of_features(metrics, network(metrics[0]), images, meter, known, average)
+                encoder = network(metrics[0])
+                scored |= _of_features(metrics, encoder, images, meter, cache, average)
         except (NetworkUnavailableError, _TooSmallError) as error:
             skipped |= {metric.name: str(error) for metric in metrics}
-            continue
-        for (metric, direction), scored in found.items():
-            definition = _definition(metric, protocol, reconstructions.n_samples, weights)
-            columns[metric.name, direction] = scored.means(metric)
-            records += [
-                MetricRecord(
-                    subject=subject,
-                    condition=condition,
-                    metric=metric.name,
-                    direction=direction or None,
-                    protocol=protocol.name,
-                    n_stimuli=n,
-                    definition=definition,
-                    **values,
-                )
-                for values in scored.values(metric)
-            ]
-    if not records:
+    return _evaluation(protocol, scored, skipped, images, weights, condition, subject)
+
+
+def _shifts(n: int, seed: int) -> tuple[int, ...]:
+    """Return the cyclic shifts that mismatch n stimuli: for 200 pairs or more, at most five."""
+    count = min(_SHIFTS, n - 1, ceil(_MISMATCHED / n))
+    chosen = rng_for(seed, "mismatched").choice(np.arange(1, n), count, replace=False)
+    return tuple(map(int, chosen))
+
+
+def _evaluation(
+    protocol: Protocol,
+    scored: Mapping[tuple[Metric, str], _Scored],
+    skipped: dict[str, str],
+    images: _Images,
+    weights: Mapping[str, str],
+    condition: str,
+    subject: str,
+) -> Evaluation:
+    """Return the records and the table of scores of all metrics."""
+    if not scored:
         reasons = " ".join(dict.fromkeys(skipped.values()))
         raise UserError(f"No metric of {protocol.name} can be computed here. {reasons}")
-    index = pd.Index(pairs.ids, name="stimulus_id")
-    names = pd.MultiIndex.from_tuples(list(columns), names=("metric", "direction"))
-    table = pd.DataFrame(np.column_stack(list(columns.values())), index=index, columns=names)
+    ids, n_samples = images.pairs.ids, images.reconstructions.n_samples
+    records = [
+        MetricRecord(
+            subject=subject,
+            condition=condition,
+            metric=metric.name,
+            direction=direction or None,
+            protocol=protocol.name,
+            n_stimuli=len(ids),
+            definition=_definition(metric, protocol, n_samples, weights),
+            **values,
+        )
+        for (metric, direction), each in scored.items()
+        for values in each.values(metric)
+    ]
+    table = pd.DataFrame(
+        {(m.name, direction): each.means(m) for (m, direction), each in scored.items()},
+        index=pd.Index(ids, name="stimulus_id"),
+    )
+    table.columns = table.columns.set_names(["metric", "direction"])
     return Evaluation(protocol, tuple(records), table, skipped, ())
 
 
@@ -336,7 +339,7 @@ def _of_features(
     encoder: Encoder,
     images: _Images,
     meter: _Meter,
-    known: Known,
+    original_features: Known,
     average_correlations: bool,
 ) -> dict[tuple[Metric, str], _Scored]:
     """Score features, which all of the metrics share, sample by sample."""
@@ -344,11 +347,11 @@ def _of_features(
     n, n_samples = len(pairs.ids), reconstructions.n_samples
     total = n * (1 + n_samples)
     key = (metrics[0].network, metrics[0].resizing)
-    if key in known:
+    if key in original_features:
         meter.advance(n, total)
     else:
-        known[key] = _features(encoder, images.truth, pairs.truth_rows, 0, meter, total)
-    originals = known[key]
+        original_features[key] = _features(encoder, images.truth, pairs.truth_rows, 0, meter, total)
+    originals = original_features[key]
     mean_r = np.zeros((n, n)) if average_correlations else None
     scores: dict[tuple[Metric, str], list[NDArray[np.float64]]] = {}
     pseudo: dict[tuple[Metric, str], list[NDArray[np.float64]]] = {}
@@ -359,22 +362,22 @@ def _of_features(
         if mean_r is not None:
             mean_r += unit_rows(originals) @ unit_rows(features).T / n_samples
         for metric in metrics:
-            # Chance of the mean is known, except for distances.
+            # Theory gives the chance of the mean, except for distances.
             turns = images.shifts if n_samples > 1 or metric.statistic == "distance" else ()
             of_turn = [
                 _statistic(metric, originals, np.roll(features, -shift, axis=0))
                 for shift in (0, *turns)
             ]
             for direction in of_turn[0]:
-                of_sample = np.stack([found[direction][0] for found in of_turn])
+                of_sample = np.stack([in_turns[direction][0] for in_turns in of_turn])
                 scores.setdefault((metric, direction), []).append(of_sample)
                 pseudo.setdefault((metric, direction), []).append(of_turn[0][direction][1])
     joined = {} if mean_r is None else identify_jackknife(mean_r)
     return {
         (metric, direction): _Scored(
-            own=np.stack([of_sample[0] for of_sample in found], axis=1),
-            others=np.stack([of_sample[1:].ravel() for of_sample in found], axis=1),
-            chance=_known_chance(metric, n),
+            own=np.stack([of_sample[0] for of_sample in in_turns], axis=1),
+            others=np.stack([of_sample[1:].ravel() for of_sample in in_turns], axis=1),
+            chance=_chance_by_theory(metric, n),
             pseudo=(
                 None
                 if metric.statistic == "distance"
@@ -382,7 +385,7 @@ def _of_features(
             ),
             joined=joined.get(direction) if metric.statistic == "two-way" else None,  # type: ignore[call-overload]
         )
-        for (metric, direction), found in scores.items()
+        for (metric, direction), in_turns in scores.items()
     }
 
 
@@ -394,16 +397,16 @@ def _statistic(
         distance = correlation_distance(originals, features)
         return {"": (distance, distance)}
     if metric.statistic == "retrieval":
-        # Whether one is found hardly depends on whether another is: scores stand for themselves.
-        found = retrieval(originals, features, metric.top, N_CANDIDATES)
-        return {direction: (scores, scores) for direction, scores in found.items()}
+        # Hits of two stimuli are nearly independent: scores are their own pseudo-values.
+        by_direction = retrieval(originals, features, metric.top, N_CANDIDATES)
+        return {direction: (scores, scores) for direction, scores in by_direction.items()}
     return dict(two_way_jackknife(originals, features).items())
 
 
-def _known_chance(metric: Metric, n: int) -> float | None:
+def _chance_by_theory(metric: Metric, n: int) -> float | None:
     """Return the chance of a mean over samples, where theory knows it."""
-    known = {"two-way": CHANCE, "retrieval": retrieval_chance(metric.top, n, N_CANDIDATES)}
-    return known.get(metric.statistic)
+    chances = {"two-way": CHANCE, "retrieval": retrieval_chance(metric.top, n, N_CANDIDATES)}
+    return chances.get(metric.statistic)
 
 
 def _features(

@@ -1,4 +1,4 @@
-"""An evaluation as people read it: rows of words, and the files that are kept of it."""
+"""An evaluation as tables, and as the files that are written of it."""
 
 import json
 from collections.abc import Mapping
@@ -50,10 +50,10 @@ def published_rows(evaluation: Evaluation) -> list[Row]:
     beside = published_under(evaluation.protocol.name)
     if not beside:
         return []
-    found = {metric.name: metric for metric in _computed(evaluation)}
+    by_name = {metric.name: metric for metric in _computed(evaluation)}
     own = []
     for name in COLUMNS:
-        value = _both(evaluation, found[name])[0] if name in found else None
+        value = _both(evaluation, by_name[name])[0] if name in by_name else None
         own.append(_plain(value) if value else "-")
     rows: list[Row] = [(evaluation.records[0].condition, *own)]
     for row in beside:
@@ -63,11 +63,11 @@ def published_rows(evaluation: Evaluation) -> list[Row]:
 
 
 def published_notes(evaluation: Evaluation) -> list[str]:
-    """Say what must be known about the rows of :func:`published_rows`, or why there are none."""
+    """Return notes on the rows of :func:`published_rows`, or why there are none."""
     name = evaluation.protocol.name
     beside = published_under(name)
     if not beside:
-        return [f"No published row is known that was computed as {name} computes: none is printed."]
+        return [f"No published row was computed as {name} computes: none is printed."]
     return [
         "Published means over NSD subjects 1, 2, 5 and 7.",
         *(f"{row.method}: {row.note}." for row in beside if row.note),
@@ -113,7 +113,7 @@ def latex_table(evaluation: Evaluation, published: bool = False) -> str:
 
 
 def save_evaluation(
-    evaluation: Evaluation, folder: Path, told: Mapping[str, Any], published: bool = False
+    evaluation: Evaluation, folder: Path, sources: Mapping[str, Any], published: bool = False
 ) -> None:
     """Write an evaluation into a folder, which appears whole.
 
@@ -123,7 +123,7 @@ def save_evaluation(
 
     Parameters
     ----------
-    told : mapping
+    sources : mapping
         From :func:`~vox2pix.evaluation.evaluate_images`, for ``provenance.json``.
     published : bool
         As for :func:`latex_table`.
@@ -135,11 +135,11 @@ def save_evaluation(
     """
     condition = evaluation.records[0].condition
     source = evaluation_source(
-        told.get("truth", ""),
-        told.get("reconstructions", ""),
+        sources.get("truth", ""),
+        sources.get("reconstructions", ""),
         evaluation.protocol.name,
-        told.get("truth_files"),
-        told.get("samples"),
+        sources.get("truth_files"),
+        sources.get("samples"),
     )
     with swapped_in(folder, "evaluation", source=source) as new:
         rows = list(score_rows(evaluation.scores, condition, evaluation.originals))
@@ -148,7 +148,7 @@ def save_evaluation(
         write_json(
             new / "provenance.json",
             {
-                **all_without_secrets(told),
+                **all_without_secrets(sources),
                 "protocol": asdict(evaluation.protocol),
                 "not_computed": evaluation.skipped,
                 "notes": evaluation.notes,
@@ -187,15 +187,15 @@ def _both(
 
     Captions have no best sample: one is decoded of each stimulus.
     """
-    found = [
+    records = [
         record
         for record in evaluation.records
         if record.metric == metric.name and record.samples.startswith("best") == best
     ]
-    if len(found) < 2:
-        return (found[0] if found else None), None
-    found.sort(key=lambda record: record.direction != evaluation.protocol.direction)
-    return found[0], found[1]
+    if len(records) < 2:
+        return (records[0] if records else None), None
+    records.sort(key=lambda record: record.direction != evaluation.protocol.direction)
+    return records[0], records[1]
 
 
 def _read_at(metric: Metric) -> str:

@@ -87,7 +87,7 @@ def _score_condition(run: Run, name: str) -> tuple[list[dict[str, Any]], list[di
         lambda metric: encoder,
         condition=name,
         subject=run.subject.name,
-        known=known.setdefault(size, {}),
+        original_features=known.setdefault(size, {}),
         weights=weights,
         seed=run.config.seed,
     )

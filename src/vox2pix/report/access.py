@@ -85,8 +85,8 @@ class TokenRequired:
 
 def _header(scope: Scope, name: bytes) -> str | None:
     """Return a header, repeated ones joined (no check accepts that); None where it is absent."""
-    found = [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
-    return "; ".join(found) if found else None
+    values = [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
+    return "; ".join(values) if values else None
 
 
 def _from_query(scope: Scope) -> str:

@@ -18,8 +18,8 @@ from PIL import Image
 from vox2pix.store import marker_of, swapped_in
 from vox2pix.store.owned import MARKER, remove_files, remove_tree, whole_name
 
-IN_PAGE, BESIDE = 192, 320  # pixels a side, at most
-_EXACT = 24  # pixels a side: images this small are kept as they are, their squares shown
+IN_PAGE, BESIDE = 192, 320  # pixels of a side, at most
+_EXACT = 24  # pixels of a side: images this small are not resized, their pixels shown
 _QUALITY = 92  # of JPEG, with full colour resolution
 
 

@@ -191,7 +191,7 @@ def _data(path: Path) -> DataRecord | None:
 def _drawings(path: Path, n_stimuli: int) -> dict[str, ShardedArray]:
     """Open the images of each condition: those that were scored, else the newest.
 
-    Folders of earlier settings may be beside them; where stimuli are known, images of another
+    Folders of earlier settings may be beside them; where stimuli are listed, images of another
     number of them are of earlier settings too.
     """
     folder = RunFolder(path)

@@ -72,8 +72,8 @@ def _serve(port: int, title: str) -> None:
 def _free_port(port: int | None) -> int:
     """Return a port that nobody listens on."""
     try:
-        with socket.create_server((_HOST, port or 0)) as found:
-            return int(found.getsockname()[1])
+        with socket.create_server((_HOST, port or 0)) as server:
+            return int(server.getsockname()[1])
     except OSError as error:
         raise UserError(
             f"Port {port} cannot be used ({error.strerror}). Name another with --port, or none."

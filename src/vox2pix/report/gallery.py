@@ -73,7 +73,7 @@ def save_gallery(
     stimulus_ids : sequence of str, length n_stimuli
         The test stimuli.
     originals : ndarray of uint8, shape (n_stimuli, height, width, 3)
-        As they were seen. The report shows no more than 320 pixels a side.
+        As they were seen. The report shows no more than 320 pixels per side.
     captions : sequence of sequence of str, length n_stimuli, optional
         What each shows, in words.
     nearest : Nearest, optional

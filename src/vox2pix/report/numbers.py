@@ -67,14 +67,14 @@ def numbers_table(run: RunContents) -> NumbersTable | None:
 
 
 def retrieval_table(run: RunContents) -> NumbersTable | None:
-    """Lay out how often decoded features found their image; None where it was not scored."""
-    found = [record for record in run.records if Metric.of(record).is_retrieval]
-    if not found:
+    """Lay out how often decoded features find their image; None where it was not scored."""
+    records = [record for record in run.records if Metric.of(record).is_retrieval]
+    if not records:
         return None
-    names = dict.fromkeys(record.condition for record in found)
-    own = tuple(line for name in names for line in _lines(name, found, None))
-    chance = _chance("an image taken at random", found, _metrics(found))
-    return NumbersTable(_metrics(found), ((DECODED, own), ("controls", (chance,))))
+    names = dict.fromkeys(record.condition for record in records)
+    own = tuple(line for name in names for line in _lines(name, records, None))
+    chance = _chance("an image taken at random", records, _metrics(records))
+    return NumbersTable(_metrics(records), ((DECODED, own), ("controls", (chance,))))
 
 
 def _metrics(records: Sequence[MetricRecord]) -> tuple[Metric, ...]:

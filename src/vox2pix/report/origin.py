@@ -92,9 +92,9 @@ def stages(run: RunContents) -> list[dict[str, str]]:
 
 def hashes(run: RunContents) -> dict[str, str]:
     """Return the SHA-256 of every file of weights that the run used."""
-    found = {f"{run.config.model.name}/{k}": v for k, v in run.model.get("sha256", {}).items()}
+    weights = {f"{run.config.model.name}/{k}": v for k, v in run.model.get("sha256", {}).items()}
     encoder = run.provenance.get("evaluate", {}).get("inputs") or {}
-    return found | {f"encoder {run.config.evaluate.encoder}/{k}": v for k, v in encoder.items()}
+    return weights | {f"encoder {run.config.evaluate.encoder}/{k}": v for k, v in encoder.items()}
 
 
 def machine(run: RunContents) -> Mapping[str, Any]:
@@ -104,13 +104,13 @@ def machine(run: RunContents) -> Mapping[str, Any]:
 
 
 def resume(run: RunContents, command: str = "run") -> str:
-    """Return the command that does what is left of a run, from where the run folder lies."""
+    """Return the command that does what is left of a run, from the folder above the run."""
     name = quote(run.path.name)
     return f"vox2pix {command} {name}/config.toml --out {name}"
 
 
 def commands(run: RunContents) -> list[str]:
-    """List the commands that make the run again beside it, from where the run folder lies."""
+    """List the commands that make the run again beside it, from the folder above the run."""
     name, again = quote(run.path.name), quote(f"{run.path.name}-again")
     return [f"vox2pix run {name}/config.toml --out {again}", f"vox2pix report {again}"]
 

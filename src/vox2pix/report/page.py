@@ -75,7 +75,7 @@ _COMPARED = (
 def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     """Write the page of a run, or of several runs side by side.
 
-    The page is one file for up to 300 test images; for more, images lie in a folder beside
+    The page is one file for up to 300 test images; for more, images are in a folder beside
     it, named after it. A run that is not finished gets a page that says what is missing. The page
     of one run comes with its figures as files (``RUN/figures/``) and a
     ``dataset_description.json`` that makes the run folder a BIDS derivative.
@@ -225,7 +225,7 @@ def _title(run: RunContents) -> str:
 
 def _gallery_note(assets: Assets) -> str:
     return (
-        f"Images in this page are at most {assets.side} pixels a side, JPEG at quality 92 "
+        f"Images in this page are at most {assets.side} pixels per side, JPEG at quality 92 "
         "(PNG up to 24 pixels); the exact ones are in the run folder, under images/."
     )
 
@@ -391,7 +391,7 @@ def _render(
 
 
 def _with_code(text: str) -> Markup:
-    """Escape a text and mark what stands between backticks as code."""
+    """Escape a text and mark what is between backticks as code."""
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 

@@ -6,10 +6,10 @@ from vox2pix.report.assets import Assets
 from vox2pix.report.contents import Audit, RunContents
 from vox2pix.report.labels import counted, listed
 
-_VERDICTS = {"pass": "holds", "warn": "doubtful", "fail": "fails", None: "not computed"}
+_VERDICTS = {"pass": "holds", "warn": "uncertain", "fail": "fails", None: "not computed"}
 _COUNTED = {
     "pass": ("holds", "hold"),
-    "warn": ("is doubtful", "are doubtful"),
+    "warn": ("is uncertain", "are uncertain"),
     "fail": ("fails", "fail"),
     None: ("could not be computed", "could not be computed"),
 }

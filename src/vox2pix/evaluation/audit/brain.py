@@ -9,7 +9,7 @@ from vox2pix.evaluation.audit.finding import (
     Verdict,
     check_scores,
     mean_interval,
-    spoken,
+    written,
 )
 from vox2pix.evaluation.intervals import joint_interval
 from vox2pix.evaluation.metrics.identification import CHANCE, two_way_scores, unit_rows
@@ -31,10 +31,9 @@ def null_control(
     other stimuli), ``mean`` (the mean response for all) or ``noise`` (noise of the responses'
     variance). It fails where the real responses do not beat the null condition (the 95 % interval
     of the paired difference reaches down to zero), or where the null condition beats chance (its 99
-    % interval, which is the one given, lies above) by more than a tenth of what the real responses
-    do; it warns where it beats chance by less. Scores are one per test image, (n,), of a kind whose
-    chance is known whatever the images look like, as that of identification is; correlations of
-    pixels have none.
+    % interval, which is the one given, is above) by more than a tenth of what the real responses
+    do; it warns where it beats chance by less. Scores are one per test image, (n,), with a chance
+    that does not depend on the images, as that of identification; correlations of pixels have none.
     """
     real, null = check_scores(scores, null_scores)
     value, ci = mean_interval(null, _SURE)
@@ -52,8 +51,8 @@ def null_control(
     return Finding(
         name=f"{kind} control",
         verdict=verdict,
-        sentence=f"The {kind} control scores {spoken(value, ci)} where chance is {chance:.3f} and "
-        f"the real responses reach {real_value:.3f} (lead {spoken(lead, lead_ci)}): {meaning}.",
+        sentence=f"The {kind} control scores {written(value, ci)} where chance is {chance:.3f} and "
+        f"the real responses reach {real_value:.3f} (lead {written(lead, lead_ci)}): {meaning}.",
         value=value,
         ci=ci,
         references={"chance": chance, "real responses": real_value},
@@ -68,14 +67,14 @@ def ceiling(
 
     The value is the share (mean score - chance) / (mean ceiling - chance), of scores (n,) per test
     image. It fails where its interval reaches down to zero (nothing is decoded). It warns where the
-    interval lies above one: images from decoded features should not beat those from the true ones.
+    interval is above one: images from decoded features should not beat those from the true ones.
     Unanswerable where images from the true features are themselves at chance.
     """
     decoded, true = check_scores(scores, ceiling_scores)
     top, top_ci = mean_interval(true)
     if top_ci[0] <= chance:
         raise UnanswerableError(
-            f"images from the true features score {spoken(top, top_ci)}, which is not above "
+            f"images from the true features score {written(top, top_ci)}, which is not above "
             f"the chance of {chance:.3f}; the generator or the metric is blind"
         )
     share = float((decoded.mean() - chance) / (top - chance))
@@ -95,7 +94,7 @@ def ceiling(
         name="ceiling",
         verdict=verdict,
         sentence=f"Of the lead over chance ({chance:.3f}) of images from the true features "
-        f"({top:.3f}, the ceiling), decoding reaches the share {spoken(share, ci)}: {meaning}.",
+        f"({top:.3f}, the ceiling), decoding reaches the share {written(share, ci)}: {meaning}.",
         value=share,
         ci=ci,
         references={"chance": chance, "score": float(decoded.mean()), "ceiling": top},
@@ -109,7 +108,7 @@ def held_out_clusters(
     """Compare ordinary training with training that never saw the test image's cluster.
 
     Scores (n,) must be among test images of the same cluster (:func:`within_scores`): each cluster
-    has a decoder of its own, whose mean lies away from just that cluster, so that among all images
+    has a decoder of its own, whose mean is far from just that cluster, so that among all images
     even a decoder without information is far below one half.
 
     The value is the mean score with the cluster held out (Shirakawa et al. 2025: a decoder that
@@ -123,14 +122,14 @@ def held_out_clusters(
         verdict: Verdict = "fail"
         meaning = "at chance, so what is decoded is no more than the cluster"
     elif value - chance < _KEPT * (reached - chance):
-        verdict, meaning = "warn", "less than half of the lead over chance is kept"
+        verdict, meaning = "warn", "less than half of the lead over chance remains"
     else:
         verdict, meaning = "pass", "decoding goes beyond the clusters it was trained on"
     return Finding(
         name="held-out clusters",
         verdict=verdict,
         sentence=f"With its cluster left out of training an image is identified among those of "
-        f"its cluster with {spoken(value, ci)}, with ordinary training {reached:.3f} "
+        f"its cluster with {written(value, ci)}, with ordinary training {reached:.3f} "
         f"(chance {chance:.3f}): {meaning}.",
         value=value,
         ci=ci,
@@ -167,7 +166,7 @@ def within_clusters(
         name="within clusters",
         verdict=verdict,
         sentence=f"Among test images of its own cluster an image is identified with "
-        f"{spoken(value, ci)}, among all with {overall:.3f} (chance {CHANCE}): {meaning}.",
+        f"{written(value, ci)}, among all with {overall:.3f} (chance {CHANCE}): {meaning}.",
         value=value,
         ci=ci,
         references={"chance": CHANCE, "among all": overall},
@@ -261,7 +260,7 @@ def swap(
     Similarities are (n,), of each swapped image to both of its donors: in layout (e.g. SSIM,
     PixCorr) and in content (e.g. correlation of CLIP's embeddings). Each should be nearer to its
     own donor. The value is the smaller of the two leads (in the units of the similarities; the
-    interval is its own). It passes where both intervals lie above zero, warns where one does,
+    interval is its own). It passes where both intervals are above zero, warns where one does,
     fails where none does.
     """
     layout_own, layout_other, content_other, content_own = check_scores(
@@ -283,8 +282,8 @@ def swap(
         name="swap",
         verdict=verdicts[len(shown)],
         sentence=f"Drawn from the layout of one stimulus and the content of another, images are "
-        f"nearer to the layout donor in layout by {spoken(layout, layout_ci)} and to the content "
-        f"donor in content by {spoken(content, content_ci)}: "
+        f"nearer to the layout donor in layout by {written(layout, layout_ci)} and to the content "
+        f"donor in content by {written(content, content_ci)}: "
         f"{' and '.join(shown) or 'neither follows its donor'}.",
         value=value,
         ci=ci,

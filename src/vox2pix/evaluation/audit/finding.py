@@ -1,4 +1,4 @@
-"""What one check of the audit found."""
+"""The result of one check of the audit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class UnanswerableError(ValueError):
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found.
+    """The result of one check.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Finding:
     ci : (float, float) or None
         Interval of ``value`` over test stimuli, of 95 % unless the check says otherwise.
     references : mapping of str to float
-        Numbers to hold the value against.
+        Values to compare with.
     details : mapping of str to ndarray
         Arrays for figures and tables.
     """
@@ -72,7 +72,7 @@ def mean_interval(
     return float(np.mean(values)), intervals.mean_interval(values, level)
 
 
-def spoken(value: float, ci: tuple[float, float]) -> str:
+def written(value: float, ci: tuple[float, float]) -> str:
     """Write a value with its interval."""
     return f"{value:.3f} [{ci[0]:.3f}, {ci[1]:.3f}]"
 

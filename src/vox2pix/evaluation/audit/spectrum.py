@@ -31,7 +31,7 @@ def effective_rank(values: ArrayLike) -> float:
 
 
 def participation_ratio(values: ArrayLike) -> float:
-    r"""Return the participation ratio of the variances that singular values stand for.
+    r"""Return the participation ratio of the variances given by singular values.
 
     .. math:: \Bigl(\sum_k \sigma_k^2\Bigr)^2 / \sum_k \sigma_k^4
 

@@ -11,7 +11,7 @@ from vox2pix.evaluation.audit.finding import (
     Verdict,
     check_scores,
     mean_interval,
-    spoken,
+    written,
 )
 from vox2pix.evaluation.images import check_images, resize_images
 from vox2pix.evaluation.intervals import joint_interval
@@ -70,7 +70,7 @@ def retrieval_baseline(scores: ArrayLike, baseline_scores: ArrayLike, measure: s
     The baseline image of a test stimulus is the training image whose features the decoded ones
     correlate with most, both less the training mean (:func:`nearest_training`), scored as
     reconstructions are: one score (n,) per test image, at most 1. The value is the mean paired
-    difference, reconstruction less baseline. It passes where the interval lies above zero, warns
+    difference, reconstruction less baseline. It passes where the interval is above zero, warns
     where the mean does but the interval does not, and fails otherwise: the generator then adds
     nothing to looking images up (Shirakawa et al. 2025). Where the baseline itself scores above
     0.98 and the interval holds zero, the score has no room left to tell them apart: that is a
@@ -82,7 +82,7 @@ def retrieval_baseline(scores: ArrayLike, baseline_scores: ArrayLike, measure: s
     verdict: Verdict = "pass" if ci[0] > 0 else "warn" if value > 0 or saturated else "fail"
     meaning = {
         "pass": "the reconstruction is better",
-        "warn": "better, but not certainly",
+        "warn": "better, but the interval holds zero",
         "fail": "the reconstruction is no better than looking an image up",
     }[verdict]
     if saturated:
@@ -92,7 +92,7 @@ def retrieval_baseline(scores: ArrayLike, baseline_scores: ArrayLike, measure: s
         verdict=verdict,
         sentence=f"Showing the training image nearest to the decoded features scores "
         f"{shown.mean():.3f}{f' in {measure}' if measure else ''}, the reconstruction "
-        f"{drawn.mean():.3f}, a difference of {spoken(value, ci)}: {meaning}.",
+        f"{drawn.mean():.3f}, a difference of {written(value, ci)}: {meaning}.",
         value=value,
         ci=ci,
         references={"reconstruction": float(drawn.mean()), "nearest": float(shown.mean())},
@@ -129,8 +129,8 @@ def distance_dependence(
         name="distance to training",
         verdict=verdict,
         sentence=f"The score correlates with the distance to the nearest training stimulus by "
-        f"{spoken(rho, rho_ci)}, and the half that is far from training scores "
-        f"{spoken(reached, reached_ci)} (chance {chance:.3f}): {meaning}.",
+        f"{written(rho, rho_ci)}, and the half that is far from training scores "
+        f"{written(reached, reached_ci)} (chance {chance:.3f}): {meaning}.",
         value=rho,
         ci=rho_ci,
         references={"chance": chance, "far half": reached, "all": float(values.mean())},

@@ -96,7 +96,7 @@ class AuditInputs:
 
 @dataclass(frozen=True)
 class Audit:
-    """What the audit found.
+    """The findings of the audit.
 
     Attributes
     ----------
@@ -156,8 +156,8 @@ def _held_out(inputs: Any) -> Finding:
         within_scores(inputs.original_embeddings, seen, inputs.labels)
         for seen in (inputs.embeddings, inputs.held_out_embeddings)
     )
-    known = np.isfinite(ordinary)
-    return held_out_clusters(ordinary[known], held_out[known])
+    clustered = np.isfinite(ordinary)
+    return held_out_clusters(ordinary[clustered], held_out[clustered])
 
 
 def _null(kind: str) -> Callable[[Any], Finding]:

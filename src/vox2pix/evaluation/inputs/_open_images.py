@@ -34,7 +34,7 @@ def open_images(
       stimulus has several images, in the natural order of their sample names.
     - ``.npy``, ``.npz``, ``.zarr`` or a ``.pt`` (tensors only: nothing that the file may hold is
       run): an array (n, height, width), (n, height, width, channels) or (n, n_samples, height,
-      width, channels); channels may stand before height, as torch has them. npz, zarr groups and
+      width, channels); channels may come before height, as torch has them. npz, zarr groups and
       a dictionary in ``.pt`` hold ``images`` and perhaps ``ids`` or ``stimulus_id``.
 
     Values are uint8, or float in [0, 1].
@@ -88,7 +88,7 @@ def _open_array(path: Path) -> ImageCollection:
         )
     content = openers.get(kind, open_zarr)(path)
     members = dict(content) if isinstance(content, Mapping) else {_IMAGES: content}
-    told = next((members.pop(key) for key in _IDS if key in members), None)
+    given_ids = next((members.pop(key) for key in _IDS if key in members), None)
     name = _IMAGES if _IMAGES in members else next(iter(members), "")
     if not hasattr(members.get(name), "shape") or (name != _IMAGES and len(members) > 1):
         raise UserError(
@@ -97,10 +97,10 @@ def _open_array(path: Path) -> ImageCollection:
         )
     n_samples, raw, notes = _layout(members[name], path)
     n = members[name].shape[0]
-    if told is None:
+    if given_ids is None:
         ids = tuple(map(str, range(n)))
         return ImageCollection(path, ids, True, n_samples, raw, notes=notes)
-    ids = _id_texts(told, path)
+    ids = _id_texts(given_ids, path)
     if len(ids) != n:
         raise UserError(f"{path} holds {n} images but {len(ids)} ids. Give each image its id.")
     repeated = [name for name, count in Counter(ids).items() if count > 1]
@@ -147,7 +147,7 @@ def _layout(
         )
     if channels_last and shape[-3] in (1, 3):
         raise UserError(
-            f"{path} has shape {shape}, and whether channels come first or last cannot be told. "
+            f"{path} has shape {shape}, where channels may come first or last. "
             "Save images as (n, height, width, 3) higher than 3 pixels."
         )
     has_samples = len(shape) == 5

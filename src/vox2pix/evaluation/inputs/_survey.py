@@ -29,7 +29,7 @@ Advance = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over both sides found.
+    """The result of one pass over both sides.
 
     The pairs in the order that the images support, a digest of each original in that order, and
     notes on what is unusual and how it is treated.
@@ -42,7 +42,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Side:
-    """What the pass found about one side; ``thumbnails`` are (n, n_samples, 16, 16, 3)."""
+    """One side as the pass saw it; ``thumbnails`` are (n, n_samples, 16, 16, 3)."""
 
     facts: list[ImageFacts]
     shapes: list[tuple[int, int]]
@@ -117,7 +117,7 @@ def _settled(
     n_samples = drawn.thumbnails.shape[1]
     moved = [row * n_samples + sample for row in order for sample in range(n_samples)]
     ids = tuple(reconstructions.ids[row] for row in order) if truth.numbered else pairs.ids
-    found = replace(pairs, ids=ids, reconstruction_rows=pairs.other_rows, other_rows=())
+    reordered = replace(pairs, ids=ids, reconstruction_rows=pairs.other_rows, other_rows=())
     turned = _Side(
         [drawn.facts[i] for i in moved],
         [drawn.shapes[i] for i in moved],
@@ -125,7 +125,7 @@ def _settled(
         [drawn.digests[i] for i in moved],
     )
     words = f"file names are ordered as text, 10 before 2 ({evidence.words}); check this order"
-    return found, turned, [words]
+    return reordered, turned, [words]
 
 
 def _copies(
@@ -157,12 +157,12 @@ def _copies(
             f"{int(near.sum())} of {near.size} reconstructions are nearly identical to their "
             f"original at {THUMBNAIL} px (the first is {pairs.ids[place]!r})"
         )
-    known = {name: row for row, name in enumerate(seen.digests)}
+    row_of = {name: row for row, name in enumerate(seen.digests)}
     foreign = [
         row
         for row in range(n)
         for name in digests[row]
-        if name in known and name != seen.digests[row]
+        if name in row_of and name != seen.digests[row]
     ]
     if foreign:
         yield (

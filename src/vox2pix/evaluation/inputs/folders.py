@@ -41,10 +41,10 @@ class FilePattern:
         escaped = re.escape(self.text)
         for key, part in (("id", "[^/]+"), ("sample", "[^/]+?")):
             escaped = escaped.replace(re.escape(f"{{{key}}}"), f"(?P<{key}>{part})")
-        found = re.fullmatch(escaped, name)
-        if found is None:
+        match = re.fullmatch(escaped, name)
+        if match is None:
             return None
-        return found["id"], found["sample"] if self.has_sample else ""
+        return match["id"], match["sample"] if self.has_sample else ""
 
 
 def samples_pattern(text: str) -> FilePattern:
@@ -76,7 +76,7 @@ def open_folder(
     read, the stem as id. Files that match ``without`` are the originals of the other side and are
     left out. Notes list the samples and count the files that were ignored.
     """
-    found: dict[str, dict[str, Path]] = {}
+    paths_of: dict[str, dict[str, Path]] = {}
     ignored: dict[str, list[str]] = {}
     for path, name in _files(folder):
         key = None
@@ -88,19 +88,19 @@ def open_folder(
         if key is None:
             ignored.setdefault(why or "images that do not match the pattern", []).append(name)
             continue
-        before = found.setdefault(key[0], {}).setdefault(key[1], path)
+        before = paths_of.setdefault(key[0], {}).setdefault(key[1], path)
         if before != path:
             raise UserError(f"{before} and {path} have the same id {key[0]!r}. Remove one of them.")
-    if not found:
+    if not paths_of:
         asked = f"that match {pattern.text!r}" if pattern else "(.png, .jpg, .jpeg)"
         raise UserError(f"{folder} holds no images {asked}.")
-    ids = tuple(sorted(found, key=natural))
-    names = {key: tuple(sorted(found[key], key=natural)) for key in ids}
+    ids = tuple(sorted(paths_of, key=natural))
+    names = {key: tuple(sorted(paths_of[key], key=natural)) for key in ids}
     _check_counts(folder, names)
     samples = names[ids[0]]
     if len(samples) > 1:
         _refuse_mixtures(folder, sorted({s for own in names.values() for s in own}, key=natural))
-    paths = [[found[key][sample] for sample in names[key]] for key in ids]
+    paths = [[paths_of[key][sample] for sample in names[key]] for key in ids]
     return ImageCollection(
         folder,
         ids,

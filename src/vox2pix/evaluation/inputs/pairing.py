@@ -46,15 +46,15 @@ def pair(truth: ImageCollection, reconstructions: ImageCollection) -> Pairs:
             "each. Give an array (n, height, width, 3)."
         )
     if truth.numbered or reconstructions.numbered:
-        found = _in_row_order(truth, reconstructions)
+        pairs = _in_row_order(truth, reconstructions)
     else:
-        found = _by_id(truth, reconstructions)
-    if len(found.ids) < 2:
+        pairs = _by_id(truth, reconstructions)
+    if len(pairs.ids) < 2:
         raise UserError(
             f"{truth.source} holds one image; evaluation needs at least two, for each is "
             "compared with the others."
         )
-    return found
+    return pairs
 
 
 def plain_id(name: str) -> str:
@@ -101,8 +101,8 @@ def _by_id(truth: ImageCollection, reconstructions: ImageCollection) -> Pairs:
         (truth, reconstructions, "no reconstruction"),
         (reconstructions, truth, "no original"),
     ):
-        known = {plain_id(name) for name in other.ids}
-        absent = [name for name in lone.ids if plain_id(name) not in known]
+        others = {plain_id(name) for name in other.ids}
+        absent = [name for name in lone.ids if plain_id(name) not in others]
         if absent:
             named = ", ".join(absent[:_NAMED]) + (", ..." if len(absent) > _NAMED else "")
             raise UserError(
@@ -122,7 +122,7 @@ def _ambiguous(truth: ImageCollection, reconstructions: ImageCollection) -> User
     (source, _), names = next(item for item in alike.items() if len(item[1]) > 1)
     return UserError(
         f"{source}: the ids {' and '.join(names)} differ in leading zeros only, and "
-        "which of them is meant cannot be told. Remove or rename all but one."
+        "which of them is meant is not clear. Remove or rename all but one."
     )
 
 

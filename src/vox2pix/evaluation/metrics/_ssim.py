@@ -80,7 +80,7 @@ def _ssim(a: NDArray[np.float64], b: NDArray[np.float64], windowed: Filter) -> f
 
 
 def _square(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return Gaussian-weighted means over each window that lies within the image."""
+    """Return Gaussian-weighted means over each window inside the image."""
     from scipy.ndimage import gaussian_filter
 
     radius = SSIM_WINDOW // 2
@@ -89,7 +89,7 @@ def _square(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _columns(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return Gaussian-weighted means down each column, over each window that lies within it."""
+    """Return Gaussian-weighted means down each column, over each window inside it."""
     from scipy.ndimage import gaussian_filter1d
 
     radius = SSIM_WINDOW // 2

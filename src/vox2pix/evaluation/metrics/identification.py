@@ -75,8 +75,8 @@ def two_way_scores(
     Memory beside the features is theirs in float32, one sample at a time, a few blocks of 256 x n
     correlations, and where ties abound some blocks of 256 rows in float64.
     """
-    found = two_way_jackknife(truth_features, features)
-    return {direction: scores for direction, (scores, _) in found.items()}
+    both = two_way_jackknife(truth_features, features)
+    return {direction: scores for direction, (scores, _) in both.items()}
 
 
 def two_way_jackknife(

@@ -51,18 +51,18 @@ def read_processor(folder: Path) -> ImageProcessor:
     processor computes (255 f x - o - mean) / std of an image x in [0, 1]. What cannot be guessed
     (mean, standard deviation, filter) and files that disagree are refused.
     """
-    found = [(path, settings) for path in _paths(folder) if (settings := _settings(path))]
-    if not found:
+    files = [(path, settings) for path in _paths(folder) if (settings := _settings(path))]
+    if not files:
         raise UserError(
             f"{folder} says nothing about the normalisation of its images: it holds no "
             f"{' and no '.join(FILES)} with image settings. Save the model's image processor "
             "beside it (save_pretrained), or copy the file from where the model came from."
         )
-    read = [_processor(path, settings) for path, settings in found]
+    read = [_processor(path, settings) for path, settings in files]
     described = {_described(each) for each in read}
     if len(described) > 1:
         raise UserError(
-            f"{found[0][0]} and {found[1][0].name} disagree about size or normalisation. Remove "
+            f"{files[0][0]} and {files[1][0].name} disagree about size or normalisation. Remove "
             "the one that does not belong to the model."
         )
     return read[0]
@@ -181,9 +181,12 @@ def _side(path: Path, settings: dict[str, Any], key: str) -> int | None:
     if value is None:
         return None
     sides = list(value.values()) if isinstance(value, dict) else [value]
-    known = not isinstance(value, dict) or set(value) in ({"shortest_edge"}, {"height", "width"})
+    understood = not isinstance(value, dict) or set(value) in (
+        {"shortest_edge"},
+        {"height", "width"},
+    )
     whole = all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
-    if not known or not whole or len(set(sides)) != 1 or sides[0] < 1:
+    if not understood or not whole or len(set(sides)) != 1 or sides[0] < 1:
         raise UserError(
             f"{path}: {key} is {json.dumps(value)}, and must be one number of pixels, of the "
             "shorter edge or of height and width alike."

@@ -1,4 +1,4 @@
-"""Where the networks' published weights come from, and where they lie on this machine."""
+"""Where the networks' published weights come from, and where they are on this machine."""
 
 from dataclasses import dataclass
 from pathlib import Path
