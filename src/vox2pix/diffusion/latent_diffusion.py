@@ -369,8 +369,7 @@ class LatentDiffusion(Architecture):
         r"""Denoise by DDIM from what the ports take; a port without input is neutral.
 
         Each step (eq. 12 of DDIM, Song et al., ICLR 2021) follows :math:`e_0 + g (e - e_0)`, with
-        e the U-Net's output under the text and :math:`e_0` under the empty prompt (Ho & Salimans
-        2022, guidance scale g).
+        e the output under the text and :math:`e_0` under the empty prompt (Ho & Salimans 2022).
 
         Parameters
         ----------

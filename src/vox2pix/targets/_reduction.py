@@ -99,7 +99,8 @@ def fit_pca(
         For too few rows or components, wrong sizes, NaN, or rows that are all alike.
     """
     if n_rows < 2 or n_components < 1:
-        raise ValueError(f"{n_components} components of {n_rows} rows need 1 and 2 at least.")
+        requested = f"{n_components} components of {n_rows} rows"
+        raise ValueError(f"{requested}: give one component or more, and two rows or more.")
     mean, total = _moments(blocks, n_rows, n_features)
     if total <= np.finfo(np.float64).eps * n_rows * float(mean @ mean):
         raise ValueError("The rows are all alike: there is no variance to find components of.")
