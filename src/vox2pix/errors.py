@@ -4,12 +4,12 @@ from vox2pix.outside import without_secrets
 
 
 class UserError(Exception):
-    """Input is wrong: one sentence that names the file, the value and the remedy.
+    """Input is wrong: one message that names the file, the value and the remedy.
 
-    The command line prints the sentence and leaves with status 2; everything else that goes
-    wrong is a fault of the program and keeps its traceback. Secrets in the sentence, such as keys
+    The command line prints the message and leaves with status 2; everything else that goes
+    wrong is a fault of the program and keeps its traceback. Secrets in the message, such as keys
     in a URL, are hidden.
     """
 
-    def __init__(self, sentence: str = "") -> None:
-        super().__init__(without_secrets(str(sentence)))
+    def __init__(self, message: str = "") -> None:
+        super().__init__(without_secrets(str(message)))

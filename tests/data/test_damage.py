@@ -13,7 +13,7 @@ from scipy.io import loadmat, savemat
 
 from vox2pix.data import open_nsd
 from vox2pix.errors import UserError
-from vox2pix.untrusted.damage import damage_sentence
+from vox2pix.untrusted.damage import damage_message
 
 VALUES = np.random.default_rng(0).normal(size=(40, 30)).astype(np.float32)
 
@@ -59,7 +59,7 @@ def sentence(path):
     _, read = FORMATS["".join(path.suffixes)]
     with pytest.raises(Exception) as caught:
         read(path)
-    message = damage_sentence(path, "no file of this kind", caught.value, "copy it again")
+    message = damage_message(path, "no file of this kind", caught.value, "copy it again")
     assert "\n" not in message
     return message.removeprefix(f"{path} ")
 

@@ -21,7 +21,7 @@ def columns(tmp_path, **texts):
 
 def refused(tmp_path, **texts):
     _, faults = columns(tmp_path, **texts)
-    (sentence,) = faults.sentences
+    (sentence,) = faults.messages
     assert sentence.startswith((f"{tmp_path}/voxels.csv", "ROI"))
     return sentence
 
@@ -31,7 +31,7 @@ def test_sound_columns(tmp_path):
         tmp_path, x=[0, 1, 1], y=[3, "4.0", 4], z=[0, 0, 1], ncsnr=["0.5", "", "NaN"],
         hemi=["lh", "rh", "rh"], vertex=[7, 7, 8], V1=[1, 0, "true"],
     )  # fmt: skip
-    assert faults.sentences == faults.notes == ()
+    assert faults.messages == faults.notes == ()
     np.testing.assert_array_equal(read["y"], [3, 4, 4])
     np.testing.assert_array_equal(read["ncsnr"], [0.5, np.nan, np.nan])
     assert list(read["hemi"]) == ["lh", "rh", "rh"]
@@ -53,7 +53,7 @@ def test_coordinates_are_never_cut_off(tmp_path_factory, values):
     """What is read equals what is written, or there is a fault."""
     n = len(values)
     read, faults = columns(tmp_path_factory.mktemp("v"), x=values, y=[1] * n, z=[2] * n, V1=[1] * n)
-    if not faults.sentences:
+    if not faults.messages:
         np.testing.assert_array_equal(read["x"], values)
 
 
@@ -76,7 +76,7 @@ def test_places_are_written_in_small_letters(tmp_path, name):
 
 def test_regions_that_differ_by_case_are_noted(tmp_path):
     read, faults = columns(tmp_path, V1=[1, 0], v1=[0, 1], V2=[1, 1])
-    assert faults.sentences == ()
+    assert faults.messages == ()
     assert faults.notes == (
         f"{tmp_path}/voxels.csv has regions that differ by case alone: V1, v1.",
     )
@@ -101,7 +101,7 @@ def test_vertices(tmp_path, value):
 def test_half_a_place(tmp_path):
     assert "has x, y but no z: add the column" in refused(tmp_path, x=[0, 1], y=[0, 0])
     assert "has vertex but no hemi" in refused(tmp_path, vertex=[0, 1])
-    assert columns(tmp_path, hemi=["lh", "rh"])[1].sentences == ()
+    assert columns(tmp_path, hemi=["lh", "rh"])[1].messages == ()
 
 
 def test_two_voxels_in_one_place(tmp_path):

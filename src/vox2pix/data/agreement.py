@@ -53,7 +53,7 @@ def agreement_notes(sample: ResponseSample) -> list[str]:
     lag, best = max(shifted, key=lambda pair: pair[1].r)
     own = whole(labels)
     if best.is_seen and best.r > 1.25 * own.r + _SEEN * best.error:
-        return [_shift_sentence("the trials", lag, own, best)]
+        return [_shift_message("the trials", lag, own, best)]
     by_session = list(_of_sessions(patterns, labels, sessions))
     notes = [note for note in by_session if note]
     if notes or not own.is_absent:
@@ -117,7 +117,7 @@ def _of_sessions(
         shifted = [(lag, tests[session](np.roll(own_labels, -lag))) for lag in _LAGS]
         lag, best = max(shifted, key=lambda each: each[1].r)
         if best.is_seen and best.r > 1.25 * own.r + _SEEN * best.error:
-            yield _shift_sentence(f"the trials of session {session}", lag, own, best)
+            yield _shift_message(f"the trials of session {session}", lag, own, best)
         elif own.r < _UNSEEN * own.error:
             rest = sessions != session
             usual = _mean_r(patterns[rest], labels[rest])
@@ -148,7 +148,7 @@ class _OfOneSession:
         return float(product / max(1, self._n_others[labels].sum()))
 
 
-def _shift_sentence(which: str, lag: int, own: Agreement, best: Agreement) -> str:
+def _shift_message(which: str, lag: int, own: Agreement, best: Agreement) -> str:
     """Say that labels some trials later (or earlier) fit the responses better."""
     where = "later" if lag > 0 else "earlier"
     n = abs(lag)

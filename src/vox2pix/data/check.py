@@ -55,7 +55,7 @@ class CheckReport:
     n_captioned: int  # stimuli with a caption
     n_captions: int  # captions of these stimuli
     notes: tuple[str, ...]  # worth knowing, not wrong
-    faults: tuple[str, ...]  # everything that is wrong, one sentence each
+    faults: tuple[str, ...]  # everything that is wrong, one message each
 
     @property
     def ok(self) -> bool:
@@ -103,7 +103,7 @@ def check(
         nothing = SplitCounts(0, 0, {})
         return CheckReport(
             str(path), layout, "", "", (), nothing, nothing, {}, "unknown", 0, 0, 0, (),
-            faults.sentences,
+            faults.messages,
         )  # fmt: skip
     findings = look_over(opened, faults, progress, caption_notes)
     return CheckReport(
@@ -120,7 +120,7 @@ def check(
         n_captioned=len(findings.captions),
         n_captions=sum(findings.captions),
         notes=tuple(dict.fromkeys([*opened.notes, *faults.notes])),
-        faults=faults.sentences,
+        faults=faults.messages,
     )
 
 

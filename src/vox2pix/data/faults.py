@@ -10,36 +10,36 @@ T = TypeVar("T")
 
 
 class Faults:
-    """Faults and notes of data that are opened or read, one sentence each.
+    """Faults and notes of data that are opened or read, one message each.
 
     A fault is wrong and refused. A note says what was coerced, cut, dropped, defaulted or chosen,
     with its count.
 
     Opening and checking share one path through the code: both gather, then the one raises the
-    first sentence and the other lists every one.
+    first message and the other lists every one.
     """
 
     def __init__(self) -> None:
-        self._sentences: list[str] = []
+        self._messages: list[str] = []
         self._notes: list[str] = []
 
     @property
-    def sentences(self) -> tuple[str, ...]:
-        """The sentences in the order found, each once."""
-        return tuple(dict.fromkeys(self._sentences))
+    def messages(self) -> tuple[str, ...]:
+        """The messages in the order found, each once."""
+        return tuple(dict.fromkeys(self._messages))
 
-    def add(self, sentence: str) -> None:
+    def add(self, message: str) -> None:
         """Note a fault."""
-        self._sentences.append(sentence)
+        self._messages.append(message)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """The notes in the order found, each once."""
         return tuple(dict.fromkeys(self._notes))
 
-    def note(self, sentence: str) -> None:
+    def note(self, message: str) -> None:
         """Add what a person should know, though nothing is wrong."""
-        self._notes.append(sentence)
+        self._notes.append(message)
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
@@ -51,8 +51,8 @@ class Faults:
 
     def raise_first(self) -> None:
         """Raise the first fault as a ``UserError``, if there is one."""
-        if self._sentences:
-            raise UserError(self._sentences[0])
+        if self._messages:
+            raise UserError(self._messages[0])
 
     def require(self, opened: T | None) -> T:
         """Return what was opened; raise the first fault if there is one."""

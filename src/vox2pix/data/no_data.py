@@ -89,7 +89,7 @@ def leave_out_empty(
 def _refusal(
     name: str, roi: str, n_voxels: int, whole: Sequence[int], some: Sequence[int], remedy: str
 ) -> str:
-    """Return a sentence that names the sessions in which all, or some, voxels have no data."""
+    """Return a message that names the sessions in which all, or some, voxels have no data."""
     guilty = whole or some
     region = "no voxel" if roi == "all" else f"no voxel of ROI {roi!r}"
     return (

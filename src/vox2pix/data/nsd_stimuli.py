@@ -15,7 +15,7 @@ from vox2pix.data.images import as_rgb
 from vox2pix.data.nsd_layout import NsdLayout
 from vox2pix.data.volumes import hdf5_shape, is_there
 from vox2pix.errors import UserError
-from vox2pix.untrusted.damage import damage_sentence
+from vox2pix.untrusted.damage import damage_message
 from vox2pix.untrusted.files import one_line
 from vox2pix.untrusted.hdf5 import open_hdf5
 from vox2pix.untrusted.tables import read_csv
@@ -154,4 +154,4 @@ def _read_annotations(path: Any) -> list[tuple[int, str]]:
         return [(int(a["image_id"]), str(a["caption"])) for a in content["annotations"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         what = "no file of COCO captions"
-        raise UserError(damage_sentence(path, what, error, "download it again")) from error
+        raise UserError(damage_message(path, what, error, "download it again")) from error

@@ -71,7 +71,7 @@ class DataRecord(BaseModel):
     n_train_stimuli: int
     n_test_stimuli: int
     n_voxels: dict[str, int]  # by region; ``all`` is their union
-    notes: tuple[str, ...] = ()  # what was coerced, dropped, defaulted or chosen, a sentence each
+    notes: tuple[str, ...] = ()  # what was coerced, dropped, defaulted or chosen, a message each
 
 
 def simulated_by(root: Path) -> str | None:

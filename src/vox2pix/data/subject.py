@@ -97,7 +97,7 @@ class Subject:
     affine : ndarray or None
         (4, 4), voxel indices to millimetres; None on a surface.
     notes : tuple of str
-        What the reader coerced, dropped, defaulted or chose, one sentence each, with its count.
+        What the reader coerced, dropped, defaulted or chose, one message each, with its count.
     left_out : mapping of str to int
         Voxels without data in a session, by region and in ``all``: they are in no table; empty
         if there are none.

@@ -172,8 +172,8 @@ def is_there(path: Path) -> bool:
 class NonFiniteError(UserError):
     """Responses of a session are NaN or infinite."""
 
-    def __init__(self, sentence: str, session: int, voxels: tuple[int, ...]) -> None:
-        super().__init__(sentence)
+    def __init__(self, message: str, session: int, voxels: tuple[int, ...]) -> None:
+        super().__init__(message)
         self.session, self.voxels = session, voxels
 
 

@@ -43,7 +43,7 @@ def _disk_fault(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.errno in faults:
         return error.errno
     if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
-        # HDF5 and safetensors write the system's sentence into theirs
+        # HDF5 and safetensors write the system's message into theirs
         return next((n for n in faults if os.strerror(n) in str(error)), None)
     return None
 

@@ -70,7 +70,7 @@ _ENDINGS = {
 }  # fmt: skip
 
 
-def damage_sentence(path: Path, what: str, error: BaseException, remedy: str) -> str:
+def damage_message(path: Path, what: str, error: BaseException, remedy: str) -> str:
     """Return why a file could not be read, and the remedy.
 
     ``what`` is what it turned out not to be, e.g. ``"no HDF5 file"``. The file is called empty,

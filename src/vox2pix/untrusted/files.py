@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 
 from vox2pix.buckets import is_remote
 from vox2pix.errors import UserError
-from vox2pix.untrusted.damage import damage_sentence
+from vox2pix.untrusted.damage import damage_message
 
 ALLOWED_FOLDERS = "VOX2PIX_ALLOWED_FOLDERS"
 """Variable of the environment: folders that links of a data folder may lead into."""
@@ -42,7 +42,7 @@ _KINDS = (
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's text on one line, for a sentence; its name where it has none."""
+    """Return an error's text on one line, for a message; its name where it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -145,4 +145,4 @@ def damage_named(
     except UserError:
         raise
     except errors as error:
-        raise UserError(damage_sentence(path, what, error, remedy)) from error
+        raise UserError(damage_message(path, what, error, remedy)) from error

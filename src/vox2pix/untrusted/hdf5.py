@@ -16,7 +16,7 @@ from h5py import h5d, h5g, h5l, h5o, h5p, h5pl, h5s, h5z
 
 from vox2pix.buckets import is_remote, open_binary
 from vox2pix.errors import UserError
-from vox2pix.untrusted.damage import damage_sentence
+from vox2pix.untrusted.damage import damage_message
 from vox2pix.untrusted.files import READ_ERRORS, require_file
 
 FILTERS = {
@@ -55,8 +55,8 @@ def open_hdf5(path: Path, dataset: str) -> Iterator[h5py.Dataset]:
             with file:
                 yield array
     except READ_ERRORS as error:
-        sentence = damage_sentence(path, "no HDF5 file", error, "copy or download it again")
-        raise UserError(sentence) from error
+        message = damage_message(path, "no HDF5 file", error, "copy or download it again")
+        raise UserError(message) from error
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 from vox2pix.buckets import local_copy
 from vox2pix.errors import UserError
-from vox2pix.untrusted.damage import damage_sentence
+from vox2pix.untrusted.damage import damage_message
 from vox2pix.untrusted.files import one_line, require_file
 
 _LARGEST = 64 * 2**20
@@ -59,7 +59,7 @@ def parse_json(path: Path, content: bytes, unique: bool = False) -> Any:
     except RecursionError:
         raise UserError(f"{path} is nested too deeply: replace the file.") from None
     except (ValueError, MemoryError) as error:
-        raise UserError(damage_sentence(path, "no JSON", error, "replace the file")) from error
+        raise UserError(damage_message(path, "no JSON", error, "replace the file")) from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

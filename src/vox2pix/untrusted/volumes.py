@@ -84,7 +84,7 @@ def require_numbers(path: Path, dtype: np.dtype[Any]) -> None:
 def image_damage_named(
     path: Path, errors: tuple[type[Exception], ...] = (Exception,)
 ) -> Iterator[None]:
-    """Turn whatever a damaged image raises into one sentence."""
+    """Turn whatever a damaged image raises into one message."""
     with damage_named(path, "no image", _REMEDY, errors):
         yield
 
