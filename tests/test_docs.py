@@ -164,14 +164,15 @@ def test_the_worked_example_makes_sound_data(tmp_path, monkeypatch):
     from vox2pix.data import check
 
     monkeypatch.chdir(tmp_path)
-    write, read = blocks(DOCS / "own-data.md", "python")
+    write, *read = blocks(DOCS / "own-data.md", "python")
     names = {}
     exec(write, names)
     found = check("my-data")
     assert found.faults == ()
     assert found.test.n_stimuli == 12
     assert set(found.rois) == {"V1", "V2", "all"}
-    exec(read, names)
+    for block in read:
+        exec(block, names)
     assert names["predicted"].shape == (12, 8 * 8 * 3)
     (tmp_path / "my-data.toml").write_text(blocks(DOCS / "own-data.md", "toml")[0])
     assert load_config(tmp_path / "my-data.toml").data.path == tmp_path / "my-data"

@@ -71,12 +71,12 @@ def _secret_values() -> list[str]:
 
 
 def _is_place(value: str) -> bool:
-    """Tell whether a variable names a file with the secret, not the secret."""
+    """Return whether a variable names a file with the secret, not the secret."""
     return "://" in value or value.startswith(("/", "~", "./"))
 
 
 def holds_secrets(text: str) -> bool:
-    """Tell whether a text, such as a URL, carries a password, or a token of any known kind."""
+    """Return whether a text, such as a URL, carries a password, or a token of any known kind."""
     return without_secrets(text) != text
 
 
@@ -113,7 +113,7 @@ _ABSOLUTE = re.compile(
 
 
 def is_utf8(name: str) -> bool:
-    """Tell whether a name is text: some file systems hold names of any bytes."""
+    """Return whether a name is text: some file systems hold names of any bytes."""
     return not any("\ud800" <= char <= "\udfff" for char in name)
 
 

@@ -110,7 +110,7 @@ class State:
                 moments.setdefault(int(index), {})[what] = value
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-        # The fused optimiser walks through memory: moments must lie there as their weights do.
+        # The fused optimiser walks through memory: moments must be laid out as their weights are.
         for parameter, of_parameter in self.optimiser.state.items():
             for what, value in of_parameter.items():
                 if value.shape == parameter.shape:

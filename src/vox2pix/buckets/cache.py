@@ -26,7 +26,7 @@ _BLOCKS_IN_MEMORY = 64
 
 
 def cache_folder() -> Path:
-    """Return where copies lie: ``VOX2PIX_CACHE``, or ``vox2pix`` in the user's cache folder."""
+    """Return the folder of copies: ``VOX2PIX_CACHE``, or ``vox2pix`` in the user's cache folder."""
     folder = os.environ.get("VOX2PIX_CACHE")
     if folder:
         return Path(folder).expanduser()

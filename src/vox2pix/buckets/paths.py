@@ -23,12 +23,12 @@ _ATTEMPTS = 6  # of each request, with growing pauses: half a minute at most
 
 
 def is_url(place: str | Path) -> bool:
-    """Tell whether a place is named by a URL."""
+    """Return whether a place is named by a URL."""
     return "://" in str(place)
 
 
 def is_remote(path: Path) -> bool:
-    """Tell whether a path, as :func:`as_path` returns it, is remote."""
+    """Return whether a path, as :func:`as_path` returns it, is remote."""
     return not isinstance(path, Path)
 
 
@@ -155,7 +155,7 @@ def bucket_errors(path: Any) -> Iterator[None]:
 
 
 def _is_of_connection(error: Exception) -> bool:
-    """Tell whether an exception comes from the network or the server, not from our code."""
+    """Return whether an exception comes from the network or the server, not from our code."""
     kinds = ("botocore", "aiobotocore", "aiohttp", "fsspec")
     return isinstance(error, OSError | TimeoutError) or type(error).__module__.startswith(kinds)
 

@@ -18,15 +18,15 @@ class RemotePath(ProxyUPath):
     __slots__ = ()
 
     def exists(self, *, follow_symlinks: bool = True) -> bool:
-        """Tell whether there is a file or a folder of this name."""
+        """Return whether there is a file or a folder of this name."""
         return self._kind() is not None
 
     def is_file(self, *, follow_symlinks: bool = True) -> bool:
-        """Tell whether there is a file of this name."""
+        """Return whether there is a file of this name."""
         return self._kind() == "file"
 
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:
-        """Tell whether there are files below this name."""
+        """Return whether there are files below this name."""
         return self._kind() == "directory"
 
     def stat(self, *, follow_symlinks: bool = True) -> Any:

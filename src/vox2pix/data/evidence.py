@@ -102,7 +102,7 @@ def _expected_copies(sample: ResponseSample) -> float:
 
 
 def _is_coarse(sample: ResponseSample) -> bool:
-    """Tell whether voxels take so few values that trials may well be alike."""
+    """Return whether voxels take so few values that trials may well be alike."""
     values = sample.values[sample.is_read]
     distinct = [len(np.unique(column)) for column in values.T]
     return float(np.median(distinct)) * _COARSE < len(values)

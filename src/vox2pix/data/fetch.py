@@ -48,7 +48,7 @@ class RemoteFile:
         return place.with_name(f".{place.name}.{version}.partial")
 
     def is_here(self, out: Path) -> bool:
-        """Tell whether it was downloaded: it appears when it is verified."""
+        """Return whether it was downloaded: it appears when it is verified."""
         place = self.place(out)
         return place.is_file() and place.stat().st_size == self.size
 
@@ -215,7 +215,7 @@ def _piece(file: RemoteFile, start: int, stop: int) -> bytes:
 
 
 def _matches(file: RemoteFile, path: Path) -> bool | None:
-    """Tell whether a file has its ETag: the MD5 sum, or that of its parts' sums; None if unknown.
+    """Return whether a file has its ETag: the MD5 sum, or that of its parts' sums; None if unknown.
 
     Objects put in parts have the ETag ``MD5(MD5(part 1) ... MD5(part n))-n`` (Amazon S3 User
     Guide, "Checking object integrity"); the size of a part is asked of the server.

@@ -58,7 +58,7 @@ class FolderBetas:
         return values
 
     def no_data(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Tell which voxels are 0 or NaN in every trial of a session, shape (n_voxels,)."""
+        """Return which voxels are 0 or NaN in every trial of a session, shape (n_voxels,)."""
         rows = np.flatnonzero(self.sessions == session)
         head = self._read(rows[:1], voxels)
         return is_empty(head, len(rows), lambda some: self._read(rows, voxels[some]))

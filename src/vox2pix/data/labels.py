@@ -31,7 +31,7 @@ _APART = 1e-2
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where the voxels of an image lie."""
+    """Where the voxels of an image are."""
 
     path: Path
     shape: tuple[int, ...]  # (X, Y, Z), or (n_vertices,) of a surface
@@ -43,7 +43,7 @@ class Grid:
 class GridImage:
     """One value per voxel or vertex."""
 
-    grid: Grid  # where they lie
+    grid: Grid
     values: NDArray[Any]  # int64 for labels and masks, 0 outside; float64 for maps
 
 
@@ -105,7 +105,7 @@ def joined(images: Sequence[GridImage]) -> GridImage:
 
 
 def read_grid(path: Path, faults: Faults) -> Grid:
-    """Return where the voxels of a volume or a series of volumes lie, from its header."""
+    """Return the grid of a volume or a series of volumes, from its header."""
     place = image_place(path)
     return Grid(path, image_shape(path)[:3], _affine(path, place, faults))
 
@@ -230,6 +230,6 @@ def _are_none(where: NDArray[np.bool_]) -> str:
 
 
 def _listed(values: NDArray[np.int64]) -> str:
-    """Return the first few numbers in words."""
+    """Return the first few numbers, for a message."""
     names = [str(value) for value in values[:4]]
     return ", ".join(names) + (", ..." if len(values) > 4 else "")

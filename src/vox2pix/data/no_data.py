@@ -34,7 +34,7 @@ def is_empty(
 
 
 def _nothing(values: NDArray[np.generic], n_trials: int) -> NDArray[np.bool_]:
-    """Tell which columns hold nothing but NaN, or nothing but NaN and 0."""
+    """Return which columns hold nothing but NaN, or nothing but NaN and 0."""
     nothing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
     if n_trials > 1:
         nothing |= values == 0
@@ -123,7 +123,7 @@ def _counts(
 
 
 def _session_list(sessions: Iterable[int | str]) -> str:
-    """Return session numbers in words."""
+    """Return session numbers, for a message."""
     numbers = [str(session) for session in sessions]
     few = ", ".join(numbers[:8]) + (f" and {len(numbers) - 8} more" if len(numbers) > 8 else "")
     return f"session{'s' if len(numbers) > 1 else ''} {few}"

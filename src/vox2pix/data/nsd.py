@@ -115,7 +115,7 @@ def gather_nsd(
     """Open what can be opened, without sessions and regions at fault; None if nothing is left."""
     layout = NsdLayout(as_path(root), subject, space, betas)
     sound = design = opened = trials = None
-    # steps that do not need each other go on when one of them fails
+    # steps that do not need each other continue when one of them fails
     with faults.gathered():
         layout.require_folders()
         chosen = _sessions(layout, sessions)
@@ -187,7 +187,7 @@ class NsdBetas:
         return out
 
     def no_data(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Tell which voxels are 0 or NaN in every trial of a session, shape (n_voxels,).
+        """Return which voxels are 0 or NaN in every trial of a session, shape (n_voxels,).
 
         The first trials of all voxels are read, and all trials of those that hold nothing there.
         """
@@ -264,7 +264,7 @@ def _sound_sessions(
         with faults.gathered():
             shapes[session] = _session_shape(layout, session)
     if not shapes:
-        raise UserError(f"{layout.betas_folder} has none of the sessions asked for.")
+        raise UserError(f"{layout.betas_folder} has none of the requested sessions.")
     usual = max(shapes.values(), key=list(shapes.values()).count)
     for session, shape in shapes.items():
         if shape != usual:
@@ -312,7 +312,7 @@ def _require_dimensions(path: Path, shape: tuple[int, ...], expected: str) -> No
 
 
 def _grids(layout: NsdLayout, sessions: Sequence[int], faults: Faults) -> list[Grid]:
-    """Return where the responses lie, of the sessions that are NIfTI images."""
+    """Return the grids of the responses, of the sessions that are NIfTI images."""
     files = [] if layout.is_surface else [layout.session(session)[0] for session in sessions]
     return [read_grid(file, faults) for file in files if file.suffix != ".hdf5"]
 

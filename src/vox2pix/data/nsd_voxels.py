@@ -75,7 +75,7 @@ def valid_ncsnr(
 
 
 class _Grids:
-    """The grid of the first image that says where it lies; others are compared with it."""
+    """The grid of the first image that has an affine; others are compared with it."""
 
     def __init__(self, layout: NsdLayout, shape: tuple[int, ...], faults: Faults) -> None:
         self._layout, self._faults = layout, faults
@@ -94,7 +94,7 @@ class _Grids:
         return None if self._first is None else self._first.affine
 
     def compare(self, grid: Grid, source: str) -> None:
-        """Raise if an image does not fit the betas, or lies elsewhere than the first one."""
+        """Raise if an image does not fit the betas, or is in another place than the first one."""
         if grid.shape != self._shape:
             raise UserError(
                 f"{source} has shape {grid.shape}, the betas in {self._layout.betas_folder} have "
@@ -103,7 +103,7 @@ class _Grids:
         if self._first is None:
             self._first = grid if grid.affine is not None else None
             return
-        # what lies where an image at fault lies has the same cause
+        # images in the same place as one at fault have the same cause
         if any(_agree(grid, other) for other in self._elsewhere):
             return
         try:
@@ -114,7 +114,7 @@ class _Grids:
 
 
 def _agree(one: Grid, other: Grid) -> bool:
-    """Tell whether two images lie in the same place."""
+    """Return whether two images are in the same place."""
     try:
         require_same_grid(one, other, Faults(), by_index=True)
     except UserError:

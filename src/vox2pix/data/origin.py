@@ -60,7 +60,7 @@ class DataRecord(BaseModel):
     subject: str  # name of the subject, as its reader gave it
     source: str  # the reader: ``phantom``, ``nsd`` or ``folder``
     dataset: Dataset  # what the files are
-    identity: str  # ``dataset`` in words
+    identity: str  # ``dataset`` as a person reads it
     licence: str  # what holds for passing it on
     space: str  # of the voxels
     unit: str  # of the responses

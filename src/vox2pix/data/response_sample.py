@@ -11,7 +11,7 @@ FloatArray = NDArray[np.float32]
 
 _VOXELS = 4096  # at most so many, drawn at random, tell trials apart
 _DIMENSIONS = 512  # of a trial's pattern
-_VALUES = 64  # voxels whose values are kept as they are
+_VALUES = 64  # voxels whose values are stored as they are
 _CLIP = 6.0  # robust standard deviations; an outlier must not decide a pattern
 _MAD = 1.4826  # a normal distribution's standard deviation over its median absolute deviation
 

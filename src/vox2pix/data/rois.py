@@ -189,7 +189,7 @@ def _parts_of(name: str, atlases: dict[str, Atlas]) -> list[str]:
 
 
 def _is_own(atlas: str) -> bool:
-    """Tell whether an atlas is one of NSD's own, drawn for each subject."""
+    """Return whether an atlas is one of NSD's own, drawn for each subject."""
     return _rank(atlas) < len(_PREFERRED)
 
 

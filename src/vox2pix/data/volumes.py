@@ -165,7 +165,7 @@ def _read_trials(
 
 
 def is_there(path: Path) -> bool:
-    """Tell whether something has this name, be it a link that leads nowhere."""
+    """Return whether something has this name, be it a link that leads nowhere."""
     return path.exists() or path.is_symlink()
 
 

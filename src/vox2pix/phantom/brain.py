@@ -245,7 +245,7 @@ def volume_layout(counts: Mapping[str, int], rng: np.random.Generator) -> Layout
     low, high = corners.min(axis=0) - 1, corners.max(axis=0) + 2
     index = corners - low
     affine = np.diag([VOXEL_SIZE, VOXEL_SIZE, VOXEL_SIZE, 1.0])
-    # The middle of the early streams stands at the occipital pole's place in the head.
+    # The middle of the early streams is at the occipital pole's place in the head.
     affine[:3, 3] = VOXEL_SIZE * (low + np.array([0.5, 0, 0]) - half) + np.array([0.0, -88.0, 2.0])
     position = index @ affine[:3, :3].T + affine[:3, 3]
     return Layout(

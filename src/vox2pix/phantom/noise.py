@@ -100,7 +100,7 @@ def draw_ncsnr(
 ) -> Array:
     """Draw a reliability for each voxel so that each area has NSD's quantiles.
 
-    Between the five measured levels the quantile function is straight; beyond them it goes on
+    Between the five measured levels the quantile function is straight; beyond them it continues
     for half a quarter's distance. A voxel's rank within its area is partly that of a smooth
     field, since reliable voxels stand together. ``areas`` is a key of ``NCSNR_QUANTILES`` or
     ``NEAREST_AREA`` per voxel, ``""`` for a voxel without signal, which gets 0; ``smoothing``

@@ -228,7 +228,7 @@ def _draw_object(
 
 
 def _apart(a: SceneObject, b: SceneObject) -> bool:
-    """Tell whether the one behind shows at least in part."""
+    """Return whether the one behind shows at least in part."""
     return bool(np.hypot(a.x - b.x, a.y - b.y) > 0.8 * (a.size + b.size))
 
 

@@ -141,11 +141,11 @@ class RunFolder:
                 remove_tree(Path(entry.path))
 
     def is_done(self, stage: str, key: str) -> bool:
-        """Tell whether a stage was finished under this key, and its outputs are as it left them."""
+        """Return whether a stage was finished under this key, with its outputs as it left them."""
         return self.key(stage) == key and not self.damaged(stage)
 
     def was_done(self, stage: str) -> bool:
-        """Tell whether a stage was ever finished here, under whatever settings."""
+        """Return whether a stage was ever finished here, under whatever settings."""
         return self._mark(stage).exists()
 
     def key(self, stage: str) -> str | None:
@@ -164,7 +164,7 @@ class RunFolder:
         return [name for name, digits in content["outputs"].items() if not self._is(name, digits)]
 
     def _is(self, name: str, digits: str) -> bool:
-        """Tell whether an output is as it was; what lies outside, a cache, may be cleared away."""
+        """Return whether an output is as it was; what is outside, a cache, may be cleared away."""
         path = self.path / name
         outside = name.startswith("../")
         return file_hash(path) == digits if path.is_file() else outside
@@ -221,7 +221,7 @@ class RunFolder:
 
 
 def is_own(name: str) -> bool:
-    """Tell whether a name below a run folder is one that a run gives."""
+    """Return whether a name below a run folder is one that a run gives."""
     parts = PurePosixPath(name).parts
     if len(parts) < 2:
         return name in _OWN_FILES
@@ -229,5 +229,5 @@ def is_own(name: str) -> bool:
 
 
 def _is_of_zarr(path: Path) -> bool:
-    """Tell whether a file is one that zarr was writing into one of our arrays."""
+    """Return whether a file is one that zarr was writing into one of our arrays."""
     return "values" in path.parts[:-1] and _ZARR_PARTIAL.fullmatch(path.name) is not None

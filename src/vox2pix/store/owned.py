@@ -174,7 +174,7 @@ def refuse_url(path: Path) -> None:
 
 
 def is_empty(folder: Path) -> bool:
-    """Tell whether a folder holds nothing, or no more than a marker that was broken off."""
+    """Return whether a folder holds nothing, or no more than a marker that was broken off."""
     with os.scandir(folder) as entries:
         return all(_is_nothing(entry) for entry in entries)
 
@@ -220,7 +220,7 @@ def refuse_links(folder: Path) -> None:
 
 
 def is_inside(folder: Path, name: str) -> bool:
-    """Tell whether a name leads below a folder, without a link or ``..`` on the way."""
+    """Return whether a name leads below a folder, through no link and no ``..``."""
     parts = Path(name).parts
     if not parts or Path(name).is_absolute() or ".." in parts:
         return False

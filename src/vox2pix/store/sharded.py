@@ -130,7 +130,7 @@ class ShardedArray:
 
 
 def _is_as_written(described: Path, checksum_file: Path) -> bool:
-    """Tell whether an array's description is the one that was written."""
+    """Return whether an array's description is the one that was written."""
     return checksum_file.exists() and checksum_file.read_bytes() == file_hash(described).encode()
 
 

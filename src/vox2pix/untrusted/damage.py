@@ -108,7 +108,7 @@ def _first_bytes(path: Path) -> bytes | None:
 
 
 def _other_format(path: Path, begin: bytes) -> tuple[str, str] | None:
-    """Return what a file is, in words, and what to do; None if it is what its name says."""
+    """Return what a file is and what to do, for a message; None if it is what its name says."""
     kind = _kind(begin)
     expected = _ENDINGS.get(path.suffix.lower(), ())
     if kind is None:
@@ -147,7 +147,7 @@ def _unpacked(begin: bytes) -> bytes:
 
 
 def _is_truncated(error: BaseException, detail: str, kind: str | None, begin: bytes) -> bool:
-    """Tell whether bytes are known to be missing."""
+    """Return whether bytes are known to be missing."""
     if isinstance(error, EOFError) or _MISSING.search(detail):
         return not isinstance(error, gzip.BadGzipFile)
     if isinstance(error, JSONDecodeError):

@@ -88,7 +88,7 @@ def _checked(path: Path, content: Any) -> Any:
 
 
 def _is_flat(value: Any) -> bool:
-    """Tell whether a value is a text, a number or a list of them: lists of lists can explode."""
+    """Return whether a value is a text, a number or a list of them: lists of lists can explode."""
     if isinstance(value, list | tuple):
         return all(isinstance(each, _PLAIN) for each in value)
     return isinstance(value, _PLAIN)

@@ -64,13 +64,13 @@ def reading_volume(path: Path) -> Iterator[Any]:
             while stream.read(2**20):
                 if stream.tell() > end + _MOST_BEHIND_DATA:
                     raise UserError(
-                        f"{path} goes on after the {end} bytes that its header describes: "
+                        f"{path} continues after the {end} bytes that its header describes: "
                         f"{_REMEDY}."
                     )
 
 
 def is_packed(path: Path) -> bool:
-    """Tell whether an image is packed by gzip, by its name."""
+    """Return whether an image is packed by gzip, by its name."""
     return path.suffix in (".gz", ".mgz")
 
 

@@ -8,7 +8,7 @@ _STEP = 2**20
 
 
 def exceeds(data: bytes, packer: str, limit: int) -> bool:
-    """Tell whether a chunk unpacks to more than it may."""
+    """Return whether a chunk unpacks to more than it may."""
     if packer == "blosc":
         return int.from_bytes(data[4:8], "little") > limit
     if packer == "lz4":

@@ -26,7 +26,7 @@ _SLACK = 2**20  # bytes that a packed chunk may hold beyond its values
 
 
 def is_zarr(path: Path) -> bool:
-    """Tell whether a folder holds a zarr array or group."""
+    """Return whether a folder holds a zarr array or group."""
     return any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup"))
 
 

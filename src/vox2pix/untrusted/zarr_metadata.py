@@ -48,7 +48,7 @@ class ChunkRule:
     n_bytes: int  # of the values of a chunk, by its document
     n_inner: int = 0  # chunks of a shard; 0 without sharding
     index_bytes: int = 0  # of a shard's index
-    index_first: bool = False  # whether the index stands at the start of the shard
+    index_first: bool = False  # whether the index is at the start of the shard
 
 
 def check_v2(document: dict[str, Any]) -> ChunkRule:
