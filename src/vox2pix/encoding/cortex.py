@@ -1,4 +1,4 @@
-"""Maps on the cortex: flattened, inflated, and slices of a volume.
+"""Maps on the cortex: flattened, inflated, to be turned in a browser, and slices of a volume.
 
 A value colours the cell around its vertex: the part of the surface that is nearer to it, along
 the edges, than to its neighbours. Values are not interpolated to vertices that have none.
@@ -7,6 +7,7 @@ the edges, than to its neighbours. Values are not interpolated to vertices that 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -28,6 +29,7 @@ from vox2pix.encoding.figures import (
     new_figure,
 )
 from vox2pix.errors import UserError
+from vox2pix.store import replacing
 
 # Vertices a hemisphere of fsaverage5, which are the first of those of fsaverage.
 _N_VERTICES = 10_242
@@ -114,6 +116,39 @@ def inflated_views(
     return _described(
         figure, title, "Inflated cortex from the side, the middle and below", scale, drawn, rois
     )
+
+
+def save_turning_cortex(values: SurfaceMap, scale: Scale, path: Path, title: str = "") -> None:
+    """Write an HTML page with the inflated cortex, to be turned without a network.
+
+    ``values`` are those of :func:`flat_map`. A page has some 1.6 MB; the script that all pages of
+    a folder share, ``plotly.min.js``, is beside them (5 MB). nilearn's ``view_surf`` would write
+    2.7 MB per page, with a script of its own in each.
+    """
+    from nilearn.datasets import fetch_surf_fsaverage
+    from nilearn.plotting import plot_surf_stat_map
+    from nilearn.surface import PolyMesh, SurfaceImage
+
+    files = fetch_surf_fsaverage("fsaverage5")  # part of nilearn: nothing is downloaded
+    mesh = PolyMesh(**{side: files[f"infl_{side}"] for side in _SIDES.values()})
+    drawn = _on_fsaverage5(values)
+    parts = {side: drawn[hemi].astype(np.float32) for hemi, side in _SIDES.items()}
+    curvature = {side: files[f"curv_{side}"] for side in _SIDES.values()}
+    page = plot_surf_stat_map(
+        stat_map=SurfaceImage(mesh, parts),
+        bg_map=SurfaceImage(mesh, curvature),
+        hemi="both",
+        view="posterior",  # where visual cortex is
+        engine="plotly",
+        cmap=scale.cmap,
+        vmin=scale.low,
+        vmax=scale.high,
+        symmetric_cbar=False,
+        title=f"{title}<br><sub>{scale.label}</sub>",
+    ).figure
+    page.update_layout(width=None, height=None, autosize=True)
+    with replacing(path) as partial:
+        page.write_html(partial, include_plotlyjs="directory", default_height="96vh")
 
 
 def slice_mosaic(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vox2pix.data import Subject
 from vox2pix.encoding import compare, ncsnr_ceiling, roi_means, split_half_ceiling
 from vox2pix.encoding.ceiling import FEWEST_REPEATED
-from vox2pix.encoding.cortex import flat_map, inflated_views, slice_mosaic
+from vox2pix.encoding.cortex import flat_map, inflated_views, save_turning_cortex, slice_mosaic
 from vox2pix.encoding.figures import (
     Categories,
     Plot,
@@ -23,7 +23,6 @@ from vox2pix.encoding.figures import (
     layer_step_maps,
     save_figure,
 )
-from vox2pix.encoding.interactive import save_turning_cortex
 from vox2pix.encoding.maps import has_transforms, save_map, to_surface, to_volume, volume_to_surface
 from vox2pix.encoding.tables import (
     best_layer,

@@ -3,8 +3,8 @@ import re
 import numpy as np
 import pytest
 
+from vox2pix.encoding.cortex import save_turning_cortex
 from vox2pix.encoding.figures import Scale
-from vox2pix.encoding.interactive import save_turning_cortex
 
 N = 10_242
 
@@ -12,7 +12,7 @@ N = 10_242
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("figures") / "cortex_z.html"
-    values = {hemi: np.full(2 * N, np.nan) for hemi in ("lh", "rh")}  # fsaverage begins so too
+    values = {hemi: np.full(163_842, np.nan) for hemi in ("lh", "rh")}  # fsaverage
     values["lh"][:100] = 0.25
     values["rh"][:50] = 0.5
     save_turning_cortex(values, Scale("Pearson r", 0, 0.5), path, "Where z predicts responses")
