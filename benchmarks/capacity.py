@@ -16,10 +16,10 @@ from pathlib import Path
 from results import machine, option_parser, show
 from vox2pix.compute import resolve_device, resolve_dtype
 from vox2pix.config import Config, load_config
-from vox2pix.pipeline import plan, plan_encoding
-from vox2pix.pipeline.drawings import DOUBTED, planned_drawings
-from vox2pix.pipeline.plan import SHARE_OF_SGEMM
-from vox2pix.pipeline.spaces import TARGETS_AT_ONCE
+from vox2pix.pipeline._plan import SHARE_OF_SGEMM
+from vox2pix.pipeline.commands import plan, plan_encoding
+from vox2pix.pipeline.costs import TARGETS_AT_ONCE
+from vox2pix.pipeline.drawings import planned_drawings
 from vox2pix.targets._rows import ROWS_A_FILE
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -45,15 +45,15 @@ def items_of(config: Config, n_spaces: int) -> dict[str, int]:
     """Return into how many items each stage is shared out."""
     blocks = math.ceil(N_SUBJECT / ROWS_A_FILE)
     drawings = planned_drawings(config, True)
-    doubted = sum(drawing.source in DOUBTED for drawing in drawings)
+    n_controls = sum(drawing.is_audit_only for drawing in drawings)
     shards = math.ceil(N_TEST / config.compute.shard_size)
     wanted = config.encode
     return {
         "features": blocks,
         "decode": sum(math.ceil(numbers / TARGETS_AT_ONCE) for numbers in FEATURES),
-        "generate": (len(drawings) - doubted) * shards,
+        "generate": (len(drawings) - n_controls) * shards,
         "audit-decoding": len(FEATURES) * (config.audit.clusters + 1),  # and null brains
-        "audit-drawing": doubted * shards,
+        "audit-drawing": n_controls * shards,
         "evaluate": len(drawings),
         "responses": 12,
         "trace": blocks * len({wanted.strength, *wanted.strengths}),

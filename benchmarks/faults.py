@@ -23,7 +23,7 @@ from unittest import mock
 from kill import SMALLEST, digests, run_command
 from results import machine, option_parser, show
 from vox2pix.config import load_config
-from vox2pix.pipeline import encode, run
+from vox2pix.pipeline.commands import encode, run
 from vox2pix.store import MARKER, read_checked_json, read_json
 
 DISK_FULL = ("could not be written", "free space or name another folder")

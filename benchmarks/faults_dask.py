@@ -82,7 +82,7 @@ class Cluster:
     def add_worker(self) -> None:
         """Start a worker."""
         options = ("--nthreads", "1", "--no-nanny", "--host", "127.0.0.1", "--no-dashboard")
-        imported = ("--preload", "vox2pix.pipeline")  # so that kills fall upon work
+        imported = ("--preload", "vox2pix.pipeline.commands")  # so that kills fall upon work
         self.workers.append(self._start("dask_worker", self.address, *options, *imported))
 
     def _start(self, name: str, *options: str) -> subprocess.Popen[bytes]:

@@ -63,7 +63,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 def run_command(config: Path, folder: Path, command: str = "run") -> list[str]:
     """Return the command line that carries an experiment out."""
-    return [sys.executable, "-m", "vox2pix.cli", command, str(config), "--out", str(folder)]
+    return [sys.executable, "-m", "vox2pix", command, str(config), "--out", str(folder)]
 
 
 def start(config: Path, folder: Path, command: str = "run") -> subprocess.Popen[bytes]:

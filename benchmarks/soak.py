@@ -15,7 +15,7 @@ import psutil
 
 from results import machine, option_parser, show
 from vox2pix.config import Config
-from vox2pix.pipeline import run
+from vox2pix.pipeline.commands import run
 from vox2pix.store import peak_memory
 
 BOUND = 10.0  # MB a 1,000 images

@@ -45,7 +45,7 @@ def main() -> None:
     assert isinstance(group, TyperGroup)
     started = {"python -c pass": ["-c", "pass"]}
     for words in commands(group):
-        started[" ".join(["vox2pix", *words, "--help"])] = ["-m", "vox2pix.cli", *words, "--help"]
+        started[" ".join(["vox2pix", *words, "--help"])] = ["-m", "vox2pix", *words, "--help"]
     rounds = 1 if options.small else 11
     before = machine()
     for arguments in started.values():

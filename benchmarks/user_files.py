@@ -88,7 +88,7 @@ def main() -> None:
     where = machine()
     os.environ["COLUMNS"] = "200"
     from vox2pix.config import load_config
-    from vox2pix.pipeline import run
+    from vox2pix.pipeline.commands import run
 
     outcomes = []
     with tempfile.TemporaryDirectory() as root:

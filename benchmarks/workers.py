@@ -26,7 +26,7 @@ import scipy.linalg
 
 from results import machine, option_parser, show
 from vox2pix.config import Config
-from vox2pix.pipeline import encode, run
+from vox2pix.pipeline.commands import encode, run
 from vox2pix.store import read_json
 from vox2pix.workers import open_workers
 

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 from vox2pix.config import load_config
-from vox2pix.pipeline.run import Run, stage_keys
-from vox2pix.pipeline.sheet import sheet_of
-from vox2pix.pipeline.stages import STAGES
+from vox2pix.pipeline import Run
+from vox2pix.pipeline.reconstruct import STAGES
+from vox2pix.pipeline.reconstruct._8_report import sheet_of
+from vox2pix.pipeline.stage import stage_keys
 from vox2pix.report import save_sheet
 from vox2pix.store import RunFolder
 

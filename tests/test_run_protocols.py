@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from vox2pix.config import Config, protocols
-from vox2pix.pipeline.encoding_stages import ENCODING_STAGES
-from vox2pix.pipeline.images import as_bytes, noise_seeds
-from vox2pix.pipeline.spaces import make_decoder, units
-from vox2pix.pipeline.stages import STAGES
+from vox2pix.pipeline.drawings import as_bytes, noise_seeds
+from vox2pix.pipeline.encode import STAGES as ENCODING_STAGES
+from vox2pix.pipeline.experiment import in_protocol_units, make_decoder
+from vox2pix.pipeline.reconstruct import STAGES
 
 
 def experiment(**tables) -> Config:
@@ -28,9 +28,9 @@ def settings_of(config: Config) -> dict[str, str]:
     [
         ("released_ridge", True, {"decode"}),
         ("beta_scale", 300.0, {"decode"}),
-        ("one_noise", True, {"generate", "trace"}),
-        ("truncates", True, {"generate"}),
-        ("samples_start", True, {"generate"}),
+        ("one_noise", True, {"generate", "audit-drawing", "trace"}),
+        ("truncates", True, {"generate", "audit-drawing"}),
+        ("samples_start", True, {"generate", "audit-drawing"}),
         ("by_image", True, set()),  # printed beside what is there
     ],
 )
@@ -54,7 +54,7 @@ def test_every_field_is_covered():
     [
         ("decode", "alphas", [1.0], {"decode"}),
         ("decode", "selection", "cv", {"decode"}),
-        ("generate", "schedule", "takagi2023", {"generate", "trace"}),
+        ("generate", "schedule", "takagi2023", {"generate", "audit-drawing", "trace"}),
     ],
 )
 def test_each_preset_changes_the_stages_that_read_it(table, setting, value, changed):
@@ -84,7 +84,7 @@ def test_the_name_reaches_the_scores():
     before, after = settings_of(experiment()), settings_of(experiment(protocol="takagi2023"))
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {
-        "features", "decode", "generate", "evaluate", "encoding-features", "trace",
+        "features", "decode", "generate", "audit-drawing", "evaluate", "encoding-features", "trace",
     }  # fmt: skip
 
 
@@ -97,8 +97,8 @@ def test_another_precision_is_refused():
 def test_stages_take_what_the_protocol_says():
     ours, theirs = experiment(), experiment(protocol="takagi2023")
     betas = np.array([[0.5, -1.0]], np.float32)
-    np.testing.assert_array_equal(units(betas, ours), betas)
-    np.testing.assert_array_equal(units(betas, theirs), [[150, -300]])
+    np.testing.assert_array_equal(in_protocol_units(betas, ours), betas)
+    np.testing.assert_array_equal(in_protocol_units(betas, theirs), [[150, -300]])
     assert make_decoder(ours).fit_intercept and not make_decoder(theirs).fit_intercept
     assert len(np.unique(noise_seeds(theirs, ("a", "b"), 2)[:, 0])) == 1
     assert len(np.unique(noise_seeds(ours, ("a", "b"), 2)[:, 0])) == 2

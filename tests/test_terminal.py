@@ -181,7 +181,7 @@ _ASCII = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "LANG":
 )
 def test_streams_of_any_encoding_end_in_no_traceback(tmp_path, arguments):
     done = subprocess.run(
-        [sys.executable, "-m", "vox2pix.cli", *arguments],
+        [sys.executable, "-m", "vox2pix", *arguments],
         capture_output=True, cwd=tmp_path, env={**os.environ, **_ASCII}, timeout=120,
     )  # fmt: skip
     assert b"Traceback" not in done.stderr

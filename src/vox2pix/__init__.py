@@ -1,34 +1,61 @@
-"""vox2pix: images from brain responses, and what in a diffusion model looks like the brain.
+"""vox2pix: images from brain responses, and what in a diffusion model resembles the brain.
 
-The front door. Names are loaded when they are first asked for, so that ``import vox2pix`` and
+The front door. Names are loaded when they are first used, so that ``import vox2pix`` and
 ``vox2pix --help`` are quick.
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 _ROOMS = {
-    "Config": "vox2pix.config",
-    "LatentDiffusion": "vox2pix.diffusion",
-    "RidgeDecoder": "vox2pix.decoding",
-    "Subject": "vox2pix.data",
-    "UserError": "vox2pix.errors",
-    "load_config": "vox2pix.config",
-    "open_folder": "vox2pix.data",
-    "open_nsd": "vox2pix.data",
-    "reconstruct": "vox2pix.generation",
-    "run": "vox2pix.pipeline",
-    "simulate": "vox2pix.phantom",
+    # data
+    "Subject": "data",
+    "Split": "data",
+    "open_folder": "data",
+    "open_nsd": "data",
+    "noise_ceiling": "data",
+    "simulate": "phantom",
+    # the diffusion model, and what is decoded into it
+    "LatentDiffusion": "diffusion",
+    "Target": "targets",
+    # decoding and reconstruction
+    "RidgeDecoder": "decoding",
+    "ReconstructionSettings": "generation",
+    "image_seeds": "generation",
+    "reconstruct": "generation",
+    # encoding
+    "EncodingModel": "encoding",
+    "encoding_scores": "encoding",
+    "unique_variance": "encoding",
+    # evaluation
+    "evaluate_images": "evaluation",
+    "image_encoder": "evaluation",
+    "pixcorr": "evaluation",
+    "ssim": "evaluation",
+    "two_way": "evaluation",
+    "AuditInputs": "evaluation.audit",
+    "audit": "evaluation.audit",
+    "compare": "evaluation",
+    # experiments
+    "Config": "config",
+    "load_config": "config",
+    "run": "pipeline.commands",
+    "encode": "pipeline.commands",
+    "plan": "pipeline.commands",
+    "write_report": "report",
+    "UserError": "errors",
 }
 
-__all__ = sorted(_ROOMS)
+__all__ = list(_ROOMS)
+__version__ = version("vox2pix")
 
 
 def __getattr__(name: str) -> Any:
     if name not in _ROOMS:
         raise AttributeError(f"module 'vox2pix' has no attribute '{name}'")
-    return getattr(import_module(_ROOMS[name]), name)
+    return getattr(import_module(f"vox2pix.{_ROOMS[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ROOMS])
+    return sorted([*__all__, "__version__"])

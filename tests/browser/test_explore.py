@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from pipeline.conftest import experiment
-from vox2pix.pipeline import run
+from vox2pix.pipeline.commands import run
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _LONG = 60_000  # milliseconds, for machines that are busy
@@ -51,7 +51,7 @@ def address(page, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "small"
     drawn = {"conditions": ["z+c"], "ceilings": [], "shuffled": False}
     run(experiment(generate=drawn, audit={"enabled": False}), folder)
-    command = [sys.executable, "-m", "vox2pix.cli", "explore", str(folder), "--no-browser"]
+    command = [sys.executable, "-m", "vox2pix", "explore", str(folder), "--no-browser"]
     # NiceGUI behaves otherwise where it sees pytest
     env = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as server:

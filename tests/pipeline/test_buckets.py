@@ -5,7 +5,7 @@ import pytest
 from buckets.server import Fault
 from pipeline.conftest import Recorder, experiment
 from vox2pix.phantom import simulate
-from vox2pix.pipeline import run
+from vox2pix.pipeline.commands import run
 
 SHORT = {"samples": 1, "steps": 2, "conditions": ["z+c"], "ceilings": [], "shuffled": False}
 
@@ -46,4 +46,4 @@ def test_a_run_on_data_in_a_bucket_equals_the_one_on_local_data(s3, tree, tmp_pa
 
     recorder = Recorder()
     run(nsd(f"s3://{data}"), remote, recorder)
-    assert sum("done before, kept" in line for line in recorder.lines) == 11
+    assert sum("already done" in line for line in recorder.lines) == 11

@@ -4,27 +4,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.conftest import experiment
-from vox2pix.pipeline.drawings import derangement, planned_drawings
+from vox2pix.pipeline.drawings import donors, planned_drawings
 
 
 @given(st.integers(2, 200), st.integers(0, 2**62))
 def test_every_brain_is_anothers(n, seed):
-    order = derangement(n, seed)
+    order = donors(n, seed)
     assert sorted(order) == list(range(n))
     assert not (order == np.arange(n)).any()
 
 
 def test_without_captions_only_z_is_left():
-    names = [d.name for d in planned_drawings(experiment(), has_c=False)]
+    names = [d.name for d in planned_drawings(experiment(), has_captions=False)]
     assert names == [
         "z-decode", "z", "true-z", "shuffled", "mean-brain", "noise-brain", "held-out",
     ]  # fmt: skip
-    assert {d.condition for d in planned_drawings(experiment(), has_c=False)[3:]} == {"z"}
+    assert {str(d.condition) for d in planned_drawings(experiment(), has_captions=False)[3:]} == {
+        "z"
+    }
 
 
-@pytest.mark.parametrize("has_c", [True, False])
-def test_the_autoencoders_image_is_drawn_once(has_c):
-    samples = {d.name: d.samples for d in planned_drawings(experiment(), has_c)}
+@pytest.mark.parametrize("has_captions", [True, False])
+def test_the_autoencoders_image_is_drawn_once(has_captions):
+    samples = {d.name: d.samples for d in planned_drawings(experiment(), has_captions)}
     assert samples["z-decode"] == 1
     assert samples["z"] == 2
     assert samples["true-z"] == 1

@@ -13,10 +13,12 @@ from vox2pix.config import load_config
 from vox2pix.diffusion.pipeline_folder import find_pipeline
 from vox2pix.errors import UserError
 from vox2pix.linear import pearson_r
-from vox2pix.pipeline import Run, draw_encoding, encode, encoding, plan_encoding
-from vox2pix.pipeline import run as pipeline_run
+from vox2pix.pipeline import Run, encoding
+from vox2pix.pipeline.commands import draw_encoding, encode, plan_encoding
+from vox2pix.pipeline.commands import run as pipeline_run
+from vox2pix.pipeline.encode import _3_reduce
 from vox2pix.pipeline.encoding import StoredResponses, analyses, default_layers, steps_at
-from vox2pix.pipeline.latents import z_of
+from vox2pix.pipeline.experiment import features
 from vox2pix.store import (
     RunFolder,
     ShardedArray,
@@ -68,7 +70,7 @@ def test_z_c_after_the_last_step_is_z_c_and_is_divided_once(encoded):
     last, end = Latent("z_c", 0.7, 1), Latent("z_c", 0.7)
     wanted = encoding.analyses(run)
     assert last in wanted.moments and end in wanted.strengths
-    spaces = encoding._spaces(run)
+    spaces = encoding.spaces(run)
     np.testing.assert_array_equal(spaces.split(last)[0], spaces.split(end)[0])
     np.testing.assert_array_equal(spaces.split(last)[1], spaces.split(end)[1])
     assert encoding.unique_path(run, last) == encoding.unique_path(run, end)
@@ -81,7 +83,7 @@ def test_what_is_encoded_again_asks_for_no_weights(encoded, tmp_path, monkeypatc
     monkeypatch.setattr(Run, "model", property(lambda self: pytest.fail("a model was loaded")))
     wanted = ENCODE | {"n_components": 40, "alphas": [1.0, 1e3]}
     again = encode(experiment(encode=wanted), copied(run, tmp_path), recorder := Recorder())
-    assert "Denoising: done before, kept" in recorder.lines
+    assert "Denoising: already done" in recorder.lines
     assert "Feature spaces: settings or files changed, done again" in recorder.lines
     assert not results(again).equals(results(run))
 
@@ -115,21 +117,17 @@ def test_what_cannot_compute_is_refused_before_responses_are_read(tmp_path, what
 def test_z_and_c_are_looked_up_once_a_stage(encoded, monkeypatch):
     run, _ = encoded
     asked = []
-    for name in ("z_of", "c_of"):
-        real = getattr(encoding, name)
-        monkeypatch.setattr(
-            encoding, name, lambda *a, real=real, name=name: asked.append(name) or real(*a)
-        )
-    run.forget()
-    encoding.reduce(run)
-    assert asked == ["z_of", "c_of"]
+    monkeypatch.setattr(encoding, "features", lambda *a: asked.append(a[1]) or features(*a))
+    run.clear_cached()
+    _3_reduce._reduce(run)
+    assert asked == ["z", "c"]
 
 
 def test_scores_are_those_of_scikit_learns_ridge(encoded):
     run, _ = encoded
     train, test = run.subject.train, run.subject.test
-    X = z_of(run, train.stimulus_ids).reshape(len(train.stimulus_ids), -1).astype(float)
-    X_test = z_of(run, run.test_ids).reshape(len(run.test_ids), -1).astype(float)
+    X = features(run, "z", train.stimulus_ids).reshape(len(train.stimulus_ids), -1).astype(float)
+    X_test = features(run, "z", run.test_ids).reshape(len(run.test_ids), -1).astype(float)
     stored = load_arrays(encoding.scores_path(run, Latent("z")))
     for voxel in (0, 40, 100):
         model = Ridge(stored["alpha"][voxel])
@@ -199,7 +197,7 @@ def test_what_is_done_is_kept_and_what_changed_is_done_again(encoded, tmp_path):
     before = digests(path)
     again = Recorder()
     encode(experiment(encode=ENCODE), path, again)
-    assert len([line for line in again.lines if "kept" in line]) == 10
+    assert len([line for line in again.lines if "already done" in line]) == 10
     assert digests(path) == before
     other = Recorder()
     encode(experiment(encode=ENCODE | {"q": 0.2}), path, other)
@@ -231,7 +229,7 @@ def test_what_other_settings_left_may_be_damaged(encoded, tmp_path):
     chunk.write_bytes(b"damaged")
     recorder = Recorder()
     encode(experiment(encode=ENCODE), path, recorder)
-    assert "Denoising: done before, kept" in recorder.lines
+    assert "Denoising: already done" in recorder.lines
 
 
 def test_an_analysis_that_was_stopped_goes_on_to_the_same_bytes(encoded, tmp_path):
@@ -418,7 +416,7 @@ def test_a_run_and_an_encoding_analysis_share_a_folder_and_its_experiment(small_
     assert kept == before.model_copy(update={"encode": experiment(**others).encode})
     recorder = Recorder()
     pipeline_run(before, folder, recorder)
-    assert "Drawing: done before, kept" in recorder.lines
+    assert "Drawing: already done" in recorder.lines
     assert load_config(folder / "config.toml") == kept
 
 

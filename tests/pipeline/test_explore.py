@@ -9,8 +9,7 @@ import pytest
 from vox2pix.decoding import RidgeDecoder
 from vox2pix.errors import UserError
 from vox2pix.generation import ReconstructionSettings, image_seeds, reconstruct
-from vox2pix.pipeline import explore
-from vox2pix.pipeline.explore import open_redraw
+from vox2pix.pipeline._explore import explore, open_redraw
 from vox2pix.report.contents import CONFIG_MARK
 from vox2pix.store import RunFolder, claim, load_arrays
 
@@ -153,4 +152,4 @@ def test_without_nicegui_the_extra_is_named(small_run, monkeypatch):
     monkeypatch.delitem(sys.modules, "vox2pix.report.explore", raising=False)
     monkeypatch.setitem(sys.modules, "nicegui", None)
     with pytest.raises(UserError, match=r"pip install 'vox2pix\[explore\]'"):
-        explore.explore(small_run[0].path)
+        explore(small_run[0].path)

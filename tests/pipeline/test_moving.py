@@ -10,9 +10,10 @@ import pytest
 from pipeline.conftest import Recorder
 from pipeline.test_run import digests
 from vox2pix.config import Config, load_config
-from vox2pix.pipeline import Run, encode, run
-from vox2pix.pipeline.run import stage_keys
-from vox2pix.pipeline.stages import STAGES
+from vox2pix.pipeline import Run
+from vox2pix.pipeline.commands import encode, run
+from vox2pix.pipeline.reconstruct import STAGES
+from vox2pix.pipeline.stage import stage_keys
 from vox2pix.report.contents import run_config
 from vox2pix.store import RunFolder, contents
 
@@ -29,7 +30,7 @@ def repeat(config: Config, folder: Path) -> list[str]:
     told = Recorder()
     run(config, folder, told)
     encode(config, folder, told)
-    kept = [line for line in told.lines if line.endswith("done before, kept")]
+    kept = [line for line in told.lines if line.endswith("already done")]
     assert len(kept) + len([line for line in told.lines if "changed" in line]) >= 11
     return [line for line in told.lines if line not in kept]
 

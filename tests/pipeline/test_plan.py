@@ -6,9 +6,9 @@ from pipeline.conftest import experiment
 from vox2pix.config import Config
 from vox2pix.errors import UserError
 from vox2pix.phantom import simulate
-from vox2pix.pipeline import plan
-from vox2pix.pipeline.plan import StagePlan
-from vox2pix.pipeline.stages import STAGES
+from vox2pix.pipeline.commands import plan
+from vox2pix.pipeline.costs import Cost
+from vox2pix.pipeline.reconstruct import STAGES
 
 BETAS = "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR"
 
@@ -79,7 +79,7 @@ def test_drawing_is_priced_by_the_operations_of_the_u_net(empty_tree):
 
 def test_the_total_adds_up(empty_tree):
     made = plan(nsd(empty_tree), empty_tree / "run", flops_a_second=1e12)
-    assert made.total == StagePlan(
+    assert made.total == Cost(
         "total",
         "",
         sum(s.read_bytes for s in made.stages),

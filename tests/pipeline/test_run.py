@@ -23,13 +23,13 @@ from vox2pix.data import Split
 from vox2pix.decoding import RidgeDecoder
 from vox2pix.errors import UserError
 from vox2pix.evaluation.networks.transformers_models import find_folder
-from vox2pix.pipeline import Run, audit, images, run, stages
+from vox2pix.pipeline import Run
+from vox2pix.pipeline.commands import audit, run
+from vox2pix.pipeline.experiment import features, make_decoder
 from vox2pix.pipeline.inputs import input_files
-from vox2pix.pipeline.latents import c_of, z_of
-from vox2pix.pipeline.run import stage_keys
-from vox2pix.pipeline.scoring import nearest_training_ids
-from vox2pix.pipeline.spaces import make_decoder
-from vox2pix.pipeline.stages import STAGES
+from vox2pix.pipeline.reconstruct import STAGES, _3_decode, _5_draw
+from vox2pix.pipeline.reconstruct._6_score import nearest_training_ids
+from vox2pix.pipeline.stage import stage_keys
 from vox2pix.store import MARKER, RunFolder, load_arrays
 
 CONDITIONS = [
@@ -85,7 +85,7 @@ def test_mean_and_best_of_several_samples_are_both_named(small_run):
 
 def test_retrieval_by_decoded_features_is_the_naive_search(small_run):
     made, _ = small_run
-    truth = c_of(made, made.test_ids).reshape(8, -1)
+    truth = features(made, "c", made.test_ids).reshape(8, -1)
     decoded = load_arrays(made.path / "decoded" / "c.safetensors")["predicted"].reshape(8, -1)
     cosine = truth @ decoded.T / np.outer(*(np.linalg.norm(x, axis=1) for x in (truth, decoded)))
     found = {
@@ -117,7 +117,7 @@ def test_what_is_decoded_again_asks_for_no_weights(small_run, tmp_path, monkeypa
     made, _ = small_run
     again = Run(made.config, RunFolder(copied(made, tmp_path)), keys=dict(made.keys))
     monkeypatch.setattr(Run, "model", property(lambda self: pytest.fail("a model was loaded")))
-    stages._decode(again)
+    _3_decode._decode(again)
     for name in ("z", "c"):
         file = f"decoded/{name}.safetensors"
         assert (again.path / file).read_bytes() == (made.path / file).read_bytes()
@@ -128,8 +128,9 @@ def test_features_that_are_lost_are_computed_again(small_run, tmp_path):
     again = Run(made.config, RunFolder(copied(made, tmp_path)), keys=dict(made.keys))
     for lost in (tmp_path / "cache").rglob("*.safetensors"):
         lost.unlink()
-    for of in (z_of, c_of):
-        np.testing.assert_allclose(of(again, made.test_ids), of(made, made.test_ids), atol=1e-5)
+    for name in ("z", "c"):
+        expected = features(made, name, made.test_ids)
+        np.testing.assert_allclose(features(again, name, made.test_ids), expected, atol=1e-5)
 
 
 def test_test_responses_are_averaged_once_for_all_blocks_of_features(
@@ -142,9 +143,11 @@ def test_test_responses_are_averaged_once_for_all_blocks_of_features(
         Split, "mean_betas", lambda self, rois: averaged.append(rois) or mean_betas(self, rois)
     )
     for part in ((0, 100), (100, 300)):
-        stages._decode_block(again, ("z", part))
+        _3_decode._decode_block(again, ("z", part))
     assert averaged == [("early",)]
-    first, second = (load_arrays(stages._part(again, "z", part)) for part in ((0, 100), (100, 300)))
+    first, second = (
+        load_arrays(_3_decode._part(again, "z", part)) for part in ((0, 100), (100, 300))
+    )
     both = np.hstack([first["predicted"], second["predicted"]])
     whole = load_arrays(made.path / "decoded/z.safetensors")["predicted"].reshape(len(both), -1)
     np.testing.assert_allclose(both, whole[:, :300], rtol=1e-3, atol=1e-4)
@@ -156,7 +159,7 @@ def test_the_decoder_predicts_what_scikit_learn_predicts(small_run):
     X = train.betas("early").astype(np.float64)
     mean, deviation = X.mean(0), X.std(0)
     arrays = load_arrays(made.path / "decoders" / "z.safetensors")
-    targets = z_of(made, train.stimulus_ids).reshape(len(train.stimulus_ids), -1)
+    targets = features(made, "z", train.stimulus_ids).reshape(len(train.stimulus_ids), -1)
     target = 17
     plain = Ridge(alpha=float(arrays["alpha"][target])).fit(
         (X - mean) / deviation, targets[train.stimulus_rows, target]
@@ -170,7 +173,7 @@ def test_progress_counts_everything_once(small_run):
     _, told = small_run
     assert told.counted == told.begun
     assert told.begun["Drawing images"] == 8 * (1 + 3 * 2 + 3 + 1)
-    assert told.begun["Drawing for the audit"] == 8 * 4
+    assert told.begun["Drawing controls"] == 8 * 4
 
 
 def test_the_sheet_is_an_image(small_run):
@@ -196,7 +199,7 @@ def test_nothing_is_done_twice(small_run):
     after = {p: p.stat().st_mtime_ns for p in made.path.rglob("*") if p.is_file()}
     changed = {p.name for p in after if after[p] != before.get(p)}
     assert changed <= {"config.toml", "provenance.json", ".lock"}
-    assert len([line for line in recorder.lines if line.endswith("done before, kept")]) == 11
+    assert len([line for line in recorder.lines if line.endswith("already done")]) == 11
 
 
 def test_how_it_is_computed_does_not_change_the_images(small_run, tmp_path):
@@ -215,10 +218,12 @@ def test_a_changed_setting_is_computed_again_and_only_what_hangs_on_it(small_run
     shutil.copytree(made.path, folder)
     recorder = Recorder()
     run(experiment(generate={"samples": 2, "steps": 3, "guidance": 2.0}), folder, recorder)
-    assert [line.split(":")[0] for line in recorder.lines if "kept" in line] == [
+    assert [line.split(":")[0] for line in recorder.lines if "already" in line] == [
         "Data",
-        "Features",
+        "Targets",
         "Decoding",
+        "Decoding of controls",
+        "Gallery",
     ]
     assert "Drawing: settings or files changed, done again" in recorder.lines
 
@@ -290,9 +295,9 @@ def test_only_precision_is_part_of_what_is_computed(tmp_path, compute, changes):
 
 def test_the_released_protocol_draws_all_images_from_one_noise(tmp_path, monkeypatch):
     seeds = []
-    real = images.reconstruct
+    real = _5_draw.reconstruct
     monkeypatch.setattr(
-        images, "reconstruct", lambda *a, **k: seeds.append(k["seeds"]) or real(*a, **k)
+        _5_draw, "reconstruct", lambda *a, **k: seeds.append(k["seeds"]) or real(*a, **k)
     )
     config = experiment(
         protocol="takagi2023",
@@ -322,9 +327,9 @@ def test_the_released_protocol_draws_all_images_from_one_noise(tmp_path, monkeyp
 
 def test_by_default_every_image_has_noise_of_its_own(tmp_path, monkeypatch, small_run):
     seeds = []
-    real = images.reconstruct
+    real = _5_draw.reconstruct
     monkeypatch.setattr(
-        images, "reconstruct", lambda *a, **k: seeds.append(k["seeds"]) or real(*a, **k)
+        _5_draw, "reconstruct", lambda *a, **k: seeds.append(k["seeds"]) or real(*a, **k)
     )
     folder = tmp_path / "small"
     shutil.copytree(small_run[0].path, folder)
@@ -337,7 +342,10 @@ def test_by_default_every_image_has_noise_of_its_own(tmp_path, monkeypatch, smal
 @pytest.mark.parametrize(
     ("tables", "sentence"),
     [
-        ({"decode": {"z": {"image_size": 60}}}, "decode.z.image_size is 60, but phantom takes"),
+        (
+            {"decode": {"z": {"image_size": 60}}},
+            "decode.z cannot be computed by phantom: image side 60 is no multiple of 8",
+        ),
         ({"generate": {"conditions": []}}, r"generate.conditions \(none\) leaves nothing to draw"),
     ],
 )
@@ -393,7 +401,7 @@ import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from pipeline.conftest import experiment
-from vox2pix.pipeline import run
+from vox2pix.pipeline.commands import run
 run(experiment(), Path({folder!r}))
 """
 
@@ -443,11 +451,11 @@ def test_a_held_out_cluster_is_decoded_without_its_images(small_run):
     made, _ = small_run
     train, test = made.subject.train, made.subject.test
     clusters = load_arrays(made.path / "decoded" / "clusters.safetensors")
-    stored = load_arrays(made.path / "decoded" / "z-doubts.safetensors")["held_out"]
+    stored = load_arrays(made.path / "decoded" / "z-controls.safetensors")["held_out"]
     decoder = make_decoder(made.config)
     cluster = clusters["test"][0]
     kept = clusters["train"][train.stimulus_rows] != cluster
-    targets = z_of(made, train.stimulus_ids).reshape(len(train.stimulus_ids), -1)
+    targets = features(made, "z", train.stimulus_ids).reshape(len(train.stimulus_ids), -1)
     stimuli, rows = np.unique(train.stimulus_rows[kept], return_inverse=True)
     decoder.fit(train.betas("early")[kept], targets[stimuli], stimuli=rows)
     expected = decoder.predict(test.mean_betas("early")[:1])
@@ -456,23 +464,23 @@ def test_a_held_out_cluster_is_decoded_without_its_images(small_run):
 
 def test_the_mean_brain_decodes_to_one_prediction_and_noise_to_many(small_run):
     made, _ = small_run
-    doubts = load_arrays(made.path / "decoded" / "c-doubts.safetensors")
+    controls = load_arrays(made.path / "decoded" / "c-controls.safetensors")
     decoder = RidgeDecoder.from_arrays(load_arrays(made.path / "decoders" / "c.safetensors"))
     mean = made.subject.train.mean_betas("ventral").mean(axis=0)
     np.testing.assert_allclose(
-        doubts["mean"].reshape(1, -1), decoder.predict(mean[None]), atol=1e-5
+        controls["mean"].reshape(1, -1), decoder.predict(mean[None]), atol=1e-5
     )
-    assert len(doubts["noise"]) == len(made.test_ids)
-    assert doubts["noise"].std(axis=0).max() > 0
+    assert len(controls["noise"]) == len(made.test_ids)
+    assert controls["noise"].std(axis=0).max() > 0
     decoded = load_arrays(made.path / "decoded" / "c.safetensors")["predicted"]
-    assert not np.allclose(doubts["held_out"], decoded)
+    assert not np.allclose(controls["held_out"], decoded)
 
 
 def test_the_nearest_training_image_is_scored_as_a_baseline(small_run):
     made, _ = small_run
     found = nearest_training_ids(made)
     ids = made.subject.train.stimulus_ids
-    training = c_of(made, ids).reshape(len(ids), -1).astype(float)
+    training = features(made, "c", ids).reshape(len(ids), -1).astype(float)
     decoded = load_arrays(made.path / "decoded" / "c.safetensors")["predicted"].reshape(8, -1)
     decoded, training = decoded - training.mean(axis=0), training - training.mean(axis=0)
     best = [np.argmax([np.corrcoef(row, other)[0, 1] for other in training]) for row in decoded]
@@ -489,7 +497,7 @@ def test_a_run_is_audited_again(small_run, tmp_path):
     with pytest.raises(UserError, match="no run folder"):
         audit(tmp_path)
     (folder / "stages" / "evaluate.json").unlink()
-    with pytest.raises(UserError, match="is not drawn and scored"):
+    with pytest.raises(UserError, match="is not finished"):
         audit(folder)
 
 
@@ -510,7 +518,7 @@ def test_an_audit_turned_off_leaves_images_and_takes_its_findings_along(small_ru
     shutil.copytree(small_run[0].path.parent / "cache", tmp_path / "cache")
     recorder = Recorder()
     run(experiment(audit={"enabled": False}), folder, recorder)
-    assert "Drawing: done before, kept" in recorder.lines
+    assert "Drawing: already done" in recorder.lines
     assert not (folder / "audit.json").exists()
     assert [path.name for path in (folder / "audit").iterdir()] == [MARKER]
 
@@ -548,7 +556,7 @@ def test_every_damaged_file_is_named_and_made_again(small_run, tmp_path):
         "audit/copies.png": "Audit: audit/copies.png missing or damaged",
         "contact_sheet.png": "Contact sheet: contact_sheet.png missing or damaged",
         "gallery/originals/done/00000": "Gallery: gallery/originals/done/00000 missing or damaged",
-        f"images/z-{key}/values/zarr.json": f"z-{key}: its description was damaged",
+        f"images/z-{key}/values/zarr.json": f"z-{key}: its metadata was damaged",
         f"images/c-{key}/done/00001": f"c-{key}: shard 1 was damaged",
         f"../cache/{feature.relative_to(tmp_path / 'cache')}": f"/{feature.name}, features/",
     }
@@ -583,7 +591,7 @@ def test_a_clock_that_runs_backwards_changes_nothing(small_run, tmp_path, monkey
     (folder / "decoded" / "z.safetensors").unlink()
     recorder = Recorder()
     run(made.config, folder, recorder)
-    done = [line for line in recorder.lines if line.endswith("done before, kept")]
+    done = [line for line in recorder.lines if line.endswith("already done")]
     assert len(done) == 10  # all but decoding
     told = json.loads((folder / "provenance.json").read_text())
     assert told["decode"]["seconds"] >= 0

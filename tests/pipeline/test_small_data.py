@@ -13,7 +13,9 @@ from pipeline.conftest import experiment
 from vox2pix.config import Config
 from vox2pix.errors import UserError
 from vox2pix.evaluation.networks.transformers_models import find_folder
-from vox2pix.pipeline import doubts, encode, plan, plan_encoding, run
+from vox2pix.pipeline.commands import encode, plan, plan_encoding, run
+from vox2pix.pipeline.drawings import drawings_of
+from vox2pix.pipeline.reconstruct import _4_controls, _5_draw
 from vox2pix.store import MARKER
 
 N_TEST = 2
@@ -87,10 +89,11 @@ def test_a_metric_is_named_by_its_encoders_folder_and_not_by_where_that_lies(sma
 
 def test_a_held_out_cluster_leaves_fewer_images_than_folds(small, tmp_path, monkeypatch):
     labels = np.array([0, 0, 0, 1, 1, 1, 0, 1])  # six of training, two of test
-    monkeypatch.setattr(doubts, "clusters", lambda *_: labels)
+    monkeypatch.setattr(_4_controls, "clusters", lambda *_: labels)
     config = small(6, decode={"selection": "cv", "alphas": [1.0, 10.0]}, audit={"clusters": 2})
     made = run(config, tmp_path / "small")
-    held_out = doubts.doubtful_features(made, "z", "held-out")
+    (drawing,) = (d for d in drawings_of(made) if d.source == "held-out")
+    held_out = _5_draw.values_of(made, drawing)["z"]
     assert np.isfinite(held_out).all()
     assert (held_out[0] != held_out[1]).any()
 
@@ -98,7 +101,7 @@ def test_a_held_out_cluster_leaves_fewer_images_than_folds(small, tmp_path, monk
 def test_a_cluster_that_holds_all_of_training_is_a_check_that_is_not_computed(
     small, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(doubts, "clusters", lambda *_: np.array([0, 0, 0, 0, 0, 0, 0, 1]))
+    monkeypatch.setattr(_4_controls, "clusters", lambda *_: np.array([0, 0, 0, 0, 0, 0, 0, 1]))
     made = run(small(6, audit={"clusters": 2}), tmp_path / "small")
     checks = {c["name"]: c for c in json.loads((made.path / "audit.json").read_text())}
     assert checks["held-out clusters"]["verdict"] is None

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from pipeline.conftest import Recorder, experiment
 from vox2pix.cli import app
 from vox2pix.errors import UserError
-from vox2pix.pipeline import run
+from vox2pix.pipeline.commands import run
 from vox2pix.store import MARKER, damaged_files
 from vox2pix.store.folder import is_own
 
@@ -55,7 +55,7 @@ def test_a_run_beside_its_data_is_done_once(tmp_path):
     told = Recorder()
     run(config, tmp_path / "runs" / "small")
     run(config, tmp_path / "runs" / "small", told)
-    assert sum("done before, kept" in line for line in told.lines) == 11
+    assert sum("already done" in line for line in told.lines) == 11
     after = snapshot(tmp_path, lambda name: not name.startswith("runs"))
     assert after == before
     for name in ("images", "images/small", "responses", "stimuli/deep/small"):

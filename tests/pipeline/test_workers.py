@@ -10,7 +10,8 @@ from pipeline.test_encoding import ENCODE
 from pipeline.test_run import digests
 from test_workers import scheduler
 from vox2pix.errors import UserError
-from vox2pix.pipeline import encode, run, spaces
+from vox2pix.pipeline.commands import encode, run
+from vox2pix.pipeline.reconstruct import _3_decode
 from vox2pix.pipeline.run import Run, _opened
 from vox2pix.store import checksum, load_arrays
 from vox2pix.workers import ThisProcess, open_workers
@@ -53,7 +54,7 @@ def test_a_run_on_two_workers_is_the_run_of_one_process(small_run, tmp_path):
 @pytest.mark.slow
 def test_decoding_is_shared_out_by_blocks_of_features(small_run, tmp_path, monkeypatch):
     alone, _ = small_run
-    monkeypatch.setattr(spaces, "TARGETS_AT_ONCE", 500)
+    monkeypatch.setattr(_3_decode, "TARGETS_AT_ONCE", 500)
     folder = tmp_path / "small"
 
     class Cut(ThisProcess):

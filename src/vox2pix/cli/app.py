@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -13,7 +13,7 @@ from vox2pix.outside import is_utf8
 
 
 class Commands(TyperGroup):
-    """The commands; what a person can mend is one sentence on stderr and exit status 2."""
+    """The commands; a mistake that a person can fix is one sentence on stderr and status 2."""
 
     def main(self, *given: Any, **options: Any) -> Any:
         """Carry out a command line, on streams of any encoding."""
@@ -28,7 +28,7 @@ class Commands(TyperGroup):
             to_stderr().say(("vox2pix: ", "bold red"), shown(str(error)))
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            to_stderr().say("\nStopped; run the same command again to go on.")
+            to_stderr().say("\nStopped. Rerun to resume.")
             raise typer.Exit(130) from error
 
 
@@ -37,7 +37,6 @@ app = typer.Typer(
     cls=Commands,
     help="Images from brain responses, by linear decoding into a latent diffusion model.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="Look at data before decoding them.", no_args_is_help=True)
@@ -71,6 +70,26 @@ def quiet_libraries() -> None:
 def to_stderr() -> Terminal:
     """Return a console that writes where errors and passing progress go."""
     return Terminal(stderr=True)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from vox2pix import __version__
+
+        console.say(f"vox2pix {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Images from brain responses, by linear decoding into a latent diffusion model."""
 
 
 def main() -> None:

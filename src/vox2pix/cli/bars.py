@@ -62,7 +62,7 @@ class Bars:
         self._step, self._done = "", 0
 
     def advance(self, n: int) -> None:
-        """Move the newest bar on."""
+        """Advance the newest bar."""
         if self._task is None:
             return
         self._bars.advance(self._task, n)
@@ -70,7 +70,7 @@ class Bars:
         self._bars.update(self._task, rate=f"{speed:.1f}/s" if speed else "")
 
     def track(self, step: str, done: int, total: int) -> None:
-        """Take note that ``done`` of ``total`` are done of a step; a new step gets a new bar."""
+        """Show that ``done`` of ``total`` of a step are done; a new step gets a new bar."""
         if step != self._step:
             self.begin(step[:1].upper() + step[1:], total, "")
             self._step = step

@@ -43,7 +43,7 @@ def phantom(
         Path | None, typer.Option(help="Captions of --images (CSV or COCO JSON).")
     ] = None,
 ) -> None:
-    """Simulate people who look at captioned scenes, written as NSD is written."""
+    """Simulate subjects who see captioned scenes, in the files of NSD."""
     from vox2pix.phantom import simulate
 
     with Bars() as bars:
@@ -83,7 +83,7 @@ def check_data(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Count what a data set holds and name every fault. Exit status 2 if there is one.
+    """Check a data set: its counts, notes and faults. Exit status 2 for a fault.
 
     A folder of your own data has one subject, space and version, and all its regions are read:
     the options are for NSD's layout.
@@ -117,7 +117,7 @@ def check_data(
 def _caption_notes(
     model: str | None,
 ) -> "Callable[[Sequence[Sequence[str]]], Sequence[str]] | None":
-    """Return what counts the captions that a model cuts, if a model is named."""
+    """Return the note on captions that a model truncates, if a model is named."""
     if model is None:
         return None
     quiet_libraries()
@@ -147,7 +147,7 @@ def fetch_nsd(
         str | None, typer.Option(help="Another S3 server.", show_default="Amazon's")
     ] = None,
 ) -> None:
-    """Download what is needed of the Natural Scenes Dataset. Run again to go on.
+    """Download what is needed of the Natural Scenes Dataset. Rerun to resume.
 
     Files are listed and the disk is checked first; each file appears when its size and checksum
     are right.
@@ -179,7 +179,7 @@ def fetch_nsd(
 
 
 def _print_files(files: "Sequence[RemoteFile]", out: Path) -> None:
-    """Print what is wanted of each part, and what is still to come."""
+    """Print the size of each part, and of what is still to come."""
     table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
     table.add_column("part", min_width=_NAMES)
     for heading in ("files", "MB", "MB to come"):
@@ -213,14 +213,14 @@ def _require_acceptance(accepted: bool) -> None:
 
 
 def _named(place: str) -> str:
-    """Name a folder or URL."""
+    """Return the name of a folder or URL."""
     from vox2pix.buckets import is_url
 
     return place if is_url(place) else shown(Path(place))
 
 
 def print_check(report: "CheckReport") -> None:
-    """Print what a check found: counts, regions, notes, faults."""
+    """Print the result of a check: counts, regions, notes, faults."""
     layout = "NSD's layout" if report.layout == "nsd" else "a folder of your own data"
     path = _named(report.path)
     if report.name:
@@ -229,7 +229,7 @@ def print_check(report: "CheckReport") -> None:
         heading = (path, layout)
     console.say(bold(heading[0]), f": {shown(heading[1])}")
     if report.name:
-        console.say(f"\n  {shown(_holdings(report))}\n")
+        console.say(f"\n  {shown(_counts(report))}\n")
         console.print(_counts_table(report))
         console.print()
         console.print(_rois_table(report))
@@ -247,8 +247,8 @@ def print_check(report: "CheckReport") -> None:
         console.say(("\nSound:", "bold green"), " no fault was found.")
 
 
-def _holdings(report: "CheckReport") -> str:
-    """Say how many sessions, images and captions there are."""
+def _counts(report: "CheckReport") -> str:
+    """Return the numbers of sessions, images and captions, in words."""
     n_sessions = len(report.sessions)
     n_stimuli = report.train.n_stimuli + report.test.n_stimuli
     sessions = f"{n_sessions:,} session{'s' * (n_sessions != 1)}"
@@ -291,7 +291,7 @@ def _rois_table(report: "CheckReport") -> Table:
 
 
 def repeats_in_words(repeats: dict[int, int]) -> str:
-    """Say how often stimuli were shown."""
+    """Return how often stimuli were shown, in words."""
     times = {1: "once", 2: "twice"}
     if not repeats:
         return "-"
@@ -312,7 +312,7 @@ def _ceilings_in_words(ncsnr: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Make a value fit for JSON, which has no NaN: what is unknown is null."""
+    """Return a value that JSON has: NaN becomes null."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value

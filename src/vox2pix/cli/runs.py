@@ -25,7 +25,7 @@ Slurm = Annotated[
 ]
 Verify = Annotated[
     bool,
-    typer.Option("--verify", help="Read every input file again, also those that look unchanged."),
+    typer.Option("--verify", help="Hash every input file again, also those that look unchanged."),
 ]
 
 
@@ -50,14 +50,14 @@ def run(
     slurm: Slurm = False,
     verify: Verify = False,
 ) -> None:
-    """Decode, draw, score: an experiment from responses to images. Run again to go on."""
+    """Reconstruct what a subject saw: decode, draw, score, report. Rerun to resume."""
     from vox2pix.config import load_config
 
     experiment = load_config(config)
     folder = local_folder(out or f"runs/{experiment.name}")
     console.say(bold(experiment.name), f": {shown(config)} into {shown(folder)}")
     quiet_libraries()
-    from vox2pix.pipeline import run as carry_out
+    from vox2pix.pipeline.commands import run as carry_out
 
     with _opened(experiment, workers, dask, slurm) as opened, Bars() as bars:
         done = carry_out(experiment, folder, bars, opened, verify)
@@ -74,13 +74,13 @@ def plan(
         str | None, typer.Option(help="The run folder.", show_default="runs/NAME")
     ] = None,
 ) -> None:
-    """Say what a run would read, compute and write: time, memory, disk. Computes nothing."""
+    """Estimate time, memory and disk of a run. Computes nothing."""
     from vox2pix.config import load_config
 
     experiment = load_config(config)
     folder = local_folder(out or f"runs/{experiment.name}")
     quiet_libraries()
-    from vox2pix.pipeline import plan as draw_up
+    from vox2pix.pipeline.commands import plan as draw_up
 
     print_plan(draw_up(experiment, folder), experiment.name, config, folder)
 
@@ -96,22 +96,22 @@ def encode(
     slurm: Slurm = False,
     verify: Verify = False,
     only_plan: Annotated[
-        bool, typer.Option("--plan", help="Say what it would take, and compute nothing.")
+        bool, typer.Option("--plan", help="Estimate time, memory and disk; compute nothing.")
     ] = False,
 ) -> None:
-    """Explain voxels by the model's latents: tables, maps, figures. Run again to go on."""
+    """Explain voxels by the model's latents: tables, maps, figures. Rerun to resume."""
     from vox2pix.config import load_config
 
     experiment = load_config(config)
     folder = local_folder(out or f"runs/{experiment.name}")
     quiet_libraries()
     if only_plan:
-        from vox2pix.pipeline import plan_encoding
+        from vox2pix.pipeline.commands import plan_encoding
 
         print_plan(plan_encoding(experiment, folder), experiment.name, config, folder)
         return
     console.say(bold(experiment.name), f": {shown(config)} into {shown(folder)}")
-    from vox2pix.pipeline import encode as carry_out
+    from vox2pix.pipeline.commands import encode as carry_out
 
     with _opened(experiment, workers, dask, slurm) as opened, Bars() as bars:
         done = carry_out(experiment, folder, bars, opened, verify)
@@ -128,7 +128,7 @@ def report(
         typer.Option(help="The page to write.", show_default="report.html in the run folder"),
     ] = None,
 ) -> None:
-    """Write one page of a run: images, numbers, maps, doubts. It opens without a server."""
+    """Write the report of a run, or of several to compare. It opens without a server."""
     quiet_libraries()
     from vox2pix.report import write_report
 
@@ -146,9 +146,9 @@ def explore(
         bool, typer.Option("--no-browser", help="Print the address, and open no browser.")
     ] = False,
 ) -> None:
-    """Turn the knobs of a run and see its images drawn again, on a page of this machine."""
+    """Draw a run's images again with other settings, on a page of this machine."""
     quiet_libraries()
-    from vox2pix.pipeline.explore import explore as open_page
+    from vox2pix.pipeline._explore import explore as open_page
 
     def announce(address: str) -> None:
         # as it is: its token is for whoever reads this line
@@ -161,9 +161,9 @@ def explore(
 def audit(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run that was scored.")],
 ) -> None:
-    """Ask whether a run's images came from the brain: each check, its verdict and figure."""
+    """Check whether a run's images came from the brain: verdicts and figures."""
     quiet_libraries()
-    from vox2pix.pipeline import audit as audit_again
+    from vox2pix.pipeline.commands import audit as audit_again
 
     folder = local_folder(run_folder)
     with Bars() as bars:
@@ -178,7 +178,7 @@ def plot_encoding(
 ) -> None:
     """Draw the figures of an encoding analysis again, from its tables."""
     quiet_libraries()
-    from vox2pix.pipeline import draw_encoding
+    from vox2pix.pipeline.commands import draw_encoding
 
     with Bars() as bars:
         figures = draw_encoding(local_folder(run_folder), bars)

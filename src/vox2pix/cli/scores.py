@@ -66,7 +66,7 @@ def evaluate(
     require_ours(folder, "evaluation", source)
     console.say(bold(protocol), f": {shown(reconstructions)} against {shown(truth)}")
     with Bars(to_stderr(), transient=True) as bars:
-        evaluation, told = evaluate_images(
+        evaluation, info = evaluate_images(
             truth,
             reconstructions,
             samples=samples,
@@ -81,7 +81,7 @@ def evaluate(
             seed=seed,
             progress=bars.track,
         )
-    save_evaluation(evaluation, folder, told, published)
+    save_evaluation(evaluation, folder, info, published)
     for note in evaluation.notes:
         console.say(f"  {shown(note)}")
     fixed = evaluation.protocol.direction
@@ -121,7 +121,7 @@ def compare(
         Path | None, typer.Option(help="The folder to write.", show_default="NAMES-comparison")
     ] = None,
 ) -> None:
-    """Hold runs, or sets of reconstructions, against the first, image by image."""
+    """Compare runs, or sets of reconstructions, with the first, image by image."""
     quiet_libraries()
     from vox2pix.places import distinct_names
     from vox2pix.report import (
@@ -156,7 +156,7 @@ def pool(
     ],
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("pooled.json"),
 ) -> None:
-    """Average over subjects: each counts alike, with the interval for other subjects."""
+    """Average over subjects, with the interval for other subjects."""
     quiet_libraries()
     from vox2pix.report import is_pooled, pool_folders
     from vox2pix.store import require_our_file, write_json
@@ -164,12 +164,12 @@ def pool(
     require_our_file(out, is_pooled, "a file of `vox2pix pool`")
     records = [record.model_dump() for record in pool_folders(folders)]
     write_json(out, records)
-    found = [record for record in records if record["metric"].startswith("top-")]
-    drawn = [record for record in records if record not in found]
+    retrieval = [record for record in records if record["metric"].startswith("top-")]
+    drawn = [record for record in records if record not in retrieval]
     one_condition = len({record["condition"] for record in drawn}) == 1
     print_pooled(drawn) if one_condition else print_records(drawn)
-    if found:
-        print_records(found, "retrieval")
+    if retrieval:
+        print_records(retrieval, "retrieval")
     subjects = records[0]["subject"].split("+")
     console.print(
         f"Means over {len(subjects)} subjects ({shown(', '.join(subjects))}) with 95 % t intervals "

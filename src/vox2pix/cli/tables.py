@@ -20,10 +20,10 @@ _INTERVAL = ("value", "low", "high")
 
 
 def print_metrics(folder: Path) -> None:
-    """Print a row a condition, a column a metric, each with its interval; then retrieval."""
+    """Print one row per condition, one column per metric, with intervals; then retrieval."""
     records = json.loads((folder / "metrics.json").read_text())
-    found = [r for r in records if r["metric"].startswith("top-")]
-    drawn = [r for r in records if r not in found]
+    retrieval = [r for r in records if r["metric"].startswith("top-")]
+    drawn = [r for r in records if r not in retrieval]
     print_records(drawn)
     n_stimuli = max(r["n_stimuli"] for r in records)
     has_best = any(r["samples"].startswith("best") for r in drawn)
@@ -34,19 +34,19 @@ def print_metrics(folder: Path) -> None:
         * has_best,
         style="dim",
     )
-    if found:
-        print_records(found, "retrieval")
-        chances = {r["metric"]: f"{100 * r['chance']:.3g} %" for r in found}
-        told = ", ".join(f"{name} {chance}" for name, chance in chances.items())
+    if retrieval:
+        print_records(retrieval, "retrieval")
+        chances = {r["metric"]: f"{100 * r['chance']:.3g} %" for r in retrieval}
+        by_chance = ", ".join(f"{name} {chance}" for name, chance in chances.items())
         console.print(
             f"Test images found by decoded features, % (fix reconstruction), and the other way "
-            f"round. Chance: {shown(told)}.",
+            f"round. Chance: {shown(by_chance)}.",
             style="dim",
         )
 
 
 def print_records(records: Sequence[dict[str, Any]], head: str = "condition") -> None:
-    """Print a row a condition, the best of its samples below it, a column a metric."""
+    """Print one row per condition, its best sample below it, and one column per metric."""
     columns = list(dict.fromkeys(map(_column, records)))
     rows = list(dict.fromkeys(map(_row, records)))
     cells = {(_row(r), _column(r)): r for r in records}
@@ -60,7 +60,7 @@ def print_records(records: Sequence[dict[str, Any]], head: str = "condition") ->
 
 
 def print_pooled(records: Sequence[dict[str, Any]]) -> None:
-    """Print a row a metric and way of joining samples, where there is one condition only."""
+    """Print one row per metric and way of joining samples, for a single condition."""
     print_rows(
         ["metric", "samples", "fixed", "mean", "chance"],
         [
@@ -71,7 +71,7 @@ def print_pooled(records: Sequence[dict[str, Any]]) -> None:
 
 
 def print_comparison(names: Sequence[str], rows: Sequence["ComparisonRow"], n_stimuli: int) -> None:
-    """Print how each run differs from the first: a table a run."""
+    """Print how each run differs from the first: one table per run."""
     for number, name in enumerate(names[1:]):
         condition = ""
         lines = []
@@ -128,7 +128,7 @@ def print_findings(findings: Sequence[dict[str, Any]]) -> None:
 
 
 def print_encoding(folder: Path) -> None:
-    """Print the mean correlation of each region with each latent, and where all else is."""
+    """Print the mean correlation per region and latent, and the places of all other results."""
     with (folder / "roi_means.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     latents = list(dict.fromkeys(row["latent"] for row in rows))

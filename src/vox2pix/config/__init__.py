@@ -2,7 +2,7 @@
 
 from vox2pix.config._config import Config, for_others, load_config
 from vox2pix.config._names import digest, suggest, without_place
-from vox2pix.config._tables import DataConfig, DecodeConfig, TargetConfig
+from vox2pix.config._tables import DataConfig, DecodeConfig, EncodeConfig, TargetConfig
 from vox2pix.config.protocols import RUN_PROTOCOLS, RunProtocol
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "DecodeConfig",
+    "EncodeConfig",
     "RunProtocol",
     "TargetConfig",
     "digest",

@@ -1,5 +1,6 @@
 """Images against images: images -> features -> statistic -> number, each a pure function."""
 
+from vox2pix.evaluation.comparison import compare, over_samples, pool_subjects
 from vox2pix.evaluation.entry import evaluate_images
 from vox2pix.evaluation.images import Resizing, resize_images
 from vox2pix.evaluation.inputs import ImageCollection, Pairs, digest, open_images
@@ -53,6 +54,7 @@ __all__ = [
     "Protocol",
     "Resizing",
     "bootstrap_interval",
+    "compare",
     "correlation_distance",
     "digest",
     "encoder_files",
@@ -65,7 +67,9 @@ __all__ = [
     "mean_interval",
     "network",
     "open_images",
+    "over_samples",
     "pixcorr",
+    "pool_subjects",
     "published_notes",
     "published_rows",
     "rate_interval",

@@ -1,5 +1,6 @@
-"""What a run draws: conditions, ceilings from true features, and what the audit doubts."""
+"""What an experiment draws: conditions, ceilings from true values, controls; where images are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,96 +8,168 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.config import Config
+from vox2pix.generation import image_seeds
+from vox2pix.pipeline.experiment import FloatArray, image_size, targets
+from vox2pix.pipeline.reporter import report_damage
+from vox2pix.pipeline.run import Run
 from vox2pix.seeds import rng_for
-from vox2pix.targets import ceilings_of, conditions_of, fullest, targets_of, usable
+from vox2pix.store import ShardedArray, holds_arrays, load_arrays
+from vox2pix.targets import (
+    Condition,
+    Target,
+    ceilings_of,
+    conditions_of,
+    fullest,
+    targets_of,
+    usable,
+)
 
+RETRIEVAL = "retrieval"  # condition of the nearest training stimuli
+CLUSTERS = "decoded/clusters.safetensors"
+_FEWEST = 3  # training stimuli of a decoder: one held out leaves two, which have a difference
 Source = Literal["decoded", "true", "shuffled", "mean", "noise", "held-out", "swapped"]
 
-
-DOUBTED: frozenset[Source] = frozenset({"mean", "noise", "held-out", "swapped"})
-"""What only the audit asks for."""
+AUDIT_ONLY: frozenset[Source] = frozenset({"mean", "noise", "held-out", "swapped"})
+"""Sources that only the audit asks for."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """One condition to draw.
+    """One condition drawn from one source.
 
     Attributes
     ----------
     name : str
-        Its name in ``metrics.json``.
-    condition : str
-        What the diffusion model starts from and is told.
+        As in ``metrics.json``.
+    condition : Condition
+        The targets that images are drawn from.
     source : str
-        Where z and c come from: decoded from the responses to the image, true, decoded from
-        the responses to another image (shuffled), from the mean response, from noise, or by
-        decoders that were trained without the image's cluster (held-out); swapped takes the
-        decoded z of one image and the decoded c of another.
+        Where their values come from: decoded from the responses to the stimulus, true, decoded
+        from the responses to another stimulus (shuffled), from the mean response, from noise, or
+        by decoders that were trained without the stimulus's cluster (held-out); swapped joins
+        the decoded layout of one stimulus with the decoded content of another.
     samples : int
-        Noise samples a stimulus.
+        Noise samples per stimulus.
     """
 
     name: str
-    condition: str
+    condition: Condition
     source: Source
     samples: int
 
+    @property
+    def is_audit_only(self) -> bool:
+        """Whether only the audit asks for it."""
+        return self.source in AUDIT_ONLY
 
-def planned_drawings(config: Config, has_c: bool) -> list[Drawing]:
-    """List what a run draws: conditions, ceilings from true features, what the audit doubts.
 
-    Parameters
-    ----------
-    config : Config
-        The experiment.
-    has_c : bool
-        Whether captions are there; without them what needs c is left out.
+def planned_drawings(config: Config, has_captions: bool) -> list[Drawing]:
+    """List what an experiment draws.
+
+    Without captions, what needs a target that is computed from them is left out.
+
+    Raises
+    ------
+    UserError
+        For a condition that cannot be.
     """
-    wanted, targets = config.generate, targets_of(config)
-    drawn, true = conditions_of(config, targets), ceilings_of(config, targets)
-    drawings = [Drawing(str(c), str(c), "decoded", wanted.samples) for c in drawn]
-    drawings += [Drawing(f"true-{c}", str(c), "true", wanted.ceiling_samples) for c in true]
-    fullest = fullest_condition(config, has_c)
-    if wanted.shuffled or config.audit.enabled:
-        drawings.append(Drawing("shuffled", fullest, "shuffled", wanted.ceiling_samples))
+    generate, every = config.generate, targets_of(config)
+    found = usable(every, has_captions)
+    samples, few = generate.samples, generate.ceiling_samples
+    conditions = _drawable(conditions_of(config, every), found)
+    ceilings = _drawable(ceilings_of(config, every), found)
+    drawings = [Drawing(str(c), c, "decoded", samples) for c in conditions]
+    drawings += [Drawing(f"true-{c}", c, "true", few) for c in ceilings]
+    judged = fullest(conditions, found)
+    if generate.shuffled or config.audit.enabled:
+        drawings.append(Drawing("shuffled", judged, "shuffled", few))
     if config.audit.enabled:
         drawings += [
-            Drawing("mean-brain", fullest, "mean", 1),
-            Drawing("noise-brain", fullest, "noise", 1),
-            Drawing("held-out", fullest, "held-out", 1),
+            Drawing("mean-brain", judged, "mean", 1),
+            Drawing("noise-brain", judged, "noise", 1),
+            Drawing("held-out", judged, "held-out", 1),
         ]
-        if fullest == "z+c":
-            drawings.append(Drawing("swapped", fullest, "swapped", 1))
-    usable = [d for d in drawings if has_c or d.condition in ("z", "z-decode")]
-    # The autoencoder's image knows no noise: one sample says all.
-    return [
-        Drawing(d.name, d.condition, d.source, 1) if d.condition == "z-decode" else d
-        for d in usable
-    ]
+        if {found[name].carries for name in judged.targets} == {"layout", "content"}:
+            drawings.append(Drawing("swapped", judged, "swapped", 1))
+    # An image without denoising has no noise: one sample shows everything.
+    return [d if d.condition.denoised else _with_one_sample(d) for d in drawings]
 
 
-def fullest_condition(config: Config, has_c: bool) -> str:
-    """Return the condition, of those that are drawn, that uses most of what is decoded.
+def _drawable(conditions: tuple[Condition, ...], found: Mapping[str, Target]) -> list[Condition]:
+    return [c for c in conditions if found.keys() >= set(c.targets)]
 
-    It is the one that the audit judges.
-    """
+
+def _with_one_sample(drawing: Drawing) -> Drawing:
+    return Drawing(drawing.name, drawing.condition, drawing.source, 1)
+
+
+def judged_condition(config: Config, has_captions: bool) -> Condition:
+    """Return the condition that the audit judges: the one with most of what is decoded."""
     every = targets_of(config)
-    targets = usable(every, has_c)
-    drawn = [c for c in conditions_of(config, every) if targets.keys() >= set(c.targets)]
-    return str(fullest(drawn, targets))
+    found = usable(every, has_captions)
+    return fullest(_drawable(conditions_of(config, every), found), found)
 
 
-def derangement(n: int, seed: int) -> NDArray[np.intp]:
-    """Return a random order in which nothing keeps its place: each test brain gets another's.
+def drawings_of(run: Run) -> list[Drawing]:
+    """List what a run draws; nothing of held-out clusters where none can be held out."""
+    planned = planned_drawings(run.config, run.subject.has_captions)
+    return [d for d in planned if d.source != "held-out" or not why_not_held_out(run)]
 
-    Parameters
-    ----------
-    n : int
-        How many, 2 or more.
-    seed : int
-        The run's seed.
-    """
+
+def stored_images(run: Run, drawing: Drawing) -> ShardedArray:
+    """Return the images of a drawing: (n_test, samples, size, size, 3), 8 bit."""
+    size = image_size(run)
+    if not drawing.condition.denoised:
+        size = targets(run)[drawing.condition.targets[0]].preview_size(run.architecture)
+    shape = (len(run.test_ids), drawing.samples, size, size, 3)
+    stage = "audit-drawing" if drawing.is_audit_only else "generate"
+    folder = run.path / "images" / f"{drawing.name}-{run.keys[stage]}"
+    stored = ShardedArray(folder, shape, np.uint8, run.config.compute.shard_size)
+    report_damage(run.reporter, stored)
+    return stored
+
+
+def as_floats(stored: NDArray[np.uint8]) -> FloatArray:
+    """Return 8-bit images in [0, 1]."""
+    return np.divide(stored, 255, dtype=np.float32)
+
+
+def as_bytes(images: FloatArray, truncate: bool = False) -> NDArray[np.uint8]:
+    """Return images in [0, 1] as 8 bit: rounded, or truncated as some released code does."""
+    scaled = images * 255
+    return (scaled if truncate else np.rint(scaled)).astype(np.uint8)
+
+
+def noise_seeds(config: Config, stimulus_ids: tuple[str, ...], samples: int) -> NDArray[np.int64]:
+    """Return the seed of each image's noise, (n_stimuli, samples)."""
+    # The released code seeded each process alike: every image got the same noise.
+    one_noise = config.run_protocol.one_noise
+    names = ["one noise for all"] * len(stimulus_ids) if one_noise else stimulus_ids
+    return image_seeds(config.seed, names, samples)
+
+
+def donors(n: int, seed: int) -> NDArray[np.intp]:
+    """Return for each of n >= 2 test stimuli another one, each once: whose responses it gets."""
     cycle = rng_for(seed, "shuffled brain").permutation(n)
     order = np.empty(n, np.intp)
     order[cycle] = np.roll(cycle, 1)
     return order
+
+
+def test_clusters(run: Run) -> NDArray[np.intp]:
+    """Return the cluster of each test stimulus."""
+    return load_arrays(run.path / CLUSTERS)["test"]
+
+
+def why_not_held_out(run: Run) -> str:
+    """Return why no cluster can be held out of training; empty if it can, or is not known yet."""
+    path = run.path / CLUSTERS
+    if not run.config.audit.enabled or not holds_arrays(path):
+        return ""
+    n_left = int(load_arrays(path)["n_left"][0])
+    if n_left >= _FEWEST:
+        return ""
+    return (
+        f"without one of the {run.config.audit.clusters} clusters (audit.clusters) {n_left} "
+        f"training images are left, and a decoder needs {_FEWEST}"
+    )

@@ -1,93 +1,125 @@
-"""What a run reads from outside its folder, by contents: data, and weights of models."""
+"""The files that an experiment reads from outside its folder: data, and weights of models."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from vox2pix.buckets import file_versions, is_remote
+from vox2pix.buckets import file_versions, is_remote, is_url
+from vox2pix.config import DataConfig
 from vox2pix.data import is_of_folder
 from vox2pix.diffusion.pipeline_folder import files_of_model, find_pipeline
+from vox2pix.errors import UserError
 from vox2pix.evaluation import encoder_files
-from vox2pix.pipeline.read_folders import read_folders
 from vox2pix.pipeline.reporter import Reporter
 from vox2pix.pipeline.run import Run
 from vox2pix.store import content_hashes
 
 _MB = 10**6
-_WORTH_A_BAR = 500 * _MB
+_SHOWN_FROM = 500 * _MB  # bytes from which hashing shows a progress bar
 
 
 def input_files(run: Run) -> dict[str, str]:
-    """Hash the data files that an experiment may read.
+    """Return a content hash of each data file that an experiment may read.
 
-    Neither where the data lie nor the times of files matter; a file with other contents, an added
-    or a removed one does. A subject of NSD has some 40 GB: they are read at the first start, and
-    again only where a file may have changed since (:func:`vox2pix.store.content_hashes`).
-
-    Parameters
-    ----------
-    run : Run
-        The experiment and its folder.
-
-    Returns
-    -------
-    dict of str to str
-        What identifies the contents, by path from the root of the data; empty for a simulated
-        subject, which lies in the run folder.
+    Neither the place of the data nor the times of files matter; a file with other contents, an
+    added or a removed one does. A subject of NSD has some 40 GB: they are read at the first start,
+    and again only where a file may have changed since (:func:`vox2pix.store.content_hashes`).
+    Empty for a simulated subject, which is part of the run folder.
     """
     data = run.config.data
     if data.path is None:
         return {}
     root = data.root(run.path)
-    below = read_folders(data)
-    if is_remote(root):  # a listing says it of many objects at once
+    if is_remote(root):  # a listing describes many objects at once
         return {
             f"{name}/{file}": f"{size} bytes, {version}"
-            for name in below
-            for file, (size, version) in sorted(file_versions(root / name).items())
-            if data.source != "folder" or is_of_folder(file)
+            for name, file, (size, version) in _listed(data, root)
         }
-    files = {
-        f"{name}/{file}": root / name / file
-        for name in below
-        for file in file_versions(root / name)
-        if data.source != "folder" or is_of_folder(file)
-    }
+    files = {f"{name}/{file}": root / name / file for name, file, _ in _listed(data, root)}
     return _hashes(run, "Checking data files", root, files)
 
 
+def _listed(data: DataConfig, root: Path) -> Iterator[tuple[str, str, tuple[int, str]]]:
+    """Yield folder, name and version of each file that may be read."""
+    for name in _folders(data):
+        for file, version in sorted(file_versions(root / name).items()):
+            if data.source != "folder" or is_of_folder(file):
+                yield name, file, version
+
+
 def model_hashes(run: Run) -> dict[str, str]:
-    """Hash the files of the diffusion model."""
+    """Return a content hash of each file of the diffusion model."""
     folder = find_pipeline(run.config.model.name, run.config.model.revision).path
     return _hashes(run, "Checking the model", folder, files_of_model(folder))
 
 
 def encoder_hashes(run: Run) -> dict[str, str]:
-    """Hash the files of the encoder that reconstructions are scored with."""
+    """Return a content hash of each file of the encoder that reconstructions are scored with."""
     files = encoder_files(run.config.evaluate.encoder)
     if not files:
         return {}
     return _hashes(run, "Checking the encoder", next(iter(files.values())).parent, files)
 
 
+def require_outside_data(data: DataConfig, run_path: Path) -> None:
+    """Refuse a run folder among files that are read as data: a run would change its own input.
+
+    A run folder beside them, in the same folder, does no harm.
+
+    Raises
+    ------
+    UserError
+        Naming both.
+    """
+    if data.path is None or is_url(data.path):
+        return
+    root, folder = data.root(run_path).resolve(), run_path.resolve()
+    if not folder.is_relative_to(root):
+        return
+    name = folder.relative_to(root)
+    if data.source == "folder":
+        is_read = is_of_folder(name.as_posix())
+    else:
+        is_read = any(name.is_relative_to(read) for read in _folders(data))
+    if is_read:
+        raise UserError(
+            f"{folder} is among the files that are read as data ({root}); name a run folder "
+            "elsewhere with --out."
+        )
+
+
+def _folders(data: DataConfig) -> list[str]:
+    """List the folders below the root of the data whose files may be read."""
+    if data.source == "folder":
+        return ["."]
+    subject = f"subj{data.subject:02d}"
+    return [
+        f"nsddata_betas/ppdata/{subject}/{data.space}/{data.betas}",
+        f"nsddata/ppdata/{subject}",
+        f"nsddata/freesurfer/{subject}/label",
+        f"nsddata/freesurfer/{data.space}/label",
+        "nsddata/experiments/nsd",
+        "nsddata_stimuli/stimuli/nsd",
+    ]
+
+
 def _hashes(run: Run, title: str, root: Path, files: Mapping[str, Path]) -> dict[str, str]:
-    """Hash files into the record beside the runs; say so where it takes a while."""
-    records, bar = run.cache.parent / "checksums", _bar(run.reporter, title)
-    return content_hashes(root.resolve(), files, records, verify=run.verify, progress=bar)
+    records, progress = run.cache.parent / "checksums", _megabytes(run.reporter, title)
+    return content_hashes(root.resolve(), files, records, verify=run.verify, progress=progress)
 
 
-def _bar(reporter: Reporter, title: str) -> Callable[[int, int], None]:
-    """Return what shows how many megabytes of many were read."""
-    shown = -1
+def _megabytes(reporter: Reporter, title: str) -> Callable[[int, int], None]:
+    """Return what reports the bytes read, (done, total), where reading takes a while."""
+    reported = -1
 
     def progress(done: int, total: int) -> None:
-        nonlocal shown
-        if total < _WORTH_A_BAR:
+        nonlocal reported
+        if total < _SHOWN_FROM:
             return
-        if shown < 0:
+        if reported < 0:
             reporter.begin(title, -(-total // _MB), "MB")
-            shown = 0
+            reported = 0
         now = -(-total // _MB) if done == total else done // _MB
-        reporter.advance(now - shown)
-        shown = now
+        reporter.advance(now - reported)
+        reported = now
 
     return progress

@@ -11,8 +11,10 @@ from vox2pix.diffusion.caption_length import caption_lengths
 from vox2pix.encoding import EncodingModel
 from vox2pix.errors import UserError
 from vox2pix.pipeline.drawings import planned_drawings
-from vox2pix.pipeline.reporter import Reporter
-from vox2pix.pipeline.spaces import make_decoder
+from vox2pix.pipeline.experiment import make_decoder
+from vox2pix.pipeline.reporter import stepwise
+from vox2pix.pipeline.run import Run
+from vox2pix.targets import targets_of, usable
 
 Analysis = Literal["run", "encode"]
 
@@ -29,7 +31,7 @@ _WHY_TRAIN: dict[Analysis, str] = {
 def require_enough(
     config: Config,
     analysis: Analysis,
-    name: str,
+    subject: str,
     *,
     n_train: int,
     n_test: int,
@@ -38,56 +40,48 @@ def require_enough(
 ) -> None:
     """Refuse an experiment that its counts alone make impossible.
 
-    Parameters
-    ----------
-    config : Config
-        The experiment.
-    analysis : {"run", "encode"}
-        What is to be done.
-    name : str
-        The subject's.
-    n_train, n_test, n_train_trials : int
-        Training stimuli, test stimuli that are used, training trials.
-    has_captions : bool
-        Whether c can be decoded.
-
     Raises
     ------
     UserError
-        Naming the count, what is needed, and what to do.
+        Naming the subject, the count, what is needed, and what to do.
     """
     if n_test < FEWEST_TEST[analysis]:
         raise UserError(
-            f"{name} has {n_test} test images, and {_WHY_TEST[analysis]}; mark more of its trials "
-            "as test (column split of trials.csv), or read sessions that show more of them."
+            f"{subject} has {n_test} test images, and {_WHY_TEST[analysis]}; mark more of its "
+            "trials as test (column split of trials.csv), or read sessions that show more of them."
         )
     if n_train < FEWEST_TRAIN[analysis]:
         raise UserError(
-            f"{name} has {n_train} training images, and {_WHY_TRAIN[analysis]}; mark fewer of its "
-            "trials as test."
+            f"{subject} has {n_train} training images, and {_WHY_TRAIN[analysis]}; mark fewer of "
+            "its trials as test."
+        )
+    found = usable(targets_of(config), has_captions)
+    if not found:
+        raise UserError(
+            f"{subject} has no captions, which {', '.join(targets_of(config))} is computed from; "
+            "add captions, or decode z."
         )
     if analysis == "encode":
         n_folds = EncodingModel().n_folds
         if config.encode.selection == "cv" and n_train < n_folds:
             raise UserError(
-                f"{name} has {n_train} training images for {n_folds} folds; mark fewer of its "
+                f"{subject} has {n_train} training images for {n_folds} folds; mark fewer of its "
                 'trials as test, or choose penalties by encode.selection = "gcv".'
             )
         return
-    decoder = make_decoder(config)
-    alphas = config.decode.alphas
+    decoder, alphas = make_decoder(config), config.decode.alphas
     chooses_by_folds = decoder.selection == "cv" and (alphas is None or len(alphas) > 1)
     n, unit = (n_train, "images") if decoder.grouped else (n_train_trials, "trials")
     if chooses_by_folds and n < decoder.n_folds:
         raise UserError(
-            f"{name} has {n} training {unit} for {decoder.n_folds} folds; give it more, or choose "
-            'penalties by decode.selection = "gcv" under protocol = "default".'
+            f"{subject} has {n} training {unit} for {decoder.n_folds} folds; give it more, or "
+            'choose penalties by decode.selection = "gcv" under protocol = "default".'
         )
     if not any(d.source == "decoded" for d in planned_drawings(config, has_captions)):
-        wanted = ", ".join(config.generate.conditions or ()) or "none"
+        names = ", ".join(config.generate.conditions or ()) or "none"
         raise UserError(
-            f"generate.conditions ({wanted}) leaves nothing to draw from what is decoded; without "
-            "captions only z and z-decode can be drawn."
+            f"generate.conditions ({names}) leaves nothing to draw from what is decoded "
+            f"({', '.join(found)})."
         )
 
 
@@ -95,17 +89,6 @@ def require_subject(
     config: Config, analysis: Analysis, subject: Subject, test_ids: Sequence[str]
 ) -> None:
     """Refuse an experiment that the subject's tables make impossible; no responses are read.
-
-    Parameters
-    ----------
-    config : Config
-        The experiment.
-    analysis : {"run", "encode"}
-        What is to be done.
-    subject : Subject
-        Whose.
-    test_ids : sequence of str
-        The test stimuli that are used.
 
     Raises
     ------
@@ -121,9 +104,10 @@ def require_subject(
         n_train_trials=subject.train.n_trials,
         has_captions=subject.has_captions,
     )
-    rois = {"run": config.decode.rois["z"], "encode": config.encode.rois}[analysis]
-    if analysis == "run" and subject.has_captions:
-        rois += config.decode.rois["c"]
+    rois = config.encode.rois
+    if analysis == "run":
+        found = usable(targets_of(config), subject.has_captions)
+        rois = tuple(roi for name in found for roi in config.decode.rois[name])
     for roi in dict.fromkeys(rois):
         if not subject.voxel_mask(roi).any():
             raise UserError(f"The region {roi!r} of {subject.name} has no voxels; leave it out.")
@@ -134,45 +118,17 @@ def require_subject(
     faults.raise_first()
 
 
-def inspect_subject(
-    config: Config,
-    analysis: Analysis,
-    subject: Subject,
-    test_ids: Sequence[str],
-    reporter: Reporter,
-) -> tuple[str, ...]:
-    """Read everything once before the work; return the notes, refuse at the first fault.
-
-    Parameters
-    ----------
-    config, analysis, subject, test_ids
-        As for :func:`require_subject`.
-    reporter : Reporter
-        Who is told how the reading goes.
-
-    Returns
-    -------
-    tuple of str
-        What :func:`~vox2pix.data.look.look_over` notes.
+def inspect_subject(run: Run, analysis: Analysis) -> tuple[str, ...]:
+    """Read everything once before the work; return the notes of ``data check``.
 
     Raises
     ------
     UserError
         As :func:`require_subject`; or with the first fault of responses, images or captions.
     """
-    require_subject(config, analysis, subject, test_ids)
-    faults = Faults()
-    current, before = "", 0
-
-    def progress(what: str, done: int, total: int) -> None:
-        nonlocal current, before
-        if what != current:
-            reporter.begin(f"Checking {what}", total, what)
-            current, before = what, 0
-        reporter.advance(done - before)
-        before = done
-
-    model = config.model
+    subject, model, faults = run.subject, run.config.model, Faults()
+    require_subject(run.config, analysis, subject, run.test_ids)
+    progress = stepwise(run.reporter, lambda step: f"Checking {step}", lambda step: step)
     found = look_over(
         subject, faults, progress, lambda texts: caption_note(model.name, texts, model.revision)
     )
@@ -188,25 +144,25 @@ def inspect_subject(
 def caption_note(
     model: str, captions: Sequence[Sequence[str]], revision: str | None = None
 ) -> tuple[str, ...]:
-    """Say how many captions a model's text encoder cuts; nothing if it cuts none.
+    """Report how many captions a model's text encoder truncates; empty if it truncates none.
 
     Parameters
     ----------
     model, revision
         As in the table ``model`` of an experiment.
     captions : sequence of sequences of str
-        One sequence an image.
+        One sequence per image.
 
     Raises
     ------
     UserError
-        If the model's tokenizer cannot be had.
+        If the model's tokenizer cannot be loaded.
     """
-    found = caption_lengths(model, captions, revision)
-    if not found.n_cut:
+    lengths = caption_lengths(model, captions, revision)
+    if not lengths.n_cut:
         return ()
     return (
-        f"{found.n_cut} of {found.n_captions} captions, of {found.n_images_cut} of "
-        f"{len(captions)} images, are longer than the {found.n_tokens} tokens that the text "
+        f"{lengths.n_cut} of {lengths.n_captions} captions, of {lengths.n_images_cut} of "
+        f"{len(captions)} images, are longer than the {lengths.n_tokens} tokens that the text "
         "encoder takes, and are cut.",
     )

@@ -1,40 +1,58 @@
-"""Who is told how the work goes: the command line, a test, nobody."""
+"""Who receives messages and progress: the command line, a test, nobody."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from vox2pix.store import ShardedArray
 
 
 class Reporter(Protocol):
-    """Takes note of decisions and of progress."""
+    """Receives messages and progress."""
 
     def say(self, text: str) -> None:
         """Take one line about what was decided or found."""
 
     def begin(self, title: str, total: int, unit: str) -> None:
-        """Take note that ``total`` units of work begin; what came before is over."""
+        """Begin ``total`` units of work; what came before is over."""
 
     def advance(self, n: int) -> None:
-        """Take note that ``n`` more units are done."""
+        """Count ``n`` more units as done."""
 
 
 class Silent:
-    """A reporter that says nothing."""
+    """A reporter that shows nothing."""
 
     def say(self, text: str) -> None:
-        """Say nothing."""
+        """Ignore a message."""
 
     def begin(self, title: str, total: int, unit: str) -> None:
-        """Show nothing."""
+        """Ignore the work."""
 
     def advance(self, n: int) -> None:
-        """Count nothing."""
+        """Ignore progress."""
 
 
-def tell_damage(reporter: Reporter, array: ShardedArray) -> None:
-    """Say what of an array was found damaged, and is written again."""
+def stepwise(
+    reporter: Reporter, title: Callable[[str], str], unit: Callable[[str], str]
+) -> Callable[[str, int, int], None]:
+    """Return a callback ``(step, done, total)`` that begins each step and advances in it."""
+    current, reported = "", 0
+
+    def progress(step: str, done: int, total: int) -> None:
+        nonlocal current, reported
+        if step != current:
+            reporter.begin(title(step), total, unit(step))
+            current, reported = step, 0
+        reporter.advance(done - reported)
+        reported = done
+
+    return progress
+
+
+def report_damage(reporter: Reporter, array: ShardedArray) -> None:
+    """Report which parts of an array were damaged and are written again."""
     if array.repaired:
-        reporter.say(f"{array.folder.name}: its description was damaged, written again")
+        reporter.say(f"{array.folder.name}: its metadata was damaged, written again")
     if array.damaged:
-        named = ", ".join(str(shard) for shard in array.damaged)
-        reporter.say(f"{array.folder.name}: shard {named} was damaged, computed again")
+        shards = ", ".join(str(shard) for shard in array.damaged)
+        reporter.say(f"{array.folder.name}: shard {shards} was damaged, computed again")

@@ -1,4 +1,4 @@
-"""How large an experiment is: by its files, or by what is published."""
+"""How large an experiment is: by its files, or by the published sizes of NSD."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from vox2pix.data.volumes import hdf5_shape, image_shape, is_there
 from vox2pix.errors import UserError
 from vox2pix.pipeline.preconditions import Analysis, require_enough, require_subject
 
-# NSD as published (Allen et al. 2022), for planning before its files can be read: trials a
-# session, images a subject and how often each, images shared by all; the functional volume
+# NSD as published (Allen et al. 2022), for planning before its files can be read: trials per
+# session, images per subject and presentations of each, images shared by all; the functional volume
 # and the voxels of the `streams` atlas in subject 1 (others differ by some ten per cent).
 _NSD_TRIALS, _NSD_IMAGES, _NSD_REPEATS, _NSD_SHARED, _NSD_SESSIONS = 750, 10_000, 3, 1_000, 40
 _NSD_VOLUME = 81 * 104 * 83
@@ -39,7 +39,7 @@ class Sizes:
     beta_bytes : float
         What reading the responses moves.
     has_captions : bool
-        Whether c can be decoded.
+        Whether targets can be computed from captions.
     facts : tuple of str
         Where the figures come from.
     subject : str
@@ -66,8 +66,7 @@ def experiment_sizes(config: Config, path: Path, rois: Regions, analysis: Analys
     path : Path
         The run folder; a simulated subject would lie in it.
     rois : mapping of str to tuple of str
-        Groups of regions whose voxels are counted; a group named ``c`` only where there are
-        captions.
+        Groups of regions whose voxels are counted, by target.
     analysis : {"run", "encode"}
         What is to be done.
 
@@ -116,11 +115,7 @@ def _sizes(config: Config, path: Path, rois: Regions, analysis: Analysis) -> Siz
     n_test = len(test_ids)
     require_subject(config, analysis, subject, test_ids)
     n_trials = len(subject.trials)
-    n_voxels = {
-        key: int(subject.voxel_mask(names).sum())
-        for key, names in rois.items()
-        if key != "c" or subject.has_captions
-    }
+    n_voxels = {key: int(subject.voxel_mask(names).sum()) for key, names in rois.items()}
     return Sizes(
         n_train_trials=subject.train.n_trials,
         n_train=len(subject.train.stimulus_ids),
@@ -142,8 +137,8 @@ def _phantom_sizes(config: Config, rois: Regions) -> Sizes:
     n_stimuli = n_trials // _NSD_REPEATS
     n_test = min(phantom.n_shared, config.data.max_test_stimuli or phantom.n_shared)
     n_train_trials = n_trials - _NSD_REPEATS * phantom.n_shared
-    known = {"early": phantom.n_early, "ventral": phantom.n_ventral, "all": _PHANTOM_VOXELS}
-    n_voxels = {key: sum(known.get(r, 400) for r in names) for key, names in rois.items()}
+    sizes = {"early": phantom.n_early, "ventral": phantom.n_ventral, "all": _PHANTOM_VOXELS}
+    n_voxels = {key: sum(sizes.get(r, 400) for r in names) for key, names in rois.items()}
     return Sizes(
         n_train_trials,
         n_stimuli - phantom.n_shared,
@@ -167,14 +162,14 @@ def _sessions_asked_for(
         raise fault
     if sessions is None:
         return present
-    wanted = range(1, sessions + 1) if isinstance(sessions, int) else sessions
-    missing = [session for session in wanted if session not in present]
+    asked = range(1, sessions + 1) if isinstance(sessions, int) else sessions
+    missing = [session for session in asked if session not in present]
     if missing:
         raise UserError(
             f"{layout.betas_folder} has no file of session {missing[0]}, which data.sessions asks "
             f"for: the last one is {present[-1]}; add the file or leave the session out."
         )
-    return wanted
+    return asked
 
 
 def _atlases(layout: NsdLayout) -> dict[str, Atlas]:
@@ -184,19 +179,19 @@ def _atlases(layout: NsdLayout) -> dict[str, Atlas]:
 
 def _require_known(names: Sequence[str], atlases: dict[str, Atlas]) -> None:
     """Raise if the tree names its regions, and one that is asked for is not among them."""
-    known = {"all", *atlases}
+    regions = {"all", *atlases}
     for atlas in atlases.values():
-        known |= {*atlas.labels, *(f"{atlas.name}:{label}" for label in atlas.labels)}
+        regions |= {*atlas.labels, *(f"{atlas.name}:{label}" for label in atlas.labels)}
     if any(atlas.labels for atlas in atlases.values()):
         for name in union_parts(names):
-            if name not in known:
+            if name not in regions:
                 roi_mask(name, atlases, {}, Faults())  # raises, with the nearest names
 
 
 def _can_be_read(
     layout: NsdLayout, sessions: Sequence[int], names: Sequence[str], atlases: dict[str, Atlas]
 ) -> bool:
-    """Tell whether the files that an experiment opens are there and hold what they should."""
+    """Whether the files that an experiment opens are there and readable."""
     responses = [file for session in sessions for file in layout.session(session)]
     images = [file for atlas in atlases.values() for file in atlas.files]
     images += [file for file in layout.ncsnr if is_there(file)]
@@ -219,7 +214,7 @@ def _can_be_read(
 def _published_sizes(config: Config, n_sessions: int, rois: Regions, fault: UserError) -> Sizes:
     """Size NSD by what is published of so many sessions."""
     data = config.data
-    # An image is missed when all its showings fall into the sessions that are not there.
+    # An image is missed when all its presentations are in sessions that are not there.
     seen = 1 - max(0.0, 1 - n_sessions / _NSD_SESSIONS) ** _NSD_REPEATS
     n_test_all = round(_NSD_SHARED * seen)
     n_test = min(n_test_all, data.max_test_stimuli or n_test_all)
@@ -246,7 +241,7 @@ def _published_sizes(config: Config, n_sessions: int, rois: Regions, fault: User
 
 
 def _guesses(names: Sequence[str]) -> list[str]:
-    """Say of which regions the size is a guess; their names cannot be checked either."""
+    """List the regions whose size is a guess; their names cannot be checked either."""
     guessed = [name for name in dict.fromkeys(names) if name not in _NSD_VOXELS]
     if not guessed:
         return []

@@ -1,5 +1,6 @@
 """One run's folder: which stages are done, under which settings."""
 
+import errno
 import os
 import re
 import stat
@@ -49,6 +50,7 @@ _PARTS = re.compile(r"parts-[0-9a-f]{16}")
 _PART = re.compile(r"[^.].*-(\d+|null)\.safetensors")
 _ZARR_PARTIAL = re.compile(r"(zarr|\d+)\.[0-9a-f]{32}\.partial")
 _LOCK = ".lock"
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class RunFolder:
@@ -98,9 +100,9 @@ class RunFolder:
             raise UserError(
                 f"Another run is at work in {self.path}; wait for it, or name another folder."
             ) from None
-        except PermissionError as error:
-            raise UserError(f"{self.path} cannot be written to: {error.strerror}.") from None
         except (OSError, NotImplementedError) as error:
+            if isinstance(error, OSError) and error.errno in _NOT_WRITABLE:
+                raise UserError(f"{self.path} cannot be written to: {error.strerror}.") from None
             reason = getattr(error, "strerror", None) or "not implemented"
             raise UserError(
                 f"{self.path} is on a disk without file locks ({reason}): name a folder "
@@ -150,18 +152,18 @@ class RunFolder:
 
     def key(self, stage: str) -> str | None:
         """Return the key that a stage was last finished under; None if its mark is not sound."""
-        content = read_checked_json(self._mark(stage))
-        return None if content is None else str(content["key"])
+        told = read_checked_json(self._mark(stage))
+        return None if told is None else str(told["key"])
 
     def damaged(self, stage: str) -> list[str]:
         """List the outputs of a finished stage that are not as it left them, or else its mark."""
         mark = self._mark(stage)
         if not mark.exists():
             return []
-        content = read_checked_json(mark)
-        if content is None:
+        told = read_checked_json(mark)
+        if told is None:
             return [mark.relative_to(self.path).as_posix()]
-        return [name for name, digits in content["outputs"].items() if not self._is(name, digits)]
+        return [name for name, digits in told["outputs"].items() if not self._is(name, digits)]
 
     def _is(self, name: str, digits: str) -> bool:
         """Return whether an output is as it was; what is outside, a cache, may be cleared away."""
@@ -176,8 +178,8 @@ class RunFolder:
 
     def files(self, pattern: str) -> list[str]:
         """List the files that match a pattern such as ``gallery/**/*``, by their names here."""
-        files = (path for path in self.path.glob(pattern) if path.is_file())
-        return sorted(path.relative_to(self.path).as_posix() for path in files)
+        found = (path for path in self.path.glob(pattern) if path.is_file())
+        return sorted(path.relative_to(self.path).as_posix() for path in found)
 
     def written(self, folder: str) -> list[str]:
         """List the files that were written into one of :data:`RESULT_FOLDERS`, by their names."""

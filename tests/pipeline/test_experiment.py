@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.conftest import experiment
-from vox2pix.pipeline.spaces import make_decoder
+from vox2pix.pipeline.experiment import make_decoder
 
 
 @pytest.mark.parametrize("protocol", ["default", "takagi2023"])

@@ -11,19 +11,21 @@ from numpy.typing import NDArray
 from vox2pix.decoding import RidgeDecoder
 from vox2pix.errors import UserError
 from vox2pix.generation import port_inputs
-from vox2pix.pipeline.drawings import fullest_condition
-from vox2pix.pipeline.images import as_bytes, noise_seeds
-from vox2pix.pipeline.latents import FloatArray
+from vox2pix.pipeline.drawings import as_bytes, judged_condition, noise_seeds
+from vox2pix.pipeline.experiment import (
+    FloatArray,
+    decoded,
+    in_protocol_units,
+    start_settings,
+)
 from vox2pix.pipeline.run import Run, open_run
-from vox2pix.pipeline.spaces import units
 from vox2pix.report.contents import RunContents, read_run
 from vox2pix.report.gallery import Gallery, open_images
-from vox2pix.report.labels import targets_of
 from vox2pix.report.redraw import Knobs, Pixels, Redraw, Show
 from vox2pix.store import load_arrays
-from vox2pix.targets import StartSettings, find_target
+from vox2pix.targets import default_ceilings, targets_of
 
-_MOST_PREVIEWS = 20
+_MAX_PREVIEWS = 20
 
 
 def explore(
@@ -43,7 +45,7 @@ def explore(
     open_browser : bool
         Show the page in the person's browser.
     announce : callable
-        Told the address once, before the page is served.
+        Called with the address once, before the page is served.
 
     Raises
     ------
@@ -56,7 +58,7 @@ def explore(
         if error.name != "nicegui":
             raise
         raise UserError(
-            "exploring needs NiceGUI, which is not installed; run `pip install 'vox2pix[explore]'`."
+            "Exploring needs NiceGUI, which is not installed; run `pip install 'vox2pix[explore]'`."
         ) from None
     serve(open_redraw(path), port, open_browser, announce)
 
@@ -64,18 +66,10 @@ def explore(
 def open_redraw(path: Path) -> Redraw:
     """Open a finished run, its diffusion model loaded, to draw its images again.
 
-    Parameters
-    ----------
-    path : Path
-        The run folder.
-
-    Returns
-    -------
-    Redraw
-        At ``own`` it draws what the run drew. With a region left out, z and c are predicted by
-        the fitted decoders from the mean response to the image, in which the region's voxels
-        hold their mean over all training trials; responses are read when that is first asked
-        for.
+    With its own settings it draws what the run drew. With a region left out, targets are
+    predicted by the fitted decoders from the mean response to the image, in which the region's
+    voxels have their mean over all training trials; responses are read when that is first asked
+    for.
 
     Raises
     ------
@@ -84,63 +78,60 @@ def open_redraw(path: Path) -> Redraw:
     """
     run = open_run(path)
     contents = read_run(path)
-    gallery, decoded = contents.gallery, contents.decoded_r
-    if gallery is None or "z" not in decoded:
+    gallery = contents.gallery
+    targets = {k: t for k, t in targets_of(run.config).items() if k in contents.decoded_r}
+    if gallery is None or not targets:
         raise UserError(
             f"{path} is not finished; run `vox2pix run` with its experiment file first."
         )
-    wanted, has_c = run.config.generate, "c" in decoded
-    names = ("z+c", "z", "c") if has_c else ("z",)
-    conditions = {name: targets_of(name) for name in names}
-    # The autoencoder's image of z is drawn without noise: there is no knob to turn.
-    drawn = fullest_condition(run.config, has_c)
-    first = gallery.stimulus_ids[0]
-    drawer = _Drawer(run, contents, gallery)
-    run.model  # noqa: B018  loaded now, not at the first touch of a knob
+    # An image without denoising has nothing to turn; the fullest condition comes first.
+    fullest_first = sorted(default_ceilings(targets), key=lambda c: -len(c.targets))
+    conditions = {str(condition): condition.targets for condition in fullest_first}
+    judged = str(judged_condition(run.config, bool(gallery.captions)))
+    generate, first = run.config.generate, gallery.stimulus_ids[0]
+    redrawer = _Redrawer(run, contents, gallery)
+    run.model  # noqa: B018  loaded now, not when a setting is first changed
     return Redraw(
         title=f"{run.config.name}: {contents.subject}, drawn by {run.config.model.name}",
         stimuli=_names(gallery),
         conditions=conditions,
-        start=tuple(name for name in decoded if find_target(name).port == "start"),
-        guided=tuple(name for name in decoded if find_target(name).port != "start"),
-        regions=tuple(dict.fromkeys(r for space in decoded for r in run.config.decode.rois[space])),
+        start=tuple(name for name, target in targets.items() if target.port == "start"),
+        guided=tuple(name for name, target in targets.items() if target.port != "start"),
+        regions=tuple(dict.fromkeys(r for name in targets for r in run.config.decode.rois[name])),
         own=Knobs(
             stimulus_id=first,
-            condition=drawn if drawn in conditions else "z",
-            strength=wanted.strength,
-            guidance=wanted.guidance,
+            condition=judged if judged in conditions else next(iter(conditions)),
+            strength=generate.strength,
+            guidance=generate.guidance,
             seed=0,
-            sources=dict.fromkeys(decoded, first),
+            sources=dict.fromkeys(targets, first),
         ),
-        n_samples=wanted.samples,
-        least_strength=ceil(100 / wanted.steps) / 100,
-        seen=drawer.seen,
-        in_run=drawer.in_run,
-        draw=drawer.draw,
+        n_samples=generate.samples,
+        least_strength=ceil(100 / generate.steps) / 100,
+        seen=redrawer.seen,
+        in_run=redrawer.in_run,
+        draw=redrawer.draw,
     )
 
 
 def _names(gallery: Gallery) -> dict[str, str]:
-    """Call each stimulus by its number and its first caption."""
+    """Call each stimulus by its id and its first caption."""
     captions = gallery.captions or [[]] * len(gallery.stimulus_ids)
     return {
-        stimulus_id: " · ".join([stimulus_id, *told[:1]])
-        for stimulus_id, told in zip(gallery.stimulus_ids, captions, strict=True)
+        stimulus_id: " · ".join([stimulus_id, *own[:1]])
+        for stimulus_id, own in zip(gallery.stimulus_ids, captions, strict=True)
     }
 
 
-class _Drawer:
-    """Draws images of a run again; what it reads of the brain is kept in memory."""
+class _Redrawer:
+    """Draws images of a run again; the responses that it reads stay in memory."""
 
     def __init__(self, run: Run, contents: RunContents, gallery: Gallery) -> None:
         self._run = run
         self._drawings = contents.drawings
         self._originals = open_images(run.path / "gallery" / "originals")
         self._rows = {each: row for row, each in enumerate(gallery.stimulus_ids)}
-        self._decoded = {
-            space: load_arrays(run.path / "decoded" / f"{space}.safetensors")["predicted"]
-            for space in contents.decoded_r
-        }
+        self._decoded = {name: decoded(run, name) for name in contents.decoded_r}
 
     def seen(self, stimulus_id: str) -> Pixels:
         assert self._originals is not None  # written before the list of stimuli
@@ -154,50 +145,49 @@ class _Drawer:
         return np.asarray(samples[knobs.seed if knobs.seed < len(samples) else 0])
 
     def draw(self, knobs: Knobs, show: Show) -> None:
-        model, wanted = self._run.model, self._run.config.generate
-        protocol = self._run.config.run_protocol
-        seeds = noise_seeds(self._run.config, [knobs.stimulus_id], knobs.seed + 1)
-        inputs = {
-            name: self._features(name, knobs.sources[name], knobs.left_out)
-            for name in targets_of(knobs.condition)
+        model, config = self._run.model, self._run.config
+        generate, truncates = config.generate, config.run_protocol.truncates
+        seeds = noise_seeds(config, (knobs.stimulus_id,), knobs.seed + 1)
+        values = {
+            name: self._values(name, knobs.sources[name], knobs.left_out)
+            for name in knobs.condition.split("+")
         }
-        how = StartSettings(truncate=protocol.truncates, sample=protocol.samples_start)
-        ports = port_inputs(model, inputs, seeds, how)
-        strength = knobs.strength if "start" in ports else None
-        n_steps = len(model.plan(strength, wanted.steps, wanted.schedule).timesteps)
-        every = ceil(n_steps / _MOST_PREVIEWS)
+        inputs = port_inputs(model, values, seeds, start_settings(config), targets_of(config))
+        strength = knobs.strength if "start" in inputs else None
+        n_steps = len(model.plan(strength, generate.steps, generate.schedule).timesteps)
+        every = ceil(n_steps / _MAX_PREVIEWS)
 
         def preview(step: int, timestep: int, latents: FloatArray) -> None:
             left = n_steps - 1 - step
             if left % every == 0:
-                image = as_bytes(model.decode_latents(latents), protocol.truncates)[0]
+                image = as_bytes(model.decode_latents(latents), truncates)[0]
                 show(step + 1, n_steps, image)
 
         model.denoise(
-            ports,
+            inputs,
             seeds[0, -1:].tolist(),
             strength=knobs.strength,
-            steps=wanted.steps,
+            steps=generate.steps,
             guidance=knobs.guidance,
-            schedule=wanted.schedule,
+            schedule=generate.schedule,
             callback=preview,
         )
 
-    def _features(self, space: str, stimulus_id: str, left_out: str | None) -> FloatArray:
-        """Return z or c as it was decoded, or predicted again without a region: (1, ...)."""
+    def _values(self, name: str, stimulus_id: str, left_out: str | None) -> FloatArray:
+        """Return a target as it was decoded, or predicted again without a region: (1, *shape)."""
         row = self._rows[stimulus_id]
-        decoded = self._decoded[space][[row]]
+        values = self._decoded[name][[row]]
         if left_out is None:
-            return decoded
-        run, subject = self._run, self._run.subject
-        used = subject.voxel_mask(run.config.decode.rois[space])
-        silent = subject.voxel_mask(left_out)
+            return values
+        config, subject = self._run.config, self._run.subject
+        used, silent = subject.voxel_mask(config.decode.rois[name]), subject.voxel_mask(left_out)
         if not (silent & used).any():
-            return decoded
+            return values
         response = np.where(silent, self._mean, self._responses[row])[None, used]
-        arrays = load_arrays(run.path / "decoders" / f"{space}.safetensors")
-        predicted = RidgeDecoder.from_arrays(arrays).predict(units(response, run.config))
-        return predicted.reshape(decoded.shape).astype(np.float32)
+        arrays = load_arrays(self._run.path / "decoders" / f"{name}.safetensors")
+        decoder = RidgeDecoder.from_arrays(arrays)
+        predicted = decoder.predict(in_protocol_units(response, config))
+        return predicted.reshape(values.shape).astype(np.float32)
 
     @cached_property
     def _responses(self) -> NDArray[np.float32]:

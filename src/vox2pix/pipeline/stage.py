@@ -1,0 +1,247 @@
+"""What a stage is; doing the stages of an experiment in order, and resuming them.
+
+A stage is done when its mark carries the key of its settings, of the files it reads and of the
+stages whose results it reads. What changed is computed again, the rest is reused; a stage that
+was killed resumes after its last complete shard.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from vox2pix.config import Config, digest
+from vox2pix.errors import UserError
+from vox2pix.outside import all_without_secrets
+from vox2pix.pipeline.costs import Cost, Planned
+from vox2pix.pipeline.inputs import require_outside_data
+from vox2pix.pipeline.reporter import Reporter, Silent
+from vox2pix.pipeline.run import Run, record_config
+from vox2pix.store import (
+    RunFolder,
+    machine,
+    peak_memory,
+    read_checked_json,
+    read_json,
+    write_checked_json,
+    write_json,
+    writing,
+)
+from vox2pix.workers import Workers
+
+_MAX_NAMES = 3  # damaged or changed files that a line names
+
+
+def _no_inputs(run: Run) -> Any:
+    return None
+
+
+def _sound(run: Run) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of an experiment.
+
+    Attributes
+    ----------
+    name, title : str
+        Name of its mark, and what people read.
+    work : callable
+        Does it; returns the files, relative to the run folder, that the mark vouches for.
+    settings : callable
+        Returns what of the configuration changes its result.
+    after : tuple of str
+        The stages whose results it reads.
+    inputs : callable
+        Returns the files that it reads from outside the run, by name: their content hashes.
+    is_sound : callable
+        Whether what it wrote shard by shard is complete and undamaged.
+    leftovers : str, optional
+        Folder of the run with parts that are of no use once it is done.
+    cost : callable, optional
+        What it needs, or None where it has nothing to do.
+    """
+
+    name: str
+    title: str
+    work: Callable[[Run], Sequence[str]]
+    settings: Callable[[Config], Sequence[Any]] = lambda config: ()
+    after: tuple[str, ...] = ()
+    inputs: Callable[[Run], Any] = _no_inputs
+    is_sound: Callable[[Run], bool] = _sound
+    leftovers: str | None = None
+    cost: Callable[[Planned], Cost | None] | None = None
+
+
+def stage_keys(stages: Sequence[Stage], run: Run) -> dict[str, str]:
+    """Return the key of each stage: its settings, its inputs, and the keys of those it follows."""
+    keys: dict[str, str] = {}
+    for stage in stages:
+        settings = [
+            s.model_dump(mode="json") if isinstance(s, BaseModel) else s
+            for s in stage.settings(run.config)
+        ]
+        run.inputs[stage.name] = inputs = stage.inputs(run)
+        before = [keys[name] for name in stage.after]
+        keys[stage.name] = digest([version("vox2pix"), stage.name, settings, inputs, before])
+    return keys
+
+
+def carry_out(
+    stages: Sequence[Stage],
+    config: Config,
+    path: Path,
+    reporter: Reporter | None = None,
+    *,
+    own: Sequence[str],
+    beside: str,
+    rois: tuple[str, ...] | None = None,
+    workers: Workers | None = None,
+    verify: bool = False,
+) -> Run:
+    """Do what is left of an experiment.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+        In the order of the work.
+    config : Config
+        The experiment.
+    path : Path
+        The run folder. What it holds under the same settings is reused.
+    reporter : Reporter, optional
+        Receives messages and progress.
+    own : sequence of str
+        Settings that only these stages depend on.
+    beside : str
+        First of the other stages that may be done in the same folder: where it was,
+        ``config.toml`` keeps the settings that those depend on.
+    rois : tuple of str, optional
+        Regions whose voxels are opened; those that are decoded from if absent.
+    workers : Workers, optional
+        Where the items of a stage are done; in this process if absent.
+    verify : bool
+        Hash every input file, also those that look unchanged.
+
+    Raises
+    ------
+    UserError
+        If input is wrong, another run is at work in the folder, the settings that other stages
+        there depend on differ, or the disk is full.
+    """
+    run = Run(config, RunFolder(path), reporter or Silent(), rois, verify=verify)
+    run.workers = workers or run.workers
+    require_outside_data(config.data, path)
+    with run.folder.lock(), writing(path):
+        record_config(run, own, beside)
+        run.keys |= stage_keys(stages, run)
+        _repair_provenance(run)
+        for stage in stages:
+            _do(stage, run)
+    return run
+
+
+def redo(stages: Sequence[Stage], name: str, run: Run) -> None:
+    """Do one stage again, whatever its mark says; the stages it follows must be done.
+
+    Raises
+    ------
+    UserError
+        If one of them is not.
+    """
+    run.keys |= stage_keys(stages, run)
+    stage = next(stage for stage in stages if stage.name == name)
+    for before in stage.after:
+        if not run.folder.is_done(before, run.keys[before]):
+            raise UserError(
+                f"{run.path} is not finished ({before} is missing); run `vox2pix run` with its "
+                "experiment file first."
+            )
+    _work(stage, run)
+
+
+def _do(stage: Stage, run: Run) -> None:
+    """Do a stage unless it is done, and record where and with what it was done."""
+    key, damaged = run.keys[stage.name], run.folder.damaged(stage.name)
+    same = run.folder.key(stage.name) == key
+    if same and not damaged and stage.is_sound(run):
+        run.reporter.say(f"{stage.title}: already done")
+        _clear(stage, run)
+        return
+    if damaged and (same or run.folder.key(stage.name) is None):
+        run.reporter.say(f"{stage.title}: {_listed(damaged)} missing or damaged, done again")
+        for name in damaged:  # a stage that resumes would reuse it
+            run.folder.remove(name)
+    elif same:
+        run.reporter.say(f"{stage.title}: a part is missing or damaged, done again")
+    elif run.folder.was_done(stage.name):
+        run.reporter.say(f"{stage.title}: {_what_changed(stage, run)} changed, done again")
+    _work(stage, run)
+
+
+def _work(stage: Stage, run: Run) -> None:
+    began = time.monotonic()
+    outputs = stage.work(run)
+    run.clear_cached()
+    info = {
+        "key": run.keys[stage.name],
+        "inputs": run.inputs[stage.name],
+        "seconds": round(time.monotonic() - began, 1),
+        "peak_memory_gb": round(peak_memory() / 1e9, 2),
+        "workers": run.workers.provenance,
+        "machine": machine(),
+    }
+    _write_provenance(run, _provenance(run) | {stage.name: all_without_secrets(info)})
+    run.folder.mark_done(stage.name, run.keys[stage.name], outputs)
+    _clear(stage, run)
+
+
+def _what_changed(stage: Stage, run: Run) -> str:
+    """Name the input files of a stage that differ from those it was done with, if any do."""
+    before, now = _provenance(run).get(stage.name, {}).get("inputs"), run.inputs[stage.name]
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return "settings or files"
+    names = [n for n in before.keys() | now.keys() if before.get(n) != now.get(n)]
+    return _listed(sorted(names)) or "settings or files"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MAX_NAMES]) + ", ..." * (len(names) > _MAX_NAMES)
+
+
+def _clear(stage: Stage, run: Run) -> None:
+    """Remove the parts of a stage, now that its mark vouches for the whole."""
+    if stage.leftovers:
+        run.folder.clear_parts(stage.leftovers)
+
+
+def _provenance(run: Run) -> dict[str, Any]:
+    """Return how each stage was done, from the copy with a checksum."""
+    return read_checked_json(run.path / "stages" / "provenance.json") or {}
+
+
+def _write_provenance(run: Run, provenance: dict[str, Any]) -> None:
+    write_checked_json(run.path / "stages" / "provenance.json", provenance)
+    write_json(run.path / "provenance.json", provenance)
+
+
+def _repair_provenance(run: Run) -> None:
+    """Write ``provenance.json`` again from its copy, or the copy from it, if one is damaged."""
+    path, copy = run.path / "provenance.json", run.path / "stages" / "provenance.json"
+    if not copy.exists() and not path.exists():
+        return
+    checked = read_checked_json(copy)
+    try:
+        shown = read_json(path)
+    except UserError:
+        shown = None
+    if checked is None or shown != checked:
+        damaged = (copy if checked is None else path).relative_to(run.path)
+        run.reporter.say(f"{damaged} is missing or damaged, written again")
+        _write_provenance(run, (shown if checked is None else checked) or {})
