@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from pydantic import Field
 
+from vox2pix.config import Config
 from vox2pix.data import open_folder
 from vox2pix.diffusion import LatentDiffusion
 from vox2pix.errors import UserError
@@ -19,11 +20,15 @@ from vox2pix.targets import (
     TARGETS,
     FeatureRows,
     Target,
+    ceilings_of,
+    conditions_of,
     default_conditions,
     encode_start,
+    fullest,
     make_targets,
     parse_condition,
     register,
+    targets_of,
 )
 from vox2pix.targets._rows import content_key, feature_folder
 from vox2pix.targets._target import DEFAULT_START
@@ -84,6 +89,41 @@ def subject(tmp_path):
     pd.DataFrame(trials).to_csv(tmp_path / "trials.csv", index=False)
     pd.DataFrame({"V1": [1, 1, 1]}).to_csv(tmp_path / "voxels.csv", index=False)
     return open_folder(tmp_path)
+
+
+def experiment(**tables) -> Config:
+    return Config.model_validate({"name": "x", "data": {"source": "phantom"}, **tables})
+
+
+def test_an_experiment_names_it(registered):
+    config = experiment(decode={"tint": {"rois": ["V1"], "gain": 0.5}, "c": ["ventral"]})
+    targets = targets_of(config)
+    assert list(targets.items()) == [("tint", Tint(gain=0.5)), ("c", TARGETS["c"]())]
+    assert config.decode.rois == {"tint": ("V1",), "c": ("ventral",)}
+    drawn = ["tint-decode", "tint", "c", "tint+c"]
+    assert [str(c) for c in conditions_of(config, targets)] == drawn
+    assert [str(c) for c in ceilings_of(config, targets)] == drawn[1:]
+    assert str(fullest(conditions_of(config, targets), targets)) == "tint+c"
+
+
+def test_what_an_experiment_cannot_mean_is_refused_with_its_file(registered):
+    file = Path("mine.toml")
+    with pytest.raises(UserError, match=r"mine\.toml: There is no target 'tnt'; did you mean"):
+        targets_of(experiment(decode={"tnt": ["V1"]}), file=file)
+    with pytest.raises(UserError, match=r"mine\.toml: There is no setting 'decode\.tint\.gian'"):
+        targets_of(experiment(decode={"tint": {"rois": ["V1"], "gian": 2}}), file=file)
+    for conditions, message in (
+        (
+            ["tint+c", "c+tint"],
+            r"names one condition twice: tint\+c and c\+tint",
+        ),
+        (["z"], "names the target 'z', which is not decoded; choose from tint, c"),
+    ):
+        config = experiment(
+            decode={"tint": ["V1"], "c": ["V2"]}, generate={"conditions": conditions}
+        )
+        with pytest.raises(UserError, match=message):
+            conditions_of(config, targets_of(config))
 
 
 def test_it_has_settings_of_its_own(registered):

@@ -11,13 +11,7 @@ from pydantic import BaseModel
 
 
 def digest(settings: Any) -> str:
-    """Return 16 hex digits that name settings: equal settings, equal digits.
-
-    Parameters
-    ----------
-    settings : pydantic model, dict, list, str, int, float, bool or None
-        What to hash, by its JSON form with sorted keys.
-    """
+    """Return 16 hex digits that name settings by their JSON form: equal settings, equal digits."""
     if isinstance(settings, BaseModel):
         settings = settings.model_dump(mode="json")
     text = json.dumps(settings, sort_keys=True, default=str)
@@ -32,11 +26,5 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def without_place(name: str) -> str:
-    """Return a model's name without the path of its folder, so that it is the same anywhere.
-
-    Parameters
-    ----------
-    name : str
-        Of a model or an encoder; only an absolute path is shortened, to its last part.
-    """
+    """Return the name of a model or encoder, an absolute path shortened to its last part."""
     return Path(name).name if Path(name).is_absolute() else name

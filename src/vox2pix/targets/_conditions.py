@@ -69,13 +69,7 @@ def parse_condition(
 def check_ports(
     names: Iterable[str], targets: Mapping[str, Target], ports: Sequence[str] | None = None
 ) -> None:
-    """Refuse targets that share a port, or whose port the generator does not have.
-
-    Raises
-    ------
-    UserError
-        As described.
-    """
+    """Refuse targets that share a port, or whose port the generator does not have."""
     taken: dict[str, str] = {}
     for name in names:
         port = targets[name].port

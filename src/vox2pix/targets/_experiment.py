@@ -49,19 +49,7 @@ def conditions_of(
 ) -> tuple[Condition, ...]:
     """Return what is drawn from decoded values: ``generate.conditions``, or the default ones.
 
-    Parameters
-    ----------
-    config : Config
-        The experiment.
-    targets : mapping of str to Target
-        What is decoded, from :func:`targets_of`.
-    ports : sequence of str, optional
-        What the generator takes.
-
-    Raises
-    ------
-    UserError
-        For a condition that :func:`parse_condition` refuses, or one that is named twice.
+    A condition that :func:`parse_condition` refuses, or that is named twice, is a UserError.
     """
     if config.generate.conditions is None:
         return default_conditions(targets)
@@ -71,10 +59,7 @@ def conditions_of(
 def ceilings_of(
     config: Config, targets: Mapping[str, Target], ports: Sequence[str] | None = None
 ) -> tuple[Condition, ...]:
-    """Return what is drawn from true values: ``generate.ceilings``, or the default ones.
-
-    Parameters and what is raised are those of :func:`conditions_of`.
-    """
+    """Return what is drawn from true values: ``generate.ceilings``, or the default ones."""
     if config.generate.ceilings is None:
         return default_ceilings(targets)
     return _parsed("generate.ceilings", config.generate.ceilings, targets, ports)

@@ -79,13 +79,13 @@ def fit_pca(
     smaller of :math:`X_c' X_c` and :math:`X_c X_c'` is decomposed exactly where its side is at most
     `largest_gram`. Else the leading space is found by subspace iteration from Gaussian vectors
     (Halko, Martinsson & Tropp 2011, algorithm 4.4): 4 times
-    :math:`Q \leftarrow \mathrm{orth}(X_c' X_c Q)` with 10 directions more than requested, then
-    the eigenvectors of :math:`Q' X_c' X_c Q`. Sums are float64.
+    :math:`Q \leftarrow \mathrm{orth}(X_c' X_c Q)` with 10 directions more, then the eigenvectors
+    of :math:`Q' X_c' X_c Q`. Sums are float64.
 
     Parameters
     ----------
     blocks : callable
-        Returns the rows anew at each call: arrays (n, n_features) in the same order.
+        Returns the rows anew at each call, as arrays (n, n_features).
     n_rows, n_features : int
         Of all blocks together.
     n_components : int
@@ -99,8 +99,8 @@ def fit_pca(
         For too few rows or components, wrong sizes, NaN, or rows that are all alike.
     """
     if n_rows < 2 or n_components < 1:
-        requested = f"{n_components} components of {n_rows} rows"
-        raise ValueError(f"{requested}: give one component or more, and two rows or more.")
+        needed = "give one component or more, and two rows or more."
+        raise ValueError(f"{n_components} components of {n_rows} rows: {needed}")
     mean, total = _moments(blocks, n_rows, n_features)
     if total <= np.finfo(np.float64).eps * n_rows * float(mean @ mean):
         raise ValueError("The rows are all alike: there is no variance to find components of.")
@@ -119,12 +119,8 @@ def fit_pca(
         squares, directions = _from_gram_of_rows(centred, n_rows, n_features, n_kept)
     squares, directions = squares[:n_kept], directions[:n_kept]
     directions *= np.where(directions.max(axis=1) >= -directions.min(axis=1), 1, -1)[:, None]
-    return Reduction(
-        mean.astype(np.float32),
-        directions.astype(np.float32),
-        squares / (n_rows - 1),
-        total / (n_rows - 1),
-    )
+    variances = squares / (n_rows - 1), total / (n_rows - 1)
+    return Reduction(mean.astype(np.float32), directions.astype(np.float32), *variances)
 
 
 def reduced(

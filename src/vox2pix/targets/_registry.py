@@ -56,30 +56,16 @@ def register(target: AnyTarget) -> AnyTarget:
 
 
 def find_target(name: str) -> type[Target]:
-    """Return the target of a name.
-
-    Raises
-    ------
-    UserError
-        If there is none; the sentence names the one that was probably meant.
-    """
+    """Return the target of a name; an unknown one is a UserError with the nearest name."""
     if name not in TARGETS:
         raise UserError(f"There is no target {name!r}; {suggest(name, TARGETS)}")
     return TARGETS[name]
 
 
 def make_targets(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Target]:
-    """Return targets with their settings, by name, in the order of `settings`.
+    """Return targets by name, each with its own settings, such as ``{"z": {"image_size": 320}}``.
 
-    Parameters
-    ----------
-    settings : mapping of str to mapping
-        The own settings of each target, as ``config.decode.targets`` holds them.
-
-    Raises
-    ------
-    UserError
-        For an unknown target, an unknown setting or a value that cannot be.
+    An unknown target, an unknown setting and a value that cannot be are a UserError.
     """
     return {name: _with_settings(find_target(name), own) for name, own in settings.items()}
 

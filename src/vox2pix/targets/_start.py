@@ -23,20 +23,10 @@ def encode_start(
     start: StartSettings = DEFAULT_START,
     batch_size: BatchSize = "auto",
 ) -> FloatArray:
-    """Return latents (n, *model.latent_shape) that denoising starts from, of images of any size.
+    """Return the latents (n, *model.latent_shape) of images that denoising starts from.
 
-    Parameters
-    ----------
-    model : LatentDiffusion
-        The generator.
-    images : array (n, height, width, 3), float32 in [0, 1]
-        What the start shows.
-    seeds : array of int (n, samples), optional
-        Of the images that are drawn; needed where ``start.sample`` is set.
-    start : StartSettings
-        How they are quantized and encoded.
-    batch_size : int or "auto"
-        Images at a time.
+    Images (n, height, width, 3), float32 in [0, 1], have any size; where ``start.sample`` is set,
+    `seeds` (n, samples) are those of the images that are drawn.
     """
     resized = resize_images(images, model.image_size, start.quantize, start.truncate)
     own = start_seeds(seeds) if start.sample and seeds is not None else None

@@ -129,18 +129,7 @@ class Target(BaseModel, ABC):
     ) -> FeatureRows:
         """Return the values of a subject's stimuli: what is cached is read, the rest computed.
 
-        Parameters
-        ----------
-        model : FeatureModel
-            Whose values.
-        subject : Subject
-            Whose images and captions.
-        cache : Path
-            Root of the feature cache.
-        seed : int
-            The run's seed; matters for random draws only.
-        batch_size : int or "auto"
-            Stimuli in the networks at once.
+        The run's seed matters for random draws only.
         """
 
     @abstractmethod
@@ -153,20 +142,10 @@ class Target(BaseModel, ABC):
         start: StartSettings = DEFAULT_START,
         batch_size: BatchSize = "auto",
     ) -> FloatArray:
-        """Return what the port takes for values, one row per stimulus.
+        """Return what the port takes for values (n, ...), decoded or true: one row per stimulus.
 
-        Parameters
-        ----------
-        model : LatentDiffusion
-            The generator.
-        values : array (n, ...)
-            Decoded or true.
-        seeds : array of int (n, samples), optional
-            Of the images that are drawn; needed where ``start.sample`` is set.
-        start : StartSettings
-            How a start is made; without meaning for other ports.
-        batch_size : int or "auto"
-            Rows in the networks at once.
+        `start` holds how a start is made, without meaning for other ports; where it is drawn,
+        `seeds` (n, samples) are those of the images.
         """
 
     def images(

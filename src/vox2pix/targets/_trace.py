@@ -267,18 +267,8 @@ def trace_bytes(
 ) -> dict[str, int]:
     """Return the bytes that a trace's arrays take on disk before compression, by latent.
 
-    Parameters
-    ----------
-    plan : TracePlan
-        What is taken.
-    n_stimuli : int
-        Rows of each array.
-    latent_shape : (channels, height, width)
-        Of the start.
-    activation_shapes : mapping of str to shape
-        Of the plan's modules, from :meth:`vox2pix.diffusion.Architecture.activation_shapes`.
-    max_features : int
-        As for :class:`Tracing`.
+    Shapes of the plan's modules come from
+    :meth:`vox2pix.diffusion.Architecture.activation_shapes`.
     """
     counts = _n_features(latent_shape, activation_shapes, max_features)
     itemsize = np.dtype(np.float32).itemsize
