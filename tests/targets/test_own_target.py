@@ -13,7 +13,6 @@ from pydantic import Field
 
 from vox2pix.config import Config
 from vox2pix.data import open_folder
-from vox2pix.diffusion import LatentDiffusion
 from vox2pix.errors import UserError
 from vox2pix.generation import ReconstructionSettings, image_seeds, reconstruct
 from vox2pix.targets import (
@@ -64,11 +63,6 @@ class Tint(Target):
 
     def port_input(self, model, values, *, seeds=None, start=DEFAULT_START, batch_size="auto"):
         return encode_start(model, self.images(model, values), seeds, start, batch_size)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return LatentDiffusion.from_pretrained("phantom", device="cpu")
 
 
 @pytest.fixture

@@ -4,17 +4,11 @@ import pytest
 from PIL import Image
 
 from vox2pix.data import open_folder
-from vox2pix.diffusion import LatentDiffusion
 from vox2pix.errors import UserError
 from vox2pix.targets.c import TextConditioning
 from vox2pix.targets.z import ImageLatent
 
 IDS = ("a", "b", "c", "d", "e")
-
-
-@pytest.fixture(scope="module")
-def model():
-    return LatentDiffusion.from_pretrained("phantom", device="cpu")
 
 
 @pytest.fixture

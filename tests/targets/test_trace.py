@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from sklearn.random_projection import SparseRandomProjection
 
-from vox2pix.diffusion import LatentDiffusion
 from vox2pix.diffusion.probe import Probe
 from vox2pix.errors import UserError
 from vox2pix.seeds import seed_for
@@ -24,11 +23,6 @@ PLAN = TracePlan(
     guidance=3.0,
 )
 SIZES = {"shard_size": 2, "batch_size": 2}
-
-
-@pytest.fixture(scope="module")
-def model():
-    return LatentDiffusion.from_pretrained("phantom", device="cpu")
 
 
 @pytest.fixture(scope="module")
