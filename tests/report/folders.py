@@ -34,8 +34,7 @@ def make_run(
     **settings: object,
 ) -> Path:
     """Write a run folder; the score of image i under z+c is i / (n - 1), so the last is best."""
-    rng = np.random.default_rng(seed)
-    conditions = conditions if conditions is not None else CONDITIONS
+    rng, conditions = np.random.default_rng(seed), CONDITIONS if conditions is None else conditions
     ids = ids or [f"{i:05d}" for i in range(n)]
     name = re.sub(r"[^A-Za-z0-9]", "_", path.name)
     config = Config.model_validate(

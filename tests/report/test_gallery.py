@@ -3,7 +3,7 @@ import pytest
 
 from vox2pix.errors import UserError
 from vox2pix.report import Nearest, load_gallery, save_gallery
-from vox2pix.report.gallery import open_images
+from vox2pix.store import ShardedArray
 
 
 def images(*shape: int) -> np.ndarray:
@@ -28,8 +28,12 @@ def test_what_is_saved_is_read_back(tmp_path):
     assert read.nearest.stimulus_ids == near
     assert read.nearest.measure == "1 - r"
     np.testing.assert_array_equal(read.nearest.distances, distances)
-    np.testing.assert_array_equal(open_images(tmp_path / "gallery/originals").read(), originals)
-    np.testing.assert_array_equal(open_images(tmp_path / "gallery/nearest").read(), thumbnails)
+    np.testing.assert_array_equal(
+        ShardedArray.existing(tmp_path / "gallery/originals").read(), originals
+    )
+    np.testing.assert_array_equal(
+        ShardedArray.existing(tmp_path / "gallery/nearest").read(), thumbnails
+    )
 
 
 def test_a_second_gallery_replaces_the_first(tmp_path):
@@ -38,8 +42,8 @@ def test_a_second_gallery_replaces_the_first(tmp_path):
     save_gallery(tmp_path, ["d"], images(1, 16, 16))
     assert load_gallery(tmp_path).stimulus_ids == ["d"]
     assert load_gallery(tmp_path).nearest is None
-    assert open_images(tmp_path / "originals").shape == (1, 16, 16, 3)
-    assert open_images(tmp_path / "nearest") is None
+    assert ShardedArray.existing(tmp_path / "originals").shape == (1, 16, 16, 3)
+    assert ShardedArray.existing(tmp_path / "nearest") is None
 
 
 def test_a_gallery_that_was_not_finished_is_none(tmp_path):

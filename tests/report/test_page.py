@@ -16,8 +16,7 @@ from vox2pix.errors import UserError
 from vox2pix.evaluation import PUBLISHED
 from vox2pix.report import page as page_module
 from vox2pix.report import write_report
-from vox2pix.report.gallery import open_images
-from vox2pix.store import swap, write_json
+from vox2pix.store import ShardedArray, swap, write_json
 
 EVIL = "<script>alert(1)</script> \"quoted\" & 'so'"
 
@@ -110,8 +109,8 @@ def test_nothing_is_loaded_from_elsewhere(finished):
 
 def test_every_image_in_the_page_is_the_one_of_the_run(finished):
     run, page = finished
-    drawn = open_images(run / "images" / f"z+c-{KEY}").read()
-    seen = open_images(run / "gallery" / "originals").read()
+    drawn = ShardedArray.existing(run / "images" / f"z+c-{KEY}").read()
+    seen = ShardedArray.existing(run / "gallery" / "originals").read()
     shown = {a["alt"]: a["src"] for a in page.all("img")}
     for i in (0, 7, 13):
         caption = f"Image {i:05d}, a thing number {i}"
@@ -130,7 +129,7 @@ def decoded(url: str) -> np.ndarray:
 def test_small_images_are_kept_exactly(tmp_path):
     run = make_run(tmp_path / "small", 3, size=10)
     page = page_of(run)
-    drawn = open_images(run / "images" / f"z+c-{KEY}").read()
+    drawn = ShardedArray.existing(run / "images" / f"z+c-{KEY}").read()
     url = page.data["images"][1]["more"]["z+c"][0]
     np.testing.assert_array_equal(decoded(url), drawn[1, 1])
 
@@ -414,7 +413,7 @@ def test_runs_side_by_side_with_paired_differences(tmp_path):
     assert p < 0.01
     columns = [c["key"] for c in page.data["columns"] if c["inRow"]]
     assert columns == ["seen", "first z+c", "second z+c"]
-    drawn = open_images(second / "images" / f"z+c-{KEY}").read()
+    drawn = ShardedArray.existing(second / "images" / f"z+c-{KEY}").read()
     url = next(a["src"] for a in page.all("img") if a["alt"].startswith("Image 00002")
                and "second" in a["alt"])  # fmt: skip
     assert np.abs(decoded(url) - drawn[0, 0].astype(int)).mean() < 10

@@ -89,22 +89,17 @@ class Resizing:
 
     Attributes
     ----------
-    filter : {"bilinear", "bicubic"}
-        The kernel.
-    antialias : bool
-        Smooth before making smaller.
+    filter, antialias
+        The kernel, and whether it smooths before making smaller.
     first : int, optional
         Height and width in pixels that images are brought to before, by the same kernel.
     eight_bit : bool
-        Resize as Pillow does with 8-bit images: values are rounded to 1/255 before and after.
-        Pillow always smooths.
+        Resize as Pillow does with 8-bit images, rounded to 1/255 before and after, always smoothed.
     crop : {"", "torchvision", "transformers"}
         Empty: images that are not square are squeezed. Else the shorter edge is brought to
-        ``edge``, the longer one in proportion (rounded down), and the centre is cut out. The two
-        libraries differ where an odd number of pixels is cut off: torchvision rounds the first
+        ``edge`` (the size itself if None), the longer one in proportion (rounded down), and the
+        centre is cut out. Where an odd number of pixels is cut off, torchvision rounds the first
         row to the nearest whole number, halves to even ones, transformers rounds down.
-    edge : int, optional
-        The length of the shorter edge before the crop; the size itself if None.
     """
 
     filter: Filter = "bilinear"

@@ -20,9 +20,9 @@ from vox2pix.pipeline.experiment import (
 )
 from vox2pix.pipeline.run import Run, open_run
 from vox2pix.report.contents import RunContents, read_run
-from vox2pix.report.gallery import Gallery, open_images
+from vox2pix.report.gallery import Gallery
 from vox2pix.report.redraw import Knobs, Pixels, Redraw, Show
-from vox2pix.store import load_arrays
+from vox2pix.store import ShardedArray, load_arrays
 from vox2pix.targets import default_ceilings, targets_of
 
 _MAX_PREVIEWS = 20
@@ -129,7 +129,7 @@ class _Redrawer:
     def __init__(self, run: Run, contents: RunContents, gallery: Gallery) -> None:
         self._run = run
         self._drawings = contents.drawings
-        self._originals = open_images(run.path / "gallery" / "originals")
+        self._originals = ShardedArray.existing(run.path / "gallery" / "originals")
         self._rows = {each: row for row, each in enumerate(gallery.stimulus_ids)}
         self._decoded = {name: decoded(run, name) for name in contents.decoded_r}
 

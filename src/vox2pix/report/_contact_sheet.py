@@ -50,31 +50,18 @@ def choose_rows(
 ) -> Rows:
     """Choose the best, the median and the worst images by their scores.
 
-    Stimuli are ranked by score, ties by ``ties``, then by position. Best are the first, worst
-    the last ``n_each``, median the ``n_each`` about the middle rank; no stimulus is taken twice,
-    so that there are fewer of each where there are less than 3 x ``n_each``.
+    Stimuli are ranked by score, ties by ``ties``, then by position. Best are the first, worst the
+    last ``n_each``, median the ``n_each`` about the middle rank; no stimulus is taken twice, so
+    that there are fewer of each where there are less than 3 x ``n_each``.
 
     Parameters
     ----------
-    scores : array_like of float, shape (n,)
-        One per stimulus, higher is better.
+    scores, ties : array_like of float, shape (n,)
+        One per stimulus, higher is better; the second for stimuli that tie.
     n_each : int
         How many of each.
-    score_name : str
-        What the score is, for the rule in words.
-    ties : array_like of float, shape (n,), optional
-        A second score, for stimuli that tie: identification has many at 1.
-    ties_name : str
-        What the second score is.
-
-    Returns
-    -------
-    Rows
-
-    Raises
-    ------
-    ValueError
-        For no stimulus, scores that are not finite, or another number of second scores.
+    score_name, ties_name : str
+        What the scores are, for the rule that the sheet shows.
     """
     first = _check_scores(scores)
     second = np.zeros_like(first) if ties is None else _check_scores(ties)
@@ -123,33 +110,18 @@ def contact_sheet(
     ----------
     columns : mapping of str to array_like of float, shape (n, height, width, 3)
         What to show, from left to right. RGB in [0, 1]. Sizes may differ between columns.
-    stimulus_ids : sequence of str, length n
-        Drawn under each row.
+    stimulus_ids, captions, notes : sequence of str, length n
+        Drawn at each row: its id, its caption, and something short such as the score.
     title : str
         Drawn on top.
     rows : Rows, optional
         Which rows to show, from :func:`choose_rows`; all, without groups, if None.
-    captions : sequence of str, length n, optional
-        Drawn under each row, wrapped.
-    notes : sequence of str, length n, optional
-        Short, e.g. the score; drawn beside the id.
     labels : mapping of str to Label, optional
         Heading, small print and group of columns; those without one go by their names. The group is
         written over neighbours that share it.
-    tile : int
-        Height and width of an image in points.
-    scale : int
-        Pixels per point: 2 is sharp in print and on dense screens.
-
-    Returns
-    -------
-    PIL.Image.Image
-        RGB.
-
-    Raises
-    ------
-    ValueError
-        For no column, images of another shape, or texts that are not one per stimulus.
+    tile, scale : int
+        Height and width of an image in points, and pixels per point: 2 is sharp in print and on
+        dense screens.
     """
     images = {name: np.asarray(values) for name, values in columns.items()}
     _check_columns(images, stimulus_ids, captions, notes)

@@ -13,7 +13,7 @@ from vox2pix.errors import UserError
 from vox2pix.report.assets import Assets
 from vox2pix.report.categories import caption_words
 from vox2pix.report.contents import RunContents
-from vox2pix.report.gallery import Gallery, open_images
+from vox2pix.report.gallery import Gallery
 from vox2pix.report.labels import CEILING, CONTROL, DECODED, SEEN, Label, Metric, in_group, label
 from vox2pix.store import ShardedArray
 
@@ -75,7 +75,7 @@ def columns_of(run: RunContents) -> list[Column]:
 
 def seen_column(run: RunContents, rows: NDArray[np.intp]) -> Column | None:
     """Return the column of what was seen; None where the run folder does not hold it."""
-    images = open_images(run.path / "gallery" / "originals") if run.gallery else None
+    images = ShardedArray.existing(run.path / "gallery" / "originals") if run.gallery else None
     if images is None:
         return None
     return Column(SEEN, label(SEEN), images, rows, True)
@@ -111,9 +111,7 @@ def gallery_view(
             "id": name,
             "captions": captions[i],
             "shows": words[i],
-            "more": {  # the first of a column that is in the row is there already
-                column.key: urls[column.key][i][1 if column.in_row else 0 :] for column in columns
-            },
+            "more": {c.key: urls[c.key][i][int(c.in_row) :] for c in columns},  # beyond the row's
             "nearest": nearest[i],
         }
         for i, name in enumerate(stimulus_ids)
@@ -228,7 +226,7 @@ def _nearest(
     """Store the nearest training images of each shown stimulus."""
     nearest: list[list[dict[str, Any]]] = [[] for _ in rows]
     table = run.gallery.nearest if run.gallery else None
-    images = open_images(run.path / "gallery" / "nearest")
+    images = ShardedArray.existing(run.path / "gallery" / "nearest")
     if table is None or images is None:
         return nearest
     shown = [i for i, row in enumerate(rows) if row is not None]

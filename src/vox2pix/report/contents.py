@@ -15,7 +15,7 @@ from vox2pix.config import Config, for_others, load_config
 from vox2pix.data.origin import DataRecord
 from vox2pix.errors import UserError
 from vox2pix.evaluation.records import MetricRecord
-from vox2pix.report.gallery import Gallery, load_gallery, open_images
+from vox2pix.report.gallery import Gallery, load_gallery
 from vox2pix.report.labels import DECODED, fullness, in_group
 from vox2pix.store import (
     MARKER,
@@ -201,7 +201,7 @@ def _drawings(path: Path, n_stimuli: int) -> dict[str, ShardedArray]:
     folders = sorted(
         (path / "images").glob(f"*-{key or '*'}"), key=lambda folder: folder.stat().st_mtime
     )
-    opened = {folder.name.rpartition("-")[0]: open_images(folder) for folder in folders}
+    opened = {folder.name.rpartition("-")[0]: ShardedArray.existing(folder) for folder in folders}
     return {
         name: images
         for name, images in opened.items()

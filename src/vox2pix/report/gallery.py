@@ -66,23 +66,8 @@ def save_gallery(
 ) -> None:
     """Write what the report shows of the test stimuli; an earlier gallery is replaced.
 
-    Parameters
-    ----------
-    folder : Path
-        ``RUN/gallery``.
-    stimulus_ids : sequence of str, length n_stimuli
-        The test stimuli.
-    originals : ndarray of uint8, shape (n_stimuli, height, width, 3)
-        As they were seen. The report shows no more than 320 pixels per side.
-    captions : sequence of sequence of str, length n_stimuli, optional
-        What each shows, in words.
-    nearest : Nearest, optional
-        The nearest training images.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many rows of one as of the other, or images are not 8-bit RGB.
+    ``originals`` are uint8 (n_stimuli, height, width, 3); the report shows no more than 320 pixels
+    per side. Captions are one or several for each stimulus.
     """
     n = len(stimulus_ids)
     counts = {"originals": len(originals)}
@@ -121,11 +106,6 @@ def load_gallery(folder: Path) -> Gallery | None:
         return Gallery.model_validate(read_json(path))
     except ValidationError as error:
         raise UserError(f"{path} is damaged ({error}). Rerun to write it again.") from None
-
-
-def open_images(folder: Path) -> ShardedArray | None:
-    """Open an array of images along stimuli, to read from; None if there is none."""
-    return ShardedArray.existing(folder)
 
 
 def _save_images(folder: Path, images: NDArray[np.uint8]) -> None:

@@ -14,21 +14,10 @@ Show = Callable[[int, int, Pixels], None]
 class Knobs:
     """What decides an image that is drawn again.
 
-    Attributes
-    ----------
-    stimulus_id, condition : str
-        Which test image, and from which targets it is drawn.
-    strength : float
-        In (0, 1]: how far the start is noised.
-    guidance : float
-        How strongly the guided targets steer; 1 is no guidance.
-    seed : int
-        Which noise: a number below ``Redraw.n_samples`` is a sample of the run.
-    sources : mapping of str to str
-        For each target the test image whose decoded features are taken.
-    left_out : str, optional
-        Region whose voxels are set to their mean over the training trials before targets are
-        predicted.
+    Strength in (0, 1] is how far the start is noised, guidance how strongly the guided targets
+    steer (1: not at all). A seed below ``Redraw.n_samples`` is a sample of the run. ``sources``
+    names for each target the test image whose decoded features are taken; the voxels of the region
+    ``left_out`` are set to their mean over the training trials before targets are predicted.
     """
 
     stimulus_id: str
@@ -44,33 +33,17 @@ class Knobs:
 class Redraw:
     """One run whose images can be drawn again.
 
-    Attributes
-    ----------
-    title : str
-        The run, as a heading.
-    stimuli : mapping of str to str
-        The test stimuli by id, and what each is called.
-    conditions : mapping of str to tuple of str
-        What images can be drawn from, the fullest first: the targets of each condition.
-    start, guided : tuple of str
-        The targets that set the start of the denoising, which strength noises, and those whose
-        influence guidance raises.
-    regions : tuple of str
-        What can be left out.
-    own : Knobs
-        As the run drew its first test image.
-    n_samples : int
-        Noise samples that the run drew.
-    least_strength : float
-        The least that runs one denoising step.
-    seen : callable
-        ``seen(stimulus_id)``, the image that was shown: uint8 (height, width, 3).
-    in_run : callable
-        ``in_run(knobs)``, what the run drew of this image, condition and seed (of its first
-        sample where it has no such seed); None if it drew none.
-    draw : callable
-        ``draw(knobs, show)`` calls ``show(step, n_steps, image)`` as noise is removed; at the
-        last call, where ``step == n_steps``, the image is done. What ``show`` raises ends it.
+    ``stimuli`` are the names of the test stimuli by id, ``conditions`` the targets of each
+    condition, the fullest first. ``start`` are the targets that set the start of the denoising,
+    which strength noises, ``guided`` those whose influence guidance raises, ``regions`` what can be
+    left out. ``own`` is how the run drew its first test image, ``n_samples`` how many noise samples
+    it drew, ``least_strength`` the least that runs one denoising step.
+
+    ``seen(stimulus_id)`` returns the image that was shown, uint8 (height, width, 3);
+    ``in_run(knobs)`` what the run drew of this image, condition and seed (of its first sample where
+    it has no such seed), or None. ``draw(knobs, show)`` calls ``show(step, n_steps, image)`` as
+    noise is removed; at the last call, where ``step == n_steps``, the image is done. What ``show``
+    raises ends it.
     """
 
     title: str

@@ -21,8 +21,8 @@ def two_way(
 ) -> NDArray[np.float64]:
     """Return the fraction of the other stimuli that each stimulus beats.
 
-    With r(i, j) the Pearson correlation of original i's features with reconstruction j's, the
-    score of stimulus i is the mean over j other than i of
+    With r(i, j) the Pearson correlation of original i's features with reconstruction j's, the score
+    of stimulus i is the mean over j other than i of
 
     - direction "original": [r(i, i) > r(i, j)], the original fixed, its own reconstruction
       against every other (Takagi & Nishimoto 2023);
@@ -30,11 +30,11 @@ def two_way(
       against every other (Brain-Diffuser, Ozcelik & VanRullen 2023; MindEye, Scotti et al.
       2023).
 
-    Conventions: a stimulus is never compared with itself; a tie (correlations within 1e-9)
-    counts one half; features that are all equal have r = 0 with everything; with several samples
-    a stimulus each sample is scored against the same sample of the other stimuli, and the score
-    is the mean over samples. Chance is one half: features drawn without regard to the stimulus
-    beat each other one as often as not, and an image that is the same for all ties.
+    A stimulus is never compared with itself; a tie (correlations within 1e-9) counts one half;
+    features that are all equal have r = 0 with everything; with several samples a stimulus each
+    sample is scored against the same sample of the other stimuli, and the score is the mean over
+    samples. Chance is one half: features drawn without regard to the stimulus beat each other one
+    as often as not, and an image that is the same for all ties.
 
     Parameters
     ----------
@@ -44,17 +44,6 @@ def two_way(
         Features of the reconstructions, row i of stimulus i.
     direction : {"original", "reconstruction"}
         Which of the two is fixed.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
-        In [0, 1].
-
-    Raises
-    ------
-    ValueError
-        For fewer than two stimuli, shapes that do not match, NaN or infinite features, or an
-        unknown direction.
     """
     if direction not in DIRECTIONS:
         raise ValueError(f"The direction is one of {', '.join(DIRECTIONS)}, not {direction!r}.")
