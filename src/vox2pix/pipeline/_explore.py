@@ -84,10 +84,10 @@ def open_redraw(path: Path) -> Redraw:
         raise UserError(
             f"{path} is not finished; run `vox2pix run` with its experiment file first."
         )
-    # An image without denoising has nothing to turn; the fullest condition comes first.
+    # An image without denoising has nothing to turn: its targets are drawn with it instead.
     fullest_first = sorted(default_ceilings(targets), key=lambda c: -len(c.targets))
     conditions = {str(condition): condition.targets for condition in fullest_first}
-    judged = str(judged_condition(run.config, bool(gallery.captions)))
+    judged = "+".join(judged_condition(run.config, bool(gallery.captions)).targets)
     generate, first = run.config.generate, gallery.stimulus_ids[0]
     redrawer = _Redrawer(run, contents, gallery)
     run.model  # noqa: B018  loaded now, not when a setting is first changed
