@@ -93,19 +93,18 @@ def gallery_view(
 ) -> GalleryView:
     """Store all images and lay the gallery out.
 
-    ``scores`` are as in ``scores.csv``, with the columns' keys as ``condition``; rows are sorted at
-    first by the column ``judged``. Captions and nearest training images are those of
-    ``captions_of``.
+    ``scores`` are as in ``scores.csv``, with the columns' keys as ``condition``; ``judged`` is the
+    column that rows are sorted by at first.
     """
     gallery = captions_of.gallery
     urls = {column.key: _urls(column, stimulus_ids, assets) for column in columns}
     metrics, values = _values(stimulus_ids, [c.key for c in columns], scores, protocol)
-    position = {name: i for i, name in enumerate(gallery.stimulus_ids)} if gallery else {}
-    gallery_rows = [position.get(name) for name in stimulus_ids]
+    rows = {name: i for i, name in enumerate(gallery.stimulus_ids)} if gallery else {}
+    gallery_rows = [rows.get(name) for name in stimulus_ids]
     captions = [_captions(gallery, row) for row in gallery_rows]
     words = caption_words(captions)
     nearest = _nearest(captions_of, gallery_rows, stimulus_ids, assets)
-    in_row = [column for column in columns if column.in_row]
+    in_row = [c for c in columns if c.in_row]
     images = [
         {
             "id": name,

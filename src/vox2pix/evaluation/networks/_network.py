@@ -147,8 +147,7 @@ def network(
     """
     if batch_size < 1:
         raise ValueError(f"A batch holds at least one image, not {batch_size}.")
-    loaded = {} if loaded is None else loaded
-    asked = parse_name(name)
+    loaded, asked = {} if loaded is None else loaded, parse_name(name)
     if str(asked.model) in _PLAIN:
         return _plain(_PLAIN[str(asked.model)], asked.size, resizing or Resizing())
     if str(asked.model) in torchvision_models.NAMES:
