@@ -315,6 +315,11 @@ def test_the_released_protocol_draws_all_images_from_one_noise(tmp_path, monkeyp
     # without an intercept the mean brain predicts nothing, whatever the targets' mean
     predicted = (mean - decoder["offset"]) @ decoder["coef"].T + decoder["mean"]
     np.testing.assert_allclose(predicted, 0, atol=1e-3)
+    # test responses are raw integers, too
+    test = 300 * made.subject.test.mean_betas("early")
+    expected = (test - decoder["offset"]) @ decoder["coef"].T + decoder["mean"]
+    stored = load_arrays(made.path / "decoded" / "z.safetensors")["predicted"]
+    np.testing.assert_allclose(stored.reshape(expected.shape), expected, rtol=1e-3, atol=1e-3)
     records = json.loads((made.path / "metrics.json").read_text())
     assert {r["protocol"] for r in records} == {"takagi2023"}
     # identification compares correlations that were averaged over the samples, as the paper did

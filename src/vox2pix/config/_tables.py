@@ -272,9 +272,10 @@ class EncodeConfig(Table):
         ),
         description="regions whose voxels are modelled; all for the whole brain",
     )
-    latents: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
-        default=("z", "c", "z_c"),
-        description="targets, and z_c (the latent after denoising z with c), each compared alone",
+    latents: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        default=None,
+        description="targets and z_c, the denoised latent, that are compared, each alone; all if "
+        "absent",
     )
     strength: Share = Field(
         default=0.8, description="noise added before denoising for z_c, moments and layers"

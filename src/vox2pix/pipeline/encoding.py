@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2pix.config import Config
+from vox2pix.config import Config, suggest
 from vox2pix.data import Subject
 from vox2pix.encoding import EncodingModel
 from vox2pix.errors import UserError
@@ -73,14 +73,15 @@ def analyses(run: Run) -> Analyses:
 
 def _analyses(run: Run) -> Analyses:
     config, names = run.config.encode, list(targets(run))
-    alone = [name for name in config.latents if name in names]
+    asked = compared_spaces(run.config)
     if start_of(run) is None:
+        alone = [name for name in asked if name in names]
         return Analyses(tuple(Latent(name) for name in alone or names[:1]))
     moments = steps_at(config.moments, n_steps_run(run))
     layer_moments = steps_at(config.layer_moments, n_steps_run(run))
     modules = layers_of(run.config, run.architecture.module_names)
     strength = config.strength
-    compared = [name for name in config.latents if name in (*names, DENOISED)]
+    compared = [name for name in asked if name in (*names, DENOISED)]
     return Analyses(
         alone=tuple(Latent(n, strength) if n == DENOISED else Latent(n) for n in compared),
         strengths=tuple(Latent(DENOISED, each) for each in config.strengths),
@@ -90,6 +91,24 @@ def _analyses(run: Run) -> Analyses:
         if DENOISED in compared or config.strengths or moments or modules
         else None,
     )
+
+
+def compared_spaces(config: Config) -> tuple[str, ...]:
+    """Return the spaces that are compared: those named, or every target and the denoised latent.
+
+    Raises
+    ------
+    UserError
+        For a name that is neither a target of the experiment nor the denoised latent.
+    """
+    every = (*config.decode.targets, DENOISED)
+    for name in config.encode.latents or ():
+        if name not in every:
+            raise UserError(
+                f"encode.latents names {name!r}, which is no target of this experiment; "
+                f"{suggest(name, every)}"
+            )
+    return config.encode.latents or every
 
 
 def trace_plan(

@@ -60,7 +60,7 @@ class Run:
     verify: bool = False
     workers: Workers = field(default_factory=ThisProcess)
     command: str = field(default_factory=lambda: uuid4().hex)
-    _cached: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
+    _cached: dict[str, tuple[Any, list[Any]]] = field(default_factory=dict, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Name what it takes to open the run on a worker."""
@@ -69,9 +69,15 @@ class Run:
 
     def cached(self, slot: str, name: Any, make: Callable[[], Any]) -> Any:
         """Return what a slot holds under a name; what had another name is closed first."""
+        held = self.slot(slot, name)
+        if not held:
+            held.append(make())
+        return held[0]
+
+    def slot(self, slot: str, name: Any) -> list[Any]:
+        """Return the list in which a slot holds what belongs to a name; a new one is empty."""
         if slot not in self._cached or self._cached[slot][0] != name:
-            self._cached.pop(slot, None)
-            self._cached[slot] = (name, make())
+            self._cached[slot] = (name, [])
         return self._cached[slot][1]
 
     def clear_cached(self) -> None:

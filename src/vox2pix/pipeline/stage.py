@@ -143,7 +143,9 @@ def carry_out(
         run.keys |= stage_keys(stages, run)
         _repair_provenance(run)
         for stage in stages:
-            _do(stage, run)
+            if not _is_done(stage, run):
+                began = time.monotonic()
+                _finish(stage, run, stage.work(run), time.monotonic() - began)
     return run
 
 
@@ -163,17 +165,18 @@ def redo(stages: Sequence[Stage], name: str, run: Run) -> None:
                 f"{run.path} is not finished ({before} is missing); run `vox2pix run` with its "
                 "experiment file first."
             )
-    _work(stage, run)
+    began = time.monotonic()
+    _finish(stage, run, stage.work(run), time.monotonic() - began)
 
 
-def _do(stage: Stage, run: Run) -> None:
-    """Do a stage unless it is done, and record where and with what it was done."""
+def _is_done(stage: Stage, run: Run) -> bool:
+    """Tell whether a stage is done, and report it or why it is done again."""
     key, damaged = run.keys[stage.name], run.folder.damaged(stage.name)
     same = run.folder.key(stage.name) == key
     if same and not damaged and stage.is_sound(run):
         run.reporter.say(f"{stage.title}: already done")
         _clear(stage, run)
-        return
+        return True
     if damaged and (same or run.folder.key(stage.name) is None):
         run.reporter.say(f"{stage.title}: {_listed(damaged)} missing or damaged, done again")
         for name in damaged:  # a stage that resumes would reuse it
@@ -182,17 +185,16 @@ def _do(stage: Stage, run: Run) -> None:
         run.reporter.say(f"{stage.title}: a part is missing or damaged, done again")
     elif run.folder.was_done(stage.name):
         run.reporter.say(f"{stage.title}: {_what_changed(stage, run)} changed, done again")
-    _work(stage, run)
+    return False
 
 
-def _work(stage: Stage, run: Run) -> None:
-    began = time.monotonic()
-    outputs = stage.work(run)
+def _finish(stage: Stage, run: Run, outputs: Sequence[str], seconds: float) -> None:
+    """Record where and with what a stage was done, and that it is."""
     run.clear_cached()
     info = {
         "key": run.keys[stage.name],
         "inputs": run.inputs[stage.name],
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(seconds, 1),
         "peak_memory_gb": round(peak_memory() / 1e9, 2),
         "workers": run.workers.provenance,
         "machine": machine(),

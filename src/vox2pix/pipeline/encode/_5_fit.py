@@ -15,6 +15,7 @@ from vox2pix.pipeline.encoding import (
     FloatArray,
     StoredResponses,
     analyses,
+    compared_spaces,
     encoding_model,
     scores_path,
     spaces,
@@ -155,7 +156,7 @@ def _cost(p: Planned) -> Cost:
         "encode",
         f"{len(of)} models of every voxel",
         read,
-        4.0 * n_voxels * (5 * len(of) + n_test * len(p.config.encode.latents)),
+        4.0 * n_voxels * (5 * len(of) + n_test * len(compared_spaces(p.config))),
         fit_memory(p, max(of)),
         p.seconds(sum(fit_flops(p, width) for width in of), read),
     )

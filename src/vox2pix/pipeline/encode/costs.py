@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import prod
 
 from vox2pix.pipeline.costs import Planned
-from vox2pix.pipeline.encoding import layers_of
+from vox2pix.pipeline.encoding import compared_spaces, layers_of
 from vox2pix.targets import DENOISED, MAX_FEATURES
 
 _N_ALPHAS = 15
@@ -36,11 +36,12 @@ class Widths:
 def widths(p: Planned) -> Widths:
     """Return the features of the spaces that an experiment asks for."""
     encode, of_targets = p.config.encode, {n: prod(shape) for n, shape in p.shapes.items()}
+    asked = compared_spaces(p.config)
     if not p.can_denoise or p.start is None:
-        alone = tuple(of_targets[n] for n in encode.latents if n in of_targets)
+        alone = tuple(of_targets[n] for n in asked if n in of_targets)
         return Widths(alone, (), alone, alone)
     start = of_targets[p.start]
-    compared = {n: start if n == DENOISED else of_targets.get(n) for n in encode.latents}
+    compared = {n: start if n == DENOISED else of_targets.get(n) for n in asked}
     shapes = p.architecture.activation_shapes(
         layers_of(p.config, p.architecture.module_names), p.architecture.latent_shape
     )

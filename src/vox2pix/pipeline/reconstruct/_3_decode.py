@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.config import Config
-from vox2pix.decoding import PER_TARGET, RidgeDecoder
+from vox2pix.decoding import PER_TARGET
 from vox2pix.linear import pearson_r, r2_score
 from vox2pix.pipeline.costs import (
     TARGETS_AT_ONCE,
@@ -109,41 +109,34 @@ def _part(run: Run, name: str, block: Block) -> Path:
 
 
 def _decode_block(run: Run, item: tuple[str, Block]) -> None:
-    """Fit the decoder of some values, predict them, and write both, unless that is done."""
-    name, block = item
-    path, rois = _part(run, name, block), run.config.decode.rois[name]
-    if holds_arrays(path):
-        return
-    decoder = _fitted(run, name, block)
-    test = run.cached("test", rois, lambda: run.subject.test.mean_betas(rois))
-    predicted = decoder.predict(in_protocol_units(test[: len(run.test_ids)], run.config))
-    save_arrays(path, decoder.to_arrays() | {"predicted": predicted.astype(np.float32)})
-
-
-def _fitted(run: Run, name: str, block: Block) -> RidgeDecoder:
-    """Fit the decoder of some values on single trials.
+    """Fit the decoder of some values on single trials, predict them, and write both.
 
     Trials are read a session at a time, where folds need no more, and decomposed once for all
     blocks that this process fits one after another. At 30,000 trials, 15,000 voxels and 60,000
     values this stays under 12 GB (``benchmarks/ridge.py --full``).
     """
-    train, rois, config = run.subject.train, run.config.decode.rois[name], run.config
-    decoder = make_decoder(config)
-    y = stored_features(run, name, train.stimulus_ids)
+    name, block = item
+    path, rois, config = _part(run, name, block), run.config.decode.rois[name], run.config
+    if holds_arrays(path):
+        return
+    train, decoder = run.subject.train, make_decoder(config)
+    y = run.cached("targets", name, lambda: stored_features(run, name, train.stimulus_ids))
     if decoder.selection == "cv":
         X = in_protocol_units(train.betas(rois), config)
-        return decoder.fit(X, y, stimuli=train.stimulus_rows)
-
-    def decomposed() -> Any:
-        sessions = (
-            (in_protocol_units(betas, config), train.stimulus_rows[trials.index])
-            for trials, betas in train.iter_betas(rois)
-        )
-        return decoder.decompose_stream(sessions, len(train.stimulus_ids)), y
-
-    decomposition, y = run.cached("stage", ("decode", name), decomposed)
-    is_all = block == (0, y.shape[1])  # then they need not be in memory together
-    return decoder.fit_decomposed(decomposition, y if is_all else y[:, slice(*block)])
+        decoder.fit(X, y, stimuli=train.stimulus_rows)
+    else:
+        held = run.slot("stage", ("decode", name))
+        if not held:
+            sessions = (
+                (in_protocol_units(betas, config), train.stimulus_rows[trials.index])
+                for trials, betas in train.iter_betas(rois)
+            )
+            held.append(decoder.decompose_stream(sessions, len(train.stimulus_ids)))
+        is_all = block == (0, y.shape[1])  # then they need not be in memory together
+        decoder.fit_decomposed(held[0], y if is_all else y[:, slice(*block)])
+    test = run.cached("test", rois, lambda: run.subject.test.mean_betas(rois))
+    predicted = decoder.predict(in_protocol_units(test[: len(run.test_ids)], config))
+    save_arrays(path, decoder.to_arrays() | {"predicted": predicted.astype(np.float32)})
 
 
 def _summary(config: Config, name: str, truth: FloatArray, scored: Arrays) -> str:
