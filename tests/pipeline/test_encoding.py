@@ -327,7 +327,7 @@ def test_a_plan_counts_the_passes_and_writes_nothing(tmp_path):
     config = experiment(encode=ENCODE)
     made = plan_encoding(config, tmp_path / "run", flops_a_second=1e12)
     stages = {stage.name: stage for stage in made.stages}
-    assert "2 denoisings of 40 images" in stages["trace"].what
+    assert "2 denoising runs of 40 images" in stages["trace"].what
     assert stages["encode"].what == "7 models of every voxel"
     more = plan_encoding(
         experiment(encode=ENCODE | {"guidance": 1.0}), tmp_path / "run", flops_a_second=1e12

@@ -9,7 +9,7 @@ import tomli_w
 import vox2pix
 from pipeline.conftest import experiment
 from vox2pix.cli import runs
-from vox2pix.linear import decomposition
+from vox2pix.linear import arrays
 
 PACKAGE = Path(vox2pix.__file__).parent
 
@@ -23,7 +23,7 @@ def test_few_frames_lie_between_a_command_and_the_solver(tmp_path, monkeypatch, 
     def fail(*args, **kwargs):
         raise InSolverError
 
-    monkeypatch.setattr(decomposition.scipy.linalg, "eigh", fail)
+    monkeypatch.setattr(arrays, "eigh", fail)
     encode = {"rois": ["early"], "latents": ["z"], "strengths": [], "moments": [], "layers": []}
     file = tmp_path / "small.toml"
     written = experiment(encode=encode).model_dump(mode="json", exclude_none=True)

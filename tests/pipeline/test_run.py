@@ -582,7 +582,7 @@ def test_an_experiment_that_is_not_as_it_was_written_is_not_believed(small_run, 
     folder = copied(small_run[0], tmp_path)
     config = folder / "config.toml"
     config.write_text(config.read_text().replace("guidance = 5.0", "guidance = 6.0"))
-    with pytest.raises(UserError, match=r"config\.toml is not as the run wrote it; run again"):
+    with pytest.raises(UserError, match=r"config\.toml is not as the run wrote it\. Rerun"):
         audit(folder)
 
 

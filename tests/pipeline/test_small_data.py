@@ -216,5 +216,5 @@ def test_two_repeated_test_images_and_unplaced_vertices_are_encoded(small, tmp_p
     record = json.loads((made.path / "encoding" / "data.json").read_text())
     assert record["n_voxels"] == {"V1": 20, "all": 20}
     page = (made.path / "report.html").read_text()
-    assert "Responses of a person&#39;s own data (data) were explained" in page
+    assert "Responses of a person&#39;s own data (data) were modelled" in page
     assert "subj01" not in page

@@ -203,7 +203,9 @@ def test_a_permutation_keeps_blocks_together():
     rng = np.random.default_rng(0)
     X_train, X_test = rng.standard_normal((30, 4)), rng.standard_normal((24, 4))
     weights = rng.standard_normal((4, 6))
-    y_train, y_test = (x @ weights + rng.standard_normal((len(x), 6)) for x in (X_train, X_test))
+    y_train, y_test = (
+        0.2 * x @ weights + rng.standard_normal((len(x), 6)) for x in (X_train, X_test)
+    )
     config = EncodeConfig(null="permutation", permutations=100)
     arrays = [X_train, y_train, X_test, y_test]
     blocks, seed = np.repeat(np.arange(6), 4), 3

@@ -82,6 +82,13 @@ class Planned:
         return start_target(self.targets)
 
     @property
+    def start_shape(self) -> tuple[int, int, int]:
+        """Shape of the latents that are denoised."""
+        if self.start is None:
+            return self.architecture.latent_shape
+        return self.targets[self.start].start_shape(self.architecture)
+
+    @property
     def can_denoise(self) -> bool:
         """Whether there is a target to start from, and one to denoise with."""
         return self.start is not None and len(self.targets) > 1

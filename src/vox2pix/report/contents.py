@@ -68,7 +68,8 @@ class RunContents:
     ``config`` lacks the places of its folders: pages are sent to others. ``scores`` has one row per
     image, condition, metric and direction; ``drawings`` holds uint8 images (n_stimuli, n_samples,
     height, width, 3) by condition; ``decoded_r`` Pearson's r (n_features,) over test images of each
-    decoded value, by target; ``data`` is None before the data stage is finished.
+    decoded value, by target; ``targets`` describes each as the run recorded it; ``data`` is None
+    before the data stage is finished.
     """
 
     path: Path
@@ -81,6 +82,7 @@ class RunContents:
     audits: tuple[Audit, ...]
     encoding_figures: tuple[EncodingFigure, ...]
     model: Mapping[str, Any]
+    targets: Mapping[str, Any]
     provenance: Mapping[str, Any]
     data: DataRecord | None = None
 
@@ -171,6 +173,7 @@ def read_run(path: Path) -> RunContents:
         audits=_models(path / "audit.json", Audit),
         encoding_figures=_models(path / "encoding" / "figures.json", EncodingFigure),
         model=_json(path / "model.json"),
+        targets=_json(path / "targets.json"),
         provenance=_json(path / "provenance.json"),
         data=_data(path),
     )

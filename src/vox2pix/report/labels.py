@@ -34,11 +34,6 @@ _NAMED = {
 _LOOKED_UP, _TRUE, _NO_DIFFUSION = "decoded ", "true-", "-decode"
 
 
-def describe_target(name: str) -> str:
-    """Describe a target in a few words, one that is not registered by its name."""
-    return TARGETS[name].description if name in TARGETS else f"the target {name}"
-
-
 def targets_of(condition: str) -> tuple[str, ...]:
     """Return the targets that a condition combines, such as z and c of ``true-z+c``."""
     if not condition or condition in _NAMED or condition.startswith(_LOOKED_UP):

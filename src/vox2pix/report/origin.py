@@ -8,7 +8,7 @@ from typing import Any
 from vox2pix.config import Config
 from vox2pix.outside import without_places
 from vox2pix.report.contents import RunContents
-from vox2pix.report.labels import counted, describe_target, listed
+from vox2pix.report.labels import counted, listed
 
 _DATASETS = {
     "simulated": "a simulated subject (the phantom)",
@@ -40,6 +40,11 @@ _STABLE_DIFFUSION = (
 _NOT_READ = "The data of this run have not been read yet."
 
 
+def _description(run: RunContents, name: str) -> str:
+    """Describe a target as the run recorded it."""
+    return str(run.targets.get(name, {}).get("description") or f"the target {name}")
+
+
 def what_was_done(run: RunContents) -> str:
     """Summarise what was done: subject, data, targets, model, protocol."""
     config = run.config
@@ -52,7 +57,7 @@ def what_was_done(run: RunContents) -> str:
             "models. Nothing was decoded or drawn in this run."
         )
     decoded = "; ".join(
-        f"{describe_target(name)}, was decoded from {listed(rois)}"
+        f"{_description(run, name)}, was decoded from {listed(rois)}"
         for name, rois in run.config.decode.rois.items()
         if name in run.decoded_r or not run.decoded_r
     )

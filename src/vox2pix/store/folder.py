@@ -41,7 +41,7 @@ _OWN_FOLDERS = {
 }
 _OWN_FILES = {
     *("config.toml", "model.json", "metrics.json", "scores.csv", "audit.json", "provenance.json"),
-    *("contact_sheet.png", "report.html", "dataset_description.json", "data.json"),
+    *("contact_sheet.png", "report.html", "dataset_description.json", "data.json", "targets.json"),
 }
 _OF_REPORTS = ("report", "assets")  # these are written without the lock
 _SIMULATION = re.compile(r"phantom-[0-9a-f]{8}")

@@ -161,6 +161,10 @@ class Target(BaseModel, ABC):
         """Return the side in pixels of the square images of :meth:`images`."""
         return sizes.image_size
 
+    def start_shape(self, sizes: Sizes) -> tuple[int, int, int]:
+        """Return the shape of a start of the encoding analysis, which makes no image detour."""
+        return sizes.latent_shape_at(sizes.image_size)
+
     def flops(self, cost: ModelCost) -> float:
         """Return the operations of computing it for one stimulus."""
         return 0.0

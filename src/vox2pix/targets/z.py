@@ -118,6 +118,10 @@ class ImageLatent(Target):
         """Return the side in pixels at which z is taken."""
         return self.image_size or sizes.image_size
 
+    def start_shape(self, sizes: Sizes) -> tuple[int, int, int]:
+        """Return the shape of z itself."""
+        return sizes.latent_shape_at(self.preview_size(sizes))
+
     def flops(self, cost: ModelCost) -> float:
         """Return the operations of encoding one image."""
         return cost.encode_flops_at(self.preview_size(cost.architecture))

@@ -15,11 +15,11 @@ from vox2pix.pipeline.encoding import (
     trace_folder,
     trace_plan,
 )
-from vox2pix.pipeline.experiment import arrays_are_sound, features, targets
+from vox2pix.pipeline.experiment import FloatArray, arrays_are_sound, features, targets
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.stage import Stage
 from vox2pix.store import write_json
-from vox2pix.targets import Tracing, trace_bytes
+from vox2pix.targets import StartSettings, Tracing, trace_bytes
 
 _ROWS_A_SHARD = 250
 _SETTINGS = {
@@ -70,7 +70,7 @@ def _tracing(run: Run) -> Tracing:
     def opened() -> Tracing:
         return Tracing(
             run.model,
-            {target.port: features(run, name, ids) for name, target in targets(run).items()},
+            {target.port: _port_input(run, name) for name, target in targets(run).items()},
             ids,
             folder=encoding_folder(run) / "latents",
             plan=plan,
@@ -80,6 +80,16 @@ def _tracing(run: Run) -> Tracing:
         )
 
     return cast(Tracing, run.cached("stage", plan, opened))
+
+
+def _port_input(run: Run, name: str) -> FloatArray:
+    """Return what the port of a target takes for all stimuli; a start is taken as it is."""
+    return targets(run)[name].port_input(
+        run.model,
+        features(run, name, run.stimulus_ids),
+        start=StartSettings(through_image=False),
+        batch_size=run.config.compute.batch_size,
+    )
 
 
 def _settings(config: Config) -> Sequence[Any]:
@@ -98,11 +108,11 @@ def _cost(p: Planned) -> Cost | None:
     schedule, n = p.config.generate.schedule, p.n_stimuli
     n_run = len(architecture.plan(encode.strength, encode.steps, schedule).timesteps)
     modules = layers_of(p.config, architecture.module_names)
-    shapes = architecture.activation_shapes(modules, architecture.latent_shape)
+    shapes = architecture.activation_shapes(modules, p.start_shape)
     plan = trace_plan(
         p.config, steps_at(encode.moments, n_run), modules, steps_at(encode.layer_moments, n_run)
     )
-    written = sum(trace_bytes(plan, n, architecture.latent_shape, shapes).values())
+    written = sum(trace_bytes(plan, n, p.start_shape, shapes).values())
     n_steps = sum(int(encode.steps * strength) for strength in plan.passes)
     flops = n * n_steps * (1 if encode.guidance == 1 else 2) * p.model.denoise_flops
     inputs = 4.0 * n * sum(prod(shape) for shape in p.shapes.values())

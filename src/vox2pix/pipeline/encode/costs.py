@@ -40,10 +40,10 @@ def widths(p: Planned) -> Widths:
     if not p.can_denoise or p.start is None:
         alone = tuple(of_targets[n] for n in asked if n in of_targets)
         return Widths(alone, (), alone, alone)
-    start = of_targets[p.start]
-    compared = {n: start if n == DENOISED else of_targets.get(n) for n in asked}
+    start, denoised = of_targets[p.start], prod(p.start_shape)
+    compared = {n: denoised if n == DENOISED else of_targets.get(n) for n in asked}
     shapes = p.architecture.activation_shapes(
-        layers_of(p.config, p.architecture.module_names), p.architecture.latent_shape
+        layers_of(p.config, p.architecture.module_names), p.start_shape
     )
     layers = [
         min(prod(shape), MAX_FEATURES) for shape in shapes.values() for _ in encode.layer_moments
@@ -57,9 +57,9 @@ def widths(p: Planned) -> Widths:
     start_too = [start] if pairs and p.start not in compared else []
     return Widths(
         alone,
-        (start,) * len(pairs),
+        (denoised,) * len(pairs),
         tuple(of_targets[n] for n in compared if n in of_targets),
-        (*alone, *start_too, *[start] * more),
+        (*alone, *start_too, *[denoised] * more),
     )
 
 
