@@ -244,7 +244,7 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.Monk
     finally:
         signal.signal(signal.SIGINT, before or signal.default_int_handler)
     assert result.exit_code == 130
-    assert result.stderr == "\nStopped; run the same command again to go on.\n"
+    assert result.stderr == "\nStopped. Rerun to resume.\n"
 
 
 def test_bars_follow_steps_and_the_reporter(capsys: pytest.CaptureFixture[str]) -> None:

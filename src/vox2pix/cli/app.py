@@ -76,7 +76,7 @@ def _print_version(asked: bool) -> None:
     if asked:
         from vox2pix import __version__
 
-        console.say(f"vox2pix {__version__}")
+        console.say("vox2pix ", shown(__version__))
         raise typer.Exit
 
 
