@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from results import machine, option_parser, show
 
@@ -151,10 +152,6 @@ def main() -> None:
                     print(line, flush=True)
                 found = digests(killed)
                 different |= {n for n in expected | found if expected.get(n) != found.get(n)}
-    same = not different
-    told = "the same results" if same else "DIFFERENT: " + ", ".join(sorted(different)[:5])
-    lines.append(f"{kills} kills in {folders} runs: {told}, byte for byte")
-    lines.append(f"finished before a kill and computed again: {needless} of {units}")
     figures = {
         "kills": kills,
         "runs": folders,
@@ -163,8 +160,20 @@ def main() -> None:
         "computed_again": needless,
         "machine": where,
     }
+    lines += conclusion(figures)
     show(figures, "\n".join(lines), options, "kill", page="reliability.md")
-    sys.exit(0 if same and not needless else 1)
+    sys.exit(0 if not different and not needless else 1)
+
+
+def conclusion(figures: dict[str, Any]) -> list[str]:
+    """Say whether killed runs ended alike, and how much was computed again."""
+    different = figures["different"]
+    result = "DIFFERENT: " + ", ".join(different[:5]) if different else "the same results"
+    return [
+        f"{figures['kills']} kills in {figures['runs']} runs: {result}, byte for byte",
+        "finished before a kill and computed again: "
+        f"{figures['computed_again']} of {figures['finished']}",
+    ]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The commands that score any lab's images, compare what was scored, and pool subjects."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,55 +10,65 @@ from vox2pix.cli.bars import Bars
 from vox2pix.cli.tables import print_comparison, print_pooled, print_records, print_rows
 from vox2pix.cli.terminal import bold, shown
 
+if TYPE_CHECKING:
+    from vox2pix.evaluation import Evaluation
+
+
+Truth = Annotated[Path, typer.Option(help="The images that were seen.")]
+Reconstructions = Annotated[Path, typer.Option(help="The images to score.")]
+Samples = Annotated[
+    str | None, typer.Option(help="Files of several samples, e.g. {id}_{sample}.png.")
+]
+TruthFiles = Annotated[
+    str | None, typer.Option(help="Files of the originals in --truth, e.g. {id}_org.png.")
+]
+ProtocolName = Annotated[
+    str,
+    typer.Option(help="default, takagi2023, brain-diffuser, mindeye1, mindeye2 (-antialias)."),
+]
+Networks = Annotated[
+    list[str] | None,
+    typer.Option(help="Identify and retrieve by this network too; may be repeated."),
+]
+Captions = Annotated[
+    Path | None, typer.Option(help="Decoded captions: CSV of stimulus_id, caption.")
+]
+References = Annotated[
+    Path | None, typer.Option(help="Captions that people wrote, in the same form.")
+]
+Weights = Annotated[Path | None, typer.Option(help="A folder of networks' weights.")]
+Download = Annotated[bool, typer.Option("--download", help="Fetch weights not here.")]
+Out = Annotated[
+    Path | None, typer.Option(help="The folder to write.", show_default="NAME-evaluation")
+]
+Published = Annotated[bool, typer.Option("--published", help="Print the published results beside.")]
+Device = Annotated[str, typer.Option(help="Where networks run: auto, cpu, cuda.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of intervals and chance.")]
+
 
 @app.command()
 def evaluate(
-    truth: Annotated[Path, typer.Option(help="The images that were seen.")],
-    reconstructions: Annotated[Path, typer.Option(help="The images to score.")],
-    samples: Annotated[
-        str | None, typer.Option(help="Files of several samples, e.g. {id}_{sample}.png.")
-    ] = None,
-    truth_files: Annotated[
-        str | None, typer.Option(help="Files of the originals in --truth, e.g. {id}_org.png.")
-    ] = None,
-    protocol: Annotated[
-        str,
-        typer.Option(help="default, takagi2023, brain-diffuser, mindeye1, mindeye2 (-antialias)."),
-    ] = "default",
-    network: Annotated[
-        list[str] | None,
-        typer.Option(help="Identify and retrieve by this network too; may be repeated."),
-    ] = None,
-    captions: Annotated[
-        Path | None, typer.Option(help="Decoded captions: CSV of stimulus_id, caption.")
-    ] = None,
-    references: Annotated[
-        Path | None, typer.Option(help="Captions that people wrote, in the same form.")
-    ] = None,
-    weights: Annotated[Path | None, typer.Option(help="A folder of networks' weights.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="Fetch weights not here.")] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="The folder to write.", show_default="NAME-evaluation")
-    ] = None,
-    published: Annotated[
-        bool, typer.Option("--published", help="Print the published results beside.")
-    ] = False,
-    device: Annotated[str, typer.Option(help="Where networks run: auto, cpu, cuda.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Of intervals and chance.")] = 0,
+    truth: Truth,
+    reconstructions: Reconstructions,
+    samples: Samples = None,
+    truth_files: TruthFiles = None,
+    protocol: ProtocolName = "default",
+    network: Networks = None,
+    captions: Captions = None,
+    references: References = None,
+    weights: Weights = None,
+    download: Download = False,
+    out: Out = None,
+    published: Published = False,
+    device: Device = "auto",
+    seed: Seed = 0,
 ) -> None:
     """Score any lab's images by the field's metrics, paired by id.
 
     Either side is a folder of PNG or JPEG files, or an array in .npy, .npz, .zarr or .pt.
     """
     quiet_libraries()
-    from vox2pix.evaluation import (
-        evaluate_images,
-        evaluation_source,
-        published_notes,
-        published_rows,
-        result_rows,
-        save_evaluation,
-    )
+    from vox2pix.evaluation import evaluate_images, evaluation_source, save_evaluation
     from vox2pix.store import require_ours
 
     folder = local_folder(out or f"{reconstructions.resolve().stem}-evaluation")
@@ -82,6 +92,16 @@ def evaluate(
             progress=bars.track,
         )
     save_evaluation(evaluation, folder, info, published)
+    _print_evaluation(evaluation, protocol)
+    if published:
+        _print_published(evaluation)
+    console.say("\nTable, scores, settings: ", bold(folder))
+
+
+def _print_evaluation(evaluation: "Evaluation", protocol: str) -> None:
+    """Print notes, one row per metric, and what was not computed."""
+    from vox2pix.evaluation import result_rows
+
     for note in evaluation.notes:
         console.say(f"  {shown(note)}")
     fixed = evaluation.protocol.direction
@@ -102,14 +122,18 @@ def evaluate(
     for reason in dict.fromkeys(evaluation.skipped.values()):
         names = ", ".join(name for name, why in evaluation.skipped.items() if why == reason)
         console.say(("Not computed", "yellow"), f": {shown(names)}: {shown(reason)}.")
-    if published:
-        eight = ("", "Pix", "SSIM", "Alex2", "Alex5", "Incep", "CLIP", "Eff ↓", "SwAV ↓")
-        rows = published_rows(evaluation)
-        if rows:
-            print_rows(eight, rows)
-        for note in published_notes(evaluation):
-            console.print(shown(note), style="dim")
-    console.say("\nTable, scores, settings: ", bold(folder))
+
+
+def _print_published(evaluation: "Evaluation") -> None:
+    """Print the published results of the same protocol, and what differs from them."""
+    from vox2pix.evaluation import published_notes, published_rows
+
+    heads = ("", "Pix", "SSIM", "Alex2", "Alex5", "Incep", "CLIP", "Eff ↓", "SwAV ↓")
+    rows = published_rows(evaluation)
+    if rows:
+        print_rows(heads, rows)
+    for note in published_notes(evaluation):
+        console.print(shown(note), style="dim")
 
 
 @app.command()
