@@ -23,7 +23,7 @@ def encode_start(
     start: StartSettings = DEFAULT_START,
     batch_size: BatchSize = "auto",
 ) -> FloatArray:
-    """Return the latents (n, *model.latent_shape) of images that denoising starts from.
+    """Return the latents ``(n, *model.latent_shape)`` of images that denoising starts from.
 
     Images (n, height, width, 3), float32 in [0, 1], have any size; where ``start.sample`` is set,
     `seeds` (n, samples) are those of the images that are drawn.
