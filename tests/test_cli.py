@@ -305,7 +305,7 @@ def test_a_run_ends_with_a_table_and_the_paths(
     lines = result.stdout.splitlines()  # libraries imported before may warn on stderr
     assert all(len(line) <= 80 for line in lines)
     names = ("z-decode", "z", "c", "z+c", "true-z", "true-c", "true-z+c", "shuffled")
-    names += ("mean-brain", "noise-brain", "retrieval")
+    names += ("mean-response", "noise-response", "retrieval")
     rows = [line for line in lines if line.split(" ")[0].strip() in names and "[" in line]
     assert len(rows) == 11
     assert all(row.count("[") == 4 and "…" not in row for row in rows)

@@ -17,7 +17,7 @@ def test_every_brain_is_anothers(n, seed):
 def test_without_captions_only_z_is_left():
     names = [d.name for d in planned_drawings(experiment(), has_captions=False)]
     assert names == [
-        "z-decode", "z", "true-z", "shuffled", "mean-brain", "noise-brain", "held-out",
+        "z-decode", "z", "true-z", "shuffled", "mean-response", "noise-response", "held-out",
     ]  # fmt: skip
     assert {str(d.condition) for d in planned_drawings(experiment(), has_captions=False)[3:]} == {
         "z"

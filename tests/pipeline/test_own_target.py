@@ -48,7 +48,7 @@ def test_conditions_ceilings_and_controls_follow_from_it(tinted):
     table = pd.read_json(tinted.path / "metrics.json")
     assert list(table["condition"].unique()) == [
         "tint-decode", "tint", "c", "tint+c", "true-tint", "true-c", "true-tint+c",
-        "shuffled", "mean-brain", "noise-brain", "retrieval", "decoded tint", "decoded c",
+        "shuffled", "mean-response", "noise-response", "retrieval", "decoded tint", "decoded c",
     ]  # fmt: skip
     findings = {f["name"]: f for f in json.loads((tinted.path / "audit.json").read_text())}
     assert any("swap" in name and findings[name]["verdict"] for name in findings)

@@ -28,7 +28,7 @@ from vox2pix.store import MARKER, RunFolder, load_arrays
 
 CONDITIONS = [
     "z-decode", "z", "c", "z+c", "true-z", "true-c", "true-z+c",
-    "shuffled", "mean-brain", "noise-brain", "retrieval", "decoded z", "decoded c",
+    "shuffled", "mean-response", "noise-response", "retrieval", "decoded z", "decoded c",
 ]  # fmt: skip
 
 
@@ -259,7 +259,7 @@ def test_the_released_protocol_draws_all_images_from_one_noise(tmp_path, monkeyp
     assert len(np.unique(np.concatenate([given[:, 0] for given in seeds]))) == 1
     decoder = load_arrays(made.path / "decoders" / "z.safetensors")
     mean = 300 * made.subject.train.betas("early").mean(0)  # raw integers, as released
-    # without an intercept the mean brain predicts nothing, whatever the targets' mean
+    # without an intercept the mean response predicts nothing, whatever the targets' mean
     predicted = (mean - decoder["offset"]) @ decoder["coef"].T + decoder["mean"]
     np.testing.assert_allclose(predicted, 0, atol=1e-3)
     # test responses are raw integers, too
@@ -373,7 +373,7 @@ def test_a_held_out_cluster_is_decoded_without_its_images(small_run):
     np.testing.assert_allclose(stored[0].ravel(), expected[0], atol=1e-4)
 
 
-def test_the_mean_brain_decodes_to_one_prediction_and_noise_to_many(small_run):
+def test_the_mean_response_decodes_to_one_prediction_and_noise_to_many(small_run):
     made, _ = small_run
     controls = load_arrays(made.path / "decoded" / "c-controls.safetensors")
     decoder = RidgeDecoder.from_arrays(load_arrays(made.path / "decoders" / "c.safetensors"))

@@ -102,8 +102,8 @@ def test_each_source_gives_the_values_that_it_names(small_run):
         "true-z+c": {name: features(run, name, run.test_ids) for name in own},
         "shuffled": {name: values[order] for name, values in own.items()},
         "swapped": {"z": own["z"], "c": own["c"][order]},
-        "mean-brain": {n: np.repeat(controls[n]["mean"], 8, axis=0) for n in own},
-        "noise-brain": {n: controls[n]["noise"] for n in own},
+        "mean-response": {n: np.repeat(controls[n]["mean"], 8, axis=0) for n in own},
+        "noise-response": {n: controls[n]["noise"] for n in own},
         "held-out": {n: controls[n]["held_out"] for n in own},
     }
     for name, values in expected.items():
@@ -135,8 +135,8 @@ def test_the_audit_receives_what_its_names_say(small_run):
         "baseline_scores": identification("retrieval"),
         "ceiling_scores": identification("true-z+c"),
         "shuffled_scores": identification("shuffled"),
-        "mean_scores": identification("mean-brain"),
-        "noise_scores": identification("noise-brain"),
+        "mean_scores": identification("mean-response"),
+        "noise_scores": identification("noise-response"),
         "layout_scores": scores("z+c", metric="pixcorr"),
         "baseline_layout_scores": scores("retrieval", metric="pixcorr"),
         "true_features": features(run, "c", run.test_ids).reshape(8, -1),

@@ -85,8 +85,8 @@ def planned_drawings(config: Config, has_captions: bool) -> list[Drawing]:
         drawings.append(Drawing("shuffled", judged, "shuffled", few))
     if config.audit.enabled:
         drawings += [
-            Drawing("mean-brain", judged, "mean", 1),
-            Drawing("noise-brain", judged, "noise", 1),
+            Drawing("mean-response", judged, "mean", 1),
+            Drawing("noise-response", judged, "noise", 1),
             Drawing("held-out", judged, "held-out", 1),
         ]
         if {found[name].carries for name in judged.targets} == {"layout", "content"}:

@@ -25,8 +25,8 @@ class Label(NamedTuple):
 _NAMED = {
     SEEN: Label("seen", "the original"),
     "shuffled": Label("shuffled", "responses to another image", CONTROL),
-    "mean-brain": Label("mean response", "the mean response to all images", CONTROL),
-    "noise-brain": Label("noise", "random responses", CONTROL),
+    "mean-response": Label("mean response", "the mean response to all images", CONTROL),
+    "noise-response": Label("noise", "random responses", CONTROL),
     "held-out": Label("held out", "its cluster left out of training", CONTROL),
     "swapped": Label("swapped", "its layout, the content of another image", CONTROL),
     RETRIEVAL: Label("retrieval", "the nearest training image, no drawing", CONTROL),
