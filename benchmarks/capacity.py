@@ -47,19 +47,19 @@ def items_of(config: Config, n_spaces: int) -> dict[str, int]:
     drawings = planned_drawings(config, True)
     n_controls = sum(drawing.is_audit_only for drawing in drawings)
     shards = math.ceil(N_TEST / config.compute.shard_size)
-    wanted = config.encode
+    encode = config.encode
     return {
         "features": blocks,
         "decode": sum(math.ceil(numbers / TARGETS_AT_ONCE) for numbers in FEATURES),
         "generate": (len(drawings) - n_controls) * shards,
-        "audit-decoding": len(FEATURES) * (config.audit.clusters + 1),  # and null brains
+        "audit-decoding": len(FEATURES) * (config.audit.clusters + 1),  # and control responses
         "audit-drawing": n_controls * shards,
         "evaluate": len(drawings),
         "responses": 12,
-        "trace": blocks * len({wanted.strength, *wanted.strengths}),
+        "trace": blocks * len({encode.strength, *encode.strengths}),
         "reduce": n_spaces,
         "encode": n_spaces,
-        "divide": len(wanted.strengths) + sum(moment < 1 for moment in wanted.moments),
+        "divide": len(encode.strengths) + sum(moment < 1 for moment in encode.moments),
     }
 
 
@@ -122,8 +122,8 @@ def main() -> None:
         "one subject                items   hours of one worker",
     ]
     seconds: dict[str, dict[str, float]] = {}
-    for name, told in plans.items():
-        seconds[name] = {stage.name: stage.seconds for stage in told.stages}
+    for name, planned in plans.items():
+        seconds[name] = {stage.name: stage.seconds for stage in planned.stages}
         for stage, taken in seconds[name].items():
             lines.append(f"{name:<15}{stage:<10}{items.get(stage, 1):>7}{taken / 3600:22,.1f}")
     # The larger network passes over all images are those of one denoising, at full resolution.
@@ -133,7 +133,7 @@ def main() -> None:
         "trace": seconds["encoding"]["trace"] / passes * N_ALL / N_SUBJECT,
     }
     shards = math.ceil(N_ALL / ROWS_A_FILE)
-    wanted = {
+    projects = {
         "one subject, reconstruction": (1, seconds["reconstruction"], items),
         "one subject, encoding": (1, seconds["encoding"], items),
         "eight subjects, reconstruction": (8, seconds["reconstruction"], items),
@@ -142,7 +142,7 @@ def main() -> None:
     }
     lines += ["", "days with".ljust(34) + "".join(f"{f'{n} workers':>12}" for n in WORKERS)]
     days = {}
-    for name, (n_runs, stages, counts) in wanted.items():
+    for name, (n_runs, stages, counts) in projects.items():
         # Subjects are runs of their own, which share the workers evenly while there are enough.
         share = [max(1, n // n_runs) for n in WORKERS]
         rounds = [math.ceil(n_runs / n) for n in WORKERS]

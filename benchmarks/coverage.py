@@ -192,15 +192,15 @@ def _best_of(world: World, n: int, n_samples: int = 3) -> Callable[..., dict[str
         truth, first = world(rng, n)
         drawn = [first, *(first + 0.8 * rng.standard_normal(first.shape) for _ in range(2))]
         found = [two_way_jackknife(truth, sample) for sample in drawn[:n_samples]]
-        told = {}
+        results = {}
         for direction in found[0]:
             scores, pseudo = (
                 np.stack([of_sample[direction][i] for of_sample in found]) for i in range(2)
             )
             best = scores.max(axis=0)
             values = best + (pseudo - scores).mean(axis=0)
-            told[direction] = (best.mean(), rate_interval(values) if with_intervals else None)
-        return told
+            results[direction] = (best.mean(), rate_interval(values) if with_intervals else None)
+        return results
 
     return draw
 

@@ -149,14 +149,14 @@ def judge(run: Path) -> dict[str, Any]:
     }
 
 
-def table(told: dict[str, Any]) -> str:
+def table(results: dict[str, Any]) -> str:
     """Return the figures as text for people."""
     lines = [f"{'condition':<14}{'PixCorr':<26}identification, original fixed"]
-    for name, figures in told["conditions"].items():
+    for name, figures in results["conditions"].items():
         pixels, named = (str(Figure(**figures[measure])) for measure in MEASURES)
         lines.append(f"{name:<14}{pixels:<26}{named}")
     lines += ["", f"{'required':<48}measured"]
-    for one in told["requirements"]:
+    for one in results["requirements"]:
         verdict = "met" if one["is_met"] else "MISSED"
         lines.append(f"{one['name']:<48}{one['figures']:<45}{verdict}")
     return "\n".join(lines)
@@ -166,14 +166,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Show the figures; return 1 where a requirement is missed, 2 where there is no run."""
     parser = option_parser(__doc__, has_small=False)
     parser.add_argument("--run", type=Path, default=ROOT / "runs/demo", help="folder of the run")
-    wanted = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        told = judge(wanted.run)
+        results = judge(options.run)
     except UserError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
-    show(told, table(told), wanted, "demo")
-    return 0 if all(one["is_met"] for one in told["requirements"]) else 1
+    show(results, table(results), options, "demo")
+    return 0 if all(one["is_met"] for one in results["requirements"]) else 1
 
 
 if __name__ == "__main__":

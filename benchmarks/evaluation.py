@@ -84,19 +84,19 @@ def measure(small: bool, n_rounds: int) -> dict[str, Any]:
     }
 
 
-def table(told: dict[str, Any]) -> str:
+def table(info: dict[str, Any]) -> str:
     """Return the figures as text for people."""
     return "\n".join(
         [
-            f"two-way identification, both directions: {told['n_originals']} originals x "
-            f"{told['n_samples']} samples x {told['n_features']} features",
+            f"two-way identification, both directions: {info['n_originals']} originals x "
+            f"{info['n_samples']} samples x {info['n_features']} features",
             f"{'':<28}{'seconds':>12}",
-            f"{'double loop of np.corrcoef':<28}{told['seconds_loop_extrapolated']:>12.1f}"
-            f"  (extrapolated from {told['originals_looped']} originals of one sample)",
-            f"{'vox2pix two_way_scores':<28}{told['seconds_ours']:>12.2f}"
-            f"  ({told['cpu_seconds_ours']:.2f} s of processor time)",
-            f"{told['ratio']:.0f} times as fast, peak memory of the process "
-            f"{told['peak_gib']:.2f} GiB, largest difference {told['largest_difference']:.1e}",
+            f"{'double loop of np.corrcoef':<28}{info['seconds_loop_extrapolated']:>12.1f}"
+            f"  (extrapolated from {info['originals_looped']} originals of one sample)",
+            f"{'vox2pix two_way_scores':<28}{info['seconds_ours']:>12.2f}"
+            f"  ({info['cpu_seconds_ours']:.2f} s of processor time)",
+            f"{info['ratio']:.0f} times as fast, peak memory of the process "
+            f"{info['peak_gib']:.2f} GiB, largest difference {info['largest_difference']:.1e}",
         ]
     )
 

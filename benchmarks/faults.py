@@ -1,7 +1,7 @@
 """Damage every kind of file of a run, fill the disk, take it away, turn the clock back.
 
 After each fault the run is started again; its results must equal those of a run that was left
-alone, and the person must have been told in one line what was wrong.
+alone, and one line must have stated what was wrong.
 """
 
 import argparse
@@ -50,11 +50,11 @@ class Listener:
 
 
 def carry_out(config: Path, folder: Path) -> list[str]:
-    """Do what is left of a run and of its encoding analysis; return what a person is told."""
-    told = Listener()
-    run(load_config(config), folder, told)
-    encode(load_config(config), folder, told)
-    return told.lines
+    """Do what is left of a run and of its encoding analysis; return the messages."""
+    listener = Listener()
+    run(load_config(config), folder, listener)
+    encode(load_config(config), folder, listener)
+    return listener.lines
 
 
 def kind(name: str) -> str:
@@ -99,12 +99,12 @@ def sound(folder: Path) -> bool:
 def damage(
     base: Path, config: Path, options: argparse.Namespace
 ) -> Iterator[tuple[str, str, str, str]]:
-    """Damage files one after another; yield kind, damage, outcome and the line that told of it."""
+    """Damage files one after another; yield kind, damage, outcome and the message."""
     expected = digests(base)
     chance = random.Random(options.seed)
     kinds = by_kind(base)
-    wanted = [k for k in kinds if re.search(options.only, k)]
-    for name in wanted:
+    chosen = [k for k in kinds if re.search(options.only, k)]
+    for name in chosen:
         for path in chance.sample(kinds[name], min(options.per_kind, len(kinds[name]))):
             for how in (flip, truncate):
                 with tempfile.TemporaryDirectory(dir=base.parent) as scratch:
@@ -117,15 +117,15 @@ def damage(
                         yield name, how.__name__, f"FAILED: {type(error).__name__}", str(error)
                         continue
                     found = digests(root)
-                    told = [n for n in lines if "damaged" in n]
-                    if not told:
+                    messages = [n for n in lines if "damaged" in n]
+                    if not messages:
                         outcome = "NOT TOLD"
                     elif expected != found or not sound(root / "small"):
                         other = {n for n in expected | found if expected.get(n) != found.get(n)}
                         outcome = f"OTHER RESULT: {sorted(other)[:3]}"
                     else:
                         outcome = "repaired"
-                    yield name, how.__name__, outcome, told[0] if told else ""
+                    yield name, how.__name__, outcome, messages[0] if messages else ""
 
 
 # --- disk, folders, clock ------------------------------------------------------------------------
@@ -163,10 +163,10 @@ def ended(config: Path, folder: Path, limit: int | None = None) -> tuple[int, st
 
 
 def full_disk(drawn: Path, config: Path, scratch: Path) -> Iterator[tuple[str, str, str, str]]:
-    """Fill the disk before a run and at several of its stages, then free it and go on."""
+    """Fill the disk before a run and at several of its stages, then free it and resume."""
     expected = digests(drawn / "small")
     whole = sum(p.stat().st_size for p in drawn.rglob("*") if p.is_file())
-    for share in (0.3, 0.65, 0.8, 0.9):  # at the first it is told before anything is written
+    for share in (0.3, 0.65, 0.8, 0.9):  # at the first it is reported before anything is written
         with small_disk(scratch / f"disk{share}", max(1, int(2 * whole / 2**20))) as how:
             root = scratch / f"disk{share}"
             ballast = root / "ballast"
@@ -178,7 +178,7 @@ def full_disk(drawn: Path, config: Path, scratch: Path) -> Iterator[tuple[str, s
                 how = "files limited in size"
                 status, line = ended(config, root / "small", int(share * 1e6))
             ballast.unlink(missing_ok=True)
-            refused = status == 2 and any(told in line for told in DISK_FULL)
+            refused = status == 2 and any(message in line for message in DISK_FULL)
             again, _ = ended(config, root / "small")
             same = again == 0 and digests(root / "small") == expected
             outcome = "repaired" if refused and same else f"FAILED: {status}, {again}, same: {same}"
@@ -235,8 +235,8 @@ def clocks(base: Path, config: Path, scratch: Path) -> Iterator[tuple[str, str, 
     real, began = time.time, time.time()
     with mock.patch("time.time", lambda: 2 * began - real() - 86400):  # a second back a second
         carry_out(config, folder)
-    told = read_json(folder / "provenance.json").values()
-    forward = all(stage["seconds"] >= 0 for stage in told)
+    stages = read_json(folder / "provenance.json").values()
+    forward = all(stage["seconds"] >= 0 for stage in stages)
     same = digests(folder) == digests(base / "small")
     outcome = "the same" if same and forward else f"FAILED: same {same}, durations {forward}"
     yield "clock runs backwards", "time.time", outcome, ""

@@ -2,7 +2,7 @@
 
 A run goes through a scheduler of its own with two workers. When a worker is killed, another is
 started, and the run must come to its end by itself. When the scheduler is killed, the run must end
-with one sentence, and the same command, given again with a new scheduler, must go on. Prints where
+with one sentence, and the same command, given again with a new scheduler, must resume. Prints where
 each kill fell; at the end, whether every artefact equals that of a run in one process, byte for
 byte, and how many shards that were finished before a kill were written again after it.
 """
@@ -194,22 +194,22 @@ def kill_during_run(
                 print(outcome.lines[-1], flush=True)
                 if lost_scheduler:
                     break
-            _, told = process.communicate()
+            _, output = process.communicate()
             # Without its scheduler a run still ends well where no stage was left to share out.
             lost_scheduler = lost_scheduler and process.returncode != 0
             if lost_scheduler:
-                words = " ".join(told.decode().split())
+                words = " ".join(output.decode().split())
                 if process.returncode != 2 or not any(s in words for s in SENTENCES):
                     sys.exit(f"The run did not end as it should: {process.returncode}, {words}")
             elif process.returncode != 0:
-                sys.exit(f"A run failed: {told.decode()}")
+                sys.exit(f"A run failed: {output.decode()}")
             if not lost_scheduler:
                 outcome.count(finished(folder))
                 return outcome
 
 
 def main() -> None:
-    """Kill, go on, compare, print."""
+    """Kill, resume, compare, print."""
     parser = option_parser(__doc__)
     parser.add_argument("--kills", type=int, help="half of workers, half of schedulers")
     parser.add_argument("--seed", type=int, default=0)
@@ -239,8 +239,8 @@ def main() -> None:
             kills = outcome.left + kills
             done_before, again = done_before + outcome.done_before, again + outcome.written_again
     n_kills = sum("killed" in line for line in lines)
-    told = "DIFFERENT: " + ", ".join(sorted(different)[:5]) if different else "the same results"
-    lines.append(f"{n_kills} kills in {n_runs} runs: {told}, byte for byte")
+    verdict = "DIFFERENT: " + ", ".join(sorted(different)[:5]) if different else "the same results"
+    lines.append(f"{n_kills} kills in {n_runs} runs: {verdict}, byte for byte")
     lines.append(f"shards finished before a kill and written again: {again} of {done_before}")
     figures = {
         "kills": n_kills,

@@ -87,7 +87,7 @@ def image_cases() -> Iterator[Hostile]:
         ("is PostScript", _postscript),
         ("2,500 million pixels", partial(_png, 50_000, 50_000)),
         ("100 million pixels", partial(_png, 10_000, 10_000)),
-        ("16 bits a channel", partial(_png, 8, 8, bits=16)),
+        ("16 bits per channel", partial(_png, 8, 8, bits=16)),
         ("text that unpacks to 200 MB", partial(_png, 8, 8, extra=zlib.compress(bytes(HUGE)))),
         ("animated", _animated),
         ("link out of the folder", _outward),

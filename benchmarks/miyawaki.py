@@ -188,7 +188,7 @@ def decode(subject: Subject, model: LatentDiffusion | None = None) -> Decoded:
         predicted = cross_val_predict(decoder, X, pixels[rows], groups=groups, **how)
         identify("pixels", pixels, predicted, uninformed)
         if held_out == "pattern":
-            doubts = audit_patterns(pixels, predicted, uninformed, rows)
+            judged = audit_patterns(pixels, predicted, uninformed, rows)
         grey = predicted[first].reshape(patterns.shape).clip(0, 1)
         images[f"pixels, {held_out} out"] = np.repeat(grey[..., None], 3, axis=-1)
         if model is None:
@@ -201,7 +201,7 @@ def decode(subject: Subject, model: LatentDiffusion | None = None) -> Decoded:
         blank = model.decode_latents(distinct.reshape(-1, *latents.shape[1:]))[trials]
         identify("z-decode", _flat(seen), _flat(drawn), _flat(blank))
         images[f"z-decode, {held_out} out"] = drawn[first]
-    return Decoded(tuple(figures), images, doubts)
+    return Decoded(tuple(figures), images, judged)
 
 
 def audit_patterns(

@@ -96,34 +96,34 @@ def open_page(page: Path) -> dict[str, float] | None:
 
 def measure(n: int, samples: int, size: int) -> dict[str, Any]:
     """Build the page of a large run, and open it where there is a browser."""
-    told = {"n_images": n, "n_samples": samples, "pixels": size, "machine": machine()}
+    results = {"n_images": n, "n_samples": samples, "pixels": size, "machine": machine()}
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "large"
         make_run(run, n, samples, size)
         start, cpu = time.perf_counter(), time.process_time()
         page = write_report([run])
-        told["build_s"] = round(time.perf_counter() - start, 1)
-        told["build_cpu_s"] = round(time.process_time() - cpu, 1)
+        results["build_s"] = round(time.perf_counter() - start, 1)
+        results["build_cpu_s"] = round(time.process_time() - cpu, 1)
         assets = list(run.glob("report_assets-*/[!.]*"))
-        told["page_mb"] = round(page.stat().st_size / 1e6, 1)
-        told["n_assets"] = len(assets)
-        told["assets_mb"] = round(sum(path.stat().st_size for path in assets) / 1e6, 1)
+        results["page_mb"] = round(page.stat().st_size / 1e6, 1)
+        results["n_assets"] = len(assets)
+        results["assets_mb"] = round(sum(path.stat().st_size for path in assets) / 1e6, 1)
         opened = open_page(page) or {}
-    return told | {name: round(seconds, 2) for name, seconds in opened.items()}
+    return results | {name: round(seconds, 2) for name, seconds in opened.items()}
 
 
-def table(told: dict[str, Any]) -> str:
+def table(info: dict[str, Any]) -> str:
     """Return the figures as text for people."""
     lines = [
-        f"{told['n_images']:,} test images, {told['n_samples']} samples, {told['pixels']} px",
-        f"built in           {told['build_s']:>8.1f} s ({told['build_cpu_s']:.1f} s of processor)",
-        f"page               {told['page_mb']:>8.1f} MB",
-        f"images beside it {told['assets_mb']:>8.1f} MB in {told['n_assets']:,} files",
+        f"{info['n_images']:,} test images, {info['n_samples']} samples, {info['pixels']} px",
+        f"built in           {info['build_s']:>8.1f} s ({info['build_cpu_s']:.1f} s of processor)",
+        f"page               {info['page_mb']:>8.1f} MB",
+        f"images beside it {info['assets_mb']:>8.1f} MB in {info['n_assets']:,} files",
     ]
-    if "usable_s" not in told:
+    if "usable_s" not in info:
         return "\n".join([*lines, f"not opened: none of {', '.join(_BROWSERS)} is on the path"])
-    lines += [f"usable in          {told['usable_s']:>8.2f} s"]
-    return "\n".join([*lines, f"sorted anew in     {told['sorted_s']:>8.2f} s"])
+    lines += [f"usable in          {info['usable_s']:>8.2f} s"]
+    return "\n".join([*lines, f"sorted anew in     {info['sorted_s']:>8.2f} s"])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -132,10 +132,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--samples", type=int, default=5)
     parser.add_argument("--size", type=int, default=64, help="pixels a side, a multiple of 8")
-    wanted = parser.parse_args(arguments)
-    n, samples = (30, 2) if wanted.small else (wanted.images, wanted.samples)
-    told = measure(n, samples, wanted.size)
-    show({"benchmark": "report"} | told, table(told), wanted, "report")
+    options = parser.parse_args(arguments)
+    n, samples = (30, 2) if options.small else (options.images, options.samples)
+    results = measure(n, samples, options.size)
+    show({"benchmark": "report"} | results, table(results), options, "report")
     return 0
 
 

@@ -33,9 +33,9 @@ def option_parser(documentation: str | None, has_small: bool = True) -> argparse
 
 def machine() -> dict[str, Any]:
     """Describe the machine, its load and the versions of what computes."""
-    told = describe_machine()
-    wanted = ("processor", "cores", "memory_gb", "python", "packages", "git_revision")
-    return {key: told[key] for key in wanted} | {"load": round(os.getloadavg()[0], 2)}
+    info = describe_machine()
+    fields = ("processor", "cores", "memory_gb", "python", "packages", "git_revision")
+    return {key: info[key] for key in fields} | {"load": round(os.getloadavg()[0], 2)}
 
 
 def show(
@@ -85,14 +85,14 @@ def with_section(page: str, section: str, body: str) -> str:
 
 
 def _in_markdown(figures: dict[str, Any], text: str) -> str:
-    told = figures["machine"]
+    info = figures["machine"]
     asked = [word for word in sys.argv[1:] if word not in ("--write", "--json")]
     command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *asked])
-    where = f"{told['processor']}, {told['cores']} cores, {told['memory_gb']:.0f} GB"
+    where = f"{info['processor']}, {info['cores']} cores, {info['memory_gb']:.0f} GB"
     # The tree that was measured: a commit is named only where nothing stands uncommitted.
-    revision = (told["git_revision"] or "unknown").split("-")[0][:9]
+    revision = (info["git_revision"] or "unknown").split("-")[0][:9]
     date = datetime.now(UTC).date().isoformat()
-    load = f", load {told['load']} before" if "load" in told else ""
+    load = f", load {info['load']} before" if "load" in info else ""
     return (
         f"`{command}`\n\n```text\n{text.strip()}\n```\n\n"
         f"{date}, {where}{load}; after revision {revision}."

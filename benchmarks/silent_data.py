@@ -30,7 +30,7 @@ N, SESSIONS, VOXELS = 20, 3, 40
 
 
 def made(n: int = N, n_sessions: int = SESSIONS, n_voxels: int = VOXELS, n_test: int = 5) -> Data:
-    """Simulate responses to images that were each shown once a session, in changing order."""
+    """Simulate responses to images that were each shown once per session, in changing order."""
     rng = np.random.default_rng(0)
     order = np.concatenate([rng.permutation(n) for _ in range(n_sessions)])
     pattern = 0.7 * rng.standard_normal((n, n_voxels))

@@ -58,12 +58,12 @@ def main() -> int:
     failures = []
     for kind, name, case in CASES:
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
-            how, told = outcome(case)
+            how, message = outcome(case)
         counts.setdefault(kind, Counter())[how] += 1
         if how.isupper():
-            failures.append(f"{how}: {kind}, {name}: {told}")
+            failures.append(f"{how}: {kind}, {name}: {message}")
         elif os.environ.get("VERBOSE"):
-            print(f"{how:8} {kind}, {name}: {told}")
+            print(f"{how:8} {kind}, {name}: {message}")
     lines = [f"{'kind':34} {'inputs':>6} " + " ".join(f"{each:>9}" for each in OUTCOMES)]
     total = sum(counts.values(), Counter())
     for kind, found in [*counts.items(), ("all", total)]:

@@ -322,7 +322,7 @@ def _file_cases() -> Iterator[Case]:
         image.save(path)
         path.write_bytes(path.read_bytes()[:-300])
 
-    yield kind, "16 bits a channel", partial(_saved, sixteen_bit, None)
+    yield kind, "16 bits per channel", partial(_saved, sixteen_bit, None)
     yield kind, "transparency", partial(_saved, transparent, None)
     yield kind, "several frames", partial(_saved, frames, None)
     yield kind, "turned by EXIF", partial(_saved, turned, RIGHT)
@@ -374,8 +374,8 @@ def _together_cases() -> Iterator[Case]:
 
     def evaluated(folder: Path, truth: Images, name: str, protocol: str) -> Path:
         source = _array(folder, f"{name}-seen", truth)
-        found, told = evaluate_images(source, _array(folder, "mine", DRAWN), protocol=protocol)
-        save_evaluation(found, folder / name, told)
+        found, info = evaluate_images(source, _array(folder, "mine", DRAWN), protocol=protocol)
+        save_evaluation(found, folder / name, info)
         return folder / name
 
     def joined(join: Callable[..., Any], first: Any, second: Any, folder: Path) -> Answer:

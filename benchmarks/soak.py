@@ -18,7 +18,7 @@ from vox2pix.config import Config
 from vox2pix.pipeline.commands import run
 from vox2pix.store import peak_memory
 
-BOUND = 10.0  # MB a 1,000 images
+BOUND = 10.0  # MB per 1,000 images
 WARM_UP = 0.3  # share of a stage's images before the fit
 FEWEST = 4  # moments that a line is fitted to
 WATCHED = ("Extracting z", "Extracting c", "Drawing images", "Drawing for the audit")
@@ -49,13 +49,14 @@ class Watch:
 
 
 def slope(seen: list[tuple[int, float]]) -> tuple[float, float]:
-    """Return the growth in MB a 1,000 images after the warm-up, and its standard error."""
+    """Return the growth in MB per 1,000 images after the warm-up, and its standard error."""
     done, memory = np.array(seen, float).T
-    kept = done > WARM_UP * done[-1]
-    if kept.sum() < FEWEST:
+    chosen = done > WARM_UP * done[-1]
+    if chosen.sum() < FEWEST:
         return float("nan"), float("nan")
-    (growth, _), covariance = np.polyfit(done[kept] / 1000, memory[kept], 1, cov="unscaled")
-    residual = memory[kept] - np.polyval(np.polyfit(done[kept], memory[kept], 1), done[kept])
+    done, memory = done[chosen], memory[chosen]
+    (growth, _), covariance = np.polyfit(done / 1000, memory, 1, cov="unscaled")
+    residual = memory - np.polyval(np.polyfit(done, memory, 1), done)
     return float(growth), float(np.sqrt(covariance[0, 0]) * residual.std(ddof=2))
 
 
@@ -92,20 +93,20 @@ def main() -> None:
         seen = watch.done[title]
         growth, error = slope(seen)
         rows[title] = {"images": seen[-1][0], "mb_per_1000": growth, "standard_error": error}
-        told = "too few moments" if np.isnan(growth) else f"{growth:+.2f} ± {2 * error:.2f}"
+        trend = "too few moments" if np.isnan(growth) else f"{growth:+.2f} ± {2 * error:.2f}"
         lines.append(
-            f"{title:<24}{seen[-1][0]:>9,}{seen[0][1]:>11,.0f}{seen[-1][1]:>10,.0f}{told:>20}"
+            f"{title:<24}{seen[-1][0]:>9,}{seen[0][1]:>11,.0f}{seen[-1][1]:>10,.0f}{trend:>20}"
         )
     drawn = rows["Drawing images"]["images"] + rows["Drawing for the audit"]["images"]
     worst = max(row["mb_per_1000"] for row in rows.values() if not np.isnan(row["mb_per_1000"]))
-    kept = "kept" if worst < BOUND else "BROKEN"
+    verdict = "kept" if worst < BOUND else "BROKEN"
     lines += [
         "",
         f"{drawn:,} images drawn in {time.monotonic() - began:.0f} s; peak "
         f"{peak_memory() / 1e6:,.0f} MB.",
         f"Growth is fitted after {WARM_UP:.0%} of a stage (± two standard errors); the largest, "
         f"{worst:+.2f} MB, is held",
-        f"against a bound of {BOUND:g} MB a 1,000 images: {kept}.",
+        f"against a bound of {BOUND:g} MB per 1,000 images: {verdict}.",
     ]
     figures = {
         "stages": rows,

@@ -31,7 +31,7 @@ def test_unreadable_files(tmp_path):
     with pytest.raises(UserError, match=r"cut\.png cannot be read as PNG or JPEG"):
         read_image(path)
     Image.fromarray(np.full((4, 4), 1000, np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(UserError, match="more than 8 bits a channel"):
+    with pytest.raises(UserError, match="more than 8 bits per channel"):
         read_image(tmp_path / "deep.png")
 
 

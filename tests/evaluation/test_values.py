@@ -121,7 +121,7 @@ def test_identical_images_have_one_digest_whatever_their_file(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        (Image.fromarray(np.full((8, 8), 700, np.uint16)), "more than 8 bits a channel"),
+        (Image.fromarray(np.full((8, 8), 700, np.uint16)), "more than 8 bits per channel"),
         (Image.fromarray(IMAGES[0]).convert("LA"), None),
         (Image.fromarray(IMAGES[0]).convert("1"), None),
     ],

@@ -234,7 +234,9 @@ def test_images_that_would_be_clipped_or_are_too_large_are_refused(tmp_path, alb
     monkeypatch.undo()
     for path in folder.glob("*.png"):
         Image.fromarray(np.full((20, 30), 1000, np.uint16)).save(path)
-    with pytest.raises(UserError, match=r"\d{4}\.png has more than 8 bits a channel \(mode I;16\)"):
+    with pytest.raises(
+        UserError, match=r"\d{4}\.png has more than 8 bits per channel \(mode I;16\)"
+    ):
         simulate(tmp_path / "out", images=folder, captions=table, **SMALL)
     assert not (tmp_path / "out").exists()
 

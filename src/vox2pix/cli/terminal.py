@@ -57,7 +57,7 @@ class Terminal(Console):
 
 
 def shown(name: object) -> str:
-    """Return a name from outside as it is printed: a path from here where it lies below.
+    """Return a name from outside as it is printed: a path from here where it is below.
 
     Parameters
     ----------

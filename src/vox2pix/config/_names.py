@@ -18,9 +18,9 @@ def digest(settings: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, allowed: Iterable[str]) -> str:
     """Return the end of a sentence on an unknown name: the nearest known one, or all of them."""
-    names = list(known)
+    names = list(allowed)
     near = difflib.get_close_matches(name, names, n=1)
     return f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(names)}."
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from vox2pix.data.faults import Faults
 
 
-def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
+def nearest(name: str, existing: Iterable[str], n: int = 3) -> str:
     """Return the names nearest to a misspelt one, as words for an error message.
 
     E.g. ``"did you mean V1v or V1d?"``, or ``"known: ..."`` where nothing is near.
     """
-    names = sorted(set(known))
+    names = sorted(set(existing))
     lowered = {candidate.lower(): candidate for candidate in names}
     close = [lowered[k] for k in difflib.get_close_matches(name.lower(), lowered, n, cutoff=0.6)]
     if close:
@@ -56,13 +56,13 @@ _FORMS: tuple[tuple[str, Callable[[str], str]], ...] = (
 )
 
 
-def mismatches(missing: Iterable[str], known: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
+def mismatches(missing: Iterable[str], existing: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
     """Group missing names by how they differ from an existing one, e.g. ``"with an extension"``.
 
     Each is paired with the existing name that is meant; under ``""`` are those without one, paired
     with an empty string.
     """
-    names = list(known)
+    names = list(existing)
     forms = [(words, form, {form(name): name for name in names}) for words, form in _FORMS]
     groups: dict[str, list[tuple[str, str]]] = {}
     for name in missing:
@@ -79,17 +79,17 @@ def add_missing(
     what: str,
     where: str,
     missing: Sequence[str],
-    known: Iterable[str],
+    existing: Iterable[str],
     n_all: int,
     remedy: str,
     faults: Faults,
 ) -> None:
     """Add a fault for each cause for which something (``what``) of some stimuli is missing.
 
-    ``where`` is the file or folder that was searched, ``known`` the names that it has,
+    ``where`` is the file or folder that was searched, ``existing`` the names that it has,
     ``n_all`` the number of stimuli, ``remedy`` what to do where no existing name is meant.
     """
-    names = list(known)
+    names = list(existing)
     for cause, pairs in mismatches(missing, names).items():
         first = ", ".join(repr(name) for name, _ in pairs[:3]) + (", ..." if pairs[3:] else "")
         count = f"no {what} of stimulus {first}"

@@ -258,7 +258,7 @@ def _sessions(layout: NsdLayout, sessions: int | Sequence[int] | None) -> tuple[
 def _sound_sessions(
     layout: NsdLayout, sessions: Sequence[int], faults: Faults
 ) -> tuple[list[int], tuple[int, ...], int]:
-    """Return the sessions whose files can be opened, the shape of space and trials a session."""
+    """Return the sessions whose files can be opened, the shape of space and trials per session."""
     shapes: dict[int, tuple[int, ...]] = {}
     for session in sessions:
         with faults.gathered():

@@ -261,7 +261,7 @@ def trial_table(
     if n_ordered < max(sessions) * n_trials or n_ordered % n_trials:
         raise UserError(
             f"{layout.design} orders {n_ordered} trials, which does not fit session "
-            f"{max(sessions)} with {n_trials} trials a session: the files belong to different "
+            f"{max(sessions)} with {n_trials} trials per session: the files belong to different "
             "data or a session file is cut short."
         )
     number = np.repeat(np.asarray(sessions), n_trials)
@@ -280,7 +280,7 @@ def trial_table(
 def _runs(
     layout: NsdLayout, nsd_ids: NDArray[np.int64], session: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return each trial's run by ``responses.tsv``, after holding it against the design."""
+    """Return each trial's run by ``responses.tsv``, after comparing it with the design."""
     path = layout.responses
     if not is_there(path):
         return np.zeros(len(nsd_ids), np.int64)

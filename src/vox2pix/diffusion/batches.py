@@ -141,7 +141,7 @@ class _Living(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.peak = self._now = 0
-        self._known: set[int] = set()
+        self._alive: set[int] = set()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -150,15 +150,15 @@ class _Living(TorchDispatchMode):
         before = {id_ for id_, _ in _storages((args, kwargs))}
         made = func(*args, **(kwargs or {}))
         for identity, storage in _storages(made):
-            if identity not in before and identity not in self._known:
-                self._known.add(identity)
+            if identity not in before and identity not in self._alive:
+                self._alive.add(identity)
                 self._now += storage.nbytes()
                 finalize(storage, self._forget, identity, storage.nbytes())
         self.peak = max(self.peak, self._now)
         return made
 
     def _forget(self, identity: int, n_bytes: int) -> None:
-        self._known.discard(identity)
+        self._alive.discard(identity)
         self._now -= n_bytes
 
 

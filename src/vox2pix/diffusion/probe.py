@@ -49,10 +49,10 @@ def module_names(unet: nn.Module) -> tuple[str, ...]:
 
 def check_modules(unet: nn.Module, modules: Sequence[str]) -> None:
     """Refuse names of modules that the U-Net does not have, by a UserError."""
-    known = module_names(unet)
+    names = module_names(unet)
     for name in modules:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0)
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=3, cutoff=0)
             raise UserError(f"The U-Net has no module '{name}'; did you mean {' or '.join(near)}?")
 
 

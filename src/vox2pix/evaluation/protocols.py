@@ -80,7 +80,7 @@ class Protocol:
     direction : {"original", "reconstruction"}
         Which of the two its identification holds fixed; both are reported.
     averaging : {"scores", "correlations"}
-        What several samples a stimulus are averaged over: each sample's scores, or the
+        What several samples per stimulus are averaged over: each sample's scores, or the
         correlations before they are compared.
     notes : str
         What is not as in the paper's own code.

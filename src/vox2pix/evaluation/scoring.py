@@ -41,7 +41,7 @@ _MISMATCHED = 200  # pairs that chance is a mean over, where there are as many
 _SHIFTS = 5  # but no more than so many for each original
 
 Progress = Callable[[str, int, int], None]
-Known = dict[tuple[str | None, Resizing | None], NDArray[np.float32]]
+FeatureCache = dict[tuple[str | None, Resizing | None], NDArray[np.float32]]
 """Features of originals by network and resizing."""
 
 
@@ -191,7 +191,7 @@ def score_pairs(
     *,
     condition: str,
     subject: str = "",
-    original_features: Known | None = None,
+    original_features: FeatureCache | None = None,
     weights: Mapping[str, str] = MappingProxyType({}),
     seed: int = 0,
     progress: Progress = lambda step, done, total: None,
@@ -339,7 +339,7 @@ def _of_features(
     encoder: Encoder,
     images: _Images,
     meter: _Meter,
-    original_features: Known,
+    original_features: FeatureCache,
     average_correlations: bool,
 ) -> dict[tuple[Metric, str], _Scored]:
     """Score features, which all of the metrics share, sample by sample."""

@@ -74,7 +74,7 @@ _SIZE = {"V1": (0.35, 0.12), "V2": (0.45, 0.18), "V3": (0.60, 0.26), "hV4": (0.9
 
 @dataclass(frozen=True)
 class ReceptiveFields:
-    """Population receptive fields, one a voxel."""
+    """Population receptive fields, one per voxel."""
 
     x: Array  # (n_voxels,): centre in degrees rightwards from fixation, the image's middle
     y: Array  # (n_voxels,): the same upwards

@@ -1,6 +1,6 @@
 """Higher voxels: tuned to what an image shows, hardly to where.
 
-What an image shows is a *content vector*, one row a stimulus: which kinds of objects, colours,
+What an image shows is a *content vector*, one row per stimulus: which kinds of objects, colours,
 background and how many objects (from the scene itself), or which words its captions use (for a
 person's own images). A voxel's signal is linear in groups of that vector,
 

@@ -64,7 +64,7 @@ def experiment_sizes(config: Config, path: Path, rois: Regions, analysis: Analys
     config : Config
         The experiment.
     path : Path
-        The run folder; a simulated subject would lie in it.
+        The run folder; a simulated subject would be written to it.
     rois : mapping of str to tuple of str
         Groups of regions whose voxels are counted, by target.
     analysis : {"run", "encode"}

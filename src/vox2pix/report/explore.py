@@ -100,11 +100,11 @@ class _Page:
         with ui.element("header").classes("intro"):
             ui.html("Draw it again", sanitize=False, tag="h1")
             ui.label(
-                f"{self._redraw.title}. Turn a knob, and the image is drawn again from what was "
-                "decoded. Nothing is written to the run."
+                f"{self._redraw.title}. Change a setting, and the image is drawn again from what "
+                "was decoded. Nothing is written to the run."
             )
         with ui.element("div").classes("board"):
-            with ui.element("section").classes("knobs").props('aria-label="Knobs"'):
+            with ui.element("section").classes("knobs").props('aria-label="Settings"'):
                 self._build_knobs()
             with ui.element("section").classes("images").props('aria-label="Images"'):
                 self._build_images()

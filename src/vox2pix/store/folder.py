@@ -152,18 +152,18 @@ class RunFolder:
 
     def key(self, stage: str) -> str | None:
         """Return the key that a stage was last finished under; None if its mark is not sound."""
-        told = read_checked_json(self._mark(stage))
-        return None if told is None else str(told["key"])
+        record = read_checked_json(self._mark(stage))
+        return None if record is None else str(record["key"])
 
     def damaged(self, stage: str) -> list[str]:
         """List the outputs of a finished stage that are not as it left them, or else its mark."""
         mark = self._mark(stage)
         if not mark.exists():
             return []
-        told = read_checked_json(mark)
-        if told is None:
+        record = read_checked_json(mark)
+        if record is None:
             return [mark.relative_to(self.path).as_posix()]
-        return [name for name, digits in told["outputs"].items() if not self._is(name, digits)]
+        return [name for name, digits in record["outputs"].items() if not self._is(name, digits)]
 
     def _is(self, name: str, digits: str) -> bool:
         """Return whether an output is as it was; what is outside, a cache, may be cleared away."""

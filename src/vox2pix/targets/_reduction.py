@@ -299,8 +299,8 @@ def _leading(
         gram, subset_by_index=(side - n_kept, side - 1), overwrite_a=True, check_finite=False
     )
     values, vectors = values[::-1], vectors[:, ::-1]
-    kept = values > values[0] * side * np.finfo(np.float64).eps
-    return values[kept], vectors[:, kept]
+    nonzero = values > values[0] * side * np.finfo(np.float64).eps
+    return values[nonzero], vectors[:, nonzero]
 
 
 def _subspace_iteration(

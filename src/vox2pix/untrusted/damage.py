@@ -61,7 +61,7 @@ _HEADERS = {
     _HDF5: 96, b"MATLAB 5": 128, b"\x5c\x01\0\0": 348, b"\0\0\x01\x5c": 348, b"\x1c\x02\0\0": 540,
     b"\0\0\x02\x1c": 540, b"\x93NUMPY": 128, b"\0\0\0\x01\0\0": 284,
 }  # fmt: skip
-# What may stand in a file with this ending.
+# What may be in a file with this ending.
 _ENDINGS = {
     ".h5": ("hdf5",), ".hdf5": ("hdf5",), ".nii": ("nifti",), ".gz": ("gzip",), ".mgz": ("gzip",),
     ".mgh": ("mgh",), ".npy": ("npy",), ".npz": ("zip",), ".mat": ("mat", "mat73", "hdf5"),

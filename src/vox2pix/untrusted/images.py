@@ -76,5 +76,5 @@ def _check(path: Path, here: Path, image: Image.Image) -> None:
     deep = image.format == "PNG" and begin[_DEPTH] > 8  # Pillow drops bits of colours silently
     if deep or image.mode.startswith(("I", "F")):
         raise UserError(
-            f"{path} has more than 8 bits a channel (mode {image.mode}): save it as 8-bit RGB."
+            f"{path} has more than 8 bits per channel (mode {image.mode}): save it as 8-bit RGB."
         )

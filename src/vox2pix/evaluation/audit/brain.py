@@ -17,7 +17,7 @@ from vox2pix.seeds import seed_for
 
 _SURE = 0.99  # three controls are tested, and each may seem above chance by chance
 _LEAK = 0.1  # share of the lead over chance that a control may have
-_KEPT = 0.5  # share of the lead over chance that new clusters should have
+_REMAINING = 0.5  # share of the lead over chance that new clusters should have
 _ALIKE = 0.99  # correlation above which two images are one
 _ROUNDING = 1e-9  # of a correlation in float64
 
@@ -121,7 +121,7 @@ def held_out_clusters(
     if ci[0] <= chance:
         verdict: Verdict = "fail"
         meaning = "at chance, so what is decoded is no more than the cluster"
-    elif value - chance < _KEPT * (reached - chance):
+    elif value - chance < _REMAINING * (reached - chance):
         verdict, meaning = "warn", "less than half of the lead over chance remains"
     else:
         verdict, meaning = "pass", "decoding goes beyond the clusters it was trained on"
@@ -203,7 +203,7 @@ def diversity(original_features: ArrayLike, features: ArrayLike) -> Finding:
 
     The value is the ratio of the mean pairwise distances 1 - r, over pairs of stimuli, of features
     (n, d) or, sample by sample, (n, n_samples, d). It fails below a tenth, or where more than half
-    of the images have a twin (r > 0.99) among those of other stimuli: different brains give one
+    of the images have a twin (r > 0.99) among those of other stimuli: different responses give one
     image. It warns below a quarter, or where more than one in twenty have a twin. Noise of the
     generator counts as difference, so that passing does not show that the brain makes it.
     """
@@ -222,11 +222,11 @@ def diversity(original_features: ArrayLike, features: ArrayLike) -> Finding:
     ratio = float(drawn_spread / spread)
     if ratio < 0.1 or twins > 0.5:
         verdict: Verdict = "fail"
-        meaning = "different brains give one image"
+        meaning = "different responses give one image"
     elif ratio < 0.25 or twins > 0.05:
-        verdict, meaning = "warn", "different brains give rather similar images"
+        verdict, meaning = "warn", "different responses give rather similar images"
     else:
-        verdict, meaning = "pass", "different brains give different images"
+        verdict, meaning = "pass", "different responses give different images"
     return Finding(
         name="diversity",
         verdict=verdict,

@@ -31,7 +31,7 @@ def two_way(
       2023).
 
     A stimulus is never compared with itself; a tie (correlations within 1e-9) counts one half;
-    features that are all equal have r = 0 with everything; with several samples a stimulus each
+    features that are all equal have r = 0 with everything; with several samples per stimulus each
     sample is scored against the same sample of the other stimuli, and the score is the mean over
     samples. Chance is one half: features drawn without regard to the stimulus beat each other one
     as often as not, and an image that is the same for all ties.
