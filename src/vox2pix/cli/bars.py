@@ -12,12 +12,7 @@ if TYPE_CHECKING:
 class Bars:
     """A reporter that draws progress bars with rates and remaining time.
 
-    Parameters
-    ----------
-    where : Terminal, optional
-        Where they are drawn: standard output if not given.
-    transient : bool
-        Whether they vanish when the work is done, and are not drawn where nobody watches.
+    If `transient`, they vanish when the work is done, and are not drawn where nobody watches.
     """
 
     def __init__(self, where: Terminal | None = None, transient: bool = False) -> None:

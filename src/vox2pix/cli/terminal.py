@@ -42,12 +42,7 @@ class Terminal(Console):
     def say(self, *parts: Part, style: str = "") -> None:
         """Print a line of parts, each a text, or a text and its style; wide ones are not wrapped.
 
-        Parameters
-        ----------
-        *parts : str or (str, str)
-            Names from outside go through :func:`shown`, so that they stay in their line.
-        style : str
-            Of the line.
+        Names from outside go through :func:`shown`, so that they stay in their line.
         """
         line = Text(style=style)
         for part in parts:
@@ -57,13 +52,7 @@ class Terminal(Console):
 
 
 def shown(name: object) -> str:
-    """Return a name from outside as it is printed: a path from here where it is below.
-
-    Parameters
-    ----------
-    name : object
-        A path, a URL, or any text.
-    """
+    """Return a path, URL or text from outside as it is printed: a path from here if it is below."""
     if isinstance(name, Path):
         here = Path.cwd()
         name = name.relative_to(here) if name.is_relative_to(here) else name

@@ -153,10 +153,7 @@ class DecodeConfig(Table):
 def in_full(decode: dict[str, Any]) -> dict[str, Any]:
     """Return the table ``[decode]`` with a table for every target that is decoded.
 
-    Raises
-    ------
-    ValueError
-        For a key that is neither a setting nor, by its value, a target.
+    A key that is neither a setting nor, by its value, a target raises a ValueError.
     """
     own = {key: value for key, value in decode.items() if key in DecodeConfig.model_fields}
     targets = {key: value for key, value in decode.items() if key not in own}

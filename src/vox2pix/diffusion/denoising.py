@@ -21,42 +21,22 @@ Callback = Callable[[int, int, FloatArray], None]
 
 @dataclass(frozen=True)
 class Denoising:
-    """How a batch is denoised.
+    """How a batch is denoised."""
 
-    Attributes
-    ----------
-    sampler : callable
-        Makes a fresh ``diffusers.DDIMScheduler`` with its timesteps set.
-    plan : DenoisingPlan
-        The noise level of the start, and the timesteps.
-    guidance, eta : float
-        As :meth:`vox2pix.diffusion.LatentDiffusion.denoise` takes them.
-    """
-
-    sampler: Callable[[], Any]
-    plan: DenoisingPlan
+    sampler: Callable[[], Any]  # makes a DDIMScheduler with its timesteps set
+    plan: DenoisingPlan  # the noise level of the start, and the timesteps
     guidance: float
     eta: float
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What n rows are denoised from: their seeds, and what the ports take.
+    """What n rows are denoised from: their seeds, and what the ports take."""
 
-    Attributes
-    ----------
-    seeds : array of int (n,)
-        Of each row's noise.
-    shape : (channels, height, width)
-        Of its latents.
-    start, text : array (n, ...), float32, or None
-        Starting latents and text conditioning; None is pure noise and the empty prompt.
-    """
-
-    seeds: NDArray[np.int64]
-    shape: Sequence[int]
-    start: FloatArray | None
-    text: FloatArray | None
+    seeds: NDArray[np.int64]  # of each row's noise
+    shape: Sequence[int]  # of its latents: channels, height, width
+    start: FloatArray | None  # starting latents; None is pure noise
+    text: FloatArray | None  # text conditioning; None is the empty prompt
 
     def __getitem__(self, rows: slice) -> "Inputs":
         """Return some of the rows."""

@@ -9,19 +9,10 @@ Schedule = Literal["diffusers", "takagi2023"]
 
 @dataclass(frozen=True)
 class DenoisingPlan:
-    """The timesteps of one denoising run.
+    """The timesteps of one denoising run."""
 
-    Parameters
-    ----------
-    noise_timestep : int or None
-        The timestep whose noise level the starting latent is brought to; None when the run
-        starts from pure noise.
-    timesteps : tuple of int
-        The timesteps at which the network predicts, from noisy to clean.
-    """
-
-    noise_timestep: int | None
-    timesteps: tuple[int, ...]
+    noise_timestep: int | None  # whose noise the start is brought to; None: pure noise
+    timesteps: tuple[int, ...]  # at which the network predicts, from noisy to clean
 
 
 def plan_denoising(

@@ -36,21 +36,9 @@ def explore(
 ) -> None:
     """Serve a page on this machine on which a run's images are drawn again; ends with Ctrl-C.
 
-    Parameters
-    ----------
-    path : Path
-        The run folder; nothing is written to it.
-    port : int, optional
-        Of 127.0.0.1; a free one if absent.
-    open_browser : bool
-        Show the page in the person's browser.
-    announce : callable
-        Called with the address once, before the page is served.
-
-    Raises
-    ------
-    UserError
-        If NiceGUI is not installed, the folder holds no finished run, or the port is taken.
+    Nothing is written to the run. `announce` is called once with the address, whose port is a free
+    one unless it is given. A UserError is raised if NiceGUI is not installed, the folder holds no
+    finished run, or the port is taken.
     """
     try:
         from vox2pix.report.explore import serve
@@ -66,15 +54,9 @@ def explore(
 def open_redraw(path: Path) -> Redraw:
     """Open a finished run, its diffusion model loaded, to draw its images again.
 
-    With its own settings it draws what the run drew. With a region left out, targets are
-    predicted by the fitted decoders from the mean response to the image, in which the region's
-    voxels have their mean over all training trials; responses are read when that is first asked
-    for.
-
-    Raises
-    ------
-    UserError
-        If the folder is no run, or the run is not finished.
+    With its own settings it draws what the run drew. With a region left out, targets are predicted
+    by the fitted decoders from the mean response to the image, in which the region's voxels have
+    their mean over all training trials; responses are read when that is first asked for.
     """
     run = open_run(path)
     contents = read_run(path)

@@ -65,13 +65,7 @@ def plan(config: Config, path: Path, flops_a_second: float | None = None) -> Pla
 
 
 def plan_encoding(config: Config, path: Path, flops_a_second: float | None = None) -> Plan:
-    """Estimate an encoding analysis as :func:`plan` estimates a reconstruction.
-
-    Raises
-    ------
-    UserError
-        As there; or if the model lacks a layer.
-    """
+    """Estimate an encoding analysis as :func:`plan` estimates a reconstruction."""
     rois = {"voxels": config.encode.rois}
     return _plan(config, path, "encode", encode.STAGES, rois, flops_a_second)
 

@@ -129,13 +129,7 @@ def audit(path: Path, reporter: Reporter | None = None) -> list[dict[str, Any]]:
 
 
 def draw_encoding(path: Path, reporter: Reporter | None = None) -> list[Path]:
-    """Draw the figures of an encoding analysis again, from its tables; return the PNG files.
-
-    Raises
-    ------
-    UserError
-        If the folder is no run, or was not encoded.
-    """
+    """Draw the figures of an encoding analysis again, from its tables; return the PNG files."""
     run = open_run(path, reporter)
     run.rois = run.config.encode.rois
     with run.folder.lock():

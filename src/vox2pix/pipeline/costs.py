@@ -29,27 +29,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class Planned:
-    """What is known of an experiment before it starts.
-
-    Attributes
-    ----------
-    config : Config
-        The experiment.
-    sizes : Sizes
-        Trials, stimuli and voxels.
-    targets : mapping of str to Target
-        The targets that can be computed.
-    model : ModelCost
-        Operations of the diffusion model, with its architecture.
-    rate : float
-        Operations per second that this machine is expected to reach.
-    """
+    """What is known of an experiment before it starts."""
 
     config: Config
     sizes: Sizes
-    targets: Mapping[str, Target]
-    model: ModelCost
-    rate: float
+    targets: Mapping[str, Target]  # those that can be computed
+    model: ModelCost  # with its architecture
+    rate: float  # operations per second that this machine is expected to reach
 
     @property
     def architecture(self) -> Architecture:

@@ -37,25 +37,16 @@ AUDIT_ONLY: frozenset[Source] = frozenset({"mean", "noise", "held-out", "swapped
 class Drawing:
     """One condition drawn from one source.
 
-    Attributes
-    ----------
-    name : str
-        As in ``metrics.json``.
-    condition : Condition
-        The targets that images are drawn from.
-    source : str
-        Where their values come from: decoded from the responses to the stimulus, true, decoded
-        from the responses to another stimulus (shuffled), from the mean response, from noise, or
-        by decoders that were trained without the stimulus's cluster (held-out); swapped joins
-        the decoded layout of one stimulus with the decoded content of another.
-    samples : int
-        Noise samples per stimulus.
+    The source says where values come from: decoded from the responses to the stimulus, true,
+    decoded from the responses to another stimulus (shuffled), from the mean response, from noise,
+    or by decoders that were trained without the stimulus's cluster (held-out); swapped joins the
+    decoded layout of one stimulus with the decoded content of another.
     """
 
-    name: str
+    name: str  # as in metrics.json
     condition: Condition
     source: Source
-    samples: int
+    samples: int  # noise samples per stimulus
 
     @property
     def is_audit_only(self) -> bool:
@@ -67,11 +58,6 @@ def planned_drawings(config: Config, has_captions: bool) -> list[Drawing]:
     """List what an experiment draws.
 
     Without captions, what needs a target that is computed from them is left out.
-
-    Raises
-    ------
-    UserError
-        For a condition that cannot be.
     """
     generate, every = config.generate, targets_of(config)
     found = usable(every, has_captions)

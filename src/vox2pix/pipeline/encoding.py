@@ -24,26 +24,13 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Analyses:
-    """The feature spaces of an experiment, by the analysis that asks for them.
+    """The feature spaces of an experiment, by the analysis that asks for them."""
 
-    Attributes
-    ----------
-    alone : tuple of Latent
-        Targets and the denoised latent, compared with each other.
-    strengths, moments : tuple of Latent
-        Denoised latents that share one model with the target that denoising starts from: at noise
-        levels, and along the denoising.
-    layers : tuple of Latent
-        Modules of the U-Net, each alone: layer by layer, in each the moments.
-    trace : TracePlan or None
-        What has to be denoised for them; None where nothing is.
-    """
-
-    alone: tuple[Latent, ...]
-    strengths: tuple[Latent, ...] = ()
-    moments: tuple[Latent, ...] = ()
-    layers: tuple[Latent, ...] = ()
-    trace: TracePlan | None = None
+    alone: tuple[Latent, ...]  # targets and the denoised latent, compared with each other
+    strengths: tuple[Latent, ...] = ()  # in one model with the start, at noise levels
+    moments: tuple[Latent, ...] = ()  # the same, along the denoising
+    layers: tuple[Latent, ...] = ()  # modules of the U-Net, in each the moments
+    trace: TracePlan | None = None  # what has to be denoised for them
 
     @property
     def scored(self) -> tuple[Latent, ...]:
@@ -94,13 +81,7 @@ def _analyses(run: Run) -> Analyses:
 
 
 def compared_spaces(config: Config) -> tuple[str, ...]:
-    """Return the spaces that are compared: those named, or every target and the denoised latent.
-
-    Raises
-    ------
-    UserError
-        For a name that is neither a target of the experiment nor the denoised latent.
-    """
+    """Return the spaces that are compared: those named, or every target and the denoised latent."""
     every = (*config.decode.targets, DENOISED)
     for name in config.encode.latents or ():
         if name not in every:
@@ -234,13 +215,7 @@ def same_space(run: Run, latent: Latent) -> Latent:
 
 
 class StoredResponses:
-    """Mean responses on disk, read a slice of voxels at a time: what a model is fitted on.
-
-    Parameters
-    ----------
-    array : ShardedArray, shape (n_voxels, n_stimuli)
-        One row per voxel.
-    """
+    """Mean responses on disk, (n_voxels, n_stimuli), read a slice of voxels at a time."""
 
     def __init__(self, array: ShardedArray) -> None:
         self._array = array

@@ -87,13 +87,7 @@ def image_size(run: Run) -> int:
 
 
 def extract_targets(run: Run) -> list[str]:
-    """Compute every target of every stimulus into the shared cache; return its files.
-
-    Raises
-    ------
-    UserError
-        If the model cannot compute a target with its settings.
-    """
+    """Compute every target of every stimulus into the shared cache; return its files."""
     for name, target in targets(run).items():
         try:
             target.shape(run.architecture)
@@ -108,13 +102,7 @@ def extract_targets(run: Run) -> list[str]:
 
 
 def check_model(run: Run) -> None:
-    """Load the model if values are still to be computed, so that its faults show now.
-
-    Raises
-    ------
-    UserError
-        If it cannot be loaded, or computed with where the experiment says.
-    """
+    """Load the model if values are still to be computed, so that its faults show now."""
     resolve_device(run.config.compute.device)
     if any(not _keys_path(run, name).exists() for name in targets(run)):
         run.model  # noqa: B018
@@ -161,15 +149,7 @@ def feature_rows(run: Run, name: str) -> FeatureRows:
 
 
 class RecordedModel:
-    """The model by its recorded identity; it is loaded if a value has to be computed again.
-
-    Parameters
-    ----------
-    run : Run
-        The experiment.
-    identity : dict
-        Of the model that the cached values are of.
-    """
+    """The model by its recorded identity; it is loaded if a value has to be computed again."""
 
     def __init__(self, run: Run, identity: dict[str, Any]) -> None:
         self._run, self.identity = run, identity

@@ -64,11 +64,6 @@ def require_outside_data(data: DataConfig, run_path: Path) -> None:
     """Refuse a run folder among files that are read as data: a run would change its own input.
 
     A run folder beside them, in the same folder, does no harm.
-
-    Raises
-    ------
-    UserError
-        Naming both.
     """
     if data.path is None or is_url(data.path):
         return

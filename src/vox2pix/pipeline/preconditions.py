@@ -38,13 +38,7 @@ def require_enough(
     n_train_trials: int,
     has_captions: bool,
 ) -> None:
-    """Refuse an experiment that its counts alone make impossible.
-
-    Raises
-    ------
-    UserError
-        Naming the subject, the count, what is needed, and what to do.
-    """
+    """Refuse an experiment that its counts alone make impossible; say what is needed."""
     if n_test < FEWEST_TEST[analysis]:
         raise UserError(
             f"{subject} has {n_test} test images, and {_WHY_TEST[analysis]}; mark more of its "
@@ -90,10 +84,7 @@ def require_subject(
 ) -> None:
     """Refuse an experiment that the subject's tables make impossible; no responses are read.
 
-    Raises
-    ------
-    UserError
-        As :func:`require_enough`; or if a region has no voxels, or an image or caption is missing.
+    Regions without voxels and missing images or captions are refused, too.
     """
     require_enough(
         config,
@@ -119,13 +110,7 @@ def require_subject(
 
 
 def inspect_subject(run: Run, analysis: Analysis) -> tuple[str, ...]:
-    """Read everything once before the work; return the notes of ``data check``.
-
-    Raises
-    ------
-    UserError
-        As :func:`require_subject`; or with the first fault of responses, images or captions.
-    """
+    """Read everything before the work; return notes as ``data check``, or raise the first fault."""
     subject, model, faults = run.subject, run.config.model, Faults()
     require_subject(run.config, analysis, subject, run.test_ids)
     progress = stepwise(run.reporter, lambda step: f"Checking {step}", lambda step: step)
@@ -144,20 +129,7 @@ def inspect_subject(run: Run, analysis: Analysis) -> tuple[str, ...]:
 def caption_note(
     model: str, captions: Sequence[Sequence[str]], revision: str | None = None
 ) -> tuple[str, ...]:
-    """Report how many captions a model's text encoder truncates; empty if it truncates none.
-
-    Parameters
-    ----------
-    model, revision
-        As in the table ``model`` of an experiment.
-    captions : sequence of sequences of str
-        One sequence per image.
-
-    Raises
-    ------
-    UserError
-        If the model's tokenizer cannot be loaded.
-    """
+    """Report how many captions of images a text encoder truncates; empty if it truncates none."""
     lengths = caption_lengths(model, captions, revision)
     if not lengths.n_cut:
         return ()

@@ -18,13 +18,8 @@ _RECORDS: dict[Analysis, str] = {"run": "data.json", "encode": "encoding/data.js
 def prepare_subject(run: Run, analysis: Analysis) -> Sequence[str]:
     """Open the subject, simulated first where needed, check it, and record what was read.
 
-    Everything is read once, so that what cannot work is refused before the work. Returns the
-    files that a mark may vouch for.
-
-    Raises
-    ------
-    UserError
-        If data are missing or faulty, or the experiment is impossible with them.
+    Everything is read once, so that what cannot work is refused before the work. Returns the files
+    that a mark may vouch for.
     """
     data = run.config.data
     if data.source == "phantom":

@@ -192,17 +192,8 @@ _SHARED = ("seed", "protocol", "data", "model", "decode", "generate.schedule", "
 def record_config(run: Run, own: Sequence[str], beside: str) -> None:
     """Write the resolved settings, joined with those of other stages in the same folder.
 
-    Parameters
-    ----------
-    run : Run
-        The experiment.
-    own, beside
-        As for :func:`vox2pix.pipeline.stage.carry_out`.
-
-    Raises
-    ------
-    UserError
-        If other stages were done there with other data, model or protocol.
+    `own` and `beside` are as for :func:`vox2pix.pipeline.stage.carry_out`. Other stages that were
+    done there with other data, model or protocol are refused.
     """
     path, config = run.path / "config.toml", run.config
     if run.folder.damaged(CONFIG_MARK):

@@ -28,53 +28,23 @@ Regions = Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large an experiment is.
-
-    Attributes
-    ----------
-    n_train_trials, n_train, n_test : int
-        Training trials, training stimuli, test stimuli.
-    n_voxels : dict of str to int
-        Voxels of each group of regions asked for.
-    beta_bytes : float
-        What reading the responses moves.
-    has_captions : bool
-        Whether targets can be computed from captions.
-    facts : tuple of str
-        Where the figures come from.
-    subject : str
-        Whose responses they are.
-    """
+    """How large an experiment is."""
 
     n_train_trials: int
     n_train: int
     n_test: int
-    n_voxels: dict[str, int]
-    beta_bytes: float
+    n_voxels: dict[str, int]  # of each group of regions asked for
+    beta_bytes: float  # what reading the responses moves
     has_captions: bool
-    facts: tuple[str, ...]
+    facts: tuple[str, ...]  # where the figures come from
     subject: str = "the subject"
 
 
 def experiment_sizes(config: Config, path: Path, rois: Regions, analysis: Analysis) -> Sizes:
     """Size an experiment by its files, or by what NSD published where they cannot be read.
 
-    Parameters
-    ----------
-    config : Config
-        The experiment.
-    path : Path
-        The run folder; a simulated subject would be written to it.
-    rois : mapping of str to tuple of str
-        Groups of regions whose voxels are counted, by target.
-    analysis : {"run", "encode"}
-        What is to be done.
-
-    Raises
-    ------
-    UserError
-        If there are no data to size, the experiment asks for what is not among them, or is
-        impossible with them (:mod:`vox2pix.pipeline.preconditions`).
+    `rois` are groups of regions whose voxels are counted, by target. An experiment without data, or
+    impossible with them (:mod:`vox2pix.pipeline.preconditions`), is refused.
     """
     sizes = _sizes(config, path, rois, analysis)
     require_enough(

@@ -46,37 +46,17 @@ def _sound(run: Run) -> bool:
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of an experiment.
+    """One step of an experiment."""
 
-    Attributes
-    ----------
-    name, title : str
-        Name of its mark, and what people read.
-    work : callable
-        Does it; returns the files, relative to the run folder, that the mark vouches for.
-    settings : callable
-        Returns what of the configuration changes its result.
-    after : tuple of str
-        The stages whose results it reads.
-    inputs : callable
-        Returns the files that it reads from outside the run, by name: their content hashes.
-    is_sound : callable
-        Whether what it wrote shard by shard is complete and undamaged.
-    leftovers : str, optional
-        Folder of the run with parts that are of no use once it is done.
-    cost : callable, optional
-        What it needs, or None where it has nothing to do.
-    """
-
-    name: str
-    title: str
-    work: Callable[[Run], Sequence[str]]
-    settings: Callable[[Config], Sequence[Any]] = lambda config: ()
-    after: tuple[str, ...] = ()
-    inputs: Callable[[Run], Any] = _no_inputs
-    is_sound: Callable[[Run], bool] = _sound
-    leftovers: str | None = None
-    cost: Callable[[Planned], Cost | None] | None = None
+    name: str  # of its mark
+    title: str  # what people read
+    work: Callable[[Run], Sequence[str]]  # returns the files that the mark vouches for
+    settings: Callable[[Config], Sequence[Any]] = lambda config: ()  # that change its result
+    after: tuple[str, ...] = ()  # the stages whose results it reads
+    inputs: Callable[[Run], Any] = _no_inputs  # hashes of files from outside the run
+    is_sound: Callable[[Run], bool] = _sound  # whether its shards are complete, undamaged
+    leftovers: str | None = None  # folder of parts that are of no use once it is done
+    cost: Callable[[Planned], Cost | None] | None = None  # None: nothing to do
 
 
 def stage_keys(stages: Sequence[Stage], run: Run) -> dict[str, str]:
@@ -105,35 +85,13 @@ def carry_out(
     workers: Workers | None = None,
     verify: bool = False,
 ) -> Run:
-    """Do what is left of an experiment.
+    """Do what is left of the stages, which are in the order of the work, in a run folder.
 
-    Parameters
-    ----------
-    stages : sequence of Stage
-        In the order of the work.
-    config : Config
-        The experiment.
-    path : Path
-        The run folder. What it holds under the same settings is reused.
-    reporter : Reporter, optional
-        Receives messages and progress.
-    own : sequence of str
-        Settings that only these stages depend on.
-    beside : str
-        First of the other stages that may be done in the same folder: where it was,
-        ``config.toml`` keeps the settings that those depend on.
-    rois : tuple of str, optional
-        Regions whose voxels are opened; those that are decoded from if absent.
-    workers : Workers, optional
-        Where the items of a stage are done; in this process if absent.
-    verify : bool
-        Hash every input file, also those that look unchanged.
-
-    Raises
-    ------
-    UserError
-        If input is wrong, another run is at work in the folder, the settings that other stages
-        there depend on differ, or the disk is full.
+    `own` are the settings that only these stages depend on. `beside` is the first of the other
+    stages that may be done in the same folder: where it was, ``config.toml`` keeps the settings
+    that those depend on. `rois` are the regions whose voxels are opened, by default those that are
+    decoded from. Refused are wrong input, a folder in which another run is at work, other settings
+    than those that other stages there depend on, and a full disk.
     """
     run = Run(config, RunFolder(path), reporter or Silent(), rois, verify=verify)
     run.workers = workers or run.workers
@@ -150,13 +108,7 @@ def carry_out(
 
 
 def redo(stages: Sequence[Stage], name: str, run: Run) -> None:
-    """Do one stage again, whatever its mark says; the stages it follows must be done.
-
-    Raises
-    ------
-    UserError
-        If one of them is not.
-    """
+    """Do one stage again, whatever its mark says; the stages it follows must be done."""
     run.keys |= stage_keys(stages, run)
     stage = next(stage for stage in stages if stage.name == name)
     for before in stage.after:

@@ -46,30 +46,13 @@ def compute(
 ) -> Arrays:
     """Fit every voxel, predict the test stimuli, and score the predictions.
 
-    Parameters
-    ----------
-    model : EncodingModel
-        Not fitted.
-    X_train, X_test : array (n_stimuli, n_features)
-        Features of training and test stimuli.
-    y_train : array or StoredResponses (n_train, n_voxels)
-        Mean responses; read in blocks of voxels.
-    y_test : array (n_test, n_voxels)
-        Mean responses.
-    repeats : array of int (n_train,)
-        Presentations of each training stimulus: the weights of the fit.
-    config : EncodeConfig
-        Names the null distribution.
-    blocks : array of int (n_test,)
-        Test stimuli that a permutation keeps together.
-    seed : int
-        Of the permutations; both matter for that null only.
+    Features are (n_stimuli, n_features), mean responses (n_stimuli, n_voxels), those of training
+    read in blocks of voxels. `repeats` (n_train,), the presentations of each training stimulus, are
+    the weights of the fit. A permutation keeps together the test stimuli of one label in `blocks`
+    (n_test,).
 
-    Returns
-    -------
-    dict of arrays
-        ``r, r2, p, q, alpha`` and ``mean`` (n_voxels,); ``predictions`` (n_test, n_voxels), less
-        the mean.
+    Returns ``r, r2, p, q, alpha`` and ``mean`` (n_voxels,), and ``predictions`` (n_test, n_voxels)
+    less the mean.
     """
     predictions = model.fit_then_predict(
         X_train, y_train, X_test, sample_weight=repeats, relative=True

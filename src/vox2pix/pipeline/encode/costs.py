@@ -13,24 +13,12 @@ _VOXEL_BLOCK = 2048  # of EncodingModel
 
 @dataclass(frozen=True)
 class Widths:
-    """Features of each space before it is reduced.
+    """Features of each space before it is reduced."""
 
-    Attributes
-    ----------
-    alone : tuple of int
-        Of the spaces that are modelled alone.
-    beside_start : tuple of int
-        Of the denoised latents that share a model with the start, each once.
-    inputs : tuple of int
-        Of the targets that are read.
-    reduced : tuple of int
-        Of all spaces that are reduced, each once.
-    """
-
-    alone: tuple[int, ...]
-    beside_start: tuple[int, ...]
-    inputs: tuple[int, ...]
-    reduced: tuple[int, ...]
+    alone: tuple[int, ...]  # spaces that are modelled alone
+    beside_start: tuple[int, ...]  # denoised latents that share a model with the start, once
+    inputs: tuple[int, ...]  # targets that are read
+    reduced: tuple[int, ...]  # spaces that are reduced, each once
 
 
 def widths(p: Planned) -> Widths:

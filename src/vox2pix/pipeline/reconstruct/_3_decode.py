@@ -38,17 +38,9 @@ Block = tuple[int, int]
 def compute(truth: FloatArray, parts: Sequence[tuple[Block, Arrays]]) -> tuple[Arrays, Arrays]:
     """Join the blocks of a target, and score what they predict of the test stimuli.
 
-    Parameters
-    ----------
-    truth : array (n_test, *shape)
-        True values.
-    parts : sequence of (first and last + 1 value, arrays)
-        Decoder and predictions ``predicted`` (n_test, n_values of the block).
-
-    Returns
-    -------
-    scored, decoder : dict of arrays
-        ``predicted`` (n_test, *shape) with ``r`` and ``r2`` (n_values,); and the whole decoder.
+    `truth` is (n_test, *shape). A part has its first and last + 1 value, and a decoder with its
+    predictions (n_test, n_values of the block). Returns ``predicted`` (n_test, *shape) with ``r``
+    and ``r2`` (n_values,), and the whole decoder.
     """
     n_values = prod(truth.shape[1:])
     predicted = np.empty((len(truth), n_values), np.float32)

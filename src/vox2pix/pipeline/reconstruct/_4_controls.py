@@ -37,20 +37,10 @@ _TRIALS_AT_ONCE = 1024
 
 
 def compute(train: FloatArray, test: FloatArray, rng: np.random.Generator) -> dict[str, FloatArray]:
-    """Return the responses of both null conditions, float32.
+    """Return the responses of both null conditions, from mean responses (n_stimuli, n_voxels).
 
-    Parameters
-    ----------
-    train, test : array (n_stimuli, n_voxels)
-        Mean responses.
-    rng : numpy.random.Generator
-        Draws the noise.
-
-    Returns
-    -------
-    dict of arrays
-        ``mean`` (1, n_voxels), the mean training response; ``noise`` (n_test, n_voxels), Gaussian
-        with the mean and the standard deviation of every voxel over the test stimuli.
+    ``mean`` (1, n_voxels) is the mean training response; ``noise`` (n_test, n_voxels) is Gaussian
+    with the mean and the standard deviation of every voxel over the test stimuli.
     """
     # Means and deviations in float64: a large baseline would leave float32 few digits for them.
     noise = rng.standard_normal(test.shape)

@@ -33,28 +33,9 @@ def compute(
     samples: int,
     targets: Mapping[str, Target],
 ) -> FloatArray:
-    """Draw the images of a condition.
+    """Draw the images of a condition, (n, samples, size, size, 3), float32 in [0, 1].
 
-    Parameters
-    ----------
-    model : LatentDiffusion
-        The generator.
-    condition : Condition
-        The targets that images are drawn from.
-    values : mapping of str to array (n, *shape)
-        Of these targets.
-    config : Config
-        The experiment.
-    stimulus_ids : tuple of str
-        Of the n rows: seeds of the noise belong to them.
-    samples : int
-        Noise samples per stimulus.
-    targets : mapping of str to Target
-        With their settings.
-
-    Returns
-    -------
-    array (n, samples, size, size, 3), float32 in [0, 1]
+    `values` are those of its targets, (n, *shape) each; seeds of the noise belong to the stimuli.
     """
     batch_size = config.compute.batch_size
     if not condition.denoised:

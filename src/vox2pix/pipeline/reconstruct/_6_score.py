@@ -60,17 +60,7 @@ Records = list[dict[str, Any]]
 def compute(
     truth: FloatArray, decoded: FloatArray, name: str, subject: str, protocol: str
 ) -> list[MetricRecord]:
-    """Search each test stimulus by its decoded values among the true values of all.
-
-    Parameters
-    ----------
-    truth, decoded : array (n_test, n_values)
-        Of one target.
-    name : str
-        The target.
-    subject, protocol : str
-        For the records.
-    """
+    """Search each test stimulus by its decoded values, (n_test, n_values), among the true ones."""
     records = []
     for k in _TOP:
         metric = Metric(f"top-{k}", "retrieval", "decoded features", top=k)

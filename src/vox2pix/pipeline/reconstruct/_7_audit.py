@@ -48,18 +48,12 @@ def compute(
 ) -> Similarities:
     """Compare swapped images with the donors of their layout and of their content.
 
-    Parameters
-    ----------
-    layouts, contents : three arrays (n, n_features)
-        Of the swapped images, of the donors of layout, and of the donors of content: edges, in
-        which colours do not count, and embeddings.
+    `layouts` and `contents` are features (n, n_features) of the swapped images, of the donors of
+    layout, and of the donors of content: edges, in which colours do not count, and embeddings.
 
-    Returns
-    -------
-    dict of arrays (n,)
-        Pearson r: ``layout_to_layout_donor``, ``layout_to_content_donor``,
-        ``content_to_layout_donor``, ``content_to_content_donor``. A uniform image has no edges;
-        its correlations count as 0.
+    Returns Pearson r (n,): ``layout_to_layout_donor``, ``layout_to_content_donor``,
+    ``content_to_layout_donor``, ``content_to_content_donor``. A uniform image has no edges; its
+    correlations count as 0.
     """
     similarities = {}
     for kind, (swapped, *of_donors) in (("layout", layouts), ("content", contents)):

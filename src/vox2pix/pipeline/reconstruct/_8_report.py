@@ -36,17 +36,9 @@ _N_NEAREST = 3
 
 
 def compute(test: FloatArray, training: FloatArray) -> tuple[NDArray[np.intp], FloatArray]:
-    """Find the training stimuli that are nearest to each test stimulus.
+    """Find the training stimuli nearest to each test stimulus, by one target (n, n_values).
 
-    Parameters
-    ----------
-    test, training : array (n, n_values)
-        True values of one target.
-
-    Returns
-    -------
-    rows, distances : array (n_test, 3)
-        1 - Pearson r, less the training mean; nearest first.
+    Returns rows and distances (n_test, 3): 1 - Pearson r, less the training mean; nearest first.
     """
     mean = training.mean(axis=0, dtype=float).astype(np.float32)
     unit, others = (single_unit_rows(rows - mean) for rows in (test, training))
