@@ -362,19 +362,9 @@ class Split:
 
 
 def mean_betas_of(splits: Sequence[Split], roi: Roi = "all") -> list[NDArray[np.float32]]:
-    """Return responses averaged over repeats in several splits; each session is read once.
+    """Return responses averaged over repeats, as :meth:`Split.mean_betas` does, of several splits.
 
-    Parameters
-    ----------
-    splits : sequence of Split
-        Of one subject.
-    roi : str, sequence of str, or ndarray of bool
-        A region, as in :meth:`Subject.voxel_mask`.
-
-    Returns
-    -------
-    list of ndarray of float32, shape (n_stimuli, n_voxels)
-        As :meth:`Split.mean_betas` of each.
+    The splits are of one subject; each session is read once.
     """
     for split in splits:
         split.require_trials()

@@ -84,19 +84,8 @@ class Architecture:
     ) -> "Architecture":
         """Read the architecture of a model from its configuration.
 
-        Parameters
-        ----------
-        name_or_path, revision
-            As for :meth:`vox2pix.diffusion.LatentDiffusion.from_pretrained`.
-        local_files_only : bool
-            Never contact the hub: for a model that is not on this machine, take the published
-            configuration of its family.
-
-        Raises
-        ------
-        UserError
-            If the model cannot be found, its configuration cannot be read, or it is of another
-            kind.
+        With `local_files_only` the hub is never contacted: for a model that is not on this machine,
+        the published configuration of its family is taken. A model of another kind is refused.
         """
         configs = configurations(name_or_path, revision, local_files_only)
         meta = torch.device("meta")
@@ -151,10 +140,7 @@ class Architecture:
     def latent_shape_at(self, image_size: int) -> tuple[int, int, int]:
         """Return the shape (channels, height, width) of the latent of a square image.
 
-        Raises
-        ------
-        ValueError
-            When the side in pixels is no multiple of :attr:`downsampling`.
+        The side in pixels must be a multiple of :attr:`downsampling`.
         """
         self._check_sides(image_size)
         side = image_size // self.downsampling
@@ -173,21 +159,10 @@ class Architecture:
     def activation_shapes(
         self, modules: Sequence[str], latent_shape: Sequence[int] | None = None
     ) -> dict[str, tuple[int, ...]]:
-        """Return the output shapes of modules of the U-Net for one latent.
+        """Return the output shapes of modules, among :attr:`module_names`, for one latent.
 
-        Found by one pass of the U-Net on a blank latent, which costs nothing without weights.
-
-        Parameters
-        ----------
-        modules : sequence of str
-            Names among :attr:`module_names`.
-        latent_shape : (channels, height, width), optional
-            :attr:`latent_shape` if absent.
-
-        Raises
-        ------
-        UserError
-            For a module that the U-Net does not have.
+        Found by one pass of the U-Net on a blank latent, which costs nothing without weights. The
+        shape of the latent is :attr:`latent_shape` if absent.
         """
         shape = self.latent_shape if latent_shape is None else latent_shape
         return activation_shapes(self._networks.unet, modules, shape, self.conditioning_shape)
@@ -197,19 +172,8 @@ class Architecture:
     ) -> DenoisingPlan:
         """Return the noise level and the timesteps that denoising would run.
 
-        Parameters
-        ----------
-        strength : float or None
-            None for pure noise.
-        steps : int
-            Length of the whole schedule.
-        schedule : {"diffusers", "takagi2023"}
-            See :func:`vox2pix.diffusion.schedule.plan_denoising`.
-
-        Raises
-        ------
-        ValueError
-            For steps or a strength outside their range.
+        As :func:`vox2pix.diffusion.schedule.plan_denoising`; `steps` is the length of the whole
+        schedule.
         """
         timesteps = make_sampler(self._sampler_config, steps).timesteps.tolist()
         return plan_denoising(timesteps, strength, schedule)

@@ -12,11 +12,7 @@ from vox2pix.diffusion._architecture import Architecture
 class ModelCost:
     """Operation counts of a latent diffusion model, per image and pass.
 
-    Parameters
-    ----------
-    architecture : Architecture
-        From :meth:`Architecture.from_pretrained`, so that one pass through each network costs
-        nothing.
+    Its architecture has no weights, so that one pass through each network costs nothing.
     """
 
     def __init__(self, architecture: Architecture) -> None:

@@ -20,24 +20,12 @@ SHARE_OF_SGEMM = 0.4
 
 @dataclass(frozen=True)
 class Plan:
-    """What an experiment needs.
+    """What an experiment needs."""
 
-    Attributes
-    ----------
-    facts : tuple of str
-        The size of the experiment, in sentences.
-    stages : tuple of Cost
-        In the order of the work.
-    total : Cost
-        All of them; memory is the largest of theirs.
-    basis : str
-        How time was estimated.
-    """
-
-    facts: tuple[str, ...]
-    stages: tuple[Cost, ...]
-    total: Cost
-    basis: str
+    facts: tuple[str, ...]  # the size of the experiment, in sentences
+    stages: tuple[Cost, ...]  # in the order of the work
+    total: Cost  # its memory is the largest of theirs
+    basis: str  # how time was estimated
 
 
 def plan(config: Config, path: Path, flops_a_second: float | None = None) -> Plan:

@@ -28,38 +28,19 @@ class Run:
     """One experiment in its folder.
 
     A worker receives little more than its settings: there it is opened once for all items of one
-    command.
-
-    Parameters
-    ----------
-    config : Config
-        What to do.
-    folder : RunFolder
-        Where.
-    reporter : Reporter
-        Receives messages and progress.
-    rois : tuple of str, optional
-        Regions whose voxels are opened; those that are decoded from if absent.
-    keys, inputs : dict
-        The key of each stage and the files it reads, computed once at the start: hashing files
-        takes a while, and files that are added later must not change a run in progress.
-    verify : bool
-        Hash every input file, whatever is recorded of it.
-    workers : Workers
-        Where the items of a stage are done.
-    command : str
-        Tells the runs of one command from those of the next.
+    command. Keys and inputs are computed once at the start: hashing files takes a while, and files
+    that are added later must not change a run in progress.
     """
 
     config: Config
     folder: RunFolder
     reporter: Reporter = field(default_factory=Silent)
-    rois: tuple[str, ...] | None = None
-    keys: dict[str, str] = field(default_factory=dict)
-    inputs: dict[str, Any] = field(default_factory=dict)
-    verify: bool = False
-    workers: Workers = field(default_factory=ThisProcess)
-    command: str = field(default_factory=lambda: uuid4().hex)
+    rois: tuple[str, ...] | None = None  # to open; those that are decoded from if None
+    keys: dict[str, str] = field(default_factory=dict)  # of each stage
+    inputs: dict[str, Any] = field(default_factory=dict)  # files that each stage reads
+    verify: bool = False  # hash every input file, whatever is recorded of it
+    workers: Workers = field(default_factory=ThisProcess)  # where items are done
+    command: str = field(default_factory=lambda: uuid4().hex)  # tells its run from the next
     _cached: dict[str, tuple[Any, list[Any]]] = field(default_factory=dict, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -151,32 +132,14 @@ def _opened(
 
 
 def open_run(path: Path, reporter: Reporter | None = None) -> Run:
-    """Open a run folder with the settings of its last run.
-
-    Raises
-    ------
-    UserError
-        If the folder is no run, or its settings were edited or damaged.
-    """
+    """Open a run folder with the settings of its last run; edited or damaged ones are refused."""
     return Run(run_config(path), RunFolder(path), reporter or Silent())
 
 
 def open_subject(config: Config, run_path: Path, rois: tuple[str, ...] | None = None) -> Subject:
-    """Open the subject of an experiment.
+    """Open the subject of an experiment; a simulated one is in the run folder.
 
-    Parameters
-    ----------
-    config : Config
-        The experiment.
-    run_path : Path
-        The run folder, which holds a simulated subject.
-    rois : tuple of str, optional
-        Regions to open, in NSD's tree; those that are decoded from if absent.
-
-    Raises
-    ------
-    UserError
-        If the data are missing or faulty.
+    `rois` are the regions to open in NSD's tree, those that are decoded from if absent.
     """
     data = config.data
     root = data.root(run_path)

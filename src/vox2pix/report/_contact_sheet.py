@@ -48,20 +48,12 @@ def choose_rows(
     ties: ArrayLike | None = None,
     ties_name: str = "",
 ) -> Rows:
-    """Choose the best, the median and the worst images by their scores.
+    """Choose the best, the median and the worst images by their scores, (n,), higher is better.
 
     Stimuli are ranked by score, ties by ``ties``, then by position. Best are the first, worst the
     last ``n_each``, median the ``n_each`` about the middle rank; no stimulus is taken twice, so
-    that there are fewer of each where there are less than 3 x ``n_each``.
-
-    Parameters
-    ----------
-    scores, ties : array_like of float, shape (n,)
-        One per stimulus, higher is better; the second for stimuli that tie.
-    n_each : int
-        How many of each.
-    score_name, ties_name : str
-        What the scores are, for the rule that the sheet shows.
+    that there are fewer of each where there are less than 3 x ``n_each``. The names of the scores
+    are for the rule that the sheet shows.
     """
     first = _check_scores(scores)
     second = np.zeros_like(first) if ties is None else _check_scores(ties)

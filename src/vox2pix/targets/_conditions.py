@@ -13,18 +13,10 @@ _PREVIEW = "-decode"
 
 @dataclass(frozen=True)
 class Condition:
-    """A set of targets that images are drawn from; ``str()`` gives its name.
-
-    Attributes
-    ----------
-    targets : tuple of str
-        Names of the targets, in the order in which the condition names them.
-    denoised : bool
-        Whether the generator draws it; ``NAME-decode`` is the image of a target alone.
-    """
+    """A set of targets, in the order in which it names them; ``str()`` gives its name."""
 
     targets: tuple[str, ...]
-    denoised: bool = True
+    denoised: bool = True  # NAME-decode is the image of a target without denoising
 
     def __str__(self) -> str:
         """Such as ``z+c`` or ``z-decode``."""

@@ -20,20 +20,9 @@ def targets_of(
 ) -> dict[str, Target]:
     """Return the targets of an experiment with their settings, by name.
 
-    Parameters
-    ----------
-    config : Config
-        The experiment.
-    names : iterable of str, optional
-        Other targets than those that are decoded, such as latents of the encoding analysis;
-        those without a table ``[decode.NAME]`` have their default settings.
-    file : Path, optional
-        The experiment file, for messages.
-
-    Raises
-    ------
-    UserError
-        For an unknown target, an unknown setting or a value that cannot be.
+    `names` asks for other targets than those that are decoded, such as latents of the encoding
+    analysis; those without a table ``[decode.NAME]`` have their default settings. `file` is the
+    experiment file, for messages about what cannot be.
     """
     decoded = config.decode.targets
     chosen = decoded if names is None else names

@@ -16,23 +16,15 @@ FloatArray = NDArray[np.float32]
 class Distortion:
     """What a projection does to the Euclidean distances between rows.
 
-    Attributes
-    ----------
-    n_features, n_kept : int
-        Features before and after.
-    mean, sd : float
-        Of the ratio, distance after by distance before, over pairs of rows; the mean is 1 but
-        for chance, and the sd near ``sqrt(1 / (2 * n_kept))``, or more where few features carry
-        the distance.
-    n_pairs : int
-        Pairs of rows that differ.
+    Of the ratio, distance after by distance before, the mean is 1 but for chance, and the sd near
+    ``sqrt(1 / (2 * n_kept))``, or more where few features carry the distance.
     """
 
-    n_features: int
-    n_kept: int
+    n_features: int  # before
+    n_kept: int  # after
     mean: float
     sd: float
-    n_pairs: int
+    n_pairs: int  # of rows that differ
 
 
 def random_projection(n_features: int, n_kept: int, seed: int) -> SparseRandomProjection:

@@ -96,18 +96,10 @@ class AuditInputs:
 
 @dataclass(frozen=True)
 class Audit:
-    """The findings of the audit.
-
-    Attributes
-    ----------
-    findings : tuple of Finding
-        In the order of the checks.
-    not_computed : mapping of str to str
-        Checks that could not be made, and why.
-    """
+    """The findings of the audit, in the order of the checks."""
 
     findings: tuple[Finding, ...]
-    not_computed: Mapping[str, str] = field(default_factory=dict)
+    not_computed: Mapping[str, str] = field(default_factory=dict)  # the reasons
 
     @property
     def verdict(self) -> Verdict:

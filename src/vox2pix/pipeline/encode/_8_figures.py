@@ -45,11 +45,6 @@ def draw_figures(run: Run) -> list[Path]:
     """Draw every figure from the tables, as PNG and SVG, and list them in ``figures.json``.
 
     On a surface, each latent's correlation is also an interactive page. Returns the PNG files.
-
-    Raises
-    ------
-    UserError
-        If there are no tables.
     """
     folder = encoding_folder(run)
     if not (folder / "results.csv.gz").exists() or run.folder.damaged("encoding-tables"):
