@@ -131,7 +131,8 @@ class BlockFile(RawIOBase):
             block = (self._folder / f"{number:07d}").read_bytes()
         except FileNotFoundError:
             return None
-        return block if len(block) == self._length(number) else None
+        whole = min(BLOCK_BYTES, self._size - number * BLOCK_BYTES)
+        return block if len(block) == whole else None
 
     def _fetch_run(self, first: int, last: int) -> bytes:
         """Fetch a block, those read with it, and some ahead where reading is sequential."""
@@ -160,9 +161,6 @@ class BlockFile(RawIOBase):
     @property
     def _n_blocks(self) -> int:
         return -(-self._size // BLOCK_BYTES)
-
-    def _length(self, number: int) -> int:
-        return min(BLOCK_BYTES, self._size - number * BLOCK_BYTES)
 
 
 def _copy_folder(path: Path, size: int, version: str, kind: str) -> Path:

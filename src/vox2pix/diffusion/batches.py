@@ -48,7 +48,7 @@ class Batches:
         fitting = int(_SHARE * free_memory(self.device)) // each
         if self.device.type == "cpu":
             fitting = min(fitting, CACHE_BYTES // each)
-        return _power_of_two(min(fitting, MOST))
+        return 1 << (max(min(fitting, MOST), 1).bit_length() - 1)
 
     def run(
         self,
@@ -167,7 +167,3 @@ def _storages(tree: Any) -> Iterator[tuple[int, Any]]:
         if isinstance(leaf, torch.Tensor):
             storage = leaf.untyped_storage()
             yield storage._cdata, storage
-
-
-def _power_of_two(n: int) -> int:
-    return 1 << (max(n, 1).bit_length() - 1)

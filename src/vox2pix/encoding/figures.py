@@ -241,7 +241,7 @@ def curves(table: pd.DataFrame, x: str, x_label: str, label: str, title: str = "
     figure.legend(
         handles, names, loc="outside upper right", ncols=len(names), fontsize=SMALL, frameon=False
     )
-    first, last = (table[table[x] == end] for end in _ends(table[x]))
+    first, last = (table[table[x] == end] for end in (table[x].min(), table[x].max()))
     alt = (
         f"Curves with intervals of {_words(label)} against {_words(x_label)}, one panel "
         f"per region ({', '.join(rois)}), one line per latent ({', '.join(latents)}): "
@@ -350,10 +350,6 @@ def _write_cells(ax: Axes, grid: NDArray[Any], colours: NDArray[np.float64]) -> 
 def _words(label: str) -> str:
     """Return a label as part of a sentence."""
     return label if label[:2].isupper() else label[0].lower() + label[1:]
-
-
-def _ends(column: pd.Series) -> tuple[float, float]:
-    return column.min(), column.max()
 
 
 def _means(table: pd.DataFrame) -> str:

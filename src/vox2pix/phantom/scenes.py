@@ -288,7 +288,7 @@ def captions(scene: Scene) -> tuple[str, ...]:
     main, others = scene.objects[0], scene.objects[1:]
     where = _WHERE[scene.background]
     what = f"{main.colour} {main.kind}"
-    small = _list([f"{_article(o.colour)} {o.colour} {o.kind}" for o in others])
+    small = " and ".join(f"{_article(o.colour)} {o.colour} {o.kind}" for o in others)
     large = "large" if main.size > 0.24 else "medium-sized"
     place = _place(main)
     return (
@@ -306,10 +306,6 @@ def captions(scene: Scene) -> tuple[str, ...]:
 
 def _article(word: str) -> str:
     return "an" if word[0] in "aeiou" else "a"
-
-
-def _list(items: list[str]) -> str:
-    return " and ".join(items)
 
 
 def _count(n: int) -> str:

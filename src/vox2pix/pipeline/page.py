@@ -9,7 +9,10 @@ from vox2pix.report import write_report
 
 def report_stage(name: str, after: tuple[str, ...]) -> Stage:
     """Return the stage that writes ``report.html`` from the run folder."""
-    return Stage(name, "Report", _write, after=after, is_sound=_exists)
+    page = "report.html"
+    return Stage(
+        name, "Report", _write, after=after, is_sound=lambda run: (run.path / page).is_file()
+    )
 
 
 def _write(run: Run) -> Sequence[str]:
@@ -17,7 +20,3 @@ def _write(run: Run) -> Sequence[str]:
     write_report([run.path])
     run.reporter.advance(1)
     return ()
-
-
-def _exists(run: Run) -> bool:
-    return (run.path / "report.html").is_file()

@@ -36,14 +36,6 @@ from vox2pix.workers import Workers
 _MAX_NAMES = 3  # damaged or changed files that a line names
 
 
-def _no_inputs(run: Run) -> Any:
-    return None
-
-
-def _sound(run: Run) -> bool:
-    return True
-
-
 @dataclass(frozen=True)
 class Stage:
     """One step of an experiment."""
@@ -53,8 +45,8 @@ class Stage:
     work: Callable[[Run], Sequence[str]]  # returns the files that the mark vouches for
     settings: Callable[[Config], Sequence[Any]] = lambda config: ()  # that change its result
     after: tuple[str, ...] = ()  # the stages whose results it reads
-    inputs: Callable[[Run], Any] = _no_inputs  # hashes of files from outside the run
-    is_sound: Callable[[Run], bool] = _sound  # whether its shards are complete, undamaged
+    inputs: Callable[[Run], Any] = lambda run: None  # hashes of files from outside the run
+    is_sound: Callable[[Run], bool] = lambda run: True  # whether its shards are complete, undamaged
     leftovers: str | None = None  # folder of parts that are of no use once it is done
     cost: Callable[[Planned], Cost | None] | None = None  # None: nothing to do
 

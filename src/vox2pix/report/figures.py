@@ -52,7 +52,8 @@ def scores_figure(metrics: Sequence[Metric], scores: Sequence[Scores]) -> "Figur
         axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
         for panel, metric, of_metric in zip(axes, metrics, scores, strict=True):
             for row, name in enumerate(names):
-                values = _present(_scaled(metric, of_metric.get(name, ())))
+                scaled = _scaled(metric, of_metric.get(name, ()))
+                values = np.array([value for value in scaled if value is not None], np.float64)
                 if not len(values):
                     continue
                 rng = rng_for(0, metric.name, name)
@@ -77,7 +78,7 @@ def scores_figure(metrics: Sequence[Metric], scores: Sequence[Scores]) -> "Figur
                     whiskerprops=lines,
                     capprops=lines,
                 )
-            panel.set_title(_broken(metric.label))
+            panel.set_title(metric.label.replace(", ", "\n", 1))
             panel.set_xlabel("percent" if metric.is_share else "")
         axes[0].set_yticks(range(len(names)), [label(name).heading for name in names])
         axes[0].invert_yaxis()
@@ -191,13 +192,3 @@ def _scaled(metric: Metric, values: Sequence[float | None]) -> list[float | None
     """Return shares in percent, other values as they are."""
     scale = 100 if metric.is_share else 1
     return [None if value is None else round(value * scale, 4) for value in values]
-
-
-def _present(values: Sequence[float | None]) -> NDArray[np.float64]:
-    """Return the values that are there."""
-    return np.array([value for value in values if value is not None], np.float64)
-
-
-def _broken(label: str) -> str:
-    """Put what follows the first comma of a label on its own line."""
-    return label.replace(", ", "\n", 1)

@@ -112,7 +112,8 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         target = (out or resolved[0].parent / f"compare-{names}.html").absolute()
     if target != resolved[0] / "report.html":
         require_our_file(target, _is_page, "a page of `vox2pix report`")
-    with assets_of(target, _n_images(read) > _IN_PAGE) as assets:
+    shown = read[0].stimulus_ids if len(read) == 1 else shared_stimuli(read)
+    with assets_of(target, len(shown) > _IN_PAGE) as assets:
         if len(read) == 1:
             html = _report(read[0], target, assets)
             write_json(resolved[0] / "dataset_description.json", _bids(read[0]))
@@ -127,10 +128,6 @@ def _is_page(path: Path) -> bool:
     """Tell by its generator mark whether a file is a page of ours."""
     with path.open("rb") as file:
         return _MARK in file.read(_HEAD)
-
-
-def _n_images(runs: Sequence[RunContents]) -> int:
-    return len(runs[0].stimulus_ids if len(runs) == 1 else shared_stimuli(runs))
 
 
 # --- one run -------------------------------------------------------------------------------------

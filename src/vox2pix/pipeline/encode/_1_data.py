@@ -27,10 +27,6 @@ def _prepare(run: Run) -> Sequence[str]:
     return outputs
 
 
-def _extract(run: Run) -> Sequence[str]:
-    return extract_targets(run)
-
-
 def _data_settings(config: Config) -> Sequence[Any]:
     return [config.data.model_dump(mode="json", exclude={"path"}), config.encode.rois]
 
@@ -47,7 +43,7 @@ DATA = Stage(
 TARGETS = Stage(
     "encoding-features",
     "Targets",
-    _extract,
+    extract_targets,
     feature_settings,
     after=("encoding-data",),
     inputs=model_hashes,
