@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from vox2pix.data import CheckReport
     from vox2pix.data.fetch import RemoteFile
 
+Sessions = Annotated[
+    int | None, typer.Option(min=1, help="Only the first so many.", show_default="all")
+]
+Space = Annotated[str, typer.Option(help="Space of the voxels.")]
+Betas = Annotated[str, typer.Option(help="Version of the responses.")]
+
 _MB = 10**6
 _NAMES = 10  # least width of a first column, so that tables below each other line up
 
@@ -28,14 +34,14 @@ _NAMES = 10  # least width of a first column, so that tables below each other li
 def phantom(
     out: Annotated[Path, typer.Argument(help="The folder to make, in NSD's layout.")],
     subjects: Annotated[int, typer.Option(min=1, help="How many people.")] = 1,
-    sessions: Annotated[int, typer.Option(min=1, help="Sessions a person.")] = 4,
+    sessions: Annotated[int, typer.Option(min=1, help="Sessions per person.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Everything random follows from it.")] = 0,
     space: Annotated[
         str, typer.Option(help="func1pt8mm (volume), fsaverage5 (surface) or both.")
     ] = "func1pt8mm",
     early: Annotated[int, typer.Option(min=1, help="Early visual voxels.")] = 1500,
     ventral: Annotated[int, typer.Option(min=1, help="Ventral voxels.")] = 1500,
-    trials: Annotated[int, typer.Option(min=3, help="Trials a session.")] = 750,
+    trials: Annotated[int, typer.Option(min=3, help="Trials per session.")] = 750,
     images: Annotated[
         Path | None, typer.Option(help="Show these images instead of drawn scenes.")
     ] = None,
@@ -69,14 +75,10 @@ def check_data(
         str, typer.Argument(help="NSD's root, or a folder of your own data; a path or a URL.")
     ],
     subject: Annotated[int, typer.Option(min=1, help="Whose data, in NSD's layout.")] = 1,
-    sessions: Annotated[
-        int | None, typer.Option(min=1, help="Only the first so many.", show_default="all")
-    ] = None,
+    sessions: Sessions = None,
     rois: Annotated[str, typer.Option(help="Regions, joined by commas.")] = "early,ventral",
-    space: Annotated[str, typer.Option(help="Space of the voxels.")] = "func1pt8mm",
-    betas: Annotated[
-        str, typer.Option(help="Version of the responses.")
-    ] = "betas_fithrf_GLMdenoise_RR",
+    space: Space = "func1pt8mm",
+    betas: Betas = "betas_fithrf_GLMdenoise_RR",
     model: Annotated[
         str | None,
         typer.Option(help="A diffusion model: count the captions that it cuts."),
@@ -132,13 +134,9 @@ def fetch_nsd(
     what: Annotated[
         str, typer.Option(help="Of betas, roi, stimuli, transforms; joined by commas.")
     ] = "betas,roi,stimuli",
-    sessions: Annotated[
-        int | None, typer.Option(min=1, help="Only the first so many.", show_default="all")
-    ] = None,
-    space: Annotated[str, typer.Option(help="Space of the voxels.")] = "func1pt8mm",
-    betas: Annotated[
-        str, typer.Option(help="Version of the responses.")
-    ] = "betas_fithrf_GLMdenoise_RR",
+    sessions: Sessions = None,
+    space: Space = "func1pt8mm",
+    betas: Betas = "betas_fithrf_GLMdenoise_RR",
     out: Annotated[Path, typer.Option(help="Root of the copy.")] = Path("nsd"),
     accept_terms: Annotated[
         bool, typer.Option("--accept-terms", help="You accept NSD's terms; nobody is asked.")

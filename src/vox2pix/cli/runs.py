@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from vox2pix.config import Config
     from vox2pix.workers import Workers as OpenedWorkers
 
+Experiment = Annotated[Path, typer.Argument(help="The experiment file (TOML).")]
+OutFolder = Annotated[str | None, typer.Option(help="The run folder.", show_default="runs/NAME")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes on this machine.", show_default="this one")
 ]
@@ -41,10 +43,8 @@ def _opened(
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Argument(help="The experiment file (TOML).")],
-    out: Annotated[
-        str | None, typer.Option(help="The run folder.", show_default="runs/NAME")
-    ] = None,
+    config: Experiment,
+    out: OutFolder = None,
     workers: Workers = None,
     dask: Dask = None,
     slurm: Slurm = False,
@@ -69,10 +69,8 @@ def run(
 
 @app.command()
 def plan(
-    config: Annotated[Path, typer.Argument(help="The experiment file (TOML).")],
-    out: Annotated[
-        str | None, typer.Option(help="The run folder.", show_default="runs/NAME")
-    ] = None,
+    config: Experiment,
+    out: OutFolder = None,
 ) -> None:
     """Estimate time, memory and disk of a run. Computes nothing."""
     from vox2pix.config import load_config
@@ -87,10 +85,8 @@ def plan(
 
 @app.command()
 def encode(
-    config: Annotated[Path, typer.Argument(help="The experiment file (TOML).")],
-    out: Annotated[
-        str | None, typer.Option(help="The run folder.", show_default="runs/NAME")
-    ] = None,
+    config: Experiment,
+    out: OutFolder = None,
     workers: Workers = None,
     dask: Dask = None,
     slurm: Slurm = False,
