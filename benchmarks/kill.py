@@ -2,7 +2,7 @@
 
 Prints where each kill fell; at the end, whether every artefact equals that of a run that was left
 alone, byte for byte, and how much of what was finished before a kill was computed again after it:
-shards, stages, files of features and of the simulated subject, told by their time of change.
+shards, stages, files of features and of the simulated subject, recognised by their time of change.
 """
 
 import hashlib

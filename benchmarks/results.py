@@ -1,6 +1,6 @@
 """What every benchmark does with its figures: print them, give them as JSON, put them on a page.
 
-A section of a page stands between two marks that carry the benchmark's name. ``--write`` puts
+A section of a page is between two marks that carry the benchmark's name. ``--write`` puts
 there what was printed, the command, the machine and the date, so that no figure of the
 documentation is typed by hand.
 """
@@ -70,7 +70,7 @@ def show(
 
 
 def with_section(page: str, section: str, body: str) -> str:
-    """Return a page with what stands between a section's marks replaced.
+    """Return a page with what is between a section's marks replaced.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def _in_markdown(figures: dict[str, Any], text: str) -> str:
     asked = [word for word in sys.argv[1:] if word not in ("--write", "--json")]
     command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *asked])
     where = f"{info['processor']}, {info['cores']} cores, {info['memory_gb']:.0f} GB"
-    # The tree that was measured: a commit is named only where nothing stands uncommitted.
+    # The tree that was measured: a commit is named only where nothing is uncommitted.
     revision = (info["git_revision"] or "unknown").split("-")[0][:9]
     date = datetime.now(UTC).date().isoformat()
     load = f", load {info['load']} before" if "load" in info else ""

@@ -1,9 +1,9 @@
-"""Give `evaluate`, `compare` and `pool` inputs that give a wrong number; see what is said.
+"""Give `evaluate`, `compare` and `pool` inputs that give a wrong number; see what is reported.
 
 Each input is of a kind of mistake that labs make: ids and orders, samples, scales, channels, files,
 networks, folders that do not belong together. A case ends as *refused* (one sentence, before
 anything is written), *noted* (a number and a note that speaks of the mistake), *right* (the number
-of the undamaged input), or as a failure: *SILENT* (another number, nothing said) or *TRACEBACK*.
+of the undamaged input), or as a failure: *SILENT* (another number, no note) or *TRACEBACK*.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ Images = NDArray[Any]
 
 @dataclass(frozen=True)
 class Answer:
-    """What an evaluation said.
+    """What an evaluation reported.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Answer:
     expected : float or None
         What the undamaged input gives; None where nobody can know.
     notes : sequence of str
-        All that was said.
+        All of its notes.
     words : sequence of str
         One of these is in the note that speaks of the mistake.
     """

@@ -244,10 +244,10 @@ def test_what_cannot_be_traced_is_said_before_any_work(model, arrays, tmp_path):
         trace(model, arrays, IDS, tmp_path, replace(PLAN, **changes))
 
     with pytest.raises(
-        UserError, match=r"step 3 is not run: strength 0.75 of 4 steps runs.*0 to 2"
+        UserError, match=r"Step 3 is not run: strength 0.75 of 4 steps runs.*0 to 2"
     ):
         attempt(module_steps=(0, 3))
-    with pytest.raises(UserError, match="step -1 is not run"):
+    with pytest.raises(UserError, match="Step -1 is not run"):
         attempt(latent_steps=(-1,))
     with pytest.raises(UserError, match=r"no module 'mid_blocks'; did you mean mid_block"):
         attempt(modules=("mid_blocks",))

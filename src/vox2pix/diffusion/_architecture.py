@@ -193,7 +193,7 @@ class Architecture:
         channels = self._networks.latent_channels
         if z.shape[1] != channels:
             raise ValueError(
-                f"latents must have shape (n, {channels}, height, width), not {z.shape}."
+                f"Latents must have shape (n, {channels}, height, width), not {z.shape}."
             )
         return z
 
@@ -203,7 +203,7 @@ class Architecture:
         if c.shape[1:] != self.conditioning_shape:
             n_tokens, width = self.conditioning_shape
             raise ValueError(
-                f"conditioning must have shape (n, {n_tokens}, {width}), not {c.shape}."
+                f"Conditioning must have shape (n, {n_tokens}, {width}), not {c.shape}."
             )
         return c
 

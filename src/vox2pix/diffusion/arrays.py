@@ -26,7 +26,7 @@ def as_seeds(seeds: ArrayLike, n: int | None = None) -> NDArray[np.int64]:
     if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
         raise ValueError(f"seeds must be a row of integers, not {array.dtype} {array.shape}.")
     if n is not None and len(array) != n:
-        raise ValueError(f"there are {len(array)} seeds for {n} images.")
+        raise ValueError(f"There are {len(array)} seeds for {n} images.")
     return array.astype(np.int64)
 
 

@@ -59,16 +59,16 @@ def plan_denoising(
         For an unknown schedule, a strength outside (0, 1] or one so small that no step is run.
     """
     if schedule not in get_args(Schedule):
-        raise ValueError(f"schedule {schedule!r} is not one of {list(get_args(Schedule))}")
+        raise ValueError(f"schedule {schedule!r} is not one of {list(get_args(Schedule))}.")
     if strength is None:
         return DenoisingPlan(None, tuple(timesteps))
     if not 0 < strength <= 1:
-        raise ValueError(f"strength {strength} is outside (0, 1]")
+        raise ValueError(f"strength {strength} is outside (0, 1].")
     n_steps = len(timesteps)
     # Truncated, not rounded: both diffusers and the CompVis sampler truncate.
     n_run = min(int(n_steps * strength), n_steps)
     if n_run == 0:
-        raise ValueError(f"strength {strength} of {n_steps} steps is less than one step")
+        raise ValueError(f"strength {strength} of {n_steps} steps is less than one step.")
     first = n_steps - n_run
     noise_index = first if schedule == "diffusers" else max(first - 1, 0)
     return DenoisingPlan(timesteps[noise_index], tuple(timesteps[first:]))

@@ -116,7 +116,7 @@ def area_of(label: int) -> str:
 def place_receptive_fields(
     position: Array, hemisphere: NDArray[np.int8], rng: np.random.Generator
 ) -> ReceptiveFields:
-    """Lay a retinotopic map over early voxels by where they stand.
+    """Lay a retinotopic map over early voxels by where they are.
 
     In each hemisphere the voxels are cut, from ventral to dorsal, into the strips hV4, V3v, V2v,
     V1v, V1d, V2d, V3d. Polar angle runs across a strip and turns at its borders, the horizontal

@@ -102,7 +102,7 @@ def draw_ncsnr(
 
     Between the five measured levels the quantile function is straight; beyond them it continues
     for half a quarter's distance. A voxel's rank within its area is partly that of a smooth
-    field, since reliable voxels stand together. ``areas`` is a key of ``NCSNR_QUANTILES`` or
+    field, since reliable voxels are neighbours. ``areas`` is a key of ``NCSNR_QUANTILES`` or
     ``NEAREST_AREA`` per voxel, ``""`` for a voxel without signal, which gets 0; ``smoothing``
     (n_voxels, n_voxels) has rows of length 1. Returns the true ncsnr, float32 (n_voxels,).
     """

@@ -161,7 +161,7 @@ def _rule_in_words(n: int, groups: list[str], each: int, score: str, ties: str) 
 
 @dataclass(frozen=True)
 class _Stub:
-    """What stands to the left of a row."""
+    """What is to the left of a row."""
 
     stimulus_id: str
     note: str

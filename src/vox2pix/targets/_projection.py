@@ -31,7 +31,7 @@ def random_projection(n_features: int, n_kept: int, seed: int) -> SparseRandomPr
     """Return a fitted sparse random projection, the same for the same arguments.
 
     Its matrix has density ``1 / sqrt(n_features)`` (Li, Hastie & Church, KDD 2006), and so
-    ``n_kept * sqrt(n_features)`` entries: 19 million for 1.3 million features kept in 16,384, which
+    ``n_kept * sqrt(n_features)`` entries: 19 million for 1.3 million features in 16,384, which
     take 150 MB, and some 40 s to draw.
     """
     state = seed_for(seed, "projection", n_features, n_kept) % 2**32  # as NumPy's old generator

@@ -330,12 +330,12 @@ def _distortions(
     source: _Source,
     plan: TracePlan,
     projections: Projections,
-    home: Path,
+    folder: Path,
 ) -> dict[str, Distortion]:
     """Return how projections distort distances; measure and record what is absent."""
     if not plan.module_steps:
         return {}
-    places = {module: home / "distortions" / f"{module}.json" for module in projections}
+    places = {module: folder / "distortions" / f"{module}.json" for module in projections}
     absent = tuple(module for module, path in places.items() if not path.exists())
     if absent:
         step = plan.module_steps[0]
@@ -353,7 +353,7 @@ def _n_features(
     activation_shapes: Mapping[str, Sequence[int]],
     max_features: int,
 ) -> dict[str, int]:
-    """Return the features kept of each layer; z_c is never projected."""
+    """Return the features of each layer after projection; z_c is never projected."""
     counts = {module: min(prod(shape), max_features) for module, shape in activation_shapes.items()}
     return {DENOISED: prod(latent_shape), **counts}
 
@@ -364,6 +364,6 @@ def _check_steps(model: LatentDiffusion, plan: TracePlan) -> None:
     for step in (*plan.latent_steps, *plan.module_steps):
         if plan.strength in n_run and not 0 <= step < n_run[plan.strength]:
             raise UserError(
-                f"step {step} is not run: strength {plan.strength:g} of {plan.steps} steps runs "
+                f"Step {step} is not run: strength {plan.strength:g} of {plan.steps} steps runs "
                 f"steps 0 to {n_run[plan.strength] - 1}; choose one of these."
             )

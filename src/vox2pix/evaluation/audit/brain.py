@@ -93,8 +93,8 @@ def ceiling(
     return Finding(
         name="ceiling",
         verdict=verdict,
-        sentence=f"Of the lead over chance ({chance:.3f}) of images from the true features "
-        f"({top:.3f}, the ceiling), decoding reaches the share {written(share, ci)}: {meaning}.",
+        sentence=f"Decoding reaches {100 * share:.1f} % [{100 * ci[0]:.1f}, {100 * ci[1]:.1f}] of "
+        f"the ceiling's lead over chance (ceiling {top:.3f}, chance {chance:.3f}): {meaning}.",
         value=share,
         ci=ci,
         references={"chance": chance, "score": float(decoded.mean()), "ceiling": top},

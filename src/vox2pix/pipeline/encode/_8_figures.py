@@ -38,7 +38,7 @@ from vox2pix.targets import DENOISED
 
 _CORRELATION = "Pearson r, test images"
 _VARIANCE = "Unique variance, share of test variance"
-_MAX_OUTLINES = 6  # regions that can be told apart in slices
+_MAX_OUTLINES = 6  # regions that can be distinguished in slices
 
 
 def draw_figures(run: Run) -> list[Path]:
