@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from vox2pix.config import Config, protocols
+from vox2pix.evaluation import PROTOCOLS
 from vox2pix.pipeline.drawings import as_bytes, noise_seeds
 from vox2pix.pipeline.encode import STAGES as ENCODING_STAGES
 from vox2pix.pipeline.experiment import in_protocol_units, make_decoder
@@ -31,6 +32,7 @@ def settings_of(config: Config) -> dict[str, str]:
         ("one_noise", True, {"generate", "audit-drawing", "trace"}),
         ("truncates", True, {"generate", "audit-drawing"}),
         ("samples_start", True, {"generate", "audit-drawing"}),
+        ("scored_as", "takagi2023", {"evaluate"}),
         ("by_image", True, set()),  # printed beside what is there
     ],
 )
@@ -44,7 +46,14 @@ def test_each_field_changes_the_stages_that_honour_it(monkeypatch, field, value,
 
 
 def test_every_field_is_covered():
-    tested = {"released_ridge", "beta_scale", "one_noise", "truncates", "samples_start", "by_image"}
+    tested = {
+        "released_ridge",
+        "beta_scale",
+        "one_noise",
+        "truncates",
+        "samples_start",
+        "by_image",
+    } | {"scored_as"}
     others = {"name", "presets", "target_settings", "precision"}  # below
     assert {f.name for f in fields(protocols.RunProtocol)} == tested | others
 
@@ -105,3 +114,9 @@ def test_stages_take_what_the_protocol_says():
     grey = np.array([0.5, 1.0, 0.999], np.float32)
     np.testing.assert_array_equal(as_bytes(grey), [128, 255, 255])
     np.testing.assert_array_equal(as_bytes(grey, theirs.run_protocol.truncates), [127, 255, 254])
+
+
+def test_every_protocol_is_scored_as_one_that_there_is():
+    assert {p.scored_as for p in protocols.RUN_PROTOCOLS.values()} <= PROTOCOLS.keys()
+    with pytest.raises(ValidationError, match="There is no protocol 'takagi'; did you mean 'tak"):
+        experiment(protocol="takagi")

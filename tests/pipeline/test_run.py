@@ -309,7 +309,7 @@ def test_what_cannot_work_is_refused_before_the_work(tmp_path, tables, sentence)
 def test_provenance_tells_what_each_stage_was_made_of(small_run):
     told = json.loads((small_run[0].path / "provenance.json").read_text())
     assert list(told) == [
-        "data", "features", "decode", "generate", "audit-decoding", "audit-drawing", "evaluate",
+        "data", "features", "decode", "audit-decoding", "generate", "audit-drawing", "evaluate",
         "audit", "sheet", "gallery", "report",
     ]  # fmt: skip
     assert all(stage["seconds"] >= 0 and stage["peak_memory_gb"] > 0 for stage in told.values())

@@ -7,9 +7,9 @@ What changes the result (``data``, ``model``, ``decode``, ``generate``, ``evalua
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from vox2pix.buckets import is_url
 from vox2pix.config._names import suggest, without_place
@@ -43,9 +43,10 @@ class Config(Table):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run folder")
     seed: int = Field(default=0, ge=0, description="the run's one seed")
-    protocol: Literal["default", "takagi2023"] = Field(
+    protocol: str = Field(
         default="default",
-        description="the corrected analysis, or the released code with its faults",
+        description="default, the corrected analysis; or takagi2023, the released code with its "
+        "faults",
     )
     data: DataConfig
     model: ModelConfig = ModelConfig()
@@ -68,6 +69,13 @@ class Config(Table):
                     "AWS_PROFILE, AWS_SECRET_ACCESS_KEY or HF_TOKEN."
                 )
         return raw
+
+    @field_validator("protocol")
+    @classmethod
+    def _known_protocol(cls, name: str) -> str:
+        if name not in RUN_PROTOCOLS:
+            raise ValueError(f"There is no protocol '{name}'; {suggest(name, RUN_PROTOCOLS)}")
+        return name
 
     @model_validator(mode="before")
     @classmethod

@@ -39,6 +39,8 @@ class RunProtocol:
     by_image : bool
         Whether "prediction accuracy" is also given as the mean over test images of r across
         features, as the authors computed it (decoding prints it).
+    scored_as : str
+        The protocol of evaluation by which samples are joined and chance is taken (scoring).
     """
 
     name: str
@@ -51,6 +53,7 @@ class RunProtocol:
     samples_start: bool = False
     precision: str | None = None
     by_image: bool = False
+    scored_as: str = "default"
 
 
 TAKAGI_2023 = RunProtocol(
@@ -67,6 +70,7 @@ TAKAGI_2023 = RunProtocol(
     samples_start=True,
     precision="float32",
     by_image=True,
+    scored_as="takagi2023",
 )
 """Takagi & Nishimoto (CVPR 2023), as their code was released."""
 

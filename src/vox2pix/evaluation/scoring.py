@@ -400,7 +400,9 @@ def _statistic(
         # Hits of two stimuli are nearly independent: scores are their own pseudo-values.
         by_direction = retrieval(originals, features, metric.top, N_CANDIDATES)
         return {direction: (scores, scores) for direction, scores in by_direction.items()}
-    return dict(two_way_jackknife(originals, features).items())
+    if metric.statistic == "two-way":
+        return dict(two_way_jackknife(originals, features).items())
+    raise ValueError(f"There is no statistic {metric.statistic!r} of features.")
 
 
 def _chance_by_theory(metric: Metric, n: int) -> float | None:

@@ -17,7 +17,7 @@ from vox2pix.pipeline.experiment import features, solver_device, start_target, t
 from vox2pix.pipeline.reporter import report_damage
 from vox2pix.pipeline.run import Run
 from vox2pix.store import ShardedArray, read_json
-from vox2pix.targets import DENOISED, Latent, TracePlan, reduced
+from vox2pix.targets import DENOISED, Latent, TracePlan, check_ports, reduced
 
 FloatArray = NDArray[np.float32]
 
@@ -64,6 +64,7 @@ def _analyses(run: Run) -> Analyses:
     if start_of(run) is None:
         alone = [name for name in asked if name in names]
         return Analyses(tuple(Latent(name) for name in alone or names[:1]))
+    check_ports(names, targets(run))  # all are denoised together
     moments = steps_at(config.moments, n_steps_run(run))
     layer_moments = steps_at(config.layer_moments, n_steps_run(run))
     modules = layers_of(run.config, run.architecture.module_names)

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -56,7 +57,14 @@ def register(target: AnyTarget) -> AnyTarget:
 
 
 def find_target(name: str) -> type[Target]:
-    """Return the target of a name; an unknown one is a UserError with the nearest name."""
+    """Return the target of a name; an unknown one is a UserError with the nearest name.
+
+    Installed packages add theirs by an entry point of the group ``vox2pix.targets``, so that the
+    command line and workers know them, too.
+    """
+    if name not in TARGETS:
+        for entry in entry_points(group="vox2pix.targets", name=name):
+            register(entry.load())
     if name not in TARGETS:
         raise UserError(f"There is no target {name!r}; {suggest(name, TARGETS)}")
     return TARGETS[name]

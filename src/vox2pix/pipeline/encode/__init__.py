@@ -9,6 +9,6 @@ from vox2pix.pipeline.encode._6_unique import UNIQUE
 from vox2pix.pipeline.encode._7_maps import TABLES
 from vox2pix.pipeline.encode._8_figures import FIGURES, REPORT, draw_figures
 
-STAGES = (DATA, AVERAGE, TARGETS, DENOISE, REDUCE, FIT, UNIQUE, TABLES, FIGURES, REPORT)
+STAGES = (DATA, TARGETS, DENOISE, REDUCE, AVERAGE, FIT, UNIQUE, TABLES, FIGURES, REPORT)
 
 __all__ = ["STAGES", "draw_figures"]

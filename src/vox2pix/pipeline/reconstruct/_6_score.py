@@ -149,9 +149,9 @@ def _protocol(config: Config, size: int | None = None) -> Protocol:
 
     ``size`` is that of the images, which are compared as they are.
     """
-    named, encoder = PROTOCOLS[config.protocol], config.evaluate.encoder
+    named, encoder = PROTOCOLS[config.run_protocol.scored_as], config.evaluate.encoder
     return Protocol(
-        name=named.name,
+        name=config.protocol,
         source=named.source,
         metrics=(
             Metric("pixcorr", "pixcorr", size=size),
@@ -216,7 +216,8 @@ def nearest_training_ids(run: Run) -> list[str]:
 
 def _settings(config: Config) -> Sequence[Any]:
     encoder = without_place(config.evaluate.encoder)  # its files are hashed
-    return [config.evaluate.model_copy(update={"encoder": encoder}), config.protocol]
+    protocol = [config.protocol, config.run_protocol.scored_as]
+    return [config.evaluate.model_copy(update={"encoder": encoder}), *protocol]
 
 
 def _cost(p: Planned) -> Cost:

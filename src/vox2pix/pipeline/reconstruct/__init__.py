@@ -10,7 +10,7 @@ from vox2pix.pipeline.reconstruct._7_audit import AUDIT
 from vox2pix.pipeline.reconstruct._8_report import GALLERY, REPORT, SHEET
 
 STAGES = (
-    DATA, TARGETS, DECODE, DRAW, CONTROLS, DRAW_CONTROLS, SCORE, AUDIT, SHEET, GALLERY, REPORT,
+    DATA, TARGETS, DECODE, CONTROLS, DRAW, DRAW_CONTROLS, SCORE, AUDIT, SHEET, GALLERY, REPORT,
 )  # fmt: skip
 
 __all__ = ["STAGES"]
