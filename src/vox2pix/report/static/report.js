@@ -132,18 +132,18 @@ function startGallery(data) {
     opened = image;
     const { id, captions, nearest } = data.images[image];
     find("#viewer-title").textContent = id;
-    const image = (src, alt) => element("img", { src, alt, width: 136, height: 136, onload: asSquares });
+    const thumbnail = (src, alt) => element("img", { src, alt, width: 136, height: 136, onload: asSquares });
     const sets = data.columns.map((column) => {
       const urls = imagesOf(image, column);
       const name = element("p", {}, element("b", {}, column.heading), " ", element("small", {}, column.note));
       const tiles = urls.map((src, i) => element("figure", {},
-        image(src, `Image ${id}: ${column.heading} ${column.note}, sample ${i + 1} of ${urls.length}`)));
+        thumbnail(src, `Image ${id}: ${column.heading} ${column.note}, sample ${i + 1} of ${urls.length}`)));
       return urls.length ? element("div", {}, name, element("div", { className: "set" }, ...tiles)) : "";
     });
     body.replaceChildren(
       element("ul", { className: "captions" }, ...captions.map((text) => element("li", {}, text))),
       element("div", { className: "samples" }, ...sets),
-      ...nearestOf(nearest, image),
+      ...nearestOf(nearest, thumbnail),
       ...scoresTable(image));
     viewer.scrollTop = 0;
   }
@@ -160,10 +160,10 @@ function startGallery(data) {
     return [element("div", { className: "scroll" }, table)];
   }
 
-  function nearestOf(nearest, image) {
+  function nearestOf(nearest, thumbnail) {
     if (!nearest.length) return [];
     const tiles = nearest.map(({ id, distance, url }) => element("figure", {},
-      image(url, `Training image ${id}`),
+      thumbnail(url, `Training image ${id}`),
       element("figcaption", {}, `${id}, distance ${distance.toFixed(3)}`)));
     return [element("h4", {}, "Nearest training images"),
       element("p", { className: "quiet" }, `Distance: ${data.measure}.`),
