@@ -36,12 +36,13 @@ ALLOWED = re.compile(
 OUTPUT = re.compile(r"<!-- begin (\S+) -->.*?<!-- end \1 -->", re.DOTALL)  # printed by a benchmark
 CODE = sorted(
     path
-    for folder in ("src", "tools", "benchmarks", "docs")
+    for folder in ("src", "tools", "benchmarks", "docs", "examples")
     for path in (ROOT / folder).rglob("*.py")
 )
 TEXT = [
     *CODE,
     *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "tools").rglob("*.md")),
     *sorted((ROOT / "src").rglob("*.j2")),
     *sorted((ROOT / "configs").glob("*.toml")),
     ROOT / "README.md",
