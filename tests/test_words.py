@@ -30,7 +30,8 @@ FORBIDDEN_NAMES = {
 }  # fmt: skip
 # What names files of other people, seeds the random numbers of runs that exist, or is geometry.
 ALLOWED = re.compile(
-    r'iter_pictures|"pictures"|pictures/|seed_for\([^)]*"picture"|rng_for\([^)]*"pictures"'
+    r'iter_pictures|"a picture of |"pictures"|pictures/|seed_for\([^)]*"picture"'
+    r'|rng_for\([^)]*"pictures"'
     r'|rng_for\([^)]*"(noise|shuffled) brain"|responses lie on|lies (in \[0, 1\]|between)'
 )
 OUTPUT = re.compile(r"<!-- begin (\S+) -->.*?<!-- end \1 -->", re.DOTALL)  # printed by a benchmark

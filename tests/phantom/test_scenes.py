@@ -1,4 +1,7 @@
 import itertools
+import json
+import re
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -122,3 +125,12 @@ def test_captions_name_what_is_there_main_object_first(index):
         assert len(text.split()) <= 28
     keyword = {"night": "night", "wall": "brick"}.get(drawn.background, drawn.background)
     assert all(keyword in text for text in texts)
+
+
+def test_every_word_of_a_caption_is_one_that_the_model_was_trained_on():
+    folder = files("vox2pix.phantom") / "model" / "tokenizer" / "vocab.json"
+    vocabulary = json.loads(folder.read_text())
+    words = {
+        w for i in range(300) for text in captions(scene(i)) for w in re.split(r"[ ,-]+", text) if w
+    }
+    assert {w for w in words if f"{w}</w>" not in vocabulary} == set()

@@ -294,7 +294,7 @@ def captions(scene: Scene) -> tuple[str, ...]:
     return (
         f"{_article(what)} {what} {where[0]}" + (f" with {small}" if small else ""),
         f"{_article(large)} {large} {what}" + (f" and {small}" if small else "") + f" {where[1]}",
-        f"an image of {_article(what)} {what} {place}"
+        f"a picture of {_article(what)} {what} {place}"  # the words the model was trained on
         + (f" beside {small}," if small else "")
         + f" {where[2]}",
         f"{where[0]}, there is {_article(what)} {what} {place}"
