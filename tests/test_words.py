@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 THINGS = (
     "row|voxel|vertex|target|feature|trial|image|test image|stimulus|caption|condition|metric|"
-    "sample|session|subject|region|layer|step|minute|stage|command|channel|person|"
+    "sample|session|subject|region|layer|step|minute|stage|command|channel|person|column|"
     "1,000"
 )
 FORBIDDEN = re.compile(

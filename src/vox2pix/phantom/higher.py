@@ -54,7 +54,7 @@ _CONCENTRATION = 12.0
 class Content:
     """What each of a set of images shows."""
 
-    names: tuple[str, ...]  # one a column, e.g. ``"kind ball"`` or ``"word dog"``
+    names: tuple[str, ...]  # one per column, e.g. ``"kind ball"`` or ``"word dog"``
     groups: tuple[str, ...]  # the group of each column
     values: Array  # (n_stimuli, n_columns): how much of it is there; 0 is none
     # (n_stimuli, 2): centre of the main object from the image's middle, in [-1, 1], right and up;
@@ -70,7 +70,7 @@ class Content:
 class HigherTuning:
     """What each higher voxel prefers."""
 
-    groups: tuple[str, ...]  # groups of content, one a column of ``shares``
+    groups: tuple[str, ...]  # groups of content, one per column of ``shares``
     weights: Array  # (n_voxels, n_columns): preference for each column of the content
     # (n_voxels, n_groups): share of each group in the voxel's variance; rows sum to 1
     shares: Array
