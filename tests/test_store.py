@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -126,6 +127,17 @@ def test_a_shard_without_its_mark_or_with_other_bytes_is_done_again(tmp_path):
     array.write(1, values[4:8])
     array.write(2, values[8:])
     np.testing.assert_array_equal(array.read(), values)
+
+
+def test_a_sound_shard_of_other_values_than_its_mark_says_is_done_again(tmp_path):
+    values = numbers(10, 2)
+    array = ShardedArray(tmp_path, values.shape, "f4", 4)
+    for shard in range(3):
+        array.write(shard, values[array.rows(shard)])
+    zarr.open_array(tmp_path / "values", mode="r+")[5] = 7  # a chunk that can be read
+    assert ShardedArray(tmp_path, values.shape, "f4", 4).pending() == [1]
+    with pytest.raises(UserError, match=r"Shard 1 of .* is missing or damaged; rerun"):
+        array.read(1)
 
 
 def test_an_array_keeps_the_shards_it_was_written_in(tmp_path):

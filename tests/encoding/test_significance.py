@@ -68,6 +68,19 @@ def test_permutation_p_equals_a_naive_loop(sizes, monkeypatch):
     np.testing.assert_allclose(permutation_p(Y, predictions, blocks, n_permutations=200, seed=3), p)
 
 
+def test_orders_that_tie_with_the_given_one_count():
+    from vox2pix.seeds import rng_for
+
+    # Of three blocks every sixth order is the given one: only there r is reached, by a tie.
+    Y = np.random.default_rng(0).standard_normal((12, 4))
+    blocks = np.arange(12) // 4
+    rng = rng_for(3, "permutation")
+    n_same = sum((rng.permutation(3) == np.arange(3)).all() for _ in range(100))
+    assert n_same > 5
+    p = permutation_p(Y, Y + 0.1, blocks, n_permutations=100, seed=3)
+    np.testing.assert_array_equal(p, (1 + n_same) / 101)
+
+
 def test_without_signal_five_percent_of_voxels_pass_each_test():
     rng = np.random.default_rng(0)
     n_voxels = 3000

@@ -165,6 +165,12 @@ def test_tables_of_regions_agree_with_the_table_of_voxels(encoded):
     assert set(zip(pairs["a"], pairs["b"], strict=True)) == {
         ("z", "c"), ("z", "z_c@0.7"), ("c", "z_c@0.7"),
     }  # fmt: skip
+    r = means.set_index(["latent", "roi"])["value"]
+    for _, row in pairs.iterrows():
+        expected = r[row["a"], row["roi"]] - r[row["b"], row["roi"]]
+        assert row["difference"] == pytest.approx(expected, abs=1e-4)
+        assert row["ci_low"] <= row["difference"] <= row["ci_high"]
+    assert pairs["difference"].abs().min() > 3e-4
     unique = pd.read_csv(folder / "unique_variance.csv")
     assert set(unique.loc[unique["step"].isna(), "strength"]) == {0.4, 0.7}
     assert set(unique["step"].dropna()) == {0, 1}

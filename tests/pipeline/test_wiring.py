@@ -3,17 +3,29 @@
 import numpy as np
 import pandas as pd
 import pytest
+from skimage.color import rgb2gray
+from skimage.filters import sobel
+from sklearn.cluster import KMeans
 from sklearn.linear_model import Ridge
 
 from vox2pix.encoding import permutation_p
-from vox2pix.evaluation import image_encoder
+from vox2pix.evaluation import image_encoder, two_way
 from vox2pix.linear import pearson_r
 from vox2pix.pipeline.drawings import donors, drawings_of, stored_images
 from vox2pix.pipeline.encode import _5_fit
-from vox2pix.pipeline.experiment import features
-from vox2pix.pipeline.reconstruct import _3_decode, _4_controls, _5_draw, _6_score, _7_audit
-from vox2pix.pipeline.reconstruct._8_report import compute as nearest_rows
+from vox2pix.pipeline.experiment import features, make_decoder
+from vox2pix.pipeline.reconstruct import (
+    _3_decode,
+    _4_controls,
+    _5_draw,
+    _6_score,
+    _7_audit,
+    _8_report,
+)
+from vox2pix.seeds import seed_for
 from vox2pix.store import load_arrays
+
+nearest_rows = _8_report.compute
 
 ROIS = {"z": "early", "c": "ventral"}
 
@@ -146,11 +158,7 @@ def test_the_audit_receives_what_its_names_say(small_run):
     for name, values in expected.items():
         np.testing.assert_allclose(getattr(inputs, name), values, err_msg=name)
     embed = image_encoder(run.config.evaluate.encoder, device="cpu")
-    stored = {
-        d.name: np.concatenate([s.read(k) for k in range(s.n_shards)]) / np.float32(255)
-        for d in drawings_of(run)
-        if (s := stored_images(run, d)) is not None
-    }
+    stored = drawn(run)
     for field, name in (("embeddings", "z+c"), ("held_out_embeddings", "held-out")):
         images = stored[name].reshape(-1, *stored[name].shape[2:]).astype(np.float32)
         rows = embed(images).reshape(8, -1, embed(images).shape[-1])
@@ -174,15 +182,19 @@ def test_swapped_images_are_compared_with_both_donors():
 
 
 def test_retrieval_scores_every_direction_against_a_loop():
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(2)
     truth = rng.standard_normal((9, 20)).astype(np.float32)
-    values = truth + rng.standard_normal((9, 20)).astype(np.float32)
+    values = truth + 5 * rng.standard_normal((9, 20)).astype(np.float32)
     cosine = truth @ values.T / np.outer(*(np.linalg.norm(x, axis=1) for x in (truth, values)))
+    rates = {}
     for record in _6_score.compute(truth, values, "c", "subj01", "default"):
         k = int(record.metric.removeprefix("top-"))
         table = cosine if record.direction == "original" else cosine.T
-        hits = [i in np.argsort(-table[i])[:k] for i in range(9)]
-        assert record.value == pytest.approx(np.mean(hits))
+        rates[k, record.direction] = np.mean([i in np.argsort(-table[i])[:k] for i in range(9)])
+        assert record.value == pytest.approx(rates[k, record.direction])
+        assert record.chance == pytest.approx(k / 9)
+    assert len(rates) == 4
+    assert all(rates[k, "original"] != rates[k, "reconstruction"] for k in (1, 5))
 
 
 def test_the_nearest_training_stimuli_are_those_of_a_loop():
@@ -225,3 +237,118 @@ def test_similar_stimuli_share_a_block():
     labels = _5_fit.similar_blocks(rows.astype(np.float32), 0)
     assert [len(set(labels[i : i + 5])) for i in range(0, 60, 5)] == [1] * 12
     assert len(set(labels)) == 12
+
+
+def drawn(run):
+    """Return the stored images of every drawing, float in [0, 1], by its name."""
+    return {
+        d.name: np.concatenate([s.read(k) for k in range(s.n_shards)]).astype(np.float32) / 255
+        for d in drawings_of(run)
+        if (s := stored_images(run, d)) is not None
+    }
+
+
+def test_clusters_are_those_of_the_true_content(small_run):
+    run, _ = small_run
+    rows = features(run, "c", run.stimulus_ids).reshape(len(run.stimulus_ids), -1)
+    state = seed_for(run.config.seed, "clusters") % 2**32
+    labels = KMeans(run.config.audit.clusters, n_init=10, random_state=state).fit_predict(rows)
+    stored = load_arrays(run.path / "decoded/clusters.safetensors")
+    n_train = len(run.subject.train.stimulus_ids)
+    np.testing.assert_array_equal(stored["train"], labels[:n_train])
+    np.testing.assert_array_equal(stored["test"], labels[n_train:])
+    left = [np.count_nonzero(labels[:n_train] != k) for k in set(labels[n_train:])]
+    assert stored["n_left"] == [min(left)]
+    assert len(set(labels[n_train:])) > 1
+
+
+@pytest.mark.parametrize("name", ["z", "c"])
+def test_every_held_out_value_is_decoded_without_its_cluster(small_run, name):
+    run, _ = small_run
+    train, test = run.subject.train, run.subject.test
+    labels = load_arrays(run.path / "decoded/clusters.safetensors")
+    stored = load_arrays(run.path / f"decoded/{name}-controls.safetensors")["held_out"]
+    y = features(run, name, train.stimulus_ids).reshape(len(train.stimulus_ids), -1)
+    X, responses = train.betas(ROIS[name]), test.mean_betas(ROIS[name])
+    expected = np.empty((8, y.shape[1]))
+    for row, cluster in enumerate(labels["test"]):
+        kept = labels["train"][train.stimulus_rows] != cluster
+        stimuli, rows = np.unique(train.stimulus_rows[kept], return_inverse=True)
+        decoder = make_decoder(run.config).fit(X[kept], y[stimuli], stimuli=rows)
+        expected[row] = decoder.predict(responses[row : row + 1])[0]
+    np.testing.assert_allclose(stored.reshape(8, -1), expected, rtol=1e-3, atol=1e-3)
+    assert rows_differ(expected, 2e-3)
+
+
+def test_every_image_is_scored_with_its_own_original(small_run):
+    run, _ = small_run
+    table = pd.read_csv(run.path / "scores.csv", dtype={"stimulus_id": str})
+    embed = image_encoder(run.config.evaluate.encoder, device="cpu")
+    scored = drawn(run)
+    del scored["swapped"], scored["held-out"]
+    assert set(table["condition"]) == {*scored, "retrieval"}
+    for name, images in scored.items():
+        n, samples, size = images.shape[:3]
+        originals = run.subject.images(run.test_ids, size=size)
+        r = [
+            np.mean([np.corrcoef(images[i, k].ravel(), originals[i].ravel())[0, 1]
+                     for k in range(samples)])
+            for i in range(n)
+        ]  # fmt: skip
+        of = table[table["condition"] == name].set_index("stimulus_id")
+        found = of[of["metric"] == "pixcorr"].loc[list(run.test_ids), "score"]
+        np.testing.assert_allclose(found, np.nan_to_num(r), atol=1e-5, err_msg=name)
+        rows = embed(images.reshape(-1, *images.shape[2:])).reshape(n, samples, -1)
+        for direction in ("original", "reconstruction"):
+            found = of[of["direction"] == direction].loc[list(run.test_ids), "score"]
+            expected = two_way(embed(originals), rows, direction)
+            np.testing.assert_allclose(found, expected, atol=1e-6, err_msg=name)
+    assert rows_differ(scored["z+c"], 0.02)
+
+
+def test_the_audit_compares_swapped_images_with_the_donors_of_layout_and_content(small_run):
+    run, _ = small_run
+    order = donors(8, run.config.seed)
+    embed = image_encoder(run.config.evaluate.encoder, device="cpu")
+    swapped = drawn(run)["swapped"][:, 0]
+    originals = run.subject.images(run.test_ids, size=swapped.shape[1])
+
+    def edges(images):
+        return np.stack([sobel(rgb2gray(image)).ravel() for image in images])
+
+    expected = {}
+    for kind, of in (("layout", edges), ("content", embed)):
+        for donor, images in (("layout", originals), ("content", originals[order])):
+            pairs = zip(of(swapped), of(images), strict=True)
+            expected[f"{kind}_to_{donor}_donor"] = [np.corrcoef(a, b)[0, 1] for a, b in pairs]
+    found = _7_audit.audit_inputs(run).swap_similarities
+    assert set(found) == set(expected)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=1e-4, err_msg=name)
+
+
+def test_the_sheet_shows_the_best_first_each_beside_its_own_images(small_run, monkeypatch):
+    run, _ = small_run
+    given = {}
+    monkeypatch.setattr(
+        _8_report,
+        "contact_sheet",
+        lambda columns, ids, **how: given.update(columns=columns, ids=ids, **how),
+    )
+    _8_report.sheet_of(run, per_group=2)
+    table = pd.read_csv(run.path / "scores.csv", dtype={"stimulus_id": str})
+    table = table[table["condition"] == "z+c"].set_index("stimulus_id")
+    scores = table[table["direction"] == "original"]["score"]
+    pixcorr = table[table["metric"] == "pixcorr"]["score"]
+    ranked = sorted(run.test_ids, key=lambda i: (-scores[i], -pixcorr[i]))
+    expected = [*ranked[:2], *ranked[3:5], *ranked[6:]]
+    assert given["ids"] == expected
+    assert given["notes"] == [f"{100 * scores[i]:.0f} %" for i in expected]
+    assert given["rows"].groups == ("best",) * 2 + ("median",) * 2 + ("worst",) * 2
+    rows = [run.test_ids.index(i) for i in expected]
+    images = drawn(run)
+    assert list(given["columns"]) == ["seen", "z-decode", "z", "c", "z+c", "true-z+c"]
+    for name, column in given["columns"].items():
+        of = run.subject.images(run.test_ids, size=64) if name == "seen" else images[name][:, 0]
+        np.testing.assert_allclose(column, of[rows], atol=1e-6, err_msg=name)
+    assert given["captions"] == [own[0] for own in run.subject.captions(expected)]
