@@ -33,8 +33,8 @@ test-torchvision: venv
 	.venv-torchvision/bin/python -m pytest tests/evaluation/test_torchvision_networks.py
 
 lint: venv
-	$(BIN)/ruff check src tests benchmarks tools
-	$(BIN)/ruff format --check src tests benchmarks tools
+	$(BIN)/ruff check src tests benchmarks tools examples
+	$(BIN)/ruff format --check src tests benchmarks tools examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

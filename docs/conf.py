@@ -34,7 +34,7 @@ html_math_renderer = "mathml"
 
 # Pages that hold generated parts, and are therefore never up to date.
 GENERATED_PAGES = [
-    "audit", "cli", "configuration", "design", "encoding", "metrics", "quickstart",
+    "audit", "cli", "configuration", "design", "encoding", "examples", "metrics", "quickstart",
 ]  # fmt: skip
 
 

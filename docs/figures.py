@@ -1,8 +1,13 @@
 """Take the images of the README and the pages from the demo's runs: ``make figures``."""
 
+import os
 import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+from generated import EXAMPLES
 
 from vox2pix.config import load_config
 from vox2pix.pipeline import Run
@@ -53,6 +58,23 @@ def photograph(page: Path, target: Path) -> bool:
     return True
 
 
+def run_examples(target: Path) -> None:
+    """Run every example, and keep its figure and what it prints."""
+    target.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"MPLBACKEND": "Agg"}
+    for name in EXAMPLES:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, str(ROOT / "examples" / f"{name}.py"), folder]
+            done = subprocess.run(
+                command, env=environment, stdout=subprocess.PIPE, text=True, check=True
+            )
+            printed = done.stdout.replace(folder, "my-folder")
+            (target / f"{name}.txt").write_text(printed, encoding="utf-8")
+            figure = Path(folder) / f"{name}.png"
+            if figure.is_file():
+                shutil.copyfile(figure, target / figure.name)
+
+
 def main(demo: Path, encoding: Path) -> None:
     """Make all images from a reconstruction and an encoding analysis."""
     (STATIC / "encoding").mkdir(parents=True, exist_ok=True)
@@ -62,6 +84,7 @@ def main(demo: Path, encoding: Path) -> None:
         shutil.copyfile(encoding / name, STATIC / "encoding" / Path(name).name)
     if not photograph(demo / "report.html", STATIC / "report.png"):
         sys.stdout.write("There is no Chromium: report.png is left as it was.\n")
+    run_examples(STATIC / "examples")
     sys.stdout.write(f"{STATIC}\n")
 
 

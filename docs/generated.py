@@ -1,5 +1,6 @@
 """The parts of the pages that are made from the code, so that they cannot go stale."""
 
+import ast
 import csv
 import json
 import re
@@ -250,6 +251,43 @@ def audit() -> str:
     )
 
 
+# --- the examples --------------------------------------------------------------------------------
+
+EXAMPLES = (
+    "decode_and_draw",
+    "own_data",
+    "other_decoder",
+    "how_much_data",
+    "own_target",
+    "encoding_map",
+    "evaluate_folder",
+    "audit_images",
+    "cluster",
+)
+"""The scripts of ``examples/`` in the order of the page."""
+
+
+def gallery() -> str:
+    """Return a section for each example: what it shows, its code, its figure, what it prints."""
+    return "\n\n".join(map(_example, EXAMPLES))
+
+
+def _example(name: str) -> str:
+    """Return the section of one example; figure and output come from ``make figures``."""
+    source = (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
+    about = ast.get_docstring(ast.parse(source)) or ""
+    title, _, description = about.partition("\n")
+    code = source.split('"""', 2)[2].strip()
+    parts = [f"## {title.rstrip('.')}", f"`examples/{name}.py`", description.strip()]
+    made = ROOT / "docs/_static/examples"
+    if (made / f"{name}.png").is_file():
+        parts.append(f"![{title}](_static/examples/{name}.png)")
+    if (made / f"{name}.txt").is_file():
+        printed = (made / f"{name}.txt").read_text(encoding="utf-8").strip()
+        parts.append(f"```text\n{printed}\n```")
+    return "\n\n".join([*parts, f"```python\n{code}\n```"])
+
+
 # --- the rest ------------------------------------------------------------------------------------
 
 
@@ -275,6 +313,7 @@ PARTS = {
     "weights": weights,
     "latents": latents,
     "audit": audit,
+    "gallery": gallery,
     "layers": layers,
     "sheet": sheet,
 }

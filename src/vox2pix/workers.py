@@ -20,6 +20,16 @@ from vox2pix.errors import UserError
 if TYPE_CHECKING:
     from distributed import Client, Future, SpecCluster
 
+__all__ = [
+    "DaskWorkers",
+    "SlurmJobs",
+    "ThisProcess",
+    "Workers",
+    "open_workers",
+    "slurm_cluster",
+    "worker_environments",
+]
+
 Task = Callable[[Any, Any], Any]
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _IN_FLIGHT = 1000  # items that a scheduler holds at once

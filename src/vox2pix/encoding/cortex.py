@@ -31,6 +31,8 @@ from vox2pix.encoding.figures import (
 from vox2pix.errors import UserError
 from vox2pix.store import replacing
 
+__all__ = ["flat_map", "inflated_views", "save_turning_cortex", "slice_mosaic"]
+
 # Vertices a hemisphere of fsaverage5, which are the first of those of fsaverage.
 _N_VERTICES = 10_242
 _LETTER, _LINE = 0.06, 0.115  # inches: a letter's width and a line's height in small letters

@@ -23,6 +23,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from vox2pix.store import replacing
 
+__all__ = [
+    "NORMAL",
+    "PALETTE",
+    "SMALL",
+    "WIDTH",
+    "Categories",
+    "Plot",
+    "Scale",
+    "curves",
+    "finished",
+    "latent_comparison",
+    "layer_step_maps",
+    "new_figure",
+    "save_figure",
+]
+
 WIDTH = 7.2  # inches, a page's full width
 SMALL, NORMAL = 7, 8  # points
 _DPI = 200

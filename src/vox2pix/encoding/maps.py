@@ -21,6 +21,17 @@ from vox2pix.data.volumes import load_image
 from vox2pix.errors import UserError
 from vox2pix.store import replacing
 
+__all__ = [
+    "Surface",
+    "finite_mean",
+    "has_transforms",
+    "sample_volume",
+    "save_map",
+    "to_surface",
+    "to_volume",
+    "volume_to_surface",
+]
+
 Surface = dict[str, NDArray[np.float32]]
 
 _STRUCTURES = {"lh": "CortexLeft", "rh": "CortexRight"}

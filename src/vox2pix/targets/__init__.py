@@ -12,7 +12,13 @@ from vox2pix.targets._experiment import ceilings_of, conditions_of, targets_of
 from vox2pix.targets._projection import Distortion
 from vox2pix.targets._reduction import DIRECTIONS_AT_ONCE, Reduction, fit_pca, reduced
 from vox2pix.targets._registry import TARGETS, find_target, make_targets, register, usable
-from vox2pix.targets._rows import ROWS_A_FILE, FeatureRows, blocks
+from vox2pix.targets._rows import (
+    ROWS_A_FILE,
+    FeatureRows,
+    blocks,
+    content_key,
+    feature_folder,
+)
 from vox2pix.targets._start import encode_start
 from vox2pix.targets._stored import HELD_BYTES, StoredFeatures
 from vox2pix.targets._target import StartSettings, Target
@@ -46,9 +52,11 @@ __all__ = [
     "ceilings_of",
     "check_ports",
     "conditions_of",
+    "content_key",
     "default_ceilings",
     "default_conditions",
     "encode_start",
+    "feature_folder",
     "find_target",
     "fit_pca",
     "fullest",
