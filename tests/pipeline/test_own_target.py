@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.conftest import experiment
 from targets.test_own_target import Tint
+from vox2pix.errors import UserError
 from vox2pix.pipeline.commands import encode, plan, plan_encoding, run
 from vox2pix.store import load_arrays
 from vox2pix.targets import TARGETS, register
@@ -72,3 +73,15 @@ def test_it_is_planned(tinted, tmp_path):
     assert stages["decode"].what.startswith("3 values of tint and ")
     assert stages["features"].what == "tint and c of 40 images"
     assert plan_encoding(tinted.config, tmp_path / "run", 1e12).stages
+
+
+def test_a_port_that_the_model_lacks_is_refused_before_the_work(tmp_path, monkeypatch):
+    class Elsewhere(Tint):
+        port = "image"
+
+    monkeypatch.setattr("vox2pix.targets._registry.TARGETS", dict(TARGETS))
+    register(Elsewhere)
+    for command in (run, encode):
+        with pytest.raises(UserError, match="at the port 'image', and this model has start, text"):
+            command(experiment(**TABLES), tmp_path / "small")
+    assert not (tmp_path / "cache").exists()

@@ -10,7 +10,7 @@ from vox2pix.pipeline.preconditions import Analysis, inspect_subject
 from vox2pix.pipeline.reporter import stepwise
 from vox2pix.pipeline.run import Run
 from vox2pix.store import write_json
-from vox2pix.targets import targets_of
+from vox2pix.targets import check_ports, targets_of
 
 _RECORDS: dict[Analysis, str] = {"run": "data.json", "encode": "encoding/data.json"}
 
@@ -30,6 +30,8 @@ def prepare_subject(run: Run, analysis: Analysis) -> Sequence[str]:
         f"{subject.name}: {subject.train.n_trials:,} training trials of {n_train:,} images, "
         f"{n_test:,} test images, {len(subject.voxels):,} voxels"
     )
+    for name in targets(run):  # a port that the model lacks is refused before the work
+        check_ports((name,), targets(run), run.architecture.ports)
     notes = inspect_subject(run, analysis)
     record = data_record(subject, data.source, run.test_ids, notes)
     for note in record.notes:
