@@ -1,3 +1,5 @@
+from math import comb
+
 import numpy as np
 import pytest
 from scipy.stats import beta, bootstrap, t
@@ -118,20 +120,24 @@ def test_where_all_won_or_lost_it_is_that_of_one_more_failure(n: int) -> None:
     assert rate_interval(np.zeros(n)) == pytest.approx((0, 1 - low))
 
 
-@pytest.mark.parametrize(("n", "wins"), [(20, 8), (20, 10), (60, 20), (60, 35), (300, 290)])
-def test_many_independent_trials_have_nearly_jeffreys_interval(n: int, wins: int) -> None:
-    low, high = rate_interval(np.repeat([1.0, 0.0], [wins, n - wins]))
-    expected = beta.ppf([0.025, 0.975], wins + 0.5, n - wins + 0.5)
-    width = expected[1] - expected[0]
-    assert abs(low - expected[0]) < 0.12 * width and abs(high - expected[1]) < 0.12 * width
+@pytest.mark.parametrize(("n", "hits"), [(2, 1), (20, 1), (20, 10), (60, 35), (300, 290)])
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_hits_and_misses_have_the_binomial_interval_with_mid_p(n, hits, level) -> None:
+    found = rate_interval(np.repeat([1.0, 0.0], [hits, n - hits]), level)
+    rates = np.linspace(0, 1, 20_001)
+    chance = np.stack([comb(n, k) * rates**k * (1 - rates) ** (n - k) for k in range(n + 1)], 1)
+    farther_up = chance[:, hits + 1 :].sum(axis=1) + chance[:, hits] / 2
+    inside = rates[(farther_up > (1 - level) / 2) & (farther_up < (1 + level) / 2)]
+    assert found == pytest.approx((inside[0], inside[-1]), abs=1e-4)
 
 
 @pytest.mark.parametrize("failed", [1, 2, 4])
-def test_few_failures_make_it_reach_farther_than_clopper_and_pearson(failed: int) -> None:
-    low, high = rate_interval(np.repeat([0.0, 1.0], [failed, 40 - failed]))
+def test_few_large_failures_reach_farther_than_their_number_says(failed: int) -> None:
+    scores = np.repeat([0.01, 1.0], [failed, 40 - failed])
+    low, high = rate_interval(scores)
     exact = 1 - beta.ppf(0.975, failed + 1, 40 - failed)
     assert exact - 0.12 < low < exact + 0.001
-    assert 1 - failed / 40 < high < 1
+    assert scores.mean() < high < 1
 
 
 def test_rates_above_and_below_one_half_mirror_each_other() -> None:

@@ -70,6 +70,11 @@ def rate_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]
       stimulus, for what fails rarely may fail badly; this fades as failures become many.
     - Where nothing failed, the event is a whole stimulus, as it is of n independent trials.
 
+    Hits and misses (values that are all 0 or 1, and not all the same) are counts of trials; their
+    interval is the binomial one with the mid-p correction (Lancaster 1961, Journal of the American
+    Statistical Association 56, 223-234): an end is the rate at which a result as far or farther
+    out, the result itself counted half, has the probability (1 - level) / 2.
+
     Parameters
     ----------
     values : array_like of float, shape (n,)
@@ -89,9 +94,25 @@ def rate_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]
         For fewer than two values, values that are not finite, or a level outside (0, 1).
     """
     sample = _checked(values, level)
+    if set(np.unique(sample)) == {0.0, 1.0}:
+        return _mid_p(int(sample.sum()), len(sample), level)
     rate = float(np.clip(sample.mean(), 0, 1))
     low, high = _rare(1 - rate if rate > 0.5 else rate, sample, level)
     return (1 - high, 1 - low) if rate > 0.5 else (low, high)
+
+
+def _mid_p(hits: int, n: int, level: float) -> tuple[float, float]:
+    """Return the binomial interval of 0 < hits < n in n trials, with the mid-p correction."""
+    from scipy.optimize import brentq
+    from scipy.stats import binom
+
+    def more(rate: float) -> float:
+        return float(binom.sf(hits, n, rate) + binom.pmf(hits, n, rate) / 2)
+
+    tail = (1 - level) / 2
+    low = brentq(lambda rate: more(rate) - tail, 0.0, hits / n)
+    high = brentq(lambda rate: 1 - more(rate) - tail, hits / n, 1.0)
+    return float(low), float(high)
 
 
 def _rare(rate: float, sample: NDArray[np.float64], level: float) -> tuple[float, float]:
