@@ -62,7 +62,7 @@ def test_a_stream_equals_the_whole(p, dtype):
 def test_targets_fitted_in_parts_are_those_fitted_together(p):
     X, Y, rows = _brain(p=p)
     together = RidgeDecoder(target_block=2).fit(X, Y, stimuli=rows)
-    decomposition = RidgeDecoder().decompose_stream([(X, rows)], len(Y))
+    decomposition = RidgeDecoder().decompose_stream([(X, rows)], Y)
     for part in (slice(0, 2), slice(2, Y.shape[1])):
         alone = RidgeDecoder(target_block=2).fit_decomposed(decomposition, Y[:, part])
         np.testing.assert_array_equal(alone.coef_, together.coef_[part])

@@ -35,6 +35,14 @@ class RidgeDecoder(RidgeEstimator):
         Whether targets are centred. Without, predictions of standardized voxels have mean zero.
     standardize : bool
         Whether voxels are z-scored, by mean and standard deviation of the training trials.
+    reliability_powers : float or iterable of float
+        Exponents g to choose from, for all features together: voxels, as they enter the fit, are
+        multiplied by their reliability to the power g, so that a reliable voxel is penalised less.
+        0 leaves them equal. Where reliability is spread widely 0.5 and 1 do better, where it is
+        uniform 0: offer all three. The criterion is that of the penalty, in units of a feature's
+        variance, summed over 1,024 features at most. Each exponent takes one more decomposition.
+    min_reliability : float, optional
+        Voxels of less reliability are left out.
     n_folds : int
         Folds of ``selection="cv"``.
     grouped : bool
@@ -66,8 +74,13 @@ class RidgeDecoder(RidgeEstimator):
         Penalty chosen.
     error_ : ndarray, shape (n_targets,) or float
         Mean squared error estimated for it; NaN where there was no choice.
+    power_ : float
+        Exponent of reliability chosen.
+    reliability_ : ndarray of float64, shape (n_features,), or None
+        What voxels were weighted or left out by: their ncsnr, estimated from the repeats of
+        training stimuli unless it was given; 0 where unknown. None where nothing asks for it.
     dropped_ : ndarray of int
-        Voxels that were constant in training and are not used.
+        Voxels that are not used: constant in training, or not reliable enough.
     n_features_in_ : int
         Number of voxels.
 

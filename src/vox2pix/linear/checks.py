@@ -86,6 +86,7 @@ class Trials:
     rows: NDArray[np.intp]  # of y, one per trial
     weights: NDArray[np.float64] | None
     groups: NDArray[Any] | None
+    reliability: ArrayLike | None = None  # of the columns of X
 
 
 def check_trials(

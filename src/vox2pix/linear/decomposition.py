@@ -84,6 +84,10 @@ class Decomposition:
     _right: Any  # V (primal), or None
     _left: Any  # W^(1/2) U (dual), or None
     _trials: NDArray[Any] | None  # X as given (dual)
+    power: float = 0.0
+    """Columns of X were multiplied by their reliability to this power."""
+    reliability: NDArray[np.float64] | None = None
+    """(n_features,): their reliability; None where nothing asked for it."""
 
     @cached_property
     def fractions(self) -> NDArray[np.float64]:

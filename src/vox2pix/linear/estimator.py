@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from numbers import Integral
-from typing import Any, ClassVar, Literal, Self, cast
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from vox2pix.linear import arrays, checks
@@ -18,25 +17,13 @@ from vox2pix.linear.checks import Trials, as_table
 from vox2pix.linear.cross_validation import Fold, cv_errors, grouped_folds
 from vox2pix.linear.decomposition import Decomposition, decompose
 from vox2pix.linear.normal_equations import NormalEquations, Scaling
-from vox2pix.linear.ridge import TARGET_BLOCK, iter_fits
-
-DEFAULT_ALPHAS: tuple[float, ...] = tuple(float(10 ** (k / 2)) for k in range(13))
-"""Half decades from 1 to 1e6.
-
-The mean eigenvalue of X'X is n_trials for z-scored voxels: below 1 ridge is ordinary least squares
-wherever there are more trials than voxels, and at the size of NSD (25,000 trials, 7,600 voxels)
-1e6 leaves a handful of components.
-"""
-
-RELATIVE_ALPHAS: tuple[float, ...] = tuple(float(10 ** (k / 2)) for k in range(-6, 9))
-"""Half decades from 1e-3 to 1e4, in units of the mean eigenvalue of X'X."""
-
-PER_TARGET = ("coef", "mean", "alpha", "error")
-"""The arrays of a fitted estimator that have one row per target; all targets share the others."""
-_ARRAYS = (*PER_TARGET, "alphas", "offset", "dropped")
+from vox2pix.linear.reliability import check_reliability, ncsnr, some_columns, weighted
+from vox2pix.linear.ridge import iter_fits
+from vox2pix.linear.saving import SavedAsArrays
+from vox2pix.linear.settings import RELATIVE_ALPHAS
 
 
-class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
+class RidgeEstimator(MultiOutputMixin, RegressorMixin, SavedAsArrays):
     """What :class:`~vox2pix.RidgeDecoder` and :class:`~vox2pix.encoding.EncodingModel` share.
 
     Class attributes say how they differ; the decoder's settings are the defaults.
@@ -44,40 +31,12 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     # With one penalty for all targets, whether errors count relative to the target's variance.
     _relative_errors: ClassVar[bool] = False
-    # Whether the error is estimated even where there is no penalty to choose.
-    _always_estimates_error: ClassVar[bool] = False
     # Fewest training stimuli.
     _fewest_stimuli: ClassVar[int] = 1
     # Whether predictions are float64, for targets whose baseline float32 cannot hold.
     _predicts_float64: ClassVar[bool] = False
     # What the columns of X are called where constant ones are reported; None reports nothing.
     _reported_columns: ClassVar[str | None] = None
-
-    def __init__(
-        self,
-        alphas: float | Iterable[float] | None = DEFAULT_ALPHAS,
-        *,
-        selection: Literal["gcv", "cv"] = "gcv",
-        alpha_per_target: bool = True,
-        fit_intercept: bool = True,
-        standardize: bool = True,
-        n_folds: int = 5,
-        grouped: bool = True,
-        average_repeats: bool = True,
-        target_block: int = TARGET_BLOCK,
-        device: str | None = None,
-    ) -> None:
-        # An iterator is read once, but an estimator is cloned and fitted again.
-        self.alphas = tuple(alphas) if isinstance(alphas, Iterator) else alphas
-        self.selection = selection
-        self.alpha_per_target = alpha_per_target
-        self.fit_intercept = fit_intercept
-        self.standardize = standardize
-        self.n_folds = n_folds
-        self.grouped = grouped
-        self.average_repeats = average_repeats
-        self.target_block = target_block
-        self.device = device
 
     def fit(
         self,
@@ -87,6 +46,7 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         groups: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         stimuli: ArrayLike | None = None,
+        reliability: ArrayLike | None = None,
     ) -> Self:
         """Fit on trials in memory.
 
@@ -105,6 +65,9 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Stimulus of each trial: its row of ``y``. Give it where stimuli repeat: only then can
             the choice of the penalty tell repeats from new stimuli. If ``y`` is an array with one
             row per trial, as ``cross_val_score`` needs it, any label serves.
+        reliability : array_like, shape (n_features,), optional
+            Reliability of each column of X, for ``reliability_powers`` and ``min_reliability``. By
+            default it is estimated from the repeats of stimuli among these trials.
 
         Returns
         -------
@@ -116,11 +79,8 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
             If shapes do not fit, a setting is unknown, an argument has no effect, or a value is
             NaN or infinite.
         """
-        data, is_flat = self._check(X, y, groups, sample_weight, stimuli)
-        equations = self._sum(data)
-        decomposition = decompose(
-            equations, self._scaling(equations), intercept=self.fit_intercept, overwrite=True
-        )
+        data, is_flat = self._check(X, y, groups, sample_weight, stimuli, reliability)
+        decomposition = self._decompose(self._sum(data), data.y, data.reliability, data)
         return self._solve(decomposition, data.y, is_flat, self._choice(decomposition, data))
 
     def fit_then_predict(
@@ -145,7 +105,7 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         relative : bool
             Whether to return predictions less ``mean_``, in the precision of X (less memory).
         **trials
-            ``groups``, ``sample_weight`` and ``stimuli``, as in :meth:`fit`.
+            ``groups``, ``sample_weight``, ``stimuli`` and ``reliability``, as in :meth:`fit`.
 
         Returns
         -------
@@ -176,14 +136,12 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
             Less ``mean_[part]``, in the precision of X.
         """
         data, _ = self._check(X, y, **trials)
-        equations = self._sum(data)
-        decomposition = decompose(
-            equations, self._scaling(equations), intercept=self.fit_intercept, overwrite=True
-        )
+        decomposition = self._decompose(self._sum(data), data.y, data.reliability, data)
         choice = self._choice(decomposition, data)
         scores = decomposition.scores(self._check_features(X_test, reset=False))
         if hasattr(self, "coef_"):
             del self.coef_
+        self.power_, self.reliability_ = decomposition.power, decomposition.reliability
         self.alpha_, self.error_, self.mean_ = np.empty((3, data.y.shape[1]))
         for part, projection, alpha, error in iter_fits(decomposition, data.y, **choice):
             self.alpha_[part], self.error_[part], self.mean_[part] = alpha, error, projection.mean
@@ -202,34 +160,41 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         y : array_like, shape (n_stimuli, n_targets)
             One row per stimulus; may be a memory map or a zarr array.
         """
-        return self.fit_decomposed(self.decompose_stream(blocks, as_table(y)[0].shape[0]), y)
+        return self.fit_decomposed(self.decompose_stream(blocks, y), y)
 
     def decompose_stream(
-        self, blocks: Iterable[tuple[ArrayLike, ArrayLike]], n_stimuli: int
+        self,
+        blocks: Iterable[tuple[ArrayLike, ArrayLike]],
+        y: Any,
+        *,
+        reliability: ArrayLike | None = None,
     ) -> Decomposition:
-        """Do what does not depend on the targets, once for many calls of :meth:`fit_decomposed`.
+        """Do what is the same for all targets, once for many calls of :meth:`fit_decomposed`.
 
         Parameters
         ----------
         blocks : iterable of (X_block, stimuli)
             As in :meth:`fit_stream`.
-        n_stimuli : int
-            Number of rows that the targets will have.
+        y : array_like, shape (n_stimuli, n_targets)
+            All targets. Their number of rows matters, and, to choose among several
+            ``reliability_powers``, the values of some of them.
+        reliability : array_like, shape (n_features,), optional
+            As in :meth:`fit`.
         """
         self._check_settings()
+        self._check_has_effect(reliability)
         if self._uses_folds:
             raise ValueError(
                 'selection="cv" reads the trials once per fold, but a stream is read once: '
                 'use selection="gcv", or fit() with all trials in memory.'
             )
-        equations = NormalEquations(n_stimuli, self.device)
+        targets = as_table(y)[0]
+        equations = NormalEquations(targets.shape[0], self.device)
         for block, stimuli in blocks:
             equations.add(block, stimuli)
         if equations.n_trials == 0:
             raise ValueError("The stream holds no trials.")
-        return decompose(
-            equations, self._scaling(equations), intercept=self.fit_intercept, overwrite=True
-        )
+        return self._decompose(equations, targets, reliability)
 
     def fit_decomposed(self, decomposition: Decomposition, y: Any) -> Self:
         """Fit targets on trials that are decomposed already.
@@ -273,62 +238,6 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         check_is_fitted(self, "coef_")
         return self.mean_ - self.coef_ @ self.offset_
 
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the fitted estimator as plain arrays, for ``np.savez`` or safetensors.
-
-        ``settings`` (uint8) is JSON in UTF-8: nothing is pickled.
-        """
-        check_is_fitted(self, "coef_")
-        settings = {k: v for k, v in self.get_params().items() if k != "device"}
-        if self.alphas is not None:
-            settings["alphas"] = np.ravel(self._given_alphas()).tolist()
-        settings["n_features_in"] = int(self.n_features_in_)
-        settings["feature_names_in"] = [str(n) for n in getattr(self, "feature_names_in_", [])]
-        saved = {name: np.asarray(getattr(self, f"{name}_")) for name in _ARRAYS}
-        saved["settings"] = np.frombuffer(json.dumps(settings).encode(), np.uint8).copy()
-        return saved
-
-    @classmethod
-    def from_arrays(cls, saved: Mapping[str, ArrayLike]) -> Self:
-        """Rebuild a fitted estimator from what :meth:`to_arrays` returned.
-
-        ``saved`` may also be what ``np.load`` or ``safetensors.numpy.load_file`` read back.
-        """
-        missing = [name for name in (*_ARRAYS, "settings") if name not in saved]
-        if missing:
-            raise ValueError(f"The saved {cls.__name__} lacks {', '.join(missing)}.")
-        settings = json.loads(np.asarray(saved["settings"], np.uint8).tobytes().decode())
-        n_features = settings.pop("n_features_in")
-        names = settings.pop("feature_names_in")
-        estimator = cls(**settings)
-        for name in _ARRAYS:
-            value = np.asarray(saved[name])
-            setattr(estimator, f"{name}_", value if value.ndim else value[()])
-        estimator.n_features_in_ = n_features
-        if names:
-            estimator.feature_names_in_ = np.asarray(names, dtype=object)
-        return estimator
-
-    def _given_alphas(self) -> NDArray[np.float64]:
-        given = list(self.alphas) if isinstance(self.alphas, Iterable) else self.alphas
-        return np.asarray(given, np.float64)
-
-    @property
-    def _uses_folds(self) -> bool:
-        """Whether trials are read again for cross-validation; a single penalty needs none."""
-        is_choice = self.alphas is None or self._given_alphas().size > 1
-        return self.selection == "cv" and (is_choice or self._always_estimates_error)
-
-    def _check_settings(self) -> None:
-        if self.selection not in ("gcv", "cv"):
-            raise ValueError(f'selection is {self.selection!r}: choose "gcv" or "cv".')
-        if not self.grouped and self.selection == "gcv":
-            raise ValueError('grouped=False has no effect with selection="gcv".')
-        for name, least in (("n_folds", 2), ("target_block", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or value < least:
-                raise ValueError(f"{name} is {value!r}: give a whole number of {least} or more.")
-
     def _check(
         self,
         X: ArrayLike,
@@ -336,6 +245,7 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         groups: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         stimuli: ArrayLike | None = None,
+        reliability: ArrayLike | None = None,
     ) -> tuple[Trials, bool]:
         """Check what :meth:`fit` was given; return it, and whether y was one column."""
         self._check_settings()
@@ -344,9 +254,11 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 'groups has no effect: it names the folds of selection="cv" with grouped=True, '
                 "where there is more than one penalty to choose from. Leave it out."
             )
+        self._check_has_effect(reliability)
         given = self._check_features(X, reset=True)
         table, is_flat = as_table(y)
-        return checks.check_trials(given, table, groups, sample_weight, stimuli), is_flat
+        trials = checks.check_trials(given, table, groups, sample_weight, stimuli)
+        return replace(trials, reliability=reliability), is_flat
 
     def _check_features(self, X: ArrayLike, *, reset: bool) -> NDArray[Any]:
         """Return X as a finite table in float32 or float64."""
@@ -369,8 +281,14 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         equations.add(trials.X, trials.rows, trials.weights, copy=False)
         return equations
 
-    def _scaling(self, equations: NormalEquations) -> Scaling:
-        """Return what X is brought to, and warn of columns that are constant."""
+    def _decompose(
+        self,
+        equations: NormalEquations,
+        y: Any,
+        given: ArrayLike | None,
+        trials: Trials | None = None,
+    ) -> Decomposition:
+        """Decompose trials, with the power of reliability that suits the targets best."""
         centre = self.fit_intercept or self.standardize
         scaling = equations.scaling(centre=centre, standardize=self.standardize)
         dropped = np.flatnonzero(~scaling.used)
@@ -381,7 +299,46 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 UserWarning,
                 stacklevel=3,
             )
-        return scaling
+        if not self._uses_reliability:
+            return decompose(equations, scaling, intercept=self.fit_intercept, overwrite=True)
+        n, powers = equations.n_features, self._powers
+        ratio = ncsnr(equations) if given is None else check_reliability(given, n)
+        scalings = weighted(scaling, equations.variance, ratio, powers, self.min_reliability)
+        return self._best(equations, scalings, ratio, some_columns(y), trials)
+
+    def _best(
+        self,
+        equations: NormalEquations,
+        scalings: Sequence[tuple[float, Scaling]],
+        reliability: NDArray[np.float64],
+        y: NDArray[Any],
+        trials: Trials | None,
+    ) -> Decomposition:
+        """Return the decomposition of least error, each target in units of its variance."""
+        best, least = None, np.inf
+        for power, scaling in scalings:
+            decomposition = replace(
+                decompose(
+                    equations,
+                    scaling,
+                    intercept=self.fit_intercept,
+                    overwrite=scaling is scalings[-1][1],  # the last may have the matrix
+                ),
+                power=power,
+                reliability=reliability,
+            )
+            if len(scalings) == 1:
+                return decomposition
+            on_some = None if trials is None else replace(trials, y=y)
+            choice = self._choice(decomposition, on_some) | {"estimate": True}
+            error = 0.0
+            for _, projection, _, errors in iter_fits(decomposition, y, **choice):
+                variance = projection.total * projection.scale**2
+                error += float((errors[variance > 0] / variance[variance > 0]).sum())
+            if best is None or error < least:
+                best, least = decomposition, error
+        assert best is not None
+        return best
 
     def _choice(self, decomposition: Decomposition, trials: Trials | None = None) -> dict[str, Any]:
         """Return what :func:`iter_fits` chooses from; run the folds if there are any."""
@@ -446,5 +403,6 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.alpha_, self.error_ = alpha[first], error[first]
         self.offset_ = decomposition.scaling.offset
         self.dropped_ = np.flatnonzero(~decomposition.scaling.used)
+        self.power_, self.reliability_ = decomposition.power, decomposition.reliability
         self.n_features_in_ = n_features
         return self

@@ -17,6 +17,7 @@ from vox2pix.linear import arrays
 from vox2pix.linear.checks import check_finite, check_rows
 
 _BLOCK_TRIALS = 1024
+_BLOCK_COLUMNS = 1024
 
 
 def sum_by_stimulus(
@@ -97,6 +98,33 @@ class NormalEquations:
         """Column variances of X (divisor: the weight), (n_features,); exactly 0 if constant."""
         variance = (self._squares - self._total**2 / self.weight) / self.weight
         return np.where(self._squares > 0, np.maximum(variance, 0), 0)
+
+    @property
+    def variance_within(self) -> NDArray[np.float64] | None:
+        """Column variances among repeats of a stimulus, (n_features,); None where none repeats.
+
+        Their divisor is the trials less the stimuli, as one mean is estimated for each stimulus.
+        """
+        degrees = self.n_trials - int((self.counts > 0).sum())
+        if degrees < 1:
+            return None
+        return np.maximum(self._squares - self._squares_between(), 0) / degrees
+
+    def _squares_between(self) -> NDArray[np.float64]:
+        """Return the sums of squares about the shift that the means of stimuli account for."""
+        if self._sums is not None:
+            seen = self.counts > 0
+            sums = self._sums[seen].astype(np.float64)
+            return np.asarray((sums**2 / self.counts[seen, None]).sum(axis=0))
+        trials, rows, weights = self.trials()
+        stimuli = np.unique(rows)
+        between = np.empty(self.n_features)
+        for lo in range(0, self.n_features, _BLOCK_COLUMNS):
+            part = slice(lo, lo + _BLOCK_COLUMNS)
+            shifted = times(trials[:, part] - self._shift[part], weights)
+            _, sums = sum_by_stimulus(shifted, rows)
+            between[part] = (sums**2 / self.counts[stimuli, None]).sum(axis=0)
+        return between
 
     def add(
         self,

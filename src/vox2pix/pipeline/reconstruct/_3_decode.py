@@ -123,7 +123,7 @@ def _decode_block(run: Run, item: tuple[str, Block]) -> None:
                 (in_protocol_units(betas, config), train.stimulus_rows[trials.index])
                 for trials, betas in train.iter_betas(rois)
             )
-            held.append(decoder.decompose_stream(sessions, len(train.stimulus_ids)))
+            held.append(decoder.decompose_stream(sessions, y))
         is_all = block == (0, y.shape[1])  # then they need not be in memory together
         decoder.fit_decomposed(held[0], y if is_all else y[:, slice(*block)])
     test = run.cached("test", rois, lambda: run.subject.test.mean_betas(rois))
