@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vox2pix.data import mean_betas_of, open_folder
+from vox2pix.data import mean_betas_of, open_folder, standardized_by_session
 from vox2pix.errors import UserError
 
 
@@ -67,3 +67,35 @@ def test_images_of_different_sizes_need_a_size(subject, tmp_path):
     with pytest.raises(UserError, match=r"stimulus 'a' has shape \(9, 9, 3\), .*ask for one size"):
         subject.images(["b", "a"])
     assert subject.images(["b", "a"], size=4).shape == (2, 4, 4, 3)
+
+
+def test_sessions_are_standardized_by_their_own_training_trials(folder):
+    rng = np.random.default_rng(0)
+    betas = rng.standard_normal((9, 3)) * [1, 5, 0] + [0, 1000, 7]
+    betas[4:] = betas[4:] * 3 + 20  # the second session has another gain and baseline
+    betas = betas.astype(np.float32)
+    session = np.array([1] * 4 + [2] * 5)
+    split = np.array(["train", "test", "train", "train", "test", "train", "train", "train", "test"])
+    subject = open_folder(folder(betas, list("abcdefghi"), session=session, split=split))
+    expected = np.empty((9, 3))
+    for number in (1, 2):
+        own = session == number
+        train = betas[own & (split == "train")].astype(float)
+        expected[own] = (betas[own] - train.mean(0)) / np.where([1, 1, 0], train.std(0), 1)
+    scaled = standardized_by_session(subject)
+    for part in ("train", "test"):
+        found = getattr(scaled, part).betas()
+        np.testing.assert_allclose(found, expected[split == part], atol=1e-4)
+    np.testing.assert_allclose(
+        scaled.test.mean_betas(np.array([0, 1, 0], bool)),
+        expected[split == "test"][:, [1]],
+        atol=1e-4,
+    )
+
+
+def test_sessions_without_training_trials_cannot_be_standardized(folder):
+    betas = np.ones((4, 2), np.float32)
+    split = ["train", "train", "train", "test"]
+    subject = open_folder(folder(betas, list("abcd"), session=[1, 1, 2, 2], split=split))
+    with pytest.raises(UserError, match="session 2 has 1 training trials"):
+        standardized_by_session(subject)

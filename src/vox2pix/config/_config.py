@@ -105,6 +105,13 @@ class Config(Table):
                 f"protocol = '{named.name}' chooses penalties by folds: remove decode.selection, "
                 "or take protocol = 'default'."
             )
+        own = self.decode
+        if named.released_ridge and (own.uses_reliability or own.standardize != "train"):
+            raise ValueError(
+                f"protocol = '{named.name}' treats all voxels and sessions alike: remove "
+                "decode.reliability_powers, decode.min_reliability and decode.standardize, or take "
+                "protocol = 'default'."
+            )
         if named.precision is not None and dtype != named.precision:
             raise ValueError(
                 f"protocol = '{named.name}' computes in {named.precision}, but compute.dtype is "

@@ -7,6 +7,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     PositiveFloat,
     field_validator,
     model_validator,
@@ -133,11 +134,43 @@ class DecodeConfig(Table):
     alpha_per_target: bool = Field(
         default=True, description="a penalty for each value of a target, or one for all"
     )
+    standardize: Literal["train", "session"] = Field(
+        default="train",
+        description="z-score voxels over all training trials, or first within each session, by "
+        "that session's training trials",
+    )
+    reliability_powers: Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] = Field(
+        default=(0.0,),
+        description="exponents of voxels' reliability to choose a weighting from, such as "
+        "[0, 0.5, 1]; [0] weights voxels alike",
+    )
+    min_reliability: PositiveFloat | None = Field(
+        default=None, description="leave voxels of less reliability (ncsnr) out"
+    )
+    reliability: Literal["training", "published"] = Field(
+        default="training",
+        description="ncsnr from the repeats of training images, or as it comes with the data "
+        "(NSD's includes test trials)",
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _tables_of_targets(cls, raw: Any) -> Any:
         return in_full(raw) if isinstance(raw, dict) else raw
+
+    @property
+    def uses_reliability(self) -> bool:
+        """Whether voxels are weighted or left out by their reliability."""
+        return any(self.reliability_powers) or self.min_reliability is not None
+
+    @model_validator(mode="after")
+    def _reliability_is_used(self) -> "DecodeConfig":
+        if self.reliability == "published" and not self.uses_reliability:
+            raise ValueError(
+                "decode.reliability has no effect: set decode.reliability_powers, such as "
+                "[0, 0.5, 1], or decode.min_reliability."
+            )
+        return self
 
     @property
     def targets(self) -> dict[str, TargetConfig]:

@@ -4,6 +4,7 @@ from vox2pix.data.check import CheckReport, check
 from vox2pix.data.folder import is_of_folder, open_folder
 from vox2pix.data.nsd import open_nsd
 from vox2pix.data.reliability import noise_ceiling
+from vox2pix.data.sessions import standardized_by_session
 from vox2pix.data.subject import Split, Subject, mean_betas_of
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "noise_ceiling",
     "open_folder",
     "open_nsd",
+    "standardized_by_session",
 ]

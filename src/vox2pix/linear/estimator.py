@@ -150,7 +150,13 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, SavedAsArrays):
                 predicted *= projection.scale.astype(predicted.dtype)
             yield part, predicted
 
-    def fit_stream(self, blocks: Iterable[tuple[ArrayLike, ArrayLike]], y: Any) -> Self:
+    def fit_stream(
+        self,
+        blocks: Iterable[tuple[ArrayLike, ArrayLike]],
+        y: Any,
+        *,
+        reliability: ArrayLike | None = None,
+    ) -> Self:
         """Fit on trials that come in blocks, each read once (``selection="gcv"`` only).
 
         Parameters
@@ -159,8 +165,10 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, SavedAsArrays):
             Trials (n_block, n_features), float32 or float64, and the row of y of each.
         y : array_like, shape (n_stimuli, n_targets)
             One row per stimulus; may be a memory map or a zarr array.
+        reliability : array_like, shape (n_features,), optional
+            As in :meth:`fit`.
         """
-        return self.fit_decomposed(self.decompose_stream(blocks, y), y)
+        return self.fit_decomposed(self.decompose_stream(blocks, y, reliability=reliability), y)
 
     def decompose_stream(
         self,

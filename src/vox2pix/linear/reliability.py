@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from vox2pix.linear.normal_equations import NormalEquations, Scaling
 
-_SOME = 1024  # targets that choose a power
+CHOOSING_TARGETS = 1024
+"""So many targets, at most, choose a power."""
 _RUNS = 16  # of neighbours, as what is on disk is read in slices
 
 
@@ -126,8 +127,8 @@ def weighted(
 def some_columns(y: Any) -> NDArray[Any]:
     """Return columns of a table from all over it, enough to judge a choice that all share."""
     n = y.shape[1]
-    if n <= _SOME:
-        return np.asarray(y[:])
-    width = _SOME // _RUNS
+    if n <= CHOOSING_TARGETS:
+        return np.asarray(y[:, :n])
+    width = CHOOSING_TARGETS // _RUNS
     starts = np.linspace(0, n - width, _RUNS).astype(int)
     return np.concatenate([np.asarray(y[:, lo : lo + width]) for lo in starts], axis=1)

@@ -54,6 +54,7 @@ class SavedAsArrays(RidgeSettings):
         for name in SAVED:
             value = np.asarray(saved[name])
             setattr(estimator, f"{name}_", value if value.ndim else value[()])
+        estimator.power_ = np.asarray(saved["power"]).item()  # some formats know no 0 dimensions
         has_weights = "reliability" in saved
         estimator.reliability_ = np.asarray(saved["reliability"]) if has_weights else None
         estimator.n_features_in_ = n_features

@@ -15,6 +15,7 @@ from vox2pix.pipeline.drawings import as_bytes, judged_condition, noise_seeds
 from vox2pix.pipeline.experiment import (
     FloatArray,
     decoded,
+    decoded_subject,
     in_protocol_units,
     start_settings,
 )
@@ -173,12 +174,12 @@ class _Redrawer:
 
     @cached_property
     def _responses(self) -> NDArray[np.float32]:
-        """Mean responses to the test stimuli, (n_stimuli, n_voxels), percent signal change."""
-        return self._run.subject.test.mean_betas()
+        """Mean responses to the test stimuli, (n_stimuli, n_voxels), as decoders read them."""
+        return decoded_subject(self._run).test.mean_betas()
 
     @cached_property
     def _mean(self) -> NDArray[np.float32]:
-        """Each voxel's mean over the training trials, (n_voxels,), percent signal change."""
-        train = self._run.subject.train
+        """Each voxel's mean over the training trials, (n_voxels,), as decoders read them."""
+        train = decoded_subject(self._run).train
         total = sum(betas.sum(axis=0, dtype=float) for _, betas in train.iter_betas())
         return np.asarray(total / train.n_trials, np.float32)

@@ -6,7 +6,7 @@ from math import prod
 
 from vox2pix.config import Config
 from vox2pix.diffusion import Architecture, ModelCost
-from vox2pix.linear import TARGET_BLOCK
+from vox2pix.linear import CHOOSING_TARGETS, TARGET_BLOCK
 from vox2pix.pipeline.experiment import content_target, start_target
 from vox2pix.pipeline.sizes import Sizes
 from vox2pix.targets import HELD_BYTES, Target
@@ -100,13 +100,16 @@ def targets_cost(p: Planned) -> Cost:
     )
 
 
-def decoder_flops(n: int, p: int, m: int, t: int) -> float:
+def decoder_flops(config: Config, n: int, p: int, m: int, t: int) -> float:
     """Count the operations of one decoder: n trials of m stimuli, p voxels, t values."""
     q = min(n, p)  # side of the matrix that is decomposed, primal or dual
     gram = 2.0 * n * p * q
     eigen = 9.0 * q**3 * 2  # float64 at half the rate
     # Where stimuli repeat, each penalty tried (about four) costs a product of its own.
-    return gram + eigen + 2.0 * q * t * (m + p + 4 * q)
+    solving = 2.0 * q * (m + p + 4 * q)
+    powers = len(config.decode.reliability_powers)
+    choosing = powers * solving * min(t, CHOOSING_TARGETS) if powers > 1 else 0.0
+    return gram + powers * eigen + choosing + solving * t
 
 
 def decoder_memory(config: Config, n: int, p: int, m: int, t: int) -> float:
@@ -119,6 +122,8 @@ def decoder_memory(config: Config, n: int, p: int, m: int, t: int) -> float:
         trials = 4.0 * n * p
     sums = 4.0 * m * p
     decomposing = sums + 24.0 * q * q
+    if len(config.decode.reliability_powers) > 1:  # the best so far, and X'X beside its copy
+        decomposing += 4.0 * q * (m + p) + 8.0 * q * q
     block = 24.0 * TARGET_BLOCK * (m + q) + min(4.0 * m * t, HELD_BYTES)
     solving = sums + 4.0 * q * (m + p) + block + 4.0 * p * min(t, TARGETS_AT_ONCE)
     return trials + max(decomposing, solving, 8.0 * p * t)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from vox2pix.compute import resolve_device, resolve_dtype
 from vox2pix.config import Config, without_place
+from vox2pix.data import Subject, standardized_by_session
 from vox2pix.decoding import RidgeDecoder
 from vox2pix.errors import UserError
 from vox2pix.pipeline.run import Run
@@ -224,9 +225,25 @@ def make_decoder(config: Config) -> RidgeDecoder:
     return RidgeDecoder(
         selection=decode.selection,
         alpha_per_target=decode.alpha_per_target,
+        reliability_powers=decode.reliability_powers,
+        min_reliability=decode.min_reliability,
         device=device,
         **chosen,
     )
+
+
+def decoded_subject(run: Run) -> Subject:
+    """Return the subject whose responses decoders read."""
+    if run.config.decode.standardize == "session":
+        return standardized_by_session(run.subject)
+    return run.subject
+
+
+def published_reliability(run: Run, rois: Sequence[str]) -> NDArray[np.float64] | None:
+    """Return ncsnr of the voxels of regions as it came with the data, where that is asked for."""
+    if run.config.decode.reliability != "published":
+        return None
+    return run.subject.voxels["ncsnr"].to_numpy(float)[run.subject.voxel_mask(rois)]
 
 
 def start_settings(config: Config) -> StartSettings:

@@ -102,11 +102,29 @@ def require_subject(
     for roi in dict.fromkeys(rois):
         if not subject.voxel_mask(roi).any():
             raise UserError(f"The region {roi!r} of {subject.name} has no voxels; leave it out.")
+    if analysis == "run" and config.decode.uses_reliability:
+        _require_reliability(config, subject)
     ids, faults = (*subject.train.stimulus_ids, *test_ids), Faults()
     subject.stimulus_source.missing_images(ids, faults)
     if subject.has_captions:
         subject.stimulus_source.missing_captions(ids, faults)
     faults.raise_first()
+
+
+def _require_reliability(config: Config, subject: Subject) -> None:
+    """Refuse weights of voxels where nothing tells their reliability."""
+    asked = "decode.reliability_powers and decode.min_reliability"
+    if config.decode.reliability == "published":
+        if not (subject.voxels["ncsnr"] > 0).any():
+            raise UserError(
+                f"The data of {subject.name} give no ncsnr, which decode.reliability = "
+                '"published" asks for; set it to "training", or remove ' + asked + "."
+            )
+    elif (subject.train.repeats < 2).all():
+        raise UserError(
+            f"No training image of {subject.name} was shown twice, so that the reliability of its "
+            f"voxels is unknown; remove {asked}."
+        )
 
 
 def inspect_subject(run: Run, analysis: Analysis) -> tuple[str, ...]:

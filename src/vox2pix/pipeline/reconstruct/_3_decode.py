@@ -20,10 +20,12 @@ from vox2pix.pipeline.costs import (
 )
 from vox2pix.pipeline.experiment import (
     FloatArray,
+    decoded_subject,
     features,
     flat,
     in_protocol_units,
     make_decoder,
+    published_reliability,
     stored_features,
     targets,
 )
@@ -79,7 +81,7 @@ def _decode(run: Run) -> Sequence[str]:
         scored, decoder = compute(truth, parts)
         save_arrays(run.path / "decoded" / f"{name}.safetensors", scored)
         save_arrays(run.path / "decoders" / f"{name}.safetensors", decoder)
-        run.reporter.say(_summary(run.config, name, truth, scored))
+        run.reporter.say(_summary(run.config, name, truth, scored, decoder))
     return [f"{what}/{name}.safetensors" for name in names for what in ("decoded", "decoders")]
 
 
@@ -111,11 +113,12 @@ def _decode_block(run: Run, item: tuple[str, Block]) -> None:
     path, rois, config = _part(run, name, block), run.config.decode.rois[name], run.config
     if holds_arrays(path):
         return
-    train, decoder = run.subject.train, make_decoder(config)
+    subject, decoder = decoded_subject(run), make_decoder(config)
+    train, reliability = subject.train, published_reliability(run, rois)
     y = run.cached("targets", name, lambda: stored_features(run, name, train.stimulus_ids))
     if decoder.selection == "cv":
         X = in_protocol_units(train.betas(rois), config)
-        decoder.fit(X, y, stimuli=train.stimulus_rows)
+        decoder.fit(X, y, stimuli=train.stimulus_rows, reliability=reliability)
     else:
         held = run.slot("stage", ("decode", name))
         if not held:
@@ -123,15 +126,15 @@ def _decode_block(run: Run, item: tuple[str, Block]) -> None:
                 (in_protocol_units(betas, config), train.stimulus_rows[trials.index])
                 for trials, betas in train.iter_betas(rois)
             )
-            held.append(decoder.decompose_stream(sessions, y))
+            held.append(decoder.decompose_stream(sessions, y, reliability=reliability))
         is_all = block == (0, y.shape[1])  # then they need not be in memory together
         decoder.fit_decomposed(held[0], y if is_all else y[:, slice(*block)])
-    test = run.cached("test", rois, lambda: run.subject.test.mean_betas(rois))
+    test = run.cached("test", rois, lambda: subject.test.mean_betas(rois))
     predicted = decoder.predict(in_protocol_units(test[: len(run.test_ids)], config))
     save_arrays(path, decoder.to_arrays() | {"predicted": predicted.astype(np.float32)})
 
 
-def _summary(config: Config, name: str, truth: FloatArray, scored: Arrays) -> str:
+def _summary(config: Config, name: str, truth: FloatArray, scored: Arrays, decoder: Arrays) -> str:
     y, predicted = flat(truth), flat(scored["predicted"])
     message = (
         f"{name} from {'+'.join(config.decode.rois[name])}: mean r {np.nanmean(scored['r']):.3f} "
@@ -140,6 +143,12 @@ def _summary(config: Config, name: str, truth: FloatArray, scored: Arrays) -> st
     if config.run_protocol.by_image and y.shape[1] > 1:  # what the authors call accuracy
         by_image = np.nanmean(pearson_r(y.T, predicted.T))
         message += f"; r across values, mean over test images: {by_image:.3f}"
+    if config.decode.uses_reliability:
+        n_voxels = decoder["coef"].shape[1]
+        message += (
+            f"; voxels weighted by reliability to the power {decoder['power'].item():g}, "
+            f"{len(decoder['dropped']):,} of {n_voxels:,} left out"
+        )
     return message
 
 
@@ -152,7 +161,7 @@ def _settings(config: Config) -> Sequence[Any]:
 def _cost(p: Planned) -> Cost:
     n, m = p.sizes.n_train_trials, p.sizes.n_train
     sizes = {name: (n, p.sizes.n_voxels[name], m, prod(s)) for name, s in p.shapes.items()}
-    flops = sum(decoder_flops(*size) for size in sizes.values())
+    flops = sum(decoder_flops(p.config, *size) for size in sizes.values())
     memory = max(decoder_memory(p.config, *size) for size in sizes.values())
     written = sum(4.0 * t * (n_voxels + p.sizes.n_test) for _, n_voxels, _, t in sizes.values())
     reading = 2 * len(sizes) * p.sizes.beta_bytes  # trials of training, then of test images

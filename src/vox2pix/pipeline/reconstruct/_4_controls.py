@@ -20,10 +20,12 @@ from vox2pix.pipeline.drawings import CLUSTERS, why_not_held_out
 from vox2pix.pipeline.experiment import (
     FloatArray,
     content_target,
+    decoded_subject,
     features,
     flat,
     in_protocol_units,
     make_decoder,
+    published_reliability,
     stored_features,
     targets,
 )
@@ -115,7 +117,8 @@ def _decode_part(run: Run, item: tuple[str, int | str]) -> None:
 
 def _from_controls(run: Run, name: str) -> dict[str, NDArray[Any]]:
     decoder = RidgeDecoder.from_arrays(load_arrays(run.path / f"decoders/{name}.safetensors"))
-    both = mean_betas_of([run.subject.train, run.subject.test], run.config.decode.rois[name])
+    subject = decoded_subject(run)
+    both = mean_betas_of([subject.train, subject.test], run.config.decode.rois[name])
     train, test = (in_protocol_units(betas, run.config) for betas in both)
     rng = rng_for(run.config.seed, "noise brain", name)
     responses = compute(train, test[: len(run.test_ids)], rng)
@@ -127,7 +130,8 @@ def _from_controls(run: Run, name: str) -> dict[str, NDArray[Any]]:
 def _held_out(run: Run, name: str, cluster: int) -> dict[str, NDArray[Any]]:
     """Predict the test stimuli of a cluster by a decoder that saw no stimulus of it."""
     labels, rois = load_arrays(run.path / CLUSTERS), run.config.decode.rois[name]
-    train, test = run.subject.train, run.subject.test
+    subject = decoded_subject(run)
+    train, test = subject.train, subject.test
     rows = np.flatnonzero(labels["test"] == cluster)
     betas, responses, y = run.cached(
         "stage",
@@ -141,15 +145,16 @@ def _held_out(run: Run, name: str, cluster: int) -> dict[str, NDArray[Any]]:
     predicted = np.empty((0, y.shape[1]), np.float32)
     if rows.size:
         others = np.flatnonzero(labels["train"][train.stimulus_rows] != cluster)
-        decoder = make_decoder(run.config)
+        decoder, reliability = make_decoder(run.config), published_reliability(run, rois)
         stimuli = train.stimulus_rows
         if decoder.selection == "cv":
             n_left = len(np.unique(stimuli[others]))
             decoder.set_params(n_folds=min(decoder.n_folds, n_left))
-            decoder.fit(betas[others], y, stimuli=stimuli[others])
+            decoder.fit(betas[others], y, stimuli=stimuli[others], reliability=reliability)
         else:  # without a second copy of the trials
             some = np.array_split(others, -(-len(others) // _TRIALS_AT_ONCE))
-            decoder.fit_stream(((betas[k], stimuli[k]) for k in some), y)
+            blocks = ((betas[k], stimuli[k]) for k in some)
+            decoder.fit_stream(blocks, y, reliability=reliability)
         predicted = decoder.predict(responses[rows]).astype(np.float32)
     return {"rows": rows, "predicted": predicted}
 
@@ -169,7 +174,7 @@ def _cost(p: Planned) -> Cost | None:
         reading,
         4.0 * (1 + 2 * sizes.n_test) * sum(prod(shape) for shape in p.shapes.values()),
         max(decoder_memory(p.config, *fit) for fit in fits) + betas + 1.05e9,
-        p.seconds(k * sum(decoder_flops(*fit) for fit in fits), reading),
+        p.seconds(k * sum(decoder_flops(p.config, *fit) for fit in fits), reading),
     )
 
 
