@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: venv demo figures test test-slow test-torchvision lint docs clean
+.PHONY: venv demo figures test coverage test-slow test-torchvision lint docs clean
 .DEFAULT_GOAL := demo
 
 venv: $(READY)
@@ -19,6 +19,9 @@ demo: venv
 	$(BIN)/vox2pix encode configs/demo-encoding.toml
 
 test: lint docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+coverage: venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term
 
 test-slow: venv
