@@ -15,8 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: venv
-	$(BIN)/vox2pix run configs/demo.toml
-	$(BIN)/vox2pix encode configs/demo-encoding.toml
+	$(BIN)/vox2pix demo
 
 test: lint docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal

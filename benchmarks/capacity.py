@@ -1,9 +1,9 @@
 """How many workers for how long: eight subjects of NSD; z, c and z_c of all its 73,000 images.
 
-Operations are those that ``vox2pix plan`` counts for ``configs/nsd.toml`` and
-``configs/nsd-encoding.toml``. Time is what they take at the share of the rate of matrix products
-that plans assume; the rate is measured here, by ``--device`` and ``--dtype``. How many workers can
-help is bounded by the items that a stage has.
+Operations are those that ``vox2pix plan`` counts for the experiments
+``nsd`` and ``nsd-encoding`` that ship with it. Time is what they take at the share of the rate of
+matrix products that plans assume; the rate is measured here, by ``--device`` and ``--dtype``. How
+many workers can help is bounded by the items that a stage has.
 """
 
 from __future__ import annotations

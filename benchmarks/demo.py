@@ -2,7 +2,7 @@
 
     python benchmarks/demo.py [--run runs/demo] [--json]
 
-Reads ``metrics.json`` and ``provenance.json`` of a run of ``configs/demo.toml`` and computes
+Reads ``metrics.json`` and ``provenance.json`` of a run of ``vox2pix demo`` and computes
 nothing anew. Leaves with status 1 where a requirement is missed.
 """
 
@@ -74,7 +74,7 @@ def read_figures(path: Path) -> Figures:
     if missing:
         raise UserError(
             f"{path} does not score {', '.join(missing)} by PixCorr and identification; run "
-            "configs/demo.toml."
+            "vox2pix demo."
         )
     return found
 

@@ -5,8 +5,8 @@
 Voxels are linear in 40 features, with log-normal reliability: the logarithm of the factor is the
 standard deviation of its logarithm. 250 stimuli are shown three times each, and mean responses to
 150 others are decoded. Both decoders choose their penalties; the second also one power of
-reliability out of 0, 0.5 and 1. ``--run`` names a finished run, such as ``runs/demo``, whose targets
-are decoded again in the same two ways.
+reliability out of 0, 0.5 and 1. ``--run`` names a finished run, such as ``runs/demo``, whose
+targets are decoded again in the same two ways.
 """
 
 import argparse

@@ -362,7 +362,7 @@ def test_an_encoding_analysis_ends_with_a_table_and_the_paths(
     monkeypatch.chdir(tmp_path)
     few = "[encode]\nrois = ['early']\nlatents = ['z', 'c']\nstrengths = []\nmoments = []\n"
     (tmp_path / "small.toml").write_text(EXPERIMENT + few + "layers = []\nresamples = 100\n")
-    result = vox2pix_run("encode", "small.toml", "--plan")
+    result = vox2pix_run("plan", "small.toml")
     assert result.exit_code == 0, result.output
     assert "2 models of every voxel" in result.output
     assert not (tmp_path / "runs").exists()

@@ -12,7 +12,7 @@ import tomli_w
 import typer
 
 from vox2pix.cli import app
-from vox2pix.config import Config, load_config
+from vox2pix.config import Config, load_config, shipped_experiments
 from vox2pix.evaluation import PROTOCOLS, WEIGHTS, MetricRecord
 
 ROOT = Path(__file__).parents[1]
@@ -93,7 +93,7 @@ def test_every_setting_shown_exists(page, tmp_path):
 def test_the_nsd_experiment_shown_is_the_one_shipped(tmp_path):
     path = tmp_path / "nsd.toml"
     path.write_text(blocks(DOCS / "nsd.md", "toml")[0])
-    shown, shipped = load_config(path), load_config(ROOT / "configs/nsd.toml")
+    shown, shipped = load_config(path), load_config(shipped_experiments()["nsd"])
     assert shown.model_dump(exclude={"data": {"path"}}) == shipped.model_dump(
         exclude={"data": {"path"}}
     )

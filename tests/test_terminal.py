@@ -143,7 +143,7 @@ def test_the_check_finds_what_is_unsafe(line):
 
 _COMMANDS = [
     ["run", "{}.toml"], ["run", "{}.toml", "--out", "{}"], ["plan", "{}.toml"],
-    ["encode", "{}.toml"], ["encode", "{}.toml", "--plan"], ["report", "{}"],
+    ["encode", "{}.toml"], ["init", "{}"], ["report", "{}"],
     ["report", "{}", "{} 2"], ["explore", "{}"], ["audit", "{}"], ["plot", "encoding", "{}"],
     ["data", "check", "{}"], ["data", "check", "{}", "--rois", "{}"],
     ["evaluate", "--truth", "{}", "--reconstructions", "{}"],

@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 
 from pipeline.conftest import Recorder, copied, experiment
 from pipeline.test_run import digests
-from vox2pix.config import load_config
+from vox2pix.config import load_config, shipped_experiments
 from vox2pix.diffusion.pipeline_folder import find_pipeline
 from vox2pix.errors import UserError
 from vox2pix.linear import pearson_r
@@ -346,7 +346,7 @@ def test_a_plan_counts_the_passes_and_writes_nothing(tmp_path):
 def test_the_shipped_experiments_name_layers_of_their_models():
     from vox2pix.diffusion import Architecture
 
-    config = load_config("configs/nsd-encoding.toml")
+    config = load_config(shipped_experiments()["nsd-encoding"])
     architecture = Architecture.from_pretrained(config.model.name, local_files_only=True)
     shapes = architecture.activation_shapes(config.encode.layers, (4, 40, 40))
     assert shapes["mid_block"] == (1280, 5, 5)

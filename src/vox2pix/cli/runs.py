@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from vox2pix.workers import Workers as OpenedWorkers
 
 Experiment = Annotated[Path, typer.Argument(help="The experiment file (TOML).")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Replace a setting of the file; repeatable."),
+]
 OutFolder = Annotated[str | None, typer.Option(help="The run folder.", show_default="runs/NAME")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes on this machine.", show_default="this one")
@@ -29,6 +33,17 @@ Verify = Annotated[
     bool,
     typer.Option("--verify", help="Hash every input file again, also those that look unchanged."),
 ]
+
+
+def _experiment(config: Path, settings: list[str] | None) -> "Config":
+    """Read an experiment, with what is given beside it, and say which settings these are."""
+    from vox2pix.config import load_config, parse_settings
+
+    given = parse_settings(settings or ())
+    experiment = load_config(config, given)
+    for name, value in given.items():
+        console.say(f"{shown(name)} = {shown(str(value))}, as given")
+    return experiment
 
 
 def _opened(
@@ -45,15 +60,14 @@ def _opened(
 def run(
     config: Experiment,
     out: OutFolder = None,
+    settings: Settings = None,
     workers: Workers = None,
     dask: Dask = None,
     slurm: Slurm = False,
     verify: Verify = False,
 ) -> None:
     """Reconstruct what a subject saw: decode, draw, score, report. Rerun to resume."""
-    from vox2pix.config import load_config
-
-    experiment = load_config(config)
+    experiment = _experiment(config, settings)
     folder = local_folder(out or f"runs/{experiment.name}")
     console.say(bold(experiment.name), f": {shown(config)} into {shown(folder)}")
     quiet_libraries()
@@ -71,41 +85,37 @@ def run(
 def plan(
     config: Experiment,
     out: OutFolder = None,
+    settings: Settings = None,
 ) -> None:
-    """Estimate time, memory and disk of a run. Computes nothing."""
-    from vox2pix.config import load_config
-
-    experiment = load_config(config)
+    """Estimate time, memory and disk of `run`, and of `encode` where the file has its table."""
+    experiment = _experiment(config, settings)
     folder = local_folder(out or f"runs/{experiment.name}")
     quiet_libraries()
-    from vox2pix.pipeline.commands import plan as draw_up
+    from vox2pix.pipeline.commands import plan as of_run
+    from vox2pix.pipeline.commands import plan_encoding as of_encoding
 
-    print_plan(draw_up(experiment, folder), experiment.name, config, folder)
+    console.say(bold(experiment.name), f": {shown(config)} into {shown(folder)}")
+    given = experiment.model_fields_set
+    if "encode" not in given or given & {"decode", "generate", "audit"}:
+        print_plan(of_run(experiment, folder), "vox2pix run")
+    if "encode" in given:
+        print_plan(of_encoding(experiment, folder), "vox2pix encode")
 
 
 @app.command()
 def encode(
     config: Experiment,
     out: OutFolder = None,
+    settings: Settings = None,
     workers: Workers = None,
     dask: Dask = None,
     slurm: Slurm = False,
     verify: Verify = False,
-    only_plan: Annotated[
-        bool, typer.Option("--plan", help="Estimate time, memory and disk; compute nothing.")
-    ] = False,
 ) -> None:
     """Explain voxels by the model's latents: tables, maps, figures. Rerun to resume."""
-    from vox2pix.config import load_config
-
-    experiment = load_config(config)
+    experiment = _experiment(config, settings)
     folder = local_folder(out or f"runs/{experiment.name}")
     quiet_libraries()
-    if only_plan:
-        from vox2pix.pipeline.commands import plan_encoding
-
-        print_plan(plan_encoding(experiment, folder), experiment.name, config, folder)
-        return
     console.say(bold(experiment.name), f": {shown(config)} into {shown(folder)}")
     from vox2pix.pipeline.commands import encode as carry_out
 

@@ -173,9 +173,9 @@ def _two_digits(text: str) -> str:
     return f"{float(text or 'nan'):.2f}".replace("0.", ".", 1)
 
 
-def print_plan(drawn: "Plan", name: str, config: Path, folder: Path) -> None:
-    """Print what each stage needs."""
-    console.say(bold(name), f": {shown(config)} into {shown(folder)}\n")
+def print_plan(drawn: "Plan", command: str) -> None:
+    """Print what each stage of a command needs."""
+    console.say("\n", bold(command), "\n")
     for line in drawn.facts:
         console.say(f"  {shown(line)}")
     table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")

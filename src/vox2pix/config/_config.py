@@ -5,7 +5,7 @@ What changes the result (``data``, ``model``, ``decode``, ``generate``, ``evalua
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from vox2pix.buckets import is_url
 from vox2pix.config._names import suggest, without_place
+from vox2pix.config._settings import with_settings
 from vox2pix.config._tables import (
     AuditConfig,
     ComputeConfig,
@@ -137,13 +138,15 @@ def _texts(value: Any, name: str) -> Iterator[tuple[str, str]]:
             yield from _texts(each, name)
 
 
-def load_config(path: str | Path) -> Config:
+def load_config(path: str | Path, settings: Mapping[str, Any] | None = None) -> Config:
     """Read an experiment file.
 
     Parameters
     ----------
     path : str or Path
         A TOML file. Paths inside it are relative to its folder.
+    settings : mapping, optional
+        What replaces or adds to it, by dotted names: ``{"generate.steps": 20}``.
 
     Raises
     ------
@@ -154,7 +157,7 @@ def load_config(path: str | Path) -> Config:
     path = Path(path)
     if not path.exists():
         raise UserError(f"There is no experiment file {path}.")
-    raw = read_toml(path)
+    raw = with_settings(read_toml(path), settings or {})
     try:
         config = Config.model_validate(where_they_are(raw, path))
     except ValidationError as error:

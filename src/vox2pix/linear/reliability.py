@@ -105,15 +105,15 @@ def weighted(
     used = scaling.used if minimum is None else scaling.used & (reliability >= minimum)
     found = []
     for power in powers:
-        kept = used & ((reliability > 0) | (power == 0))
-        if not kept.any():
+        chosen = used & ((reliability > 0) | (power == 0))
+        if not chosen.any():
             continue
-        weights = np.ones(len(kept))
+        weights = np.ones(len(chosen))
         if power:
-            weights[kept] = reliability[kept] ** power
-            as_scaled = variance[kept] / scaling.scale[kept] ** 2
-            weights[kept] /= np.sqrt(np.average(weights[kept] ** 2, weights=as_scaled))
-        found.append((power, Scaling(scaling.offset, scaling.scale / weights, kept)))
+            weights[chosen] = reliability[chosen] ** power
+            as_scaled = variance[chosen] / scaling.scale[chosen] ** 2
+            weights[chosen] /= np.sqrt(np.average(weights[chosen] ** 2, weights=as_scaled))
+        found.append((power, Scaling(scaling.offset, scaling.scale / weights, chosen)))
     if not found:
         best = reliability.max(initial=0)
         raise ValueError(
