@@ -51,4 +51,4 @@ def init(
     console.say(f"{shown(path)} is written. Edit it, then:")
     analysis = "encode" if "\n[encode]" in text else "run"
     console.say(f"  vox2pix plan {shown(path)}")
-    console.say("  vox2pix ", analysis, f" {shown(path)}")
+    console.say("  vox2pix ", bold(analysis), f" {shown(path)}")
