@@ -30,12 +30,18 @@ def fill(text: str) -> str:
 
 def settings() -> str:
     """Return a table of settings for each table of the experiment file."""
-    from vox2pix.config import Config, DecodeConfig, TargetConfig
+    from vox2pix.config import Config, DataConfig, DecodeConfig, TargetConfig
+    from vox2pix.data import SOURCES, own_options
     from vox2pix.targets import TARGETS
 
     sections = []
     for name, table in tables(Config):
         sections.append(_table(name, table.__doc__, plain_settings(table)))
+        if table is DataConfig:
+            for source in SOURCES.values():
+                if own := {k: source.model_fields[k] for k in own_options(source)}:
+                    about = f"Where `data.source` is `{source.name}`: {source.title}."
+                    sections.append(_table("data.options", about, own))
         if table is DecodeConfig:
             for target in TARGETS.values():
                 fields = TargetConfig.model_fields | target.model_fields
@@ -79,6 +85,8 @@ def _kind(annotation: Any) -> str:
         return ", ".join(f'`"{choice}"`' for choice in inner)
     if origin in (Union, UnionType):
         return " or ".join(_kind(part) for part in inner if part is not NoneType)
+    if origin is dict:
+        return "table"
     if origin is tuple:
         kind = _kind(inner[0])
         return f"list of {kind}" if kind.startswith("`") else f"list of {kind}s"

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 MOVED = "moved"
-_FOLDERS = (("data", "path"), ("model", "name"), ("evaluate", "encoder"))
+_DATA = ("path", "stimuli", "images", "captions", "rois", "test")
+_FOLDERS = (*(("data", key) for key in _DATA), ("model", "name"), ("evaluate", "encoder"))
 
 
 def folder_and_rest(name: str) -> tuple[str, str]:
@@ -56,6 +57,6 @@ def where_they_are(raw: dict[str, Any], file: Path) -> dict[str, Any]:
         folder, rest = folder_and_rest(given[key])
         if Path(folder).is_absolute() and not Path(folder).exists():
             there = (file.parent / near).resolve()
-            if there.is_dir():
+            if there.exists():
                 raw[table] = given | {key: f"{there}{rest}"}
     return raw

@@ -16,11 +16,11 @@ NOTE = "The data are simulated by vox2pix phantom; no person was measured."
 def test_a_tree_that_says_it_is_simulated_is_no_nsd(nsd):
     tree = nsd()
     mark = tree.root / SIMULATED_FILE
-    assert open_nsd(tree.root).origin.dataset == "own"
+    assert open_nsd(tree.root).origin.dataset.key == "own"
     assert open_nsd(tree.root).notes == ()
     mark.write_text(json.dumps({"simulated_by": "vox2pix phantom"}))
     subject = open_nsd(tree.root)
-    assert subject.origin.dataset == "simulated"
+    assert subject.origin.dataset.key == "simulated"
     assert subject.notes == (NOTE,)
     assert NOTE in check(tree.root).notes
     mark.write_text("{")
@@ -39,7 +39,7 @@ def test_only_a_design_of_nsds_size_is_nsd(nsd):
     savemat(path, mat)
     (tree.root / "nsddata/experiments/nsd/nsd_stim_info_merged.csv").unlink()
     (tree.root / "nsddata/ppdata/subj01/behav/responses.tsv").unlink()
-    assert open_nsd(tree.root).origin.dataset == "nsd"
+    assert open_nsd(tree.root).origin.dataset.key == "nsd"
 
 
 def test_the_record_holds_what_was_read(folder):
@@ -52,6 +52,7 @@ def test_the_record_holds_what_was_read(folder):
         "source": "folder",
         "dataset": "own",
         "identity": "own data",
+        "phrase": "a person's own data",
         "licence": record.licence,
         "space": "array",
         "unit": "as in the file, not converted",
@@ -65,4 +66,4 @@ def test_the_record_holds_what_was_read(folder):
         "notes": ("One more.",),
     }
     (path / SIMULATED_FILE).write_text("{}")
-    assert open_folder(path).origin.dataset == "simulated"
+    assert open_folder(path).origin.dataset.key == "simulated"

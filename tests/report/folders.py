@@ -7,7 +7,7 @@ import numpy as np
 import tomli_w
 
 from vox2pix.config import Config
-from vox2pix.data.origin import DATASETS, LICENCES
+from vox2pix.data.origin import NSD, OWN, SIMULATED
 from vox2pix.report import Nearest, save_gallery
 from vox2pix.store import RunFolder, ShardedArray, claim, save_arrays, write_json, write_table
 
@@ -82,12 +82,14 @@ def data_record(
     subject: str, dataset: str = "simulated", notes: tuple[str, ...] = ()
 ) -> dict[str, object]:
     """What the data stage records."""
+    of = next(each for each in (NSD, OWN, SIMULATED) if each.key == dataset)
     return {
         "subject": subject,
         "source": "nsd",
         "dataset": dataset,
-        "identity": DATASETS[dataset],
-        "licence": LICENCES[dataset],
+        "identity": of.name,
+        "phrase": of.phrase,
+        "licence": of.licence,
         "space": "func1pt8mm",
         "unit": "percent signal change",
         "split": "shared stimuli",

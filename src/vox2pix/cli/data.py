@@ -219,7 +219,9 @@ def _named(place: str) -> str:
 
 def print_check(report: "CheckReport") -> None:
     """Print the result of a check: counts, regions, notes, faults."""
-    layout = "NSD's layout" if report.layout == "nsd" else "a folder of your own data"
+    from vox2pix.data import find_source
+
+    layout = find_source(report.layout).title
     path = _named(report.path)
     if report.name:
         heading = (report.name, f"{path}, {layout}, space {report.space}")

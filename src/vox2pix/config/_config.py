@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from vox2pix.buckets import is_url
 from vox2pix.config._names import suggest, without_place
 from vox2pix.config._settings import with_settings
 from vox2pix.config._tables import (
@@ -168,10 +167,9 @@ def load_config(path: str | Path, settings: Mapping[str, Any] | None = None) -> 
 def for_others(config: Config) -> Config:
     """Return an experiment as it may be sent to others: folders by their last name alone."""
     data, model, evaluate = config.data, config.model, config.evaluate
-    path = data.path if data.path is None or is_url(data.path) else Path(Path(data.path).name)
     return config.model_copy(
         update={
-            "data": data.model_copy(update={"path": path}),
+            "data": data.with_places(lambda _, path: Path(path.name)),
             "model": model.model_copy(update={"name": without_place(model.name)}),
             "evaluate": evaluate.model_copy(update={"encoder": without_place(evaluate.encoder)}),
         }
@@ -181,9 +179,7 @@ def for_others(config: Config) -> Config:
 def _with_absolute_path(config: Config, path: Path) -> Config:
     """Make paths of the data and of models absolute, from the file's folder."""
     data, model, evaluate = config.data, config.model, config.evaluate
-    if isinstance(data.path, Path):
-        root = _from_folder_of(path, "data.path", str(data.path))
-        data = data.model_copy(update={"path": root})
+    data = data.with_places(lambda key, place: _from_folder_of(path, f"data.{key}", str(place)))
     name = _with_absolute_folder(path, "model.name", model.name)
     encoder = _with_absolute_folder(path, "evaluate.encoder", evaluate.encoder)
     return config.model_copy(

@@ -1,5 +1,6 @@
 """The tables of an experiment file: frozen models that name and describe every setting."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -40,15 +41,21 @@ class PhantomSource(Table):
 
 
 SessionNumber = Annotated[int, Field(ge=1)]
+Place = Path | str | None
+COMPANIONS = ("stimuli", "images", "captions", "rois", "test")
+"""Settings of ``[data]`` that name what is beside the data: files and folders, or a share."""
+PLACES = ("path", *COMPANIONS)
+"""Settings of ``[data]`` that name files and folders: these may move without another result."""
 
 
 class DataConfig(Table):
     """Whose responses to what; a phantom is simulated into the run folder and has no path."""
 
-    source: Literal["phantom", "nsd", "folder"] = Field(
-        description="a simulated subject, NSD's tree, or a folder of one's own"
+    source: str = Field(
+        description="`phantom`, a simulated subject, or the layout of the data: `nsd`, `folder`, "
+        "or another reader's"
     )
-    path: Path | str | None = Field(
+    path: Place = Field(
         default=None,
         description="root of the data, relative to the experiment file, or its URL; not for the "
         "phantom",
@@ -62,6 +69,23 @@ class DataConfig(Table):
     )
     space: str = Field(default="func1pt8mm", description="space of the responses (NSD's tree)")
     betas: str = Field(default="betas_fithrf_GLMdenoise_RR", description="version of the betas")
+    stimuli: Place = Field(
+        default=None, description="table that says which stimulus each condition or trial showed"
+    )
+    images: Place = Field(
+        default=None, description="images by the name of their stimulus: a folder, or an array file"
+    )
+    captions: Place = Field(default=None, description="table of captions: `stimulus_id`, `caption`")
+    rois: Place = Field(
+        default=None, description="regions: a folder of masks and label images, or a table of flags"
+    )
+    test: Annotated[float, Field(gt=0, lt=1)] | Place = Field(
+        default=None,
+        description="stimuli held out for test: a share of them, or a file that lists them",
+    )
+    options: dict[str, str | int | float | bool] = Field(
+        default={}, description="what only the reader of this layout takes"
+    )
     phantom: PhantomSource = PhantomSource()
     max_test_stimuli: int | None = Field(
         default=None,
@@ -69,16 +93,28 @@ class DataConfig(Table):
         description="draw and score the first so many test stimuli; all if absent",
     )
 
-    @field_validator("path")
+    @field_validator(*PLACES)
     @classmethod
-    def _local_or_url(cls, path: Path | str | None) -> Path | str | None:
-        return path if path is None or is_url(path) else Path(path)
+    def _local_or_url(cls, path: Any) -> Any:
+        return Path(path) if isinstance(path, str) and not is_url(path) else path
 
     @model_validator(mode="after")
     def _path_where_needed(self) -> "DataConfig":
         if self.source != "phantom" and self.path is None:
             raise ValueError(f"data.path is missing: name the folder of the {self.source} data.")
         return self
+
+    def settings(self) -> dict[str, Any]:
+        """Return what changes a result: everything but the places of files."""
+        places = {name for name in PLACES if not isinstance(getattr(self, name), float)}
+        return self.model_dump(mode="json", exclude=places)
+
+    def with_places(self, change: Callable[[str, Path], Path]) -> "DataConfig":
+        """Return the same data with every local place changed, by its setting and its path."""
+        places = {name: getattr(self, name) for name in PLACES}
+        return self.model_copy(
+            update={k: change(k, p) for k, p in places.items() if isinstance(p, Path)}
+        )
 
     def root(self, run_path: Path) -> Path:
         """Return the root of the data; that of a simulated subject is in the run folder."""

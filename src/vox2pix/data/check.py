@@ -8,10 +8,11 @@ import numpy as np
 
 from vox2pix.buckets import as_path
 from vox2pix.data.faults import Faults
-from vox2pix.data.folder import gather_folder
+from vox2pix.data.folder import FolderSource
 from vox2pix.data.look import Findings, Progress, look_over
-from vox2pix.data.nsd import gather_nsd
+from vox2pix.data.nsd import NsdSource
 from vox2pix.data.reliability import effective_repeats, noise_ceiling
+from vox2pix.data.source import Source
 from vox2pix.data.subject import Split, Subject
 
 
@@ -43,7 +44,7 @@ class CheckReport:
     """What a check found; plain data, for printing or for JSON by ``dataclasses.asdict``."""
 
     path: str
-    layout: str  # ``nsd`` or ``folder``
+    layout: str  # the reader: ``nsd``, ``folder`` ...
     name: str  # the subject's; empty where nothing could be opened
     space: str
     sessions: tuple[int, ...]  # those that could be opened
@@ -64,7 +65,7 @@ class CheckReport:
 
 
 def check(
-    path: str | Path,
+    path: str | Path | Source,
     subject: int = 1,
     sessions: int | Sequence[int] | None = None,
     rois: str | Sequence[str] = ("early", "ventral"),
@@ -77,11 +78,14 @@ def check(
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or Source
         NSD's root (it holds ``nsddata`` or ``nsddata_betas``), or a folder as
-        :func:`vox2pix.data.folder.open_folder` reads it.
-    subject, sessions, rois, space, betas
-        As in :func:`vox2pix.data.nsd.open_nsd`; for a folder they mean nothing.
+        :func:`vox2pix.data.open_folder` reads it; data in any layout as a source, such as
+        :func:`vox2pix.data.source_of` makes.
+    subject, sessions, space, betas
+        As in :func:`vox2pix.data.open_nsd`; only for NSD's root.
+    rois : str or sequence of str
+        The regions of NSD's tree to open.
     progress : callable, optional
         Called with what is being read (``"sessions"``, ``"images"``), how many are done, and
         how many there are.
@@ -92,22 +96,26 @@ def check(
         Faults are gathered, never raised.
     """
     faults = Faults()
-    root = as_path(path)
-    is_nsd = (root / "nsddata").is_dir() or (root / "nsddata_betas").is_dir()
-    layout = "nsd" if is_nsd else "folder"
-    if layout == "nsd":
-        opened = gather_nsd(root, subject, sessions, rois, space, betas, faults)
+    if isinstance(path, Source):
+        source = path
+    elif NsdSource.recognises(as_path(path)):
+        asked = tuple(sessions) if isinstance(sessions, Sequence) else sessions
+        source = NsdSource(
+            root=as_path(path), subject=subject, sessions=asked, space=space, betas=betas
+        )
     else:
-        opened = gather_folder(root, faults)
+        source = FolderSource(root=as_path(path))
+    place, layout = str(source.root), source.name
+    opened = source.gather([rois] if isinstance(rois, str) else rois, faults)
     if opened is None:
         nothing = SplitCounts(0, 0, {})
         return CheckReport(
-            str(path), layout, "", "", (), nothing, nothing, {}, "unknown", 0, 0, 0, (),
+            place, layout, "", "", (), nothing, nothing, {}, "unknown", 0, 0, 0, (),
             faults.messages,
         )  # fmt: skip
     findings = look_over(opened, faults, progress, caption_notes)
     return CheckReport(
-        path=str(path),
+        path=place,
         layout=layout,
         name=opened.name,
         space=opened.space,

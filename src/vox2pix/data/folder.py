@@ -1,6 +1,8 @@
 """Reader of a person's own data: a folder of arrays and tables."""
 
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 import numpy as np
 
@@ -10,7 +12,8 @@ from vox2pix.data.folder_responses import FolderBetas, find_responses
 from vox2pix.data.folder_stimuli import IMAGE_FOLDERS, FolderStimuli
 from vox2pix.data.folder_voxels import read_voxels
 from vox2pix.data.no_data import leave_out_empty
-from vox2pix.data.origin import origin_of
+from vox2pix.data.origin import OWN, origin_of
+from vox2pix.data.source import Source
 from vox2pix.data.subject import Subject
 from vox2pix.data.trials import read_trials
 from vox2pix.untrusted.files import files_below, require_inside
@@ -76,6 +79,30 @@ def is_of_folder(name: str) -> bool:
     return name.partition("/")[0].partition(".")[0] in _NAMES
 
 
+class FolderSource(Source):
+    """A folder of arrays and tables, as :func:`open_folder` documents it."""
+
+    name: ClassVar[str] = "folder"
+    title: ClassVar[str] = "a folder of your own data"
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        """Return whether there is a table of trials."""
+        return (root / "trials.csv").is_file()
+
+    def gather(self, rois: Sequence[str], faults: Faults) -> Subject | None:
+        """Open what can be opened, with all regions."""
+        return gather_folder(self.root, faults)
+
+    def reads(self, name: str) -> bool:
+        """Return whether a file belongs to the data: what is beside them is not read."""
+        return is_of_folder(name)
+
+    def holds(self, name: PurePosixPath) -> bool:
+        """Return whether a folder is among those of the layout; one beside them is not read."""
+        return is_of_folder(name.as_posix())
+
+
 def gather_folder(path: str | Path, faults: Faults) -> Subject | None:
     """Open what can be opened and add every fault; None if responses and trials do not match."""
     folder = as_path(path).resolve()
@@ -112,7 +139,7 @@ def gather_folder(path: str | Path, faults: Faults) -> Subject | None:
         stimuli,
         None if responses.mask is None else responses.mask.shape,
         responses.affine,
-        origin=origin_of(folder, "own", split, unit, faults),
+        origin=origin_of(folder, OWN, split, unit, faults),
     )
     remedy = f"remove the trials of session {{session}} from {responses.path.name} and trials.csv."
     return leave_out_empty(everything, everything.sessions, remedy, faults)

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vox2pix.buckets import as_path
+from vox2pix.buckets import as_path, is_remote
 from vox2pix.data.faults import Faults
 from vox2pix.data.labels import Grid, read_grid
 from vox2pix.data.no_data import HEAD, is_empty, leave_out_empty
@@ -22,9 +22,11 @@ from vox2pix.data.nsd_layout import (
     require_shared,
     trial_table,
 )
+from vox2pix.data.nsd_sizes import VOLUME, published_sizes
 from vox2pix.data.nsd_stimuli import NsdStimuli
 from vox2pix.data.nsd_voxels import valid_ncsnr, voxel_table
-from vox2pix.data.origin import Origin, is_nsd_design, origin_of
+from vox2pix.data.origin import NSD, OWN, Origin, is_nsd_design, origin_of
+from vox2pix.data.source import Published, Source
 from vox2pix.data.subject import Subject
 from vox2pix.data.volumes import (
     hdf5_shape,
@@ -102,6 +104,58 @@ def open_nsd(
     return faults.require(opened)
 
 
+class NsdSource(Source):
+    """NSD's tree; the phantom's is one, too."""
+
+    name: ClassVar[str] = "nsd"
+    title: ClassVar[str] = "NSD's layout"
+    image_side: ClassVar[int] = 425
+
+    subject: int = 1
+    sessions: int | tuple[int, ...] | None = None
+    space: str = "func1pt8mm"
+    betas: str = "betas_fithrf_GLMdenoise_RR"
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        """Return whether there is a folder of NSD's data or betas."""
+        return (root / "nsddata").is_dir() or (root / "nsddata_betas").is_dir()
+
+    def gather(self, rois: Sequence[str], faults: Faults) -> Subject | None:
+        """Open what can be opened of the regions that are asked for."""
+        return self._gather(rois, faults, leave_out=True)
+
+    def outlook(self, rois: Sequence[str]) -> Subject | Published:
+        """Return the subject, for its sizes, or what was published where it cannot be opened."""
+        faults = Faults()
+        try:
+            return faults.require(self._gather(rois, faults, leave_out=not is_remote(self.root)))
+        except UserError as fault:
+            layout = NsdLayout(self.root, self.subject, self.space, self.betas)
+            return published_sizes(layout, self.sessions, rois, fault)
+
+    def _gather(self, rois: Sequence[str], faults: Faults, leave_out: bool) -> Subject | None:
+        return gather_nsd(
+            self.root, self.subject, self.sessions, rois, self.space, self.betas, faults, leave_out
+        )
+
+    def beta_bytes(self, subject: Subject) -> float:
+        """Return the bytes of whole volumes of 16-bit integers."""
+        return 2.0 * len(subject.trials) * VOLUME
+
+    def folders(self) -> Sequence[str]:
+        """Return the folders of the subject, and those that all subjects share."""
+        name = f"subj{self.subject:02d}"
+        return (
+            f"nsddata_betas/ppdata/{name}/{self.space}/{self.betas}",
+            f"nsddata/ppdata/{name}",
+            f"nsddata/freesurfer/{name}/label",
+            f"nsddata/freesurfer/{self.space}/label",
+            "nsddata/experiments/nsd",
+            "nsddata_stimuli/stimuli/nsd",
+        )
+
+
 def gather_nsd(
     root: str | Path,
     subject: int,
@@ -156,7 +210,7 @@ def _origin(layout: NsdLayout, design: Design | None, faults: Faults) -> Origin:
     split = "the stimuli that all subjects share (sharedix) are for test"
     unit = "percent signal change (integers are divided by 300)"
     is_nsd = design is not None and is_nsd_design(len(design.nsd_ids), len(design.shared))
-    return origin_of(layout.root, "nsd" if is_nsd else "own", split, unit, faults)
+    return origin_of(layout.root, NSD if is_nsd else OWN, split, unit, faults)
 
 
 @dataclass(frozen=True, eq=False)

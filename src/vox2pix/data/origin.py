@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,27 +14,41 @@ from vox2pix.untrusted.text import read_json
 if TYPE_CHECKING:
     from vox2pix.data.subject import Subject
 
-Dataset = Literal["simulated", "nsd", "own"]
 SIMULATED_FILE = "simulated.json"
 """At the root of every tree that was simulated: it says by what."""
 
-DATASETS: dict[Dataset, str] = {
-    "simulated": "simulated by vox2pix phantom",
-    "nsd": "NSD",
-    "own": "own data",
-}
-LICENCES: dict[Dataset, str] = {
-    "simulated": (
-        "Simulated data and the phantom's model come with vox2pix, under its MIT licence; images "
-        "that a person gave to the simulation keep their own terms."
-    ),
-    "nsd": (
-        "NSD is free for those who accept its terms; its images and captions are of COCO "
-        "(captions CC BY 4.0; each photograph under its own licence). Pass this page on only as "
-        "these terms allow."
-    ),
-    "own": "Whether the images in this page may be passed on depends on the data's own terms.",
-}
+
+@dataclass(frozen=True)
+class Dataset:
+    """Whose data they are, as reports say it."""
+
+    key: str  # ``simulated``, ``nsd``, ``own``, or the name that the files give
+    name: str  # as a title
+    phrase: str  # within a sentence: "responses of ..."
+    licence: str  # what holds for passing on a page that shows the images
+
+
+SIMULATED = Dataset(
+    "simulated",
+    "simulated by vox2pix phantom",
+    "a simulated subject (the phantom)",
+    "Simulated data and the phantom's model come with vox2pix, under its MIT licence; images "
+    "that a person gave to the simulation keep their own terms.",
+)
+NSD = Dataset(
+    "nsd",
+    "NSD",
+    "the Natural Scenes Dataset",
+    "NSD is free for those who accept its terms; its images and captions are of COCO "
+    "(captions CC BY 4.0; each photograph under its own licence). Pass this page on only as "
+    "these terms allow.",
+)
+OWN = Dataset(
+    "own",
+    "own data",
+    "a person's own data",
+    "Whether the images in this page may be passed on depends on the data's own terms.",
+)
 # Trials that NSD's design orders for each subject, and stimuli that all its subjects share.
 _NSD_TRIALS, _NSD_SHARED = 30_000, 1_000
 
@@ -43,7 +57,7 @@ _NSD_TRIALS, _NSD_SHARED = 30_000, 1_000
 class Origin:
     """Where a subject's data come from."""
 
-    dataset: Dataset = "own"  # what the files themselves say, whatever the settings call them
+    dataset: Dataset = OWN  # what the files themselves say, whatever the settings call them
     split: str = "unknown"  # what decides which trials are for training and which for test
     unit: str = "unknown"  # of the responses
 
@@ -58,9 +72,10 @@ class DataRecord(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     subject: str  # name of the subject, as its reader gave it
-    source: str  # the reader: ``phantom``, ``nsd`` or ``folder``
-    dataset: Dataset  # what the files are
+    source: str  # the reader: ``phantom``, ``nsd``, ``folder`` ...
+    dataset: str  # what the files are
     identity: str  # ``dataset`` as a person reads it
+    phrase: str = ""  # the same, within a sentence
     licence: str  # what holds for passing it on
     space: str  # of the voxels
     unit: str  # of the responses
@@ -99,7 +114,7 @@ def origin_of(root: Path, otherwise: Dataset, split: str, unit: str, faults: Fau
         return Origin()
     if by is not None:
         faults.note(f"The data are simulated by {by}; no person was measured.")
-    return Origin(otherwise if by is None else "simulated", split, unit)
+    return Origin(otherwise if by is None else SIMULATED, split, unit)
 
 
 def is_nsd_design(n_trials: int, n_shared: int) -> bool:
@@ -118,9 +133,10 @@ def data_record(
     return DataRecord(
         subject=subject.name,
         source=source,
-        dataset=origin.dataset,
-        identity=DATASETS[origin.dataset],
-        licence=LICENCES[origin.dataset],
+        dataset=origin.dataset.key,
+        identity=origin.dataset.name,
+        phrase=origin.dataset.phrase,
+        licence=origin.dataset.licence,
         space=subject.space,
         unit=origin.unit,
         split=origin.split,

@@ -89,7 +89,7 @@ def targets_cost(p: Planned) -> Cost:
     n = p.n_stimuli
     written = n * 4.0 * sum(prod(shape) for shape in p.shapes.values())
     flops = n * sum(target.flops(p.model) for target in p.targets.values())
-    images = n * (425.0 if p.config.data.source == "nsd" else 128.0) ** 2 * 3
+    images = n * float(p.sizes.image_side) ** 2 * 3
     return Cost(
         "features",
         f"{' and '.join(p.targets)} of {n:,} images",

@@ -1,11 +1,11 @@
 """The files that an experiment reads from outside its folder: data, and weights of models."""
 
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
 
-from vox2pix.buckets import file_versions, is_remote, is_url
+from vox2pix.buckets import is_remote, is_url
 from vox2pix.config import DataConfig
-from vox2pix.data import is_of_folder
+from vox2pix.data import source_of
 from vox2pix.diffusion.pipeline_folder import files_of_model, find_pipeline
 from vox2pix.errors import UserError
 from vox2pix.evaluation import encoder_files
@@ -29,21 +29,10 @@ def input_files(run: Run) -> dict[str, str]:
     if data.path is None:
         return {}
     root = data.root(run.path)
+    listed = source_of(data, root).listed()
     if is_remote(root):  # a listing describes many objects at once
-        return {
-            f"{name}/{file}": f"{size} bytes, {version}"
-            for name, file, (size, version) in _listed(data, root)
-        }
-    files = {f"{name}/{file}": root / name / file for name, file, _ in _listed(data, root)}
-    return _hashes(run, "Checking data files", root, files)
-
-
-def _listed(data: DataConfig, root: Path) -> Iterator[tuple[str, str, tuple[int, str]]]:
-    """Yield folder, name and version of each file that may be read."""
-    for name in _folders(data):
-        for file, version in sorted(file_versions(root / name).items()):
-            if data.source != "folder" or is_of_folder(file):
-                yield name, file, version
+        return {name: f"{size} bytes, {version}" for name, _, (size, version) in listed}
+    return _hashes(run, "Checking data files", root, {name: path for name, path, _ in listed})
 
 
 def model_hashes(run: Run) -> dict[str, str]:
@@ -65,36 +54,19 @@ def require_outside_data(data: DataConfig, run_path: Path) -> None:
 
     A run folder beside them, in the same folder, does no harm.
     """
+    source = source_of(data, data.root(run_path))
     if data.path is None or is_url(data.path):
         return
     root, folder = data.root(run_path).resolve(), run_path.resolve()
-    if not folder.is_relative_to(root):
-        return
-    name = folder.relative_to(root)
-    if data.source == "folder":
-        is_read = is_of_folder(name.as_posix())
-    else:
-        is_read = any(name.is_relative_to(read) for read in _folders(data))
-    if is_read:
+    is_read = folder.is_relative_to(root) and source.holds(
+        PurePosixPath(folder.relative_to(root).as_posix())
+    )
+    beside = [place.resolve() for place in source.companions().values()]
+    if is_read or any(folder.is_relative_to(place) for place in beside):
         raise UserError(
             f"{folder} is among the files that are read as data ({root}); name a run folder "
             "elsewhere with --out."
         )
-
-
-def _folders(data: DataConfig) -> list[str]:
-    """List the folders below the root of the data whose files may be read."""
-    if data.source == "folder":
-        return ["."]
-    subject = f"subj{data.subject:02d}"
-    return [
-        f"nsddata_betas/ppdata/{subject}/{data.space}/{data.betas}",
-        f"nsddata/ppdata/{subject}",
-        f"nsddata/freesurfer/{subject}/label",
-        f"nsddata/freesurfer/{data.space}/label",
-        "nsddata/experiments/nsd",
-        "nsddata_stimuli/stimuli/nsd",
-    ]
 
 
 def _hashes(run: Run, title: str, root: Path, files: Mapping[str, Path]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from uuid import uuid4
 import tomli_w
 
 from vox2pix.config import Config, digest, load_config, without_place
-from vox2pix.data import Subject, open_folder, open_nsd
+from vox2pix.data import Subject, source_of
 from vox2pix.diffusion import Architecture, LatentDiffusion, Tuning
 from vox2pix.errors import UserError
 from vox2pix.pipeline.reporter import Reporter, Silent
@@ -139,14 +139,10 @@ def open_run(path: Path, reporter: Reporter | None = None) -> Run:
 def open_subject(config: Config, run_path: Path, rois: tuple[str, ...] | None = None) -> Subject:
     """Open the subject of an experiment; a simulated one is in the run folder.
 
-    `rois` are the regions to open in NSD's tree, those that are decoded from if absent.
+    `rois` are the regions to open, those that are decoded from if absent.
     """
-    data = config.data
-    root = data.root(run_path)
-    if data.source == "folder":
-        return open_folder(root)
     rois = rois or tuple(dict.fromkeys(chain(*config.decode.rois.values())))
-    return open_nsd(root, data.subject, data.sessions, rois, data.space, data.betas)
+    return source_of(config.data, config.data.root(run_path)).open(rois)
 
 
 _SHARED = ("seed", "protocol", "data", "model", "decode", "generate.schedule", "compute")
@@ -181,7 +177,7 @@ def record_config(run: Run, own: Sequence[str], beside: str) -> None:
 def _result_of(config: Config, key: str) -> Any:
     """Return what of a setting changes results: neither places of files nor speed."""
     if key == "data":
-        return config.data.model_dump(exclude={"path"})
+        return config.data.settings()
     if key == "model":
         return config.model.model_copy(update={"name": without_place(config.model.name)})
     if key == "decode":  # how targets are computed, not how they are decoded

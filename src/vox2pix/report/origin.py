@@ -5,16 +5,11 @@ from pathlib import PurePosixPath
 from shlex import quote
 from typing import Any
 
-from vox2pix.config import Config
+from vox2pix.config import PLACES, Config
 from vox2pix.outside import without_places
 from vox2pix.report.contents import RunContents
 from vox2pix.report.labels import counted, listed
 
-_DATASETS = {
-    "simulated": "a simulated subject (the phantom)",
-    "nsd": "the Natural Scenes Dataset",
-    "own": "a person's own data",
-}
 _CITED = {
     "method": (
         "Takagi & Nishimoto (2023). High-resolution image reconstruction with latent diffusion "
@@ -74,8 +69,10 @@ def what_was_done(run: RunContents) -> str:
 def settings(config: Config) -> dict[str, str]:
     """Return every setting by its dotted name."""
     values = dict(_flat(config.model_dump(mode="json"), ""))
-    if config.data.path is not None:  # pages are sent to others
-        values["data.path"] = PurePosixPath(config.data.path).name
+    for key in PLACES:  # pages are sent to others
+        place = getattr(config.data, key)
+        if place is not None and not isinstance(place, float):
+            values[f"data.{key}"] = PurePosixPath(place).name
     return values
 
 
@@ -162,7 +159,9 @@ def citations(run: RunContents) -> list[str]:
 
 def _dataset(run: RunContents) -> str:
     """Name the data that were read."""
-    return "data that have not been read" if run.data is None else _DATASETS[run.data.dataset]
+    if run.data is None:
+        return "data that have not been read"
+    return run.data.phrase or run.data.identity
 
 
 def _flat(table: Mapping[str, Any], above: str) -> list[tuple[str, str]]:

@@ -28,7 +28,7 @@ def _prepare(run: Run) -> Sequence[str]:
 
 
 def _data_settings(config: Config) -> Sequence[Any]:
-    return [config.data.model_dump(mode="json", exclude={"path"}), config.encode.rois]
+    return [config.data.settings(), config.encode.rois]
 
 
 DATA = Stage(

@@ -16,7 +16,7 @@ def _prepare(run: Run) -> Sequence[str]:
 
 def _settings(config: Config) -> Sequence[Any]:
     """Return what is read, but not its place."""
-    return [config.data.model_dump(mode="json", exclude={"path"}), config.decode.rois]
+    return [config.data.settings(), config.decode.rois]
 
 
 DATA = Stage(
