@@ -14,6 +14,7 @@ _ROOMS = {
     "Split": "data",
     "open_folder": "data",
     "open_nsd": "data",
+    "open_glmsingle": "data",
     "noise_ceiling": "data",
     "simulate": "phantom",
     # the diffusion model, and what is decoded into it

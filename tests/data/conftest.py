@@ -219,3 +219,11 @@ def folder(tmp_path):
 def write_folder():
     """Return the writer of a person's own folder at any place."""
     return _write_folder
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """Return a small phantom as plain arrays, and the documented folder made of them."""
+    from data.lab_truth import truth
+
+    return truth(tmp_path_factory.mktemp("lab"))

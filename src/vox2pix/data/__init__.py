@@ -3,6 +3,7 @@
 from vox2pix.data._registry import SOURCES, find_source, own_options, source_of
 from vox2pix.data.check import CheckReport, check
 from vox2pix.data.folder import open_folder
+from vox2pix.data.glmsingle import open_glmsingle
 from vox2pix.data.nsd import open_nsd
 from vox2pix.data.reliability import noise_ceiling
 from vox2pix.data.sessions import standardized_by_session
@@ -21,6 +22,7 @@ __all__ = [
     "mean_betas_of",
     "noise_ceiling",
     "open_folder",
+    "open_glmsingle",
     "open_nsd",
     "own_options",
     "source_of",

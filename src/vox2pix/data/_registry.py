@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from vox2pix.config import COMPANIONS, DataConfig, suggest
 from vox2pix.data.folder import FolderSource
+from vox2pix.data.glmsingle import GlmsingleSource
 from vox2pix.data.nsd import NsdSource
 from vox2pix.data.source import Source
 from vox2pix.errors import UserError
@@ -16,6 +17,7 @@ SOURCES: dict[str, type[Source]] = {
     for kind in (
         NsdSource,
         FolderSource,
+        GlmsingleSource,
     )
 }
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from vox2pix.buckets import as_path, is_remote
 from vox2pix.data.faults import Faults
-from vox2pix.data.folder_responses import FolderBetas, find_responses
+from vox2pix.data.file_betas import FileBetas, parts_of
+from vox2pix.data.folder_responses import find_responses
 from vox2pix.data.folder_stimuli import IMAGE_FOLDERS, FolderStimuli
 from vox2pix.data.folder_voxels import read_voxels
 from vox2pix.data.no_data import leave_out_empty
@@ -135,7 +136,7 @@ def gather_folder(path: str | Path, faults: Faults) -> Subject | None:
         trials,
         voxels,
         "array" if responses.mask is None else "nifti",
-        FolderBetas(responses, trials["session"].to_numpy(), np.arange(responses.n_voxels)),
+        FileBetas(parts_of(responses, trials["session"].to_numpy()), np.arange(responses.n_voxels)),
         stimuli,
         None if responses.mask is None else responses.mask.shape,
         responses.affine,

@@ -1,6 +1,6 @@
 """Responses of a person's own folder: an array, or a NIfTI image and its mask."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from vox2pix.data.faults import Faults
 from vox2pix.data.folder_arrays import only_one, open_array
 from vox2pix.data.labels import read_grid, read_mask, require_same_grid
-from vox2pix.data.no_data import is_empty
-from vox2pix.data.volumes import image_shape, read_nifti, require_finite
+from vox2pix.data.volumes import image_shape, read_nifti
 from vox2pix.errors import UserError
 
 _RESPONSES = (".npy", ".npz", ".h5", ".hdf5", ".zarr", ".nii.gz", ".nii")
@@ -34,39 +33,6 @@ class ResponsesFile:
             return read_nifti(self.path, np.argwhere(self.mask)[voxels], trials)
         with open_array(self.path) as array:
             return np.asarray(array[trials])[:, voxels]
-
-
-@dataclass(frozen=True, eq=False)
-class FolderBetas:
-    """Responses of a folder, a session at a time."""
-
-    responses: ResponsesFile
-    sessions: NDArray[np.integer]  # (n_trials,): session of each trial
-    # (n_voxels,): column of the responses that each row of the voxel table stands for
-    columns: NDArray[np.intp]
-
-    def take(self, voxels: NDArray[np.intp]) -> "FolderBetas":
-        """Return the source of some rows of the voxel table."""
-        return replace(self, columns=self.columns[voxels])
-
-    def read_session(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Read one session as float32 (n_trials, n_voxels); NaN and infinite values raise."""
-        rows = np.flatnonzero(self.sessions == session)
-        with np.errstate(over="ignore"):
-            values = self._read(rows, voxels).astype(np.float32)
-        require_finite(values, self.responses.path, session)
-        return values
-
-    def no_data(self, session: int, voxels: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Return which voxels are 0 or NaN in every trial of a session, shape (n_voxels,)."""
-        rows = np.flatnonzero(self.sessions == session)
-        head = self._read(rows[:1], voxels)
-        return is_empty(head, len(rows), lambda some: self._read(rows, voxels[some]))
-
-    def _read(self, rows: NDArray[np.intp], voxels: NDArray[np.intp]) -> NDArray[Any]:
-        """Read some trials in the file's own type."""
-        span = slice(int(rows[0]), int(rows[-1]) + 1)
-        return self.responses.read(span, self.columns[voxels])[rows - rows[0]]
 
 
 def find_responses(folder: Path, faults: Faults) -> ResponsesFile:

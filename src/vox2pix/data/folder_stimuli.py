@@ -18,7 +18,7 @@ from vox2pix.data.tables import read_table
 from vox2pix.data.volumes import is_there
 from vox2pix.errors import UserError
 
-_IMAGES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 IMAGE_FOLDERS = ("images", "pictures")
 
 
@@ -58,8 +58,8 @@ class FolderStimuli:
             if other:
                 faults.add(
                     f"{source} has {len(other)} of {len(stimulus_ids)} images in a form that is "
-                    f"not read ({unread[other[0]]}): save them as {', '.join(_IMAGES)}, in this "
-                    "folder itself."
+                    f"not read ({unread[other[0]]}): save them as {', '.join(IMAGE_SUFFIXES)}, in "
+                    "this folder itself."
                 )
             rest = [i for i in missing if i not in unread]
             remedy = f"add {rest[0]}.png" if rest and source.is_dir() else "add it"
@@ -88,7 +88,7 @@ class FolderStimuli:
         """Return the stimuli without a caption, and add a fault for each cause."""
         with faults.gathered():
             missing = tuple(i for i in stimulus_ids if i not in self._captions)
-            where = str(self.folder / "captions.csv")
+            where = str(self._captions_path)
             remedy = "add one, or remove the file to do without captions"
             n_all = len(stimulus_ids)
             add_missing("caption", where, missing, self._captions, n_all, remedy, faults)
@@ -125,7 +125,7 @@ class FolderStimuli:
     @property
     def has_captions(self) -> bool:
         """Whether there is a ``captions.csv``."""
-        return is_there(self.folder / "captions.csv")
+        return is_there(self._captions_path)
 
     def captions(self, stimulus_ids: Sequence[str]) -> list[tuple[str, ...]]:
         """Return the captions of each stimulus, in the order of the file."""
@@ -134,6 +134,11 @@ class FolderStimuli:
         faults.raise_first()
         return [self._captions[i] for i in stimulus_ids]
 
+    @property
+    def _captions_path(self) -> Path:
+        """The table of captions, whether there is one or not."""
+        return self.folder / "captions.csv"
+
     @cached_property
     def _source(self) -> Path | None:
         """The one place of images."""
@@ -141,13 +146,13 @@ class FolderStimuli:
         return only_one(places, "images")
 
     @cached_property
-    def _files(self) -> dict[str, Path]:
+    def _files(self) -> Mapping[str, Path]:
         """Image files by id."""
         files: dict[str, Path] = {}
         if self._source is None or not self._source.is_dir():
             return files
         for file in sorted(self._source.iterdir()):
-            if file.suffix.lower() not in _IMAGES:
+            if file.suffix.lower() not in IMAGE_SUFFIXES:
                 continue
             if file.stem in files:
                 raise UserError(
@@ -162,14 +167,16 @@ class FolderStimuli:
         if source.is_dir():
             return self._files
         if source.suffix != ".npy":
-            return self._npz_rows
+            return self._array_rows
         with open_array(source, "images") as array:
             return {str(i): i for i in range(_n_images(array, source))}
 
     @cached_property
-    def _npz_rows(self) -> dict[str, int]:
-        """Row of each stimulus in ``stimuli.npz``."""
-        path = self.folder / "stimuli.npz"
+    def _array_rows(self) -> dict[str, int]:
+        """Row of each stimulus in an array file that names its stimuli."""
+        path = self._source
+        if path is None:
+            return {}
         with open_array(path, "stimulus_id") as ids, open_array(path, "images") as images:
             names = [str(i) for i in np.asarray(ids).ravel()]
             n_images = _n_images(images, path)
@@ -183,7 +190,7 @@ class FolderStimuli:
     @cached_property
     def _captions(self) -> dict[str, tuple[str, ...]]:
         """Captions by stimulus."""
-        path = self.folder / "captions.csv"
+        path = self._captions_path
         table = read_table(path, ("stimulus_id", "caption"))
         gathered: dict[str, list[str]] = {}
         for stimulus_id, caption in zip(table["stimulus_id"], table["caption"], strict=True):

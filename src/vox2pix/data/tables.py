@@ -1,4 +1,4 @@
-"""Tables of a person's own data: comma-separated, UTF-8, one reader for all of them."""
+"""Tables of a person's own data: CSV or TSV, UTF-8, one reader for all of them."""
 
 import csv
 import io
@@ -19,14 +19,16 @@ _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 def read_table(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
     """Read a CSV file (UTF-8, names in the first line) as text; blanks around values are removed.
 
-    No types are guessed. The index is the line of the file at which each row begins, as an editor
-    counts.
+    A file called ``.tsv`` is separated by tabs, as BIDS has it. No types are guessed. The index is
+    the line of the file at which each row begins, as an editor counts.
     """
-    rows, lines = _rows(path, _text(path))
+    is_tsv = path.suffix.lower() == ".tsv"
+    rows, lines = _rows(path, _text(path), "\t" if is_tsv else ",")
     if not rows:
         raise UserError(f"{path} is empty: write the names of the columns in the first line.")
     names = [name.strip() for name in rows[0]]
-    _require_commas(path, names, required)
+    if not is_tsv:
+        _require_commas(path, names, required)
     _require_names(path, names, required)
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(names):
@@ -59,10 +61,10 @@ def _text(path: Path) -> str:
         ) from error
 
 
-def _rows(path: Path, text: str) -> tuple[list[list[str]], list[int]]:
+def _rows(path: Path, text: str, separator: str) -> tuple[list[list[str]], list[int]]:
     """Return the rows that are not blank, and the line at which each begins."""
     rows, lines, line = [], [], 1
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         for row in reader:
             # a line of blanks is blank; two double quotes are an empty value

@@ -17,6 +17,8 @@ from vox2pix.untrusted.volumes import reading_volume, require_numbers, volume_he
 _BLOCK_BYTES = 64 * 2**20
 # Unwanted voxels along x that one read may span rather than start another.
 _MAX_GAP = 4
+# Voxels of a list that is not chunked, of which all trials are read at once.
+_VOXELS_AT_ONCE = 64
 
 
 def hdf5_shape(path: Path, dataset: str) -> tuple[int, ...]:
@@ -31,38 +33,61 @@ def read_hdf5(
     voxels: NDArray[np.integer],
     dataset: str = "betas",
     trials: slice | None = None,
+    *,
+    trials_last: bool = False,
 ) -> NDArray[Any]:
     """Read trials of some voxels from an HDF5 array (n_trials, Z, Y, X): (n_trials, n_voxels).
 
-    ``voxels`` holds indices x, y, z, shape (n_voxels, 3). Only chunks that hold one of them are
-    read, whichever way the file is chunked; NSD stores all trials of one voxel together.
+    ``voxels`` holds indices x, y, z, shape (n_voxels, 3), or of a list of voxels, (n_voxels, 1).
+    With ``trials_last`` the array is (X, Y, Z, n_trials), or (n_voxels, n_trials). Only chunks that
+    hold one of the voxels are read, whichever way the file is chunked; NSD stores all trials of one
+    voxel together.
     """
     with open_hdf5(path, dataset) as array:
-        first, stop, _ = (trials or slice(None)).indices(array.shape[0])
+        trial_axis = array.ndim - 1 if trials_last else 0
+        first, stop, _ = (trials or slice(None)).indices(array.shape[trial_axis])
         out = np.empty((stop - first, len(voxels)), array.dtype)
-        chunks = array.chunks or (1, *array.shape[1:])
-        zyx = np.asarray(voxels)[:, ::-1]
-        for members in _boxes(zyx, chunks[1:]):
-            inside = zyx[members]
+        chunk = list(array.chunks or _contiguous_chunk(array.shape, trials_last))
+        trials_a_chunk = chunk.pop(trial_axis)
+        places = np.asarray(voxels) if trials_last else np.asarray(voxels)[:, ::-1]
+        for members in _boxes(places, tuple(chunk)):
+            inside = places[members]
             low, high = inside.min(axis=0), inside.max(axis=0) + 1
-            (z0, y0, x0), (z1, y1, x1) = low.tolist(), high.tolist()
-            z, y, x = (inside - low).T
+            box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+            where = tuple((inside - low).T)
             bytes_a_trial = int(np.prod(high - low)) * array.dtype.itemsize
-            for rows in _trial_blocks(stop - first, bytes_a_trial, chunks[0]):
-                block = array[first + rows.start : first + rows.stop, z0:z1, y0:y1, x0:x1]
-                out[rows, members] = block[:, z, y, x]
+            for rows in _trial_blocks(stop - first, bytes_a_trial, trials_a_chunk):
+                span = slice(first + rows.start, first + rows.stop)
+                if trials_last:
+                    out[rows, members] = array[(*box, span)][where].T
+                else:
+                    out[rows, members] = array[(span, *box)][(slice(None), *where)]
         return out
 
 
-def _boxes(zyx: NDArray[np.integer], chunk: tuple[int, ...]) -> Iterator[NDArray[np.intp]]:
-    """Group voxels into boxes that are read at once: one row of chunks, without large gaps."""
-    if not len(zyx):
+def _contiguous_chunk(shape: tuple[int, ...], trials_last: bool) -> tuple[int, ...]:
+    """Return what of an array that is not chunked is next to each other on disk."""
+    if not trials_last:
+        return (1, *shape[1:])
+    line = shape[-2] if len(shape) > 2 else _VOXELS_AT_ONCE
+    return (*(1 for _ in shape[:-2]), line, 1)
+
+
+def _boxes(places: NDArray[np.integer], chunk: tuple[int, ...]) -> Iterator[NDArray[np.intp]]:
+    """Group voxels into boxes that are read at once: one row of chunks, without large gaps.
+
+    ``places`` are indices in the order of the array's axes, the last one the nearest on disk.
+    """
+    if not len(places):
         return
-    tile = zyx // np.asarray(chunk)
-    order = np.lexsort((zyx[:, 2], tile[:, 1], tile[:, 0]))
-    rows, along = tile[order][:, :2], tile[order][:, 2] * chunk[2]
+    tile = places // np.asarray(chunk)
+    before = [tile[:, axis] for axis in range(len(chunk) - 1)]
+    order = np.lexsort((places[:, -1], *reversed(before)))
+    rows, along = tile[order][:, :-1], tile[order][:, -1] * chunk[-1]
     new = np.any(np.diff(rows, axis=0) != 0, axis=1)
-    new |= np.diff(along) > max(chunk[2], 1) + _MAX_GAP
+    new |= np.diff(along) > max(chunk[-1], 1) + _MAX_GAP
+    if len(chunk) == 1:  # a list of voxels has no rows to end a box
+        new |= np.diff(along // (_VOXELS_AT_ONCE * max(chunk[-1], 1))) > 0
     yield from np.split(order, np.flatnonzero(new) + 1)
 
 
@@ -157,11 +182,13 @@ def _read_trials(
     with reading_volume(path) as image:
         start, stop, _ = (trials or slice(None)).indices(image.shape[3])
         bytes_a_trial = int(np.prod(image.shape[:3])) * image.get_data_dtype().itemsize
-        blocks = [
-            pick(np.asarray(image.dataobj[..., start + block.start : start + block.stop]))
-            for block in _trial_blocks(stop - start, bytes_a_trial)
-        ]
-        return np.concatenate(blocks)
+        out: NDArray[Any] | None = None
+        for rows in _trial_blocks(stop - start, bytes_a_trial):
+            block = pick(np.asarray(image.dataobj[..., start + rows.start : start + rows.stop]))
+            if out is None:  # one array, filled in place: joining blocks would double it
+                out = np.empty((stop - start, block.shape[1]), block.dtype)
+            out[rows] = block
+        return np.empty((0, 0)) if out is None else out
 
 
 def is_there(path: Path) -> bool:

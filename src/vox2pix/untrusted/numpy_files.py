@@ -30,7 +30,7 @@ def open_npy(path: Path) -> NDArray[Any]:
     with damage_named(path, "no npy file", _SAVE):
         here = local_copy(path)
         with here.open("rb") as stream:
-            _read_header(path, stream)
+            read_npy_header(path, stream)
         return np.lib.format.open_memmap(here, mode="r", max_header_size=_LONGEST_HEADER)
 
 
@@ -66,7 +66,7 @@ class NpzArray:
     def __init__(self, path: Path, here: Path, member: ZipInfo) -> None:
         self._path, self._here, self._member = path, here, member
         with self._damage_named(), ZipFile(here) as archive, archive.open(member) as stream:
-            self.shape, self.dtype = _read_header(path, stream)
+            self.shape, self.dtype = read_npy_header(path, stream)
         if prod(self.shape) * self.dtype.itemsize > member.file_size:
             raise UserError(
                 f"{path} is damaged: {member.file_size} bytes cannot hold {member.filename} of "
@@ -128,8 +128,13 @@ def _array_name(path: Path, member: ZipInfo) -> str:
     return name.removesuffix(".npy")
 
 
-def _read_header(path: Path, stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return shape and type by the header of an npy file, which must be short."""
+def read_npy_header(
+    path: Path, stream: IO[bytes], objects: bool = False
+) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and type by the header of an npy file, which must be short.
+
+    Python objects, which follow as a pickle, are refused unless ``objects`` says otherwise.
+    """
     version = np.lib.format.read_magic(stream)
     width, form = (2, "<H") if version == (1, 0) else (4, "<I")
     packed = stream.read(width)
@@ -141,7 +146,7 @@ def _read_header(path: Path, stream: IO[bytes]) -> tuple[tuple[int, ...], np.dty
         shape, _, dtype = np.lib.format.read_array_header_1_0(header, _LONGEST_HEADER)
     else:
         shape, _, dtype = np.lib.format.read_array_header_2_0(header, _LONGEST_HEADER)
-    if dtype.hasobject:
+    if dtype.hasobject and not objects:
         raise UserError(
             f"{path} holds Python objects, which are programs and are not read: save numbers, "
             "such as array.astype('float32'), or texts, array.astype('U')."
