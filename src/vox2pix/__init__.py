@@ -15,6 +15,7 @@ _ROOMS = {
     "open_folder": "data",
     "open_nsd": "data",
     "open_glmsingle": "data",
+    "open_bids": "data",
     "noise_ceiling": "data",
     "simulate": "phantom",
     # the diffusion model, and what is decoded into it

@@ -178,8 +178,13 @@ def read_mgh(
 def _read_trials(
     path: Path, pick: Callable[[NDArray[Any]], NDArray[Any]], trials: slice | None = None
 ) -> NDArray[Any]:
-    """Read an image some trials at a time and keep what ``pick`` takes of each block."""
+    """Read an image some trials at a time and keep what ``pick`` takes of each block.
+
+    An image of three axes is one trial.
+    """
     with reading_volume(path) as image:
+        if len(image.shape) == 3:
+            return pick(np.asarray(image.dataobj)[..., None])
         start, stop, _ = (trials or slice(None)).indices(image.shape[3])
         bytes_a_trial = int(np.prod(image.shape[:3])) * image.get_data_dtype().itemsize
         out: NDArray[Any] | None = None
