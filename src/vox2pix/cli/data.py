@@ -13,18 +13,27 @@ from rich.table import Table
 
 from vox2pix.cli.app import app, console, data_app, fetch_app, quiet_libraries, to_stderr
 from vox2pix.cli.bars import Bars
+from vox2pix.cli.sources import (
+    OWN_OPTIONS,
+    Betas,
+    Captions,
+    Images,
+    Layout,
+    Place,
+    Rois,
+    Sessions,
+    Space,
+    Stimuli,
+    Subject,
+    Test,
+    named_source,
+)
 from vox2pix.cli.terminal import bold, shown
 from vox2pix.errors import UserError
 
 if TYPE_CHECKING:
     from vox2pix.data import CheckReport
     from vox2pix.data.fetch import RemoteFile
-
-Sessions = Annotated[
-    int | None, typer.Option(min=1, help="Only the first so many.", show_default="all")
-]
-Space = Annotated[str, typer.Option(help="Space of the voxels.")]
-Betas = Annotated[str, typer.Option(help="Version of the responses.")]
 
 _MB = 10**6
 _NAMES = 10  # least width of a first column, so that tables below each other line up
@@ -69,14 +78,18 @@ def phantom(
     console.say("A simulated data set: ", bold(made.resolve()))
 
 
-@data_app.command("check")
+@data_app.command("check", context_settings=OWN_OPTIONS)
 def check_data(
-    path: Annotated[
-        str, typer.Argument(help="NSD's root, or a folder of your own data; a path or a URL.")
-    ],
-    subject: Annotated[int, typer.Option(min=1, help="Whose data, in NSD's layout.")] = 1,
+    context: typer.Context,
+    path: Place,
+    source: Layout = None,
+    stimuli: Stimuli = None,
+    images: Images = None,
+    captions: Captions = None,
+    rois: Rois = None,
+    test: Test = None,
+    subject: Subject = 1,
     sessions: Sessions = None,
-    rois: Annotated[str, typer.Option(help="Regions, joined by commas.")] = "early,ventral",
     space: Space = "func1pt8mm",
     betas: Betas = "betas_fithrf_GLMdenoise_RR",
     model: Annotated[
@@ -87,20 +100,20 @@ def check_data(
 ) -> None:
     """Check a data set: its counts, notes and faults. Exit status 2 for a fault.
 
-    A folder of your own data has one subject, space and version, and all its regions are read:
-    the options are for NSD's layout.
+    Options of one layout follow as --NAME VALUE, such as --participant 01 for BIDS. What has no
+    effect on a layout is refused.
     """
     from vox2pix.data import check
 
-    names = [name.strip() for name in rois.split(",") if name.strip()]
+    given = {
+        "stimuli": stimuli, "images": images, "captions": captions, "test": test,
+        "subject": subject, "sessions": sessions, "space": space, "betas": betas,
+    }  # fmt: skip
+    named, regions = named_source(path, source, given, rois, context.args)
     with Bars(to_stderr(), transient=True) as bars:
         report = check(
-            path,
-            subject,
-            sessions,
-            names,
-            space,
-            betas,
+            named,
+            rois=regions,
             progress=lambda what, done, total: bars.track(f"reading {what}", done, total),
             caption_notes=_caption_notes(model),
         )

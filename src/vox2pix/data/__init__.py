@@ -1,10 +1,11 @@
 """Readers: every one returns a :class:`Subject`."""
 
-from vox2pix.data._registry import SOURCES, find_source, own_options, source_of
+from vox2pix.data._registry import SOURCES, find_source, own_options, recognised, source_of
 from vox2pix.data.bids import open_bids
 from vox2pix.data.check import CheckReport, check
 from vox2pix.data.folder import open_folder
 from vox2pix.data.glmsingle import open_glmsingle
+from vox2pix.data.imported import write_folder
 from vox2pix.data.nsd import open_nsd
 from vox2pix.data.reliability import noise_ceiling
 from vox2pix.data.sessions import standardized_by_session
@@ -27,6 +28,8 @@ __all__ = [
     "open_glmsingle",
     "open_nsd",
     "own_options",
+    "recognised",
     "source_of",
     "standardized_by_session",
+    "write_folder",
 ]

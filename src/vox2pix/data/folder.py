@@ -13,13 +13,16 @@ from vox2pix.data.folder_responses import find_responses
 from vox2pix.data.folder_stimuli import IMAGE_FOLDERS, FolderStimuli
 from vox2pix.data.folder_voxels import read_voxels
 from vox2pix.data.no_data import leave_out_empty
-from vox2pix.data.origin import OWN, origin_of
+from vox2pix.data.origin import imported_origin
 from vox2pix.data.source import Source
 from vox2pix.data.subject import Subject
 from vox2pix.data.trials import read_trials
 from vox2pix.untrusted.files import files_below, require_inside
 
-_NAMES = ("responses", "mask", "trials", "voxels", *IMAGE_FOLDERS, "stimuli", "captions")
+_NAMES = (
+    *("responses", "mask", "trials", "voxels", *IMAGE_FOLDERS, "stimuli", "captions"),
+    "imported",
+)
 
 
 def open_folder(path: str | Path) -> Subject:
@@ -36,6 +39,8 @@ def open_folder(path: str | Path) -> Subject:
     or ``responses.nii.gz`` (``.nii``) with ``mask.nii.gz`` (``.nii``)
         Image (X, Y, Z, n_trials) and mask (X, Y, Z) of whole numbers; the voxels are those where
         the mask is above 0, in the order of their x, y, z indices, z fastest.
+    ``mask.nii.gz`` beside an array (optional)
+        Where its voxels are: as many above 0, in the order of their x, y, z indices.
     ``trials.csv``
         One row per trial, in the order of the responses. Column ``stimulus_id``; optional
         ``session`` and ``run`` (whole numbers, 1 if left out), ``split`` (``train`` or ``test``)
@@ -140,7 +145,7 @@ def gather_folder(path: str | Path, faults: Faults) -> Subject | None:
         stimuli,
         None if responses.mask is None else responses.mask.shape,
         responses.affine,
-        origin=origin_of(folder, OWN, split, unit, faults),
+        origin=imported_origin(folder, split, unit, faults),
     )
     remedy = f"remove the trials of session {{session}} from {responses.path.name} and trials.csv."
     return leave_out_empty(everything, everything.sessions, remedy, faults)

@@ -23,13 +23,13 @@ class ResponsesFile:
     path: Path
     n_trials: int
     n_voxels: int
-    mask: NDArray[np.bool_] | None = None  # (X, Y, Z), for an image
-    # (4, 4), voxel indices to millimetres, for an image that has one
+    mask: NDArray[np.bool_] | None = None  # (X, Y, Z), for an image, or beside an array
+    # (4, 4), voxel indices to millimetres, where image or mask have one
     affine: NDArray[np.float64] | None = None
 
     def read(self, trials: slice, voxels: NDArray[np.intp]) -> NDArray[Any]:
         """Read consecutive trials of some voxels, shape (n_trials, n_voxels)."""
-        if self.mask is not None:
+        if self.mask is not None and ".nii" in self.path.suffixes:
             return read_nifti(self.path, np.argwhere(self.mask)[voxels], trials)
         with open_array(self.path) as array:
             return np.asarray(array[trials])[:, voxels]
@@ -44,9 +44,9 @@ def find_responses(folder: Path, faults: Faults) -> ResponsesFile:
         raise UserError(
             f"{folder} has no responses: add responses{', responses'.join(_RESPONSES)}."
         )
+    mask_path = only_one([folder / "mask.nii.gz", folder / "mask.nii"], "a mask")
     if ".nii" in path.suffixes:
         shape = image_shape(path)
-        mask_path = only_one([folder / "mask.nii.gz", folder / "mask.nii"], "a mask")
         if mask_path is None:
             raise UserError(f"{path} needs a mask: add mask.nii.gz.")
         image = read_mask(mask_path, faults)
@@ -71,4 +71,13 @@ def find_responses(folder: Path, faults: Faults) -> ResponsesFile:
         raise UserError(
             f"{path} is {dtype} of shape {shape}: save numbers of shape (n_trials, n_voxels)."
         )
-    return ResponsesFile(path, *shape)
+    if mask_path is None:
+        return ResponsesFile(path, *shape)
+    image = read_mask(mask_path, faults)
+    mask = image.values > 0
+    if mask.sum() != shape[1]:
+        raise UserError(
+            f"{mask_path} marks {mask.sum()} voxels, {path} has {shape[1]}: give the mask of these "
+            "voxels, or remove it."
+        )
+    return ResponsesFile(path, *shape, mask, image.grid.affine)

@@ -229,7 +229,8 @@ def _output_folders(root: Path) -> list[Path]:
         return []
     if has_model(root):
         return [root]
-    below = sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
+    # folders of people are no sessions
+    below = sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith((".", "sub")))
     return [folder for folder in below if has_model(folder)]
 
 

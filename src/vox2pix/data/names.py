@@ -1,6 +1,7 @@
 """Names that a person typed, and the ones that were meant."""
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
@@ -107,3 +108,24 @@ def add_missing(
         if near.startswith("known:"):
             near = f"there are {len(names)}, such as {sorted(names)[0]!r}."
         faults.add(f"{where} has {count}: {remedy}; {near}")
+
+
+def safe_names(names: Iterable[str]) -> dict[str, str]:
+    """Return a name for each stimulus that a file can have, each different.
+
+    Image extensions are removed; what no file name may hold becomes an underscore; names that are
+    then equal, in any case or Unicode form, are numbered.
+    """
+    safe: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        stem = unicodedata.normalize("NFC", _without_extension(name))
+        stem = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", stem).strip(" .") or "_"
+        stem = stem[:100]
+        candidate, number = stem, 1
+        while candidate.casefold() in taken:
+            number += 1
+            candidate = f"{stem}_{number}"
+        taken.add(candidate.casefold())
+        safe[name] = candidate
+    return safe

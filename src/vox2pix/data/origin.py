@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 SIMULATED_FILE = "simulated.json"
 """At the root of every tree that was simulated: it says by what."""
 
+IMPORTED_FILE = "imported.json"
+"""In a folder that was written from another layout: whose data they are, and their unit."""
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -115,6 +118,30 @@ def origin_of(root: Path, otherwise: Dataset, split: str, unit: str, faults: Fau
     if by is not None:
         faults.note(f"The data are simulated by {by}; no person was measured.")
     return Origin(otherwise if by is None else SIMULATED, split, unit)
+
+
+def imported_origin(folder: Path, split: str, unit: str, faults: Faults) -> Origin:
+    """Return what a folder of a person's own says of its data, where it was imported.
+
+    ``split`` and ``unit`` are those of a folder that does not say.
+    """
+    path = folder / IMPORTED_FILE
+    dataset = OWN
+    if path.is_file():
+        with faults.gathered():
+            content = read_json(path, 2**20)
+            try:
+                dataset = Dataset(**{k: str(v) for k, v in content["dataset"].items()})
+                unit = str(content["unit"])
+                notes = [str(note) for note in content["notes"]]
+            except (KeyError, TypeError, AttributeError) as error:
+                raise UserError(
+                    f"{path} does not say whose data these are ({error}): import them again, or "
+                    "remove the file."
+                ) from None
+            for note in notes:
+                faults.note(f"When the data were imported: {note}")
+    return origin_of(folder, dataset, split, unit, faults)
 
 
 def is_nsd_design(n_trials: int, n_shared: int) -> bool:

@@ -32,6 +32,7 @@ KINDS = {
     "assets": "the images of a report",
     "simulation": "simulated data",
     "download": "downloaded data",
+    "imported": "imported data",
     "model": "a diffusion model",
 }
 """What a marker may name, as a person reads it."""
