@@ -16,6 +16,7 @@ _ROOMS = {
     "open_nsd": "data",
     "open_glmsingle": "data",
     "open_bids": "data",
+    "open_bdata": "data",
     "noise_ceiling": "data",
     "simulate": "phantom",
     # the diffusion model, and what is decoded into it

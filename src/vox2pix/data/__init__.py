@@ -1,6 +1,7 @@
 """Readers: every one returns a :class:`Subject`."""
 
 from vox2pix.data._registry import SOURCES, find_source, own_options, recognised, source_of
+from vox2pix.data.bdata import open_bdata
 from vox2pix.data.bids import open_bids
 from vox2pix.data.check import CheckReport, check
 from vox2pix.data.folder import open_folder
@@ -23,6 +24,7 @@ __all__ = [
     "find_source",
     "mean_betas_of",
     "noise_ceiling",
+    "open_bdata",
     "open_bids",
     "open_folder",
     "open_glmsingle",

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from vox2pix.config import COMPANIONS, DataConfig, suggest
+from vox2pix.data.bdata import BdataSource
 from vox2pix.data.bids import BidsSource
 from vox2pix.data.folder import FolderSource
 from vox2pix.data.glmsingle import GlmsingleSource
@@ -20,6 +21,7 @@ SOURCES: dict[str, type[Source]] = {
         FolderSource,
         GlmsingleSource,
         BidsSource,
+        BdataSource,
     )
 }
 

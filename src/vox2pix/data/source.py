@@ -90,7 +90,10 @@ class Source(BaseModel, ABC):
 
     def listed(self) -> Iterator[tuple[str, Path, Version]]:
         """Yield name, path and version of each file that may be read."""
-        for folder in self.folders():
+        is_one_file = isinstance(self.root, Path) and self.root.is_file()
+        if is_one_file:
+            yield f"./{self.root.name}", self.root, size_and_version(self.root)
+        for folder in () if is_one_file else self.folders():
             for file, version in sorted(file_versions(self.root / folder).items()):
                 if self.reads(file):
                     yield f"{folder}/{file}", self.root / folder / file, version
