@@ -7,10 +7,11 @@ is missing.
 
 from mutations._mutation import Mutation
 from mutations.encode import ENCODE
+from mutations.readers import READERS
 from mutations.reconstruct import RECONSTRUCT
 from mutations.rooms import ROOMS
 from mutations.stages import STAGES
 
-MUTATIONS: tuple[Mutation, ...] = (*STAGES, *RECONSTRUCT, *ENCODE, *ROOMS)
+MUTATIONS: tuple[Mutation, ...] = (*STAGES, *RECONSTRUCT, *ENCODE, *ROOMS, *READERS)
 
 __all__ = ["MUTATIONS", "Mutation"]
