@@ -32,7 +32,7 @@ test-torchvision: venv
 	printf '%s\n' $$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages) $(CURDIR)/src \
 		> $$(echo .venv-torchvision/lib/python3*/site-packages)/house.pth
 	.venv-torchvision/bin/python -m pip install --quiet --no-deps torchvision==0.28.0
-	.venv-torchvision/bin/python -m pytest tests/evaluation/test_torchvision_networks.py
+	.venv-torchvision/bin/python -m pytest tests/vision/test_torchvision_networks.py
 
 lint: venv
 	$(BIN)/ruff check src tests benchmarks tools examples

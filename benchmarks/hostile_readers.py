@@ -50,7 +50,7 @@ def _matlab(path: Path) -> Iterator[Any]:
 
 
 def _weights(path: Path) -> Iterator[Any]:
-    from vox2pix.evaluation.networks.torchvision_models import _read_state
+    from vox2pix.vision.torchvision_models import _read_state
 
     yield dict(_read_state(next(p for p in path.iterdir() if p.name.startswith("weights"))))
 
@@ -63,7 +63,7 @@ def _model(path: Path) -> Iterator[Any]:
 
 
 def _vision(path: Path) -> Iterator[Any]:
-    from vox2pix.evaluation.networks.transformers_models import load
+    from vox2pix.vision.transformers_models import load
 
     yield load(path / "model").config
 

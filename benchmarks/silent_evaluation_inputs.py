@@ -16,8 +16,8 @@ from PIL import Image
 
 from vox2pix.evaluation import Metric, Protocol, evaluate_images, network, pixcorr
 from vox2pix.evaluation.inputs import open_images
-from vox2pix.evaluation.networks.image_processors import read_processor
 from vox2pix.evaluation.scoring import score_collections
+from vox2pix.vision.image_processors import read_processor
 
 N, SIZE, SAMPLES = 12, 24, "{id}_{sample}.png"
 Images = NDArray[Any]

@@ -199,7 +199,7 @@ def published() -> str:
 
 def _read_at(metric: Any) -> tuple[str, str, str]:
     """Return the network, the layer and the size that a metric is read at."""
-    from vox2pix.evaluation.networks._network import parse_name
+    from vox2pix.vision._network import parse_name
 
     if metric.network is None:
         return "", "", f"{metric.size} px" if metric.size else "the original's own"

@@ -1,11 +1,11 @@
 import pytest
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.images import Resizing
-from vox2pix.evaluation.networks._network import EDGES, PIXELS, parse_name
-from vox2pix.evaluation.networks.weights import WEIGHTS
 from vox2pix.evaluation.protocols import PROTOCOLS, protocol
 from vox2pix.evaluation.published import COLUMNS, PUBLISHED, published_under
+from vox2pix.vision._network import EDGES, PIXELS, parse_name
+from vox2pix.vision.images import Resizing
+from vox2pix.vision.weights import WEIGHTS
 
 NAMES = [
     "default",

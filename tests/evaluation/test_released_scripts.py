@@ -16,7 +16,7 @@ from skimage.metrics import structural_similarity
 
 from evaluation.images import noisy, scenes
 from vox2pix.evaluation import Resizing, evaluate_images, ssim
-from vox2pix.evaluation.images import resize_images
+from vox2pix.vision.images import resize_images
 
 SEEN = np.stack([np.asarray(Image.fromarray(a).resize((425, 425))) for a in scenes(2, 60)])
 DRAWN = np.stack(

@@ -10,10 +10,10 @@ from vox2pix.errors import UserError
 from vox2pix.evaluation import mean_interval, rate_interval, two_way_jackknife
 from vox2pix.evaluation.inputs.collection import ImageCollection
 from vox2pix.evaluation.inputs.pairing import pair
-from vox2pix.evaluation.networks import network
-from vox2pix.evaluation.networks.weights import NetworkUnavailableError
 from vox2pix.evaluation.protocols import Metric, Protocol
 from vox2pix.evaluation.scoring import Evaluation, score_collections, score_pairs
+from vox2pix.vision import network
+from vox2pix.vision.weights import NetworkUnavailableError
 
 N = 7
 

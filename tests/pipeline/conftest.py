@@ -6,10 +6,10 @@ import tomli_w
 
 import vox2pix
 from vox2pix.config import Config, load_config
-from vox2pix.evaluation.networks.transformers_models import find_folder
 from vox2pix.pipeline import Run
 from vox2pix.pipeline.commands import encode, run
 from vox2pix.store import contents
+from vox2pix.vision.transformers_models import find_folder
 
 
 def experiment(**tables) -> Config:

@@ -16,7 +16,6 @@ from vox2pix.config import Config, load_config
 from vox2pix.data import Split
 from vox2pix.decoding import RidgeDecoder
 from vox2pix.errors import UserError
-from vox2pix.evaluation.networks.transformers_models import find_folder
 from vox2pix.pipeline import Run
 from vox2pix.pipeline.commands import audit, run
 from vox2pix.pipeline.experiment import features, make_decoder
@@ -25,6 +24,7 @@ from vox2pix.pipeline.reconstruct import STAGES, _3_decode, _5_draw
 from vox2pix.pipeline.reconstruct._6_score import nearest_training_ids
 from vox2pix.pipeline.stage import stage_keys
 from vox2pix.store import MARKER, RunFolder, load_arrays
+from vox2pix.vision.transformers_models import find_folder
 
 CONDITIONS = [
     "z-decode", "z", "c", "z+c", "true-z", "true-c", "true-z+c",

@@ -12,11 +12,11 @@ from PIL import Image
 from pipeline.conftest import experiment
 from vox2pix.config import Config
 from vox2pix.errors import UserError
-from vox2pix.evaluation.networks.transformers_models import find_folder
 from vox2pix.pipeline.commands import encode, plan, plan_encoding, run
 from vox2pix.pipeline.drawings import drawings_of
 from vox2pix.pipeline.reconstruct import _4_controls, _5_draw
 from vox2pix.store import MARKER
+from vox2pix.vision.transformers_models import find_folder
 
 N_TEST = 2
 

@@ -2,7 +2,6 @@
 
 from vox2pix.evaluation.comparison import compare, over_samples, pool_subjects
 from vox2pix.evaluation.entry import evaluate_images
-from vox2pix.evaluation.images import Resizing, resize_images
 from vox2pix.evaluation.inputs import ImageCollection, Pairs, digest, open_images
 from vox2pix.evaluation.intervals import bootstrap_interval, mean_interval, rate_interval
 from vox2pix.evaluation.metrics import (
@@ -16,16 +15,6 @@ from vox2pix.evaluation.metrics import (
     two_way_jackknife,
     two_way_scores,
 )
-from vox2pix.evaluation.networks import (
-    WEIGHTS,
-    Encoder,
-    NetworkUnavailableError,
-    encoder_files,
-    encoder_hashes,
-    image_encoder,
-    network,
-    weights_digest,
-)
 from vox2pix.evaluation.protocols import PROTOCOLS, Metric, Protocol
 from vox2pix.evaluation.published import PUBLISHED, PUBLISHED_RETRIEVAL
 from vox2pix.evaluation.records import MetricRecord, score_rows
@@ -38,6 +27,17 @@ from vox2pix.evaluation.tables import (
     result_rows,
     save_evaluation,
 )
+from vox2pix.vision import (
+    WEIGHTS,
+    Encoder,
+    NetworkUnavailableError,
+    encoder_files,
+    encoder_hashes,
+    image_encoder,
+    network,
+    weights_digest,
+)
+from vox2pix.vision.images import Resizing, resize_images
 
 __all__ = [
     "PROTOCOLS",

@@ -9,10 +9,10 @@ from vox2pix.config import without_place
 from vox2pix.errors import UserError
 from vox2pix.evaluation.captions import with_captions
 from vox2pix.evaluation.inputs import open_images
-from vox2pix.evaluation.networks import Encoder, encoder_hashes, network, weights_digest
 from vox2pix.evaluation.protocols import Metric
 from vox2pix.evaluation.protocols import protocol as find_protocol
 from vox2pix.evaluation.scoring import Evaluation, Progress, score_collections
+from vox2pix.vision import Encoder, encoder_hashes, network, weights_digest
 
 
 def evaluate_images(

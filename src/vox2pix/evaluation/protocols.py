@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.images import Resizing
 from vox2pix.evaluation.metrics._retrieval import N_CANDIDATES
 from vox2pix.evaluation.metrics.identification import Direction
+from vox2pix.vision.images import Resizing
 
 Statistic = Literal[
     "pixcorr", "ssim", "ssim-columns", "two-way", "distance", "retrieval", "captions"

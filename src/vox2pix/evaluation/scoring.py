@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
 from vox2pix.evaluation.comparison import over_samples
-from vox2pix.evaluation.images import Resizing
 from vox2pix.evaluation.inputs import ImageCollection, Pairs, pair, survey
 from vox2pix.evaluation.intervals import mean_interval, rate_interval
 from vox2pix.evaluation.metrics import (
@@ -30,11 +29,12 @@ from vox2pix.evaluation.metrics import (
     two_way_jackknife,
 )
 from vox2pix.evaluation.metrics.identification import unit_rows
-from vox2pix.evaluation.networks import Encoder
-from vox2pix.evaluation.networks.weights import NetworkUnavailableError
 from vox2pix.evaluation.protocols import Metric, Protocol
 from vox2pix.evaluation.records import MetricRecord
 from vox2pix.seeds import rng_for
+from vox2pix.vision import Encoder
+from vox2pix.vision.images import Resizing
+from vox2pix.vision.weights import NetworkUnavailableError
 
 _BATCH = 64  # images in memory at once
 _MISMATCHED = 200  # pairs that chance is a mean over, where there are as many

@@ -13,10 +13,10 @@ from vox2pix.evaluation.audit.finding import (
     mean_interval,
     written,
 )
-from vox2pix.evaluation.images import check_images, resize_images
 from vox2pix.evaluation.intervals import joint_interval
 from vox2pix.evaluation.metrics.identification import CHANCE, rowwise_correlation, single_unit_rows
 from vox2pix.seeds import seed_for
+from vox2pix.vision.images import check_images, resize_images
 
 _BLOCK = 1024  # training rows compared at once
 _SATURATED = 0.98

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.images import Images, resize_images
 from vox2pix.evaluation.inputs.collection import ImageCollection
 from vox2pix.evaluation.inputs.pairing import Pairs
 from vox2pix.evaluation.inputs.plausibility import pairing_notes, text_order_is_meant
@@ -19,6 +18,7 @@ from vox2pix.evaluation.inputs.values import (
     unit_values,
     value_notes,
 )
+from vox2pix.vision.images import Images, resize_images
 
 THUMBNAIL = 16  # pixels
 _COPY = 0.01  # largest difference of two thumbnails of one image, apart from compression

@@ -7,8 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from vox2pix.evaluation.images import Images
 from vox2pix.evaluation.inputs.values import unit_values
+from vox2pix.vision.images import Images
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.images import Images
+from vox2pix.vision.images import Images
 
 _OVERSHOOT = 1e-3  # of floats, by rounding
 _STEP = 1 / 255  # of 8-bit values

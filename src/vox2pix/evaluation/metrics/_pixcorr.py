@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vox2pix.evaluation.images import check_pairs
 from vox2pix.evaluation.metrics.identification import rowwise_correlation
+from vox2pix.vision.images import check_pairs
 
 
 def pixcorr(truth: ArrayLike, images: ArrayLike, size: int | None = None) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vox2pix.evaluation.images import check_pairs
+from vox2pix.vision.images import check_pairs
 
 Windows = Literal["square", "columns"]
 Filter = Callable[[NDArray[np.float64]], NDArray[np.float64]]

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.networks.image_processors import FILES, has_processor, read_settings
-from vox2pix.evaluation.networks.weights import NetworkUnavailableError, published
 from vox2pix.untrusted.models import check_model_folder
+from vox2pix.vision.image_processors import FILES, has_processor, read_settings
+from vox2pix.vision.weights import NetworkUnavailableError, published
 
 PHANTOM = "phantom"
 

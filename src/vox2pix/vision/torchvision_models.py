@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.networks.weights import NetworkUnavailableError
 from vox2pix.untrusted.safetensors_files import load_safetensors
 from vox2pix.untrusted.torch_files import load_tensors
+from vox2pix.vision.weights import NetworkUnavailableError
 
 # Weights' name to torchvision's architecture and its settings. The published Inception v3 scales
 # its input once more, as its weights came from another library.

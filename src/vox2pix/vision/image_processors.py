@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.errors import UserError
-from vox2pix.evaluation.images import Filter, Resizing
 from vox2pix.untrusted.models import check_settings
+from vox2pix.vision.images import Filter, Resizing
 
 FILES = ("preprocessor_config.json", "processor_config.json")
 """What transformers saves: an image processor alone, or nested in the processor of a model."""

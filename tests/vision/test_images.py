@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vox2pix.evaluation.images import (
+from vox2pix.vision.images import (
     Resizing,
     check_images,
     check_pairs,

@@ -1,6 +1,6 @@
-"""Networks that features of images are read from."""
+"""Networks that look at images, each behind one call, and how images are brought to them."""
 
-from vox2pix.evaluation.networks._network import (
+from vox2pix.vision._network import (
     Encoder,
     Network,
     encoder_files,
@@ -9,7 +9,7 @@ from vox2pix.evaluation.networks._network import (
     network,
     weights_digest,
 )
-from vox2pix.evaluation.networks.weights import WEIGHTS, NetworkUnavailableError
+from vox2pix.vision.weights import WEIGHTS, NetworkUnavailableError
 
 __all__ = [
     "WEIGHTS",

@@ -32,7 +32,7 @@ from vox2pix.evaluation import (
     network,
     two_way,
 )
-from vox2pix.evaluation.networks._network import NetworkName, parse_name
+from vox2pix.vision._network import NetworkName, parse_name
 
 ENCODERS = Path(str(importlib.resources.files("vox2pix"))) / "phantom" / "model" / "encoders"
 

@@ -1,4 +1,4 @@
-"""What this room takes for an image, and how it resizes one."""
+"""What counts as an image, and how one is resized."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -14,7 +14,7 @@ from PIL import Image
 
 from evaluation.images import scenes
 from vox2pix.errors import UserError
-from vox2pix.evaluation.networks.image_processors import read_processor
+from vox2pix.vision.image_processors import read_processor
 
 PROCESSORS = {
     "clip": ("CLIPImageProcessorPil", {}),

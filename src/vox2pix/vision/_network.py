@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from vox2pix.compute import resolve_device
 from vox2pix.errors import UserError
-from vox2pix.evaluation.images import Images, Resizing, check_images
-from vox2pix.evaluation.networks import torchvision_models, transformers_models
-from vox2pix.evaluation.networks.image_processors import read_processor
-from vox2pix.evaluation.networks.weights import find_file, published
 from vox2pix.store import file_hash
+from vox2pix.vision import torchvision_models, transformers_models
+from vox2pix.vision.image_processors import read_processor
+from vox2pix.vision.images import Images, Resizing, check_images
+from vox2pix.vision.weights import find_file, published
 
 Encoder = Callable[[ArrayLike], NDArray[np.float32]]
 """Images, float in [0, 1], shape (n, height, width, 3), to features, shape (n, d)."""
