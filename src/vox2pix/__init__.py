@@ -21,6 +21,7 @@ _ROOMS = {
     "simulate": "phantom",
     # the diffusion model, and what is decoded into it
     "LatentDiffusion": "diffusion",
+    "IPAdapter": "diffusion",
     "Target": "targets",
     # decoding and reconstruction
     "RidgeDecoder": "decoding",

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import save_file
 from tokenizers import pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from vox2pix.diffusion._architecture import configurations
+from vox2pix.diffusion.image_port import adapter_shapes
 from vox2pix.diffusion.latent_diffusion import LatentDiffusion
 
 N_TOKENS = 12
@@ -107,3 +110,29 @@ def saved_pipeline(tmp_path_factory) -> Path:
         requires_safety_checker=False,
     ).save_pretrained(folder)
     return folder
+
+
+def narrow_stable_diffusion() -> SimpleNamespace:
+    """Return Stable Diffusion 1.x as published, but for widths, its text encoder and 128 px."""
+    torch.manual_seed(0)
+    published, tiny = configurations("CompVis/stable-diffusion-v1-4"), tiny_components()
+    narrow = {"block_out_channels": (32, 64, 64, 64)}
+    unet = {"sample_size": 16, "cross_attention_dim": 16, **narrow}
+    return SimpleNamespace(
+        vae=AutoencoderKL(**published["vae"] | {"block_out_channels": (32,) * 4}).eval(),
+        unet=UNet2DConditionModel(**published["unet"] | unet).eval(),
+        text_encoder=tiny.text_encoder,
+        tokenizer=tiny.tokenizer,
+        scheduler=DDIMScheduler(**SCHEDULER),
+    )
+
+
+def save_adapter(unet, width: int, path: Path) -> Path:
+    """Write a base IP-Adapter of random weights for a U-Net, as the published ones are written."""
+    generator = torch.Generator().manual_seed(1)
+    tensors = {
+        name: torch.randn(shape, generator=generator) / (shape[-1] ** 0.5 if len(shape) > 1 else 1)
+        for name, shape in adapter_shapes(unet, width).items()
+    }
+    save_file(tensors, path)
+    return path

@@ -1,6 +1,7 @@
 """Recorded activations against hooks set by hand on the bare U-Net."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -139,8 +140,13 @@ def test_shapes_are_known_without_weights(model, components, inputs):
     assert shapes == {name: found.shape[1:] for name, found in seen.items()}
     with torch.device("meta"):
         unet = UNet2DConditionModel(**components.unet.config)
-    assert activation_shapes(unet, MODULES, (4, 8, 8), (12, 16)) == shapes
-    larger = activation_shapes(unet, ("mid_block",), (4, 16, 16), (12, 16))
+
+    def predict(z, step, text, watched):
+        return unet(z, step, encoder_hidden_states=text)
+
+    networks = SimpleNamespace(unet=unet, device=torch.device("meta"), predict=predict)
+    assert activation_shapes(networks, MODULES, (4, 8, 8), (12, 16)) == shapes
+    larger = activation_shapes(networks, ("mid_block",), (4, 16, 16), (12, 16))
     assert larger["mid_block"][1] == 2 * shapes["mid_block"][1]
 
 

@@ -9,10 +9,16 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from diffusers import DDIMScheduler
+
+from diffusion.conftest import SCHEDULER
+from vox2pix.diffusion.image_port import adapter_shapes
 
 GIGABYTE = 1024**3
 
@@ -123,18 +129,82 @@ def build_and_denoise() -> dict:
     }
 
 
-@pytest.mark.slow
-def test_real_size_with_random_weights():
+def draw_through_an_adapter() -> dict:
+    """Draw from a latent and an image's embedding, and by diffusers' pipeline from the same."""
+    import torch
+    from diffusers import StableDiffusionImg2ImgPipeline
+
+    from diffusion.conftest import save_adapter
+    from diffusion.test_latent_diffusion import as_pipeline
+    from vox2pix.diffusion import IPAdapter, LatentDiffusion
+
+    plain = build_model(meta_networks())
+    parts = SimpleNamespace(
+        vae=plain.networks.vae,
+        unet=plain.networks.unet,
+        text_encoder=plain.networks.text_encoder,
+        tokenizer=plain.networks.tokenizer,
+        scheduler=DDIMScheduler(**SCHEDULER),
+    )
+    rng = np.random.default_rng(0)
+    start = rng.standard_normal((1, *plain.latent_shape)).astype(np.float32)
+    image = rng.standard_normal((1, 1024)).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        file = save_adapter(parts.unet, 1024, Path(folder) / "ip-adapter_sd15.safetensors")
+        model = LatentDiffusion.from_components(
+            **vars(parts), device="cpu", ip_adapter=IPAdapter(file, 0.7)
+        )
+        ours = model.denoise({"start": start, "image": image}, [1], strength=0.02)
+        absent = model.denoise({"start": start}, [1], strength=0.02)
+        pipeline = as_pipeline(StableDiffusionImg2ImgPipeline, parts)
+        pipeline.load_ip_adapter(
+            folder, "", file.name, image_encoder_folder=None, low_cpu_mem_usage=False
+        )
+    pipeline.set_ip_adapter_scale(0.7)
+    empty, embedding = torch.tensor(model.empty_prompt)[None], torch.from_numpy(image)[None]
+    theirs = pipeline(
+        image=torch.from_numpy(start),
+        prompt_embeds=empty,
+        negative_prompt_embeds=empty,
+        ip_adapter_image_embeds=[torch.cat([torch.zeros_like(embedding), embedding])],
+        strength=0.02,
+        num_inference_steps=50,
+        guidance_scale=5.0,
+        generator=torch.Generator().manual_seed(1),
+        output_type="latent",
+    ).images.numpy()
+    return {
+        "n_parameters": sum(np.prod(s) for s in adapter_shapes(parts.unet, 1024).values()).item(),
+        "apart": float(np.abs(ours - theirs).max()),
+        "by_the_image": float(np.abs(ours - absent).max()),
+    }
+
+
+def measured_in_a_process(what: str) -> dict:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     run = subprocess.run(
-        [sys.executable, str(Path(__file__).resolve())],
+        [sys.executable, str(Path(__file__).resolve()), what],
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    measured = json.loads(run.stdout.splitlines()[-1])
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_an_image_at_real_size_is_as_by_diffusers():
+    measured = measured_in_a_process("draw_through_an_adapter")
+    # published: about 22 million
+    assert 21e6 < measured["n_parameters"] < 23e6
+    assert measured["apart"] < 1e-4
+    assert measured["by_the_image"] > 100 * measured["apart"]
+
+
+@pytest.mark.slow
+def test_real_size_with_random_weights():
+    measured = measured_in_a_process("build_and_denoise")
     # the published model's parameter counts
     assert measured["n_parameters"] == {
         "vae": 83_653_863,
@@ -153,4 +223,4 @@ def test_real_size_with_random_weights():
 
 
 if __name__ == "__main__":
-    print(json.dumps(build_and_denoise()))
+    print(json.dumps(globals()[sys.argv[1]]()))

@@ -2,7 +2,8 @@
 
 from vox2pix.diffusion._architecture import Architecture
 from vox2pix.diffusion._cost import ModelCost
+from vox2pix.diffusion.image_port import IPAdapter
 from vox2pix.diffusion.latent_diffusion import LatentDiffusion
 from vox2pix.diffusion.networks import Tuning
 
-__all__ = ["Architecture", "LatentDiffusion", "ModelCost", "Tuning"]
+__all__ = ["Architecture", "IPAdapter", "LatentDiffusion", "ModelCost", "Tuning"]

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from vox2pix.diffusion.arrays import FloatArray, as_floats
+from vox2pix.diffusion.image_port import IPAdapter
 from vox2pix.diffusion.networks import Networks, Tuning
 from vox2pix.diffusion.pipeline_folder import find_pipeline, network_config, scheduler_config
 from vox2pix.diffusion.probe import activation_shapes, module_names
@@ -81,11 +82,13 @@ class Architecture:
         revision: str | None = None,
         *,
         local_files_only: bool = False,
+        ip_adapter: IPAdapter | None = None,
     ) -> "Architecture":
         """Read the architecture of a model from its configuration.
 
         With `local_files_only` the hub is never contacted: for a model that is not on this machine,
-        the published configuration of its family is taken. A model of another kind is refused.
+        the published configuration of its family is taken, and so for an IP-Adapter. A model of
+        another kind is refused.
         """
         configs = configurations(name_or_path, revision, local_files_only)
         meta = torch.device("meta")
@@ -94,7 +97,9 @@ class Architecture:
                 vae = AutoencoderKL.from_config(configs["vae"])
                 unet = UNet2DConditionModel.from_config(configs["unet"])
                 text_encoder = CLIPTextModel(CLIPTextConfig(**configs["text_encoder"]))
-            networks = Networks(vae, unet, text_encoder, None, meta, torch.float32, Tuning())
+                networks = Networks(
+                    vae, unet, text_encoder, None, meta, torch.float32, Tuning(), ip_adapter
+                )
             return Architecture(networks, configs["scheduler"])
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(
@@ -109,8 +114,15 @@ class Architecture:
 
     @property
     def ports(self) -> tuple[str, ...]:
-        """Where the model takes inputs: the start of the denoising, and text conditioning."""
-        return ("start", "text")
+        """Where the model takes inputs: ``start``, ``text`` and, with an IP-Adapter, ``image``."""
+        image = () if self._networks.image_port is None else ("image",)
+        return ("start", "text", *image)
+
+    @property
+    def embedding_width(self) -> int | None:
+        """Numbers of the embedding that the port ``image`` takes; None without that port."""
+        port = self._networks.image_port
+        return None if port is None else port.width
 
     @property
     def prediction_type(self) -> str:
@@ -165,7 +177,7 @@ class Architecture:
         shape of the latent is :attr:`latent_shape` if absent.
         """
         shape = self.latent_shape if latent_shape is None else latent_shape
-        return activation_shapes(self._networks.unet, modules, shape, self.conditioning_shape)
+        return activation_shapes(self._networks, modules, shape, self.conditioning_shape)
 
     def plan(
         self, strength: float | None, steps: int = 50, schedule: Schedule = "diffusers"
@@ -206,6 +218,16 @@ class Architecture:
                 f"Conditioning must have shape (n, {n_tokens}, {width}), not {c.shape}."
             )
         return c
+
+    def _check_image(self, embeddings: ArrayLike) -> FloatArray:
+        """Return embeddings of images as float32 (n, width)."""
+        e = as_floats(embeddings, "image embeddings", 2)
+        if e.shape[1] != self.embedding_width:
+            raise ValueError(
+                f"Image embeddings must have shape (n, {self.embedding_width}), not {e.shape}; "
+                "take them from the encoder that the model's image conditioning was trained with."
+            )
+        return e
 
 
 def configurations(

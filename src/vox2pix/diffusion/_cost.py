@@ -57,10 +57,12 @@ class ModelCost:
 
     @cached_property
     def denoise_flops(self) -> float:
-        """Of the U-Net, one step without guidance."""
+        """Of the U-Net, one step without guidance, with an image where it takes one."""
         z, c = self.architecture.latent_shape, self.architecture.conditioning_shape
         step = torch.zeros(1, device="meta", dtype=torch.long)
-        return _count(self._networks.unet, _blank(*z), step, _blank(*c))
+        width = self.architecture.embedding_width
+        image = () if width is None else (_blank(width),)
+        return _count(self._networks.predict, _blank(*z), step, _blank(*c), *image)
 
 
 def _blank(*shape: int) -> torch.Tensor:

@@ -37,12 +37,18 @@ class Inputs:
     shape: Sequence[int]  # of its latents: channels, height, width
     start: FloatArray | None  # starting latents; None is pure noise
     text: FloatArray | None  # text conditioning; None is the empty prompt
+    image: FloatArray | None  # embeddings of images; None is no image
 
     def __getitem__(self, rows: slice) -> "Inputs":
         """Return some of the rows."""
-        start = None if self.start is None else self.start[rows]
-        text = None if self.text is None else self.text[rows]
-        return Inputs(self.seeds[rows], self.shape, start, text)
+        ports = (self.start, self.text, self.image)
+        some = (None if values is None else values[rows] for values in ports)
+        return Inputs(self.seeds[rows], self.shape, *some)
+
+    @property
+    def guidable(self) -> bool:
+        """Whether there is a condition that guidance strengthens."""
+        return self.text is not None or self.image is not None
 
 
 def denoise(
@@ -61,7 +67,7 @@ def denoise(
             denoised[rows] = _denoise_batch(networks, inputs[rows], how, watchers)
 
     def choose() -> int:
-        guided = how.guidance != 1 and inputs.text is not None
+        guided = how.guidance != 1 and inputs.guidable
         return suitable_batch(networks, batches, inputs.shape, guided)
 
     batches.run("denoise", len(denoised), batch_size, work, choose)
@@ -92,10 +98,11 @@ def _denoise_batch(
         level = torch.tensor([how.plan.noise_timestep], device=device)
         z = sampler.add_noise(to_device(inputs.start, device), z, level)
     text = None if inputs.text is None else to_device(inputs.text, device)
+    image = None if inputs.image is None else to_device(inputs.image, device)
     moments = torch.tensor(how.plan.timesteps, device=device)
     for step, (timestep, moment) in enumerate(zip(how.plan.timesteps, moments, strict=True)):
         with watchers.of_one_pass(networks.unet, step, timestep, len(z)) as watched:
-            prediction = networks.guided(z, moment, text, how.guidance, watched)
+            prediction = networks.guided(z, moment, text, image, how.guidance, watched)
         extra = draw(sources, inputs.shape).to(device) if how.eta > 0 else None
         z = sampler.step(
             prediction, timestep, z, eta=how.eta, variance_noise=extra, return_dict=False

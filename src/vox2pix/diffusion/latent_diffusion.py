@@ -22,6 +22,7 @@ from vox2pix.diffusion.denoising import (
     denoise,
     suitable_batch,
 )
+from vox2pix.diffusion.image_port import IPAdapter
 from vox2pix.diffusion.networks import Networks, Tuning
 from vox2pix.diffusion.pipeline_folder import (
     find_pipeline,
@@ -68,6 +69,8 @@ class LatentDiffusion(Architecture):
         in any case.
     tuning : Tuning
         How the networks compute; changes speed, not the result.
+    ip_adapter : IPAdapter, optional
+        Opens the port ``image``. Nothing else depends on it, so that `identity` leaves it out.
 
     Attributes
     ----------
@@ -110,11 +113,13 @@ class LatentDiffusion(Architecture):
         device: torch.device,
         dtype: torch.dtype,
         tuning: Tuning | None = None,
+        ip_adapter: IPAdapter | None = None,
     ) -> None:
         self.device = device
         self.dtype = dtype
-        tuning = tuning or Tuning()
-        networks = Networks(vae, unet, text_encoder, tokenizer, device, dtype, tuning)
+        networks = Networks(
+            vae, unet, text_encoder, tokenizer, device, dtype, tuning or Tuning(), ip_adapter
+        )
         super().__init__(networks, scheduler_config)
         self._batches = Batches(device)
         self.identity = {
@@ -134,6 +139,7 @@ class LatentDiffusion(Architecture):
         dtype: str = "float32",
         local_files_only: bool = False,
         tuning: Tuning | None = None,
+        ip_adapter: IPAdapter | None = None,
     ) -> "LatentDiffusion":
         """Load a diffusers pipeline; weights are read from safetensors only.
 
@@ -150,8 +156,8 @@ class LatentDiffusion(Architecture):
             ``"float32"``, ``"float16"`` or ``"bfloat16"``.
         local_files_only : bool
             Never contact the hub; use its cache on this machine.
-        tuning : Tuning, optional
-            As the class takes it.
+        tuning, ip_adapter : optional
+            As the class takes them.
 
         Raises
         ------
@@ -177,6 +183,7 @@ class LatentDiffusion(Architecture):
             resolve_device(device),
             torch_dtype,
             tuning,
+            ip_adapter,
         )
 
     @classmethod
@@ -191,6 +198,7 @@ class LatentDiffusion(Architecture):
         device: str = "auto",
         dtype: str = "float32",
         tuning: Tuning | None = None,
+        ip_adapter: IPAdapter | None = None,
     ) -> "LatentDiffusion":
         """Wrap networks that are in memory; they are brought to where and how they compute.
 
@@ -202,7 +210,7 @@ class LatentDiffusion(Architecture):
             Its configuration is used.
         name : str
             What :attr:`identity` calls the model.
-        device, dtype, tuning
+        device, dtype, tuning, ip_adapter
             As in :meth:`from_pretrained`.
 
         Raises
@@ -226,6 +234,7 @@ class LatentDiffusion(Architecture):
             resolve_device(device),
             resolve_dtype(dtype),
             tuning,
+            ip_adapter,
         )
 
     def batch_size(self, guidance: float = 5.0) -> int:
@@ -369,7 +378,8 @@ class LatentDiffusion(Architecture):
         r"""Denoise by DDIM from what the ports take; a port without input is neutral.
 
         Each step (eq. 12 of DDIM, Song et al., ICLR 2021) follows :math:`e_0 + g (e - e_0)`, with
-        e the output under the text and :math:`e_0` under the empty prompt (Ho & Salimans 2022).
+        e the output under text and image, :math:`e_0` under the empty prompt and, where there is
+        an image, an embedding of zeros (Ho & Salimans 2022).
 
         Parameters
         ----------
@@ -377,7 +387,9 @@ class LatentDiffusion(Architecture):
             Inputs by port, of n rows or one: ``"start"``, scaled latents (n, channels, height,
             width) that are noised to the strength, or else all rows start from pure noise of the
             native size and all steps are run; ``"text"``, conditioning (n, n_tokens, width), or
-            else the empty prompt, without effect of guidance, at half the cost.
+            else the empty prompt; ``"image"``, embeddings of images (n, width) as their encoder
+            gives them, or else no image. Without text and image guidance has no effect, at half
+            the cost.
         seeds : array of int (n,)
             One per row out. The same seed gives the same noise whatever the inputs.
         strength, steps
@@ -420,10 +432,12 @@ class LatentDiffusion(Architecture):
                 f"The model {self.identity['name']!r} has no port {unknown[0]!r}; it takes "
                 f"{' and '.join(self.ports)}."
             )
-        start = text = None
+        start = text = image = None
         if "start" in ports:
             start = as_rows(self._check_latents(ports["start"]), len(seeds), "start")
         if "text" in ports:
             text = as_rows(self._check_text(ports["text"]), len(seeds), "text")
+        if "image" in ports:
+            image = as_rows(self._check_image(ports["image"]), len(seeds), "image")
         shape = self.latent_shape if start is None else start.shape[1:]
-        return Inputs(seeds, shape, start, text)
+        return Inputs(seeds, shape, start, text, image)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
+from vox2pix.diffusion.image_port import AdapterPort, IPAdapter
 from vox2pix.errors import UserError
 
 Attention = Literal["fused", "plain"]
@@ -40,8 +41,9 @@ class Tuning:
 class Networks:
     """Autoencoder, U-Net and text encoder on one device, for inference only.
 
-    The networks are changed in place. Without a tokenizer they embed no captions. Raises UserError
-    if the components do not fit together, or nothing can be compiled here.
+    The networks are changed in place; with an IP-Adapter the U-Net gets its layers. Without a
+    tokenizer they embed no captions. Raises UserError if the components do not fit together, or
+    nothing can be compiled here.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Networks:
         device: torch.device,
         dtype: torch.dtype,
         tuning: Tuning,
+        ip_adapter: IPAdapter | None = None,
     ) -> None:
         _check_fit(vae, unet, text_encoder, tokenizer)
         self.device, self.dtype = device, dtype
@@ -60,6 +63,10 @@ class Networks:
         self.vae = _laid_out(_frozen(vae, device, dtype), tuning)
         self.unet = _laid_out(_frozen(unet, device, dtype), tuning)
         self.text_encoder = _frozen(text_encoder, device, dtype)
+        self.image_port = None
+        if ip_adapter is not None:
+            is_plain, is_planned = tuning.attention == "plain", device.type == "meta"
+            self.image_port = AdapterPort(self.unet, ip_adapter, is_plain, is_planned)
         self._stepped = _compiled(self.unet) if tuning.compile else self.unet
 
     @property
@@ -113,16 +120,28 @@ class Networks:
         return self.embed([""])[0]
 
     def predict(
-        self, z: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, watched: bool = False
+        self,
+        z: torch.Tensor,
+        timestep: torch.Tensor,
+        text: torch.Tensor,
+        image: torch.Tensor | None = None,
+        watched: bool = False,
     ) -> torch.Tensor:
-        """Return the U-Net's output, float32, for noisy latents of text.
+        """Return the U-Net's output, float32, for noisy latents of text and an image's embedding.
 
         Hooks on the U-Net's modules are only sure to be called where it is `watched`: compiled
         code has the hooks of the time when it was compiled.
         """
         unet = self.unet if watched else self._stepped
-        z, text = z.to(self.dtype), text.to(self.dtype)
-        output: torch.Tensor = unet(z, timestep, encoder_hidden_states=text, return_dict=False)[0]
+        port = self.image_port
+        added = None if port is None else port.added_conditions(image, len(z))
+        output: torch.Tensor = unet(
+            z.to(self.dtype),
+            timestep,
+            encoder_hidden_states=text.to(self.dtype),
+            added_cond_kwargs=added,
+            return_dict=False,
+        )[0]
         return output.float()
 
     def guided(
@@ -130,19 +149,24 @@ class Networks:
         z: torch.Tensor,
         timestep: torch.Tensor,
         text: torch.Tensor | None,
+        image: torch.Tensor | None,
         guidance: float,
         watched: bool = False,
     ) -> torch.Tensor:
-        """Return the U-Net's guided output, from one batch of latents without and with text.
+        """Return the U-Net's guided output, from one batch of latents without and with conditions.
 
-        Without text, or at a scale of 1, every row is once in the batch.
+        Without are the empty prompt and, as in diffusers' pipelines, an embedding of zeros. Where
+        neither text nor an image is given, or at a scale of 1, every row is once in the batch.
         """
         empty = self.empty_prompt.expand(len(z), -1, -1)
-        if guidance == 1 or text is None:
-            return self.predict(z, timestep, empty if text is None else text, watched)
-        both = self.predict(torch.cat([z, z]), timestep, torch.cat([empty, text]), watched)
-        without, with_text = both[: len(z)], both[len(z) :]
-        return without + guidance * (with_text - without)
+        with_text = empty if text is None else text
+        if guidance == 1 or (text is None and image is None):
+            return self.predict(z, timestep, with_text, image, watched)
+        images = None if image is None else torch.cat([torch.zeros_like(image), image])
+        texts = torch.cat([empty, with_text])
+        both = self.predict(torch.cat([z, z]), timestep, texts, images, watched)
+        without, conditioned = both[: len(z)], both[len(z) :]
+        return without + guidance * (conditioned - without)
 
 
 def _frozen(network: Any, device: torch.device, dtype: torch.dtype) -> Any:

@@ -80,20 +80,21 @@ def recording(
 
 
 def activation_shapes(
-    unet: Any,
+    networks: Any,
     modules: Sequence[str],
     latent_shape: Sequence[int],
     conditioning_shape: Sequence[int],
 ) -> dict[str, tuple[int, ...]]:
     """Return the output shapes of modules for one latent, from one pass on a blank one."""
-    check_modules(unet, modules)
+    check_modules(networks.unet, modules)
 
-    def blank(shape: Sequence[int]) -> torch.Tensor:
-        return torch.zeros((1, *shape), device=unet.device, dtype=unet.dtype)
+    def blank(*shape: int) -> torch.Tensor:
+        return torch.zeros((1, *shape), device=networks.device)
 
+    step = torch.zeros(1, device=networks.device, dtype=torch.long)
     with (
         torch.inference_mode(),
-        recording(unet, modules, lambda output: tuple(output.shape[1:])) as shapes,
+        recording(networks.unet, modules, lambda output: tuple(output.shape[1:])) as shapes,
     ):
-        unet(blank(latent_shape), 0, encoder_hidden_states=blank(conditioning_shape))
+        networks.predict(blank(*latent_shape), step, blank(*conditioning_shape), watched=True)
     return shapes

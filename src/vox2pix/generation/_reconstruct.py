@@ -106,10 +106,10 @@ def reconstruct(
     """Draw images from the values of targets, such as ``{"z": z, "c": c}``.
 
     Each target enters the generator at its own port; a port without a target is neutral: without
-    a start, denoising begins with pure noise and runs all steps, and without text the prompt is
-    empty. True values in place of decoded ones give the ceilings. Across different block or batch
-    sizes an image is the same to floating-point rounding (about 1e-5), with the same ones to the
-    bit on CPU.
+    a start, denoising begins with pure noise and runs all steps, without text the prompt is
+    empty, and without an image the adapter has no weight. True values in place of decoded ones
+    give the ceilings. Across different block or batch sizes an image is the same to floating-point
+    rounding (about 1e-5), with the same ones to the bit on CPU.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def reconstruct(
     if np.shape(seeds) != expected:
         raise ValueError(f"seeds must have shape {expected} (stimuli, samples).")
     if batch_size == "auto":
-        batch_size = model.batch_size(settings.guidance if "text" in ports else 1.0)
+        batch_size = model.batch_size(settings.guidance if set(ports) - {"start"} else 1.0)
     return _drawn(model, ports, np.asarray(seeds), settings, batch_size, progress, overlap)
 
 
