@@ -1,10 +1,10 @@
 """Where work runs: the device and its number type, chosen when asked, never on import."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vox2pix.errors import UserError
 
@@ -80,3 +80,13 @@ def sgemm_rate(device: str = "cpu", size: int = 1536) -> float:
         float((matrix @ matrix)[0, 0])  # reading one number waits for the device
         best = min(best, time.perf_counter() - began)
     return 2 * size**3 / best
+
+
+def count_flops(network: Callable[..., Any], *inputs: "torch.Tensor") -> float:
+    """Count the operations of one pass; on torch's meta device it costs nothing."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(*inputs)
+    return float(counter.get_total_flops())

@@ -12,7 +12,7 @@ from tokenizers import pre_tokenizers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from vox2pix.diffusion._architecture import configurations
-from vox2pix.diffusion.image_port import adapter_shapes
+from vox2pix.diffusion.ip_adapter import adapter_shapes
 from vox2pix.diffusion.latent_diffusion import LatentDiffusion
 
 N_TOKENS = 12

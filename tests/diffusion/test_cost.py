@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from vox2pix.compute import count_flops
 from vox2pix.diffusion import Architecture, ModelCost
-from vox2pix.diffusion._cost import _count
 from vox2pix.errors import UserError
 from vox2pix.targets.c import TextConditioning
 from vox2pix.targets.z import ImageLatent
@@ -31,7 +31,7 @@ def test_a_target_costs_what_its_network_costs():
 def test_operations_of_a_convolution_are_counted_as_multiply_and_add():
     layer = torch.nn.Conv2d(3, 5, 3, padding=1, device="meta")
     image = torch.zeros(1, 3, 16, 16, device="meta")
-    assert _count(layer, image) == 2 * 5 * 3 * 9 * 16 * 16
+    assert count_flops(layer, image) == 2 * 5 * 3 * 9 * 16 * 16
 
 
 def test_a_model_of_no_known_family_is_named(monkeypatch):

@@ -32,7 +32,7 @@ def adapter(parts, tmp_path_factory) -> IPAdapter:
 @pytest.fixture(scope="module")
 def adapted(parts, adapter) -> LatentDiffusion:
     own = vars(copy.deepcopy(parts))
-    return LatentDiffusion.from_components(**own, device="cpu", ip_adapter=adapter)
+    return LatentDiffusion.from_components(**own, device="cpu", image=adapter)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_without_an_image_the_model_is_as_without_an_adapter(adapted, parts, inp
 def test_the_scale_weighs_the_image(adapted, parts, adapter, inputs):
     drawn = [
         LatentDiffusion.from_components(
-            **vars(copy.deepcopy(parts)), device="cpu", ip_adapter=IPAdapter(adapter.file, scale)
+            **vars(copy.deepcopy(parts)), device="cpu", image=IPAdapter(adapter.file, scale)
         ).denoise(inputs, SEEDS, steps=2)
         for scale in (0.0, SCALE)
     ]
@@ -166,7 +166,7 @@ def test_tuning_changes_an_image_by_rounding_only(adapted, parts, adapter, input
     tuned = LatentDiffusion.from_components(
         **vars(copy.deepcopy(parts)),
         device="cpu",
-        ip_adapter=adapter,
+        image=adapter,
         tuning=Tuning(channels_last=False, attention="plain"),
     )
     kinds = {type(p).__name__ for p in tuned.networks.unet.attn_processors.values()}
@@ -209,7 +209,7 @@ def test_files_that_are_no_adapter_for_the_model_are_refused(parts, adapter, tmp
     ):
         with pytest.raises(UserError, match=message):
             LatentDiffusion.from_components(
-                **vars(copy.deepcopy(parts)), device="cpu", ip_adapter=make()
+                **vars(copy.deepcopy(parts)), device="cpu", image=make()
             )
 
 

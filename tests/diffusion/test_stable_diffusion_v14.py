@@ -18,9 +18,10 @@ import pytest
 from diffusers import DDIMScheduler
 
 from diffusion.conftest import SCHEDULER
-from vox2pix.diffusion.image_port import adapter_shapes
+from vox2pix.diffusion.ip_adapter import adapter_shapes
 
 GIGABYTE = 1024**3
+SCALE = 40.0  # so that an adapter of small random weights has weight
 
 
 def meta_networks() -> dict:
@@ -152,7 +153,7 @@ def draw_through_an_adapter() -> dict:
     with tempfile.TemporaryDirectory() as folder:
         file = save_adapter(parts.unet, 1024, Path(folder) / "ip-adapter_sd15.safetensors")
         model = LatentDiffusion.from_components(
-            **vars(parts), device="cpu", ip_adapter=IPAdapter(file, 0.7)
+            **vars(parts), device="cpu", image=IPAdapter(file, SCALE)
         )
         ours = model.denoise({"start": start, "image": image}, [1], strength=0.02)
         absent = model.denoise({"start": start}, [1], strength=0.02)
@@ -160,7 +161,7 @@ def draw_through_an_adapter() -> dict:
         pipeline.load_ip_adapter(
             folder, "", file.name, image_encoder_folder=None, low_cpu_mem_usage=False
         )
-    pipeline.set_ip_adapter_scale(0.7)
+    pipeline.set_ip_adapter_scale(SCALE)
     empty, embedding = torch.tensor(model.empty_prompt)[None], torch.from_numpy(image)[None]
     theirs = pipeline(
         image=torch.from_numpy(start),
@@ -199,7 +200,7 @@ def test_an_image_at_real_size_is_as_by_diffusers():
     # published: about 22 million
     assert 21e6 < measured["n_parameters"] < 23e6
     assert measured["apart"] < 1e-4
-    assert measured["by_the_image"] > 100 * measured["apart"]
+    assert measured["by_the_image"] > 1e-3
 
 
 @pytest.mark.slow

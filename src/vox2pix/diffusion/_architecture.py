@@ -5,14 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion import StableUnCLIPImageNormalizer
 from numpy.typing import ArrayLike
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from vox2pix.diffusion.arrays import FloatArray, as_floats
-from vox2pix.diffusion.image_port import IPAdapter
+from vox2pix.diffusion.image_port import image_conditioning
+from vox2pix.diffusion.ip_adapter import IPAdapter
 from vox2pix.diffusion.networks import Networks, Tuning
-from vox2pix.diffusion.pipeline_folder import find_pipeline, network_config, scheduler_config
+from vox2pix.diffusion.pipeline_folder import (
+    find_pipeline,
+    network_config,
+    scheduler_config,
+    unclip_configs,
+)
 from vox2pix.diffusion.probe import activation_shapes, module_names
 from vox2pix.diffusion.sampling import make_sampler, sampler_config
 from vox2pix.diffusion.schedule import DenoisingPlan, Schedule, plan_denoising
@@ -97,8 +104,9 @@ class Architecture:
                 vae = AutoencoderKL.from_config(configs["vae"])
                 unet = UNet2DConditionModel.from_config(configs["unet"])
                 text_encoder = CLIPTextModel(CLIPTextConfig(**configs["text_encoder"]))
+                image = image_conditioning(_unclip(configs), ip_adapter, 0)
                 networks = Networks(
-                    vae, unet, text_encoder, None, meta, torch.float32, Tuning(), ip_adapter
+                    vae, unet, text_encoder, None, meta, torch.float32, Tuning(), image
                 )
             return Architecture(networks, configs["scheduler"])
         except (ValueError, TypeError, KeyError) as error:
@@ -114,7 +122,7 @@ class Architecture:
 
     @property
     def ports(self) -> tuple[str, ...]:
-        """Where the model takes inputs: ``start``, ``text`` and, with an IP-Adapter, ``image``."""
+        """Where the model takes inputs: ``start``, ``text`` and, if it takes one, ``image``."""
         image = () if self._networks.image_port is None else ("image",)
         return ("start", "text", *image)
 
@@ -230,12 +238,21 @@ class Architecture:
         return e
 
 
+def _unclip(configs: Mapping[str, Mapping[str, Any]]) -> tuple[Any, Any] | None:
+    """Return what unCLIP models have beside the others."""
+    if "image_normalizer" not in configs:
+        return None
+    normalizer = StableUnCLIPImageNormalizer(**configs["image_normalizer"])
+    return normalizer, DDPMScheduler.from_config(configs["image_noising_scheduler"])
+
+
 def configurations(
     name_or_path: str | Path, revision: str | None = None, local_files_only: bool = True
 ) -> dict[str, dict[str, Any]]:
     """Return arguments of the classes of ``unet``, ``vae``, ``text_encoder`` and ``scheduler``.
 
-    They are the model's own, or the published ones of its family where it is not on this machine.
+    An unCLIP model has ``image_normalizer`` and ``image_noising_scheduler``, too. They are the
+    model's own, or the published ones of its family where it is not on this machine.
     """
     try:
         folder = find_pipeline(name_or_path, revision, local_files_only).path
@@ -247,4 +264,4 @@ def configurations(
                 return configs
         raise
     own = {part: network_config(folder, part) for part in ("unet", "vae", "text_encoder")}
-    return {**own, "scheduler": scheduler_config(folder)}
+    return {**own, "scheduler": scheduler_config(folder), **unclip_configs(folder)}

@@ -1,11 +1,11 @@
 """Operations of a diffusion model, counted from its architecture: no weights, no time."""
 
 from functools import cached_property
-from typing import Any
 
+import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from vox2pix.compute import count_flops
 from vox2pix.diffusion._architecture import Architecture
 
 
@@ -40,36 +40,31 @@ class ModelCost:
         """Return the operations of encoding a square image."""
         if image_size not in self._encode_flops:
             pixels = _blank(3, image_size, image_size)
-            self._encode_flops[image_size] = _count(self._networks.vae.encode, pixels)
+            self._encode_flops[image_size] = count_flops(self._networks.vae.encode, pixels)
         return self._encode_flops[image_size]
 
     @cached_property
     def decode_flops(self) -> float:
         """Of decoding a latent of the model's own size."""
-        return _count(self._networks.vae.decode, _blank(*self.architecture.latent_shape))
+        return count_flops(self._networks.vae.decode, _blank(*self.architecture.latent_shape))
 
     @cached_property
     def embed_flops(self) -> float:
         """Of the text encoder on one caption."""
         n_tokens, _ = self.architecture.conditioning_shape
         tokens = torch.zeros(1, n_tokens, device="meta", dtype=torch.long)
-        return _count(self._networks.text_encoder, tokens)
+        return count_flops(self._networks.text_encoder, tokens)
 
     @cached_property
     def denoise_flops(self) -> float:
         """Of the U-Net, one step without guidance, with an image where it takes one."""
         z, c = self.architecture.latent_shape, self.architecture.conditioning_shape
         step = torch.zeros(1, device="meta", dtype=torch.long)
-        width = self.architecture.embedding_width
-        image = () if width is None else (_blank(width),)
-        return _count(self._networks.predict, _blank(*z), step, _blank(*c), *image)
+        inputs, port = [_blank(*z), step, _blank(*c)], self._networks.image_port
+        if port is not None:
+            inputs.append(port.prepared(_blank(port.width), np.zeros(1, np.int64)))
+        return count_flops(self._networks.predict, *inputs)
 
 
 def _blank(*shape: int) -> torch.Tensor:
     return torch.zeros((1, *shape), device="meta")
-
-
-def _count(network: Any, *inputs: torch.Tensor) -> float:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(*inputs)
-    return float(counter.get_total_flops())

@@ -8,6 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float32]
 
+# 8 bit to float and back, or a filter that overshoots, may leave [0, 1] by this much
+_OVERSHOOT = 1e-3
+
 
 def as_floats(array: ArrayLike, name: str, n_dimensions: int) -> FloatArray:
     """Return an array as float32, refusing other dimensions, NaN and infinite values."""
@@ -18,6 +21,19 @@ def as_floats(array: ArrayLike, name: str, n_dimensions: int) -> FloatArray:
     if len(bad):
         raise ValueError(f"{name} hold NaN or infinite values in rows {bad[:10].tolist()}.")
     return floats
+
+
+def as_pixels(images: ArrayLike) -> FloatArray:
+    """Return images (n, height, width, 3) in [0, 1] as float32, refusing any others."""
+    pixels = as_floats(images, "images", 4)
+    if pixels.shape[-1] != 3:
+        raise ValueError(f"images must have shape (n, height, width, 3), not {pixels.shape}.")
+    if pixels.size and (pixels.min() < -_OVERSHOOT or pixels.max() > 1 + _OVERSHOOT):
+        raise ValueError(
+            f"images must be in [0, 1], and these range from {pixels.min():.4g} to "
+            f"{pixels.max():.4g}; divide 8-bit images by 255."
+        )
+    return pixels
 
 
 def as_seeds(seeds: ArrayLike, n: int | None = None) -> NDArray[np.int64]:

@@ -98,7 +98,9 @@ def _denoise_batch(
         level = torch.tensor([how.plan.noise_timestep], device=device)
         z = sampler.add_noise(to_device(inputs.start, device), z, level)
     text = None if inputs.text is None else to_device(inputs.text, device)
-    image = None if inputs.image is None else to_device(inputs.image, device)
+    image = None
+    if networks.image_port is not None and inputs.image is not None:
+        image = networks.image_port.prepared(to_device(inputs.image, device), inputs.seeds)
     moments = torch.tensor(how.plan.timesteps, device=device)
     for step, (timestep, moment) in enumerate(zip(how.plan.timesteps, moments, strict=True)):
         with watchers.of_one_pass(networks.unet, step, timestep, len(z)) as watched:

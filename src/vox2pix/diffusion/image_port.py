@@ -1,162 +1,66 @@
 """The image port: how the embedding of an image conditions the U-Net, beside latents and text."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
-from diffusers.models.attention_processor import IPAdapterAttnProcessor, IPAdapterAttnProcessor2_0
+from numpy.typing import NDArray
 
+from vox2pix.diffusion.ip_adapter import AdapterPort, IPAdapter
+from vox2pix.diffusion.unclip import UnClip, UnclipPort
 from vox2pix.errors import UserError
-from vox2pix.untrusted.safetensors_files import check_safetensors, load_safetensors
-
-_N_TOKENS = 4  # that a base IP-Adapter makes of an embedding
-_PROJECTION, _LAYERS = "image_proj.", "ip_adapter."
-
-# Widths of the embeddings that published adapters take, for planning before a file is there
-# (h94/IP-Adapter on the Hugging Face Hub): those of OpenCLIP's ViT-H/14 and ViT-bigG/14.
-_PUBLISHED_WIDTHS = {
-    "ip-adapter_sd15": 1024,
-    "ip-adapter_sd15_light": 1024,
-    "ip-adapter_sdxl": 1280,
-    "ip-adapter_sdxl_vit-h": 1024,
-}
 
 
-@dataclass(frozen=True)
-class IPAdapter:
-    """An IP-Adapter (Ye et al. 2023), by which a U-Net attends to the embedding of an image.
+class ImagePort(Protocol):
+    """How a U-Net takes embeddings of images."""
 
-    Each cross-attention gets a second set of keys and values, of four tokens that are projected
-    from the embedding; its output, times the scale, is added to that of the text.
+    width: int  # numbers of an embedding
 
-    Attributes
-    ----------
-    file : str or Path
-        Its weights in safetensors, such as ``ip-adapter_sd15.safetensors``. It must take the
-        embedding alone: adapters that look at patches or faces ("plus", "full", "faceid") are
-        refused.
-    scale : float
-        Weight of the image beside the text, 0 or more.
+    def prepared(self, embeddings: torch.Tensor, seeds: NDArray[np.int64]) -> torch.Tensor:
+        """Return what conditions the U-Net, from embeddings (n, width) and a seed of each."""
+
+    def arguments(self, prepared: torch.Tensor | None, n: int) -> dict[str, Any]:
+        """Return further arguments of the U-Net, for n prepared rows or for no image."""
+
+
+def make_port(
+    unet: Any, image: IPAdapter | UnClip | None, is_plain: bool, is_planned: bool
+) -> ImagePort | None:
+    """Return the image port of a U-Net, which gets the layers of an IP-Adapter; None without one.
+
+    Attentions are computed by plain matrix products or fused; where it `is_planned`, layers have no
+    weights. Raises UserError where U-Net and image conditioning do not fit together.
     """
+    takes_embeddings = unet.config.class_embed_type == "projection"
+    if takes_embeddings != isinstance(image, UnClip):
+        raise UserError(
+            "The U-Net takes embeddings of images by itself, as in unCLIP models: use it with an "
+            "image normaliser and without an IP-Adapter."
+            if takes_embeddings
+            else "The U-Net takes no embeddings of images by itself, and unCLIP models do: use an "
+            "IP-Adapter."
+        )
+    if isinstance(image, UnClip):
+        return UnclipPort(unet, image)
+    return None if image is None else AdapterPort(unet, image, is_plain, is_planned)
 
-    file: str | Path
-    scale: float = 1.0
 
-    def __post_init__(self) -> None:
-        """Refuse a scale that cannot be."""
-        if not 0 <= self.scale < float("inf"):
-            raise UserError(f"The scale of an IP-Adapter is 0 or more, not {self.scale}.")
+def image_conditioning(
+    unclip: tuple[Any, Any] | None, ip_adapter: IPAdapter | None, noise_level: int
+) -> IPAdapter | UnClip | None:
+    """Return how images condition a model: by what it brings (unCLIP), or by an IP-Adapter.
 
-
-class AdapterPort:
-    """The image port of a U-Net with the layers of an IP-Adapter, which it gets here.
-
-    Its attentions are computed by plain matrix products or fused; where it `is_planned`, the
-    layers have no weights. Raises UserError for a file that holds no such adapter, or that of
-    another model.
+    Raises UserError for both at once, and for a level of noise without unCLIP.
     """
-
-    def __init__(self, unet: Any, adapter: IPAdapter, is_plain: bool, is_planned: bool) -> None:
-        path = Path(adapter.file).expanduser()
-        tensors = _planned_tensors(unet, path) if is_planned else _tensors(path)
-        self.width = int(tensors[f"{_PROJECTION}proj.weight"].shape[1])
-        parts = {
-            part.rstrip("."): {
-                name.removeprefix(part): t for name, t in tensors.items() if name.startswith(part)
-            }
-            for part in (_PROJECTION, _LAYERS)
-        }
-        try:
-            unet._load_ip_adapter_weights(parts, low_cpu_mem_usage=False)
-        except (RuntimeError, KeyError) as error:
-            raise UserError(
-                f"The IP-Adapter {path} does not fit the U-Net "
-                f"({str(error).strip().splitlines()[0]}); take the one of the model's family."
-            ) from error
-        if is_plain:
-            unet.set_attn_processor({n: _plain(p) for n, p in unet.attn_processors.items()})
-        unet.requires_grad_(False)
-        self._unet, self._scale = unet, adapter.scale
-        kinds = (IPAdapterAttnProcessor, IPAdapterAttnProcessor2_0)
-        self._layers = [p for p in unet.attn_processors.values() if isinstance(p, kinds)]
-
-    def added_conditions(self, embeddings: torch.Tensor | None, n: int) -> dict[str, Any]:
-        """Return what the U-Net takes for n embeddings, or at scale 0 for none.
-
-        Embeddings of zeros would not be neutral: the tokens that are made of them are not zero.
-        """
-        for layer in self._layers:
-            layer.scale = [0.0 if embeddings is None else self._scale]
-        if embeddings is None:
-            embeddings = torch.zeros((n, self.width), device=self._unet.device)
-        return {"image_embeds": [embeddings[:, None]]}
-
-
-def _tensors(path: Path) -> Mapping[str, torch.Tensor]:
-    """Read the weights of a base IP-Adapter."""
-    _check_kind(path)
-    tensors: dict[str, torch.Tensor] = load_safetensors(path)
-    spoiled = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
-    if spoiled:
+    if unclip is not None and ip_adapter is not None:
         raise UserError(
-            f"{path}: {len(spoiled)} tensors of the weights hold NaN or infinite numbers (the "
-            f"first is {spoiled[0]}); fetch the file again."
+            "The model takes embeddings of images by itself (unCLIP): use it without an IP-Adapter."
         )
-    return tensors
-
-
-def _planned_tensors(unet: Any, path: Path) -> Mapping[str, torch.Tensor]:
-    """Return tensors without memory: of the file's shapes, or of a published adapter's."""
-    if path.is_file() or path.stem not in _PUBLISHED_WIDTHS:
-        shapes = _check_kind(path)
-    else:
-        shapes = adapter_shapes(unet, _PUBLISHED_WIDTHS[path.stem])
-    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-
-
-def _check_kind(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a base IP-Adapter's tensors, by name."""
-    if not path.is_file():
+    if unclip is not None:
+        return UnClip(*unclip, noise_level)
+    if noise_level:
         raise UserError(
-            f"There is no IP-Adapter {path}; give the path of a safetensors file such as "
-            "ip-adapter_sd15.safetensors."
+            f"A noise level of {noise_level} is for embeddings of unCLIP models, which this model "
+            "is not: leave it at 0."
         )
-    shapes = {name: shape for name, (_, shape) in check_safetensors(path).items()}
-    if not any(name.startswith(_LAYERS) for name in shapes):
-        raise UserError(f"{path} holds no IP-Adapter (no tensor {_LAYERS}...); give another file.")
-    if len(shapes.get(f"{_PROJECTION}proj.weight", ())) != 2:
-        raise UserError(
-            f"{path} is an IP-Adapter that takes more than the embedding of an image (such as "
-            "plus, full or faceid); use a base one such as ip-adapter_sd15.safetensors."
-        )
-    return shapes
-
-
-def adapter_shapes(unet: Any, width: int) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the tensors of a base IP-Adapter for embeddings of a width, by name."""
-    context = int(unet.config.cross_attention_dim)
-    shapes: dict[str, tuple[int, ...]] = {
-        f"{_PROJECTION}proj.weight": (_N_TOKENS * context, width),
-        f"{_PROJECTION}proj.bias": (_N_TOKENS * context,),
-        f"{_PROJECTION}norm.weight": (context,),
-        f"{_PROJECTION}norm.bias": (context,),
-    }
-    attentions = [n for n in unet.attn_processors if n.endswith("attn2.processor")]
-    for place, name in enumerate(attentions):
-        keys = unet.get_submodule(name.removesuffix(".processor")).to_k
-        for kind in ("k", "v"):  # numbered as among all attentions, of which every other is one
-            shapes[f"{_LAYERS}{2 * place + 1}.to_{kind}_ip.weight"] = (keys.out_features, context)
-    return shapes
-
-
-def _plain(processor: Any) -> Any:
-    """Return a layer of an adapter that computes by plain matrix products; others as they are."""
-    if not isinstance(processor, IPAdapterAttnProcessor2_0):
-        return processor
-    made = IPAdapterAttnProcessor(
-        processor.hidden_size, processor.cross_attention_dim, processor.num_tokens
-    )
-    made.load_state_dict(processor.state_dict())
-    return made.to(processor.to_k_ip[0].weight.device, processor.to_k_ip[0].weight.dtype)
+    return ip_adapter

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vox2pix.compute import resolve_device, resolve_dtype
 from vox2pix.diffusion._architecture import Architecture
-from vox2pix.diffusion.arrays import FloatArray, as_floats, as_rows, as_seeds
+from vox2pix.diffusion.arrays import FloatArray, as_pixels, as_rows, as_seeds
 from vox2pix.diffusion.autoencoding import decode, encode
 from vox2pix.diffusion.batches import Batches, BatchSize
 from vox2pix.diffusion.denoising import (
@@ -22,7 +22,8 @@ from vox2pix.diffusion.denoising import (
     denoise,
     suitable_batch,
 )
-from vox2pix.diffusion.image_port import IPAdapter
+from vox2pix.diffusion.image_port import image_conditioning
+from vox2pix.diffusion.ip_adapter import IPAdapter
 from vox2pix.diffusion.networks import Networks, Tuning
 from vox2pix.diffusion.pipeline_folder import (
     find_pipeline,
@@ -33,10 +34,8 @@ from vox2pix.diffusion.pipeline_folder import (
 from vox2pix.diffusion.probe import Probe, check_modules
 from vox2pix.diffusion.sampling import make_sampler
 from vox2pix.diffusion.schedule import Schedule
+from vox2pix.diffusion.unclip import UnClip
 from vox2pix.errors import UserError
-
-# 8 bit to float and back, or a filter that overshoots, may leave [0, 1] by this much
-_RANGE_TOLERANCE = 1e-3
 
 
 class LatentDiffusion(Architecture):
@@ -69,8 +68,9 @@ class LatentDiffusion(Architecture):
         in any case.
     tuning : Tuning
         How the networks compute; changes speed, not the result.
-    ip_adapter : IPAdapter, optional
-        Opens the port ``image``. Nothing else depends on it, so that `identity` leaves it out.
+    image : IPAdapter or UnClip, optional
+        How images condition the U-Net, at the port ``image``. No other input depends on an
+        IP-Adapter, so that `identity` leaves it out.
 
     Attributes
     ----------
@@ -113,12 +113,12 @@ class LatentDiffusion(Architecture):
         device: torch.device,
         dtype: torch.dtype,
         tuning: Tuning | None = None,
-        ip_adapter: IPAdapter | None = None,
+        image: IPAdapter | UnClip | None = None,
     ) -> None:
         self.device = device
         self.dtype = dtype
         networks = Networks(
-            vae, unet, text_encoder, tokenizer, device, dtype, tuning or Tuning(), ip_adapter
+            vae, unet, text_encoder, tokenizer, device, dtype, tuning or Tuning(), image
         )
         super().__init__(networks, scheduler_config)
         self._batches = Batches(device)
@@ -140,6 +140,7 @@ class LatentDiffusion(Architecture):
         local_files_only: bool = False,
         tuning: Tuning | None = None,
         ip_adapter: IPAdapter | None = None,
+        noise_level: int = 0,
     ) -> "LatentDiffusion":
         """Load a diffusers pipeline; weights are read from safetensors only.
 
@@ -156,8 +157,12 @@ class LatentDiffusion(Architecture):
             ``"float32"``, ``"float16"`` or ``"bfloat16"``.
         local_files_only : bool
             Never contact the hub; use its cache on this machine.
-        tuning, ip_adapter : optional
-            As the class takes them.
+        tuning : Tuning, optional
+            As the class takes it.
+        ip_adapter : IPAdapter, optional
+            By which the model takes embeddings of images; unCLIP models do without.
+        noise_level : int
+            Of :class:`UnClip`, for an unCLIP model.
 
         Raises
         ------
@@ -183,7 +188,7 @@ class LatentDiffusion(Architecture):
             resolve_device(device),
             torch_dtype,
             tuning,
-            ip_adapter,
+            image_conditioning(parts.unclip, ip_adapter, noise_level),
         )
 
     @classmethod
@@ -198,7 +203,7 @@ class LatentDiffusion(Architecture):
         device: str = "auto",
         dtype: str = "float32",
         tuning: Tuning | None = None,
-        ip_adapter: IPAdapter | None = None,
+        image: IPAdapter | UnClip | None = None,
     ) -> "LatentDiffusion":
         """Wrap networks that are in memory; they are brought to where and how they compute.
 
@@ -210,8 +215,10 @@ class LatentDiffusion(Architecture):
             Its configuration is used.
         name : str
             What :attr:`identity` calls the model.
-        device, dtype, tuning, ip_adapter
+        device, dtype, tuning
             As in :meth:`from_pretrained`.
+        image : IPAdapter or UnClip, optional
+            As the class takes it.
 
         Raises
         ------
@@ -219,6 +226,8 @@ class LatentDiffusion(Architecture):
             When the components do not fit together.
         """
         networks = {"vae": vae, "unet": unet, "text_encoder": text_encoder}
+        if isinstance(image, UnClip):
+            networks["image_normalizer"] = image.normalizer
         identity = {
             "name": name,
             "revision": None,
@@ -234,7 +243,7 @@ class LatentDiffusion(Architecture):
             resolve_device(device),
             resolve_dtype(dtype),
             tuning,
-            ip_adapter,
+            image,
         )
 
     def batch_size(self, guidance: float = 5.0) -> int:
@@ -274,17 +283,9 @@ class LatentDiffusion(Architecture):
         ValueError
             For values outside [0, 1], NaN, wrong shapes, or seeds that do not match.
         """
-        pixels = as_floats(images, "images", 4)
-        n, height, width, n_colours = pixels.shape
-        if n_colours != 3:
-            raise ValueError(f"images must have shape (n, height, width, 3), not {pixels.shape}.")
-        if n and (pixels.min() < -_RANGE_TOLERANCE or pixels.max() > 1 + _RANGE_TOLERANCE):
-            raise ValueError(
-                f"images must be in [0, 1], and these range from {pixels.min():.4g} to "
-                f"{pixels.max():.4g}; divide 8-bit images by 255."
-            )
-        self._check_sides(height, width)
-        row_seeds = None if seeds is None else as_seeds(seeds, n)
+        pixels = as_pixels(images)
+        self._check_sides(*pixels.shape[1:3])
+        row_seeds = None if seeds is None else as_seeds(seeds, len(pixels))
         return encode(self._networks, self._batches, pixels, row_seeds, batch_size)
 
     def decode_latents(self, latents: ArrayLike, batch_size: BatchSize = "auto") -> FloatArray:

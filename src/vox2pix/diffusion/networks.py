@@ -7,7 +7,9 @@ from typing import Any, Literal
 import torch
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
-from vox2pix.diffusion.image_port import AdapterPort, IPAdapter
+from vox2pix.diffusion.image_port import make_port
+from vox2pix.diffusion.ip_adapter import IPAdapter
+from vox2pix.diffusion.unclip import UnClip
 from vox2pix.errors import UserError
 
 Attention = Literal["fused", "plain"]
@@ -55,7 +57,7 @@ class Networks:
         device: torch.device,
         dtype: torch.dtype,
         tuning: Tuning,
-        ip_adapter: IPAdapter | None = None,
+        image: IPAdapter | UnClip | None = None,
     ) -> None:
         _check_fit(vae, unet, text_encoder, tokenizer)
         self.device, self.dtype = device, dtype
@@ -63,10 +65,8 @@ class Networks:
         self.vae = _laid_out(_frozen(vae, device, dtype), tuning)
         self.unet = _laid_out(_frozen(unet, device, dtype), tuning)
         self.text_encoder = _frozen(text_encoder, device, dtype)
-        self.image_port = None
-        if ip_adapter is not None:
-            is_plain, is_planned = tuning.attention == "plain", device.type == "meta"
-            self.image_port = AdapterPort(self.unet, ip_adapter, is_plain, is_planned)
+        is_plain, is_planned = tuning.attention == "plain", device.type == "meta"
+        self.image_port = make_port(self.unet, image, is_plain, is_planned)
         self._stepped = _compiled(self.unet) if tuning.compile else self.unet
 
     @property
@@ -127,20 +127,19 @@ class Networks:
         image: torch.Tensor | None = None,
         watched: bool = False,
     ) -> torch.Tensor:
-        """Return the U-Net's output, float32, for noisy latents of text and an image's embedding.
+        """Return the U-Net's output, float32, for noisy latents of text and an image.
 
-        Hooks on the U-Net's modules are only sure to be called where it is `watched`: compiled
-        code has the hooks of the time when it was compiled.
+        The image is as its port prepares it. Hooks on the U-Net's modules are only sure to be
+        called where it is `watched`: compiled code has the hooks of the time when it was compiled.
         """
         unet = self.unet if watched else self._stepped
-        port = self.image_port
-        added = None if port is None else port.added_conditions(image, len(z))
+        more = {} if self.image_port is None else self.image_port.arguments(image, len(z))
         output: torch.Tensor = unet(
             z.to(self.dtype),
             timestep,
             encoder_hidden_states=text.to(self.dtype),
-            added_cond_kwargs=added,
             return_dict=False,
+            **more,
         )[0]
         return output.float()
 
@@ -155,7 +154,7 @@ class Networks:
     ) -> torch.Tensor:
         """Return the U-Net's guided output, from one batch of latents without and with conditions.
 
-        Without are the empty prompt and, as in diffusers' pipelines, an embedding of zeros. Where
+        Without are the empty prompt and, as in diffusers' pipelines, zeros for the image. Where
         neither text nor an image is given, or at a scale of 1, every row is once in the batch.
         """
         empty = self.empty_prompt.expand(len(z), -1, -1)

@@ -18,9 +18,10 @@ PHANTOM = "phantom"
 
 # What is read of each component; patterns for the hub, so that other precisions, other formats
 # and components without a use here (safety checker) are not fetched.
+_WEIGHT_STEM = "diffusion_pytorch_model"
 _WEIGHTS = {
-    "vae": "diffusion_pytorch_model",
-    "unet": "diffusion_pytorch_model",
+    "vae": _WEIGHT_STEM,
+    "unet": _WEIGHT_STEM,
     "text_encoder": "model",
 }
 _CLASSES = {
@@ -39,6 +40,8 @@ _TOKENIZER_FILES = (
 )
 _INDEX = "model_index.json"
 _SCHEDULER = "scheduler/scheduler_config.json"
+_NORMALIZER = "image_normalizer"  # that unCLIP models have
+_NOISING = "image_noising_scheduler"
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,17 @@ class PipelineFolder:
 
 @dataclass(frozen=True)
 class Components:
-    """The five parts of a Stable Diffusion pipeline, as diffusers and transformers hold them."""
+    """The parts of a Stable Diffusion pipeline, as diffusers and transformers hold them.
+
+    Those of unCLIP models are their image normaliser and the scheduler of its noise.
+    """
 
     vae: Any
     unet: Any
     text_encoder: Any
     tokenizer: Any
     scheduler_config: dict[str, Any]
+    unclip: tuple[Any, Any] | None = None
 
 
 def find_pipeline(
@@ -118,7 +125,23 @@ def load_components(folder: PipelineFolder, dtype: torch.dtype) -> Components:
         text_encoder=_load_weights(CLIPTextModel, folder.path / "text_encoder", dtype=dtype),
         tokenizer=tokenizer,
         scheduler_config=sampled,
+        unclip=_load_unclip(folder.path),
     )
+
+
+def _load_unclip(folder: Path) -> tuple[Any, Any] | None:
+    """Load what unCLIP models have beside the others."""
+    from diffusers import DDPMScheduler
+    from diffusers.pipelines.stable_diffusion import StableUnCLIPImageNormalizer
+
+    configs = unclip_configs(folder)
+    if not configs:
+        return None
+    check_model_folder(folder / _NORMALIZER, _WEIGHT_STEM)
+    normalizer = _load_weights(
+        StableUnCLIPImageNormalizer, folder / _NORMALIZER, low_cpu_mem_usage=False
+    )
+    return normalizer, DDPMScheduler.from_config(configs[_NOISING])
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -147,6 +170,16 @@ def scheduler_config(folder: Path) -> dict[str, Any]:
     return _read_json(folder / _SCHEDULER)
 
 
+def unclip_configs(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the configurations of an unCLIP model's own parts; empty for other models."""
+    if _NORMALIZER not in _read_json(folder / _INDEX):
+        return {}
+    return {
+        _NORMALIZER: network_config(folder, _NORMALIZER),
+        _NOISING: _read_json(folder / _NOISING / "scheduler_config.json"),
+    }
+
+
 def hash_files(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each of :func:`files_of_model`, read as streams."""
     return {name: file_hash(path) for name, path in files_of_model(folder).items()}
@@ -161,6 +194,8 @@ def files_of_model(folder: Path) -> dict[str, Path]:
     for part, stem in _WEIGHTS.items():
         files += [folder / part / "config.json", *weight_files(folder / part, stem)]
     files += [folder / "tokenizer" / file for file in _TOKENIZER_FILES]
+    files += [folder / _NORMALIZER / "config.json", folder / _NOISING / "scheduler_config.json"]
+    files += weight_files(folder / _NORMALIZER, _WEIGHT_STEM)
     return {file.relative_to(folder).as_posix(): file for file in sorted(files) if file.is_file()}
 
 
@@ -180,7 +215,8 @@ def _fetch(name: str, revision: str | None, local_files_only: bool) -> PipelineF
     from huggingface_hub import snapshot_download
 
     patterns = [_INDEX, _SCHEDULER, "tokenizer/*.json", "tokenizer/*.txt"]
-    for part, stem in _WEIGHTS.items():
+    patterns += [f"{_NOISING}/*.json"]
+    for part, stem in {**_WEIGHTS, _NORMALIZER: _WEIGHT_STEM}.items():
         patterns += [f"{part}/{file}" for file in ("config.json", f"{stem}.safetensors")]
         patterns += [f"{part}/{stem}.safetensors.index.json", f"{part}/{stem}-*-of-*.safetensors"]
     try:
