@@ -1,18 +1,24 @@
-"""Folders of data and models of an experiment file that may be moved together with them.
+"""Data and models of an experiment file that may be moved together with them.
 
-``config.toml`` names folders in full and, in its table ``[moved]``, relative to itself; the second
+``config.toml`` names them in full and, in its table ``[moved]``, relative to itself; the second
 name counts where the first does not exist.
 """
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 MOVED = "moved"
 _DATA = ("path", "stimuli", "images", "captions", "rois", "test")
-_FOLDERS = (*(("data", key) for key in _DATA), ("model", "name"), ("evaluate", "encoder"))
+_PLACES: tuple[tuple[str, ...], ...] = (
+    *(("data", key) for key in _DATA),
+    ("model", "name"),
+    ("generate", "ip_adapter"),
+    ("evaluate", "encoder"),
+    ("decode", "*", "encoder"),  # of any target
+)
 
 
 def folder_and_rest(name: str) -> tuple[str, str]:
@@ -25,12 +31,12 @@ def folder_and_rest(name: str) -> tuple[str, str]:
 
 
 def from_here(settings: Mapping[str, Any], here: Path) -> dict[str, str]:
-    """Return the table ``[moved]`` of an experiment: each local folder, relative to ``here``."""
+    """Return the table ``[moved]`` of an experiment: each local place, relative to ``here``."""
     moved = {}
-    for table, key in _FOLDERS:
-        folder, _ = folder_and_rest(str(settings.get(table, {}).get(key, "")))
-        if Path(folder).is_absolute():
-            moved[f"{table}.{key}"] = Path(os.path.relpath(folder, here.resolve())).as_posix()
+    for keys, name in _named(settings):
+        place, _ = folder_and_rest(name)
+        if Path(place).is_absolute():
+            moved[".".join(keys)] = Path(os.path.relpath(place, here.resolve())).as_posix()
     return moved
 
 
@@ -45,18 +51,36 @@ def distinct_names(folders: Sequence[Path]) -> list[str]:
 
 
 def where_they_are(raw: dict[str, Any], file: Path) -> dict[str, Any]:
-    """Take the table ``[moved]`` out of an experiment, and its folders where others are gone."""
+    """Take the table ``[moved]`` out of an experiment, and its places where others are gone."""
     moved = raw.get(MOVED)
     if not isinstance(moved, dict) or any(not isinstance(p, str) for p in moved.values()):
         return raw  # refused as any setting that there is not
     raw = {key: value for key, value in raw.items() if key != MOVED}
-    for table, key in _FOLDERS:
-        near, given = moved.get(f"{table}.{key}"), raw.get(table)
-        if near is None or not isinstance(given, dict) or not isinstance(given.get(key), str):
+    for keys, name in list(_named(raw)):
+        near = moved.get(".".join(keys))
+        place, rest = folder_and_rest(name)
+        if near is None or not Path(place).is_absolute() or Path(place).exists():
             continue
-        folder, rest = folder_and_rest(given[key])
-        if Path(folder).is_absolute() and not Path(folder).exists():
-            there = (file.parent / near).resolve()
-            if there.exists():
-                raw[table] = given | {key: f"{there}{rest}"}
+        there = (file.parent / near).resolve()
+        if there.exists():
+            raw = _with(raw, keys, f"{there}{rest}")
     return raw
+
+
+def _named(
+    settings: Mapping[str, Any], patterns: Sequence[tuple[str, ...]] = _PLACES
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the keys of each setting that may name a place, and what it names."""
+    for first, *below in patterns:
+        for key in settings if first == "*" else (first,):
+            value = settings.get(key)
+            if not below and isinstance(value, str):
+                yield (key,), value
+            elif below and isinstance(value, Mapping):
+                yield from (((key, *keys), name) for keys, name in _named(value, [tuple(below)]))
+
+
+def _with(settings: Mapping[str, Any], keys: tuple[str, ...], value: str) -> dict[str, Any]:
+    """Return settings with another value of one of them."""
+    first, *below = keys
+    return {**settings, first: _with(settings[first], tuple(below), value) if below else value}

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.conftest import experiment
-from vox2pix.pipeline.drawings import donors, planned_drawings
+from vox2pix.pipeline.drawings import donors, judged_condition, planned_drawings
 
 
 @given(st.integers(2, 200), st.integers(0, 2**62))
@@ -22,6 +22,18 @@ def test_without_captions_only_z_is_left():
     assert {str(d.condition) for d in planned_drawings(experiment(), has_captions=False)[3:]} == {
         "z"
     }
+
+
+def test_without_captions_everything_together_is_what_is_left():
+    rois = {"z": ["early"], "c": ["ventral"], "image": ["ventral"]}
+    config = experiment(decode=rois)
+    names = [d.name for d in planned_drawings(config, has_captions=False)]
+    assert names[:6] == ["z-decode", "z", "image", "z+image", "true-z", "true-image"]
+    assert str(judged_condition(config, has_captions=False)) == "z+image"
+    named = experiment(decode=rois, generate={"conditions": ["image+c", "image"]})
+    drawn = [d for d in planned_drawings(named, False) if d.source == "decoded"]
+    assert [d.name for d in drawn] == ["image"]
+    assert str(judged_condition(named, has_captions=True)) == "image+c"
 
 
 @pytest.mark.parametrize("has_captions", [True, False])

@@ -1,15 +1,18 @@
 import shutil
+from pathlib import Path
 
 import pytest
 
 from pipeline.conftest import experiment
-from vox2pix.config import Config
+from vox2pix.config import Config, load_config
+from vox2pix.config._tables import DecodeConfig
 from vox2pix.errors import UserError
 from vox2pix.phantom import simulate
 from vox2pix.pipeline.commands import plan
 from vox2pix.pipeline.costs import Cost
 from vox2pix.pipeline.reconstruct import STAGES
 
+ROOT = Path(__file__).parents[2]
 BETAS = "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR"
 
 
@@ -75,6 +78,31 @@ def test_drawing_is_priced_by_the_operations_of_the_u_net(empty_tree):
     assert next(s for s in slow.stages if s.name == "generate").seconds == pytest.approx(
         10 * drawing.seconds
     )
+
+
+def test_the_shipped_experiment_with_images_is_planned_before_anything_is_there(
+    empty_tree, monkeypatch
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    shipped = load_config(ROOT / "configs" / "nsd-image.toml")
+    data = shipped.data.model_copy(update={"path": empty_tree})
+    config = shipped.model_copy(update={"data": data})
+    stages = {s.name: s for s in plan(config, empty_tree / "run", flops_a_second=1e14).stages}
+    assert "1,024 values of image" in stages["decode"].what
+    n = 8996 + 1000
+    assert stages["features"].write_bytes == pytest.approx(n * 4 * (6400 + 1024), rel=1e-3)
+    # ViT-H/14: 632 million weights for each of 257 tokens, multiplied and added
+    least = n * 2 * 0.62e9 * 257 / (0.4 * 1e14)
+    alone = plan(without_image(config), empty_tree / "run", flops_a_second=1e14).stages
+    features = next(s for s in alone if s.name == "features")
+    assert least < stages["features"].seconds - features.seconds < 1.2 * least
+    assert stages["features"].memory_bytes - features.memory_bytes > 4 * 630e6
+
+
+def without_image(config):
+    decode = DecodeConfig.model_validate({"z": {"rois": ["early"], "image_size": 320}})
+    generate = config.generate.model_copy(update={"conditions": ("z",), "ceilings": ()})
+    return config.model_copy(update={"decode": decode, "generate": generate})
 
 
 def test_the_total_adds_up(empty_tree):

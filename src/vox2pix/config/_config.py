@@ -5,7 +5,8 @@ What changes the result (``data``, ``model``, ``decode``, ``generate``, ``evalua
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,11 +167,14 @@ def load_config(path: str | Path, settings: Mapping[str, Any] | None = None) -> 
 
 def for_others(config: Config) -> Config:
     """Return an experiment as it may be sent to others: folders by their last name alone."""
-    data, model, evaluate = config.data, config.model, config.evaluate
+    data, model, generate, evaluate = config.data, config.model, config.generate, config.evaluate
+    adapter = generate.ip_adapter and Path(generate.ip_adapter.name)
     return config.model_copy(
         update={
             "data": data.with_places(lambda _, path: Path(path.name)),
             "model": model.model_copy(update={"name": without_place(model.name)}),
+            "decode": _with_encoders(config.decode, lambda key, name: without_place(name)),
+            "generate": generate.model_copy(update={"ip_adapter": adapter}),
             "evaluate": evaluate.model_copy(update={"encoder": without_place(evaluate.encoder)}),
         }
     )
@@ -178,17 +182,33 @@ def for_others(config: Config) -> Config:
 
 def _with_absolute_path(config: Config, path: Path) -> Config:
     """Make paths of the data and of models absolute, from the file's folder."""
-    data, model, evaluate = config.data, config.model, config.evaluate
+    data, model, generate, evaluate = config.data, config.model, config.generate, config.evaluate
     data = data.with_places(lambda key, place: _from_folder_of(path, f"data.{key}", str(place)))
+    if generate.ip_adapter is not None:
+        adapter = _from_folder_of(path, "generate.ip_adapter", str(generate.ip_adapter))
+        generate = generate.model_copy(update={"ip_adapter": adapter})
     name = _with_absolute_folder(path, "model.name", model.name)
     encoder = _with_absolute_folder(path, "evaluate.encoder", evaluate.encoder)
     return config.model_copy(
         update={
             "data": data,
             "model": model.model_copy(update={"name": name}),
+            "decode": _with_encoders(config.decode, partial(_with_absolute_folder, path)),
+            "generate": generate,
             "evaluate": evaluate.model_copy(update={"encoder": encoder}),
         }
     )
+
+
+def _with_encoders(decode: DecodeConfig, change: Callable[[str, str], str]) -> DecodeConfig:
+    """Return the table with the encoder of each target that names one changed, by key and name."""
+    changed = {}
+    for target, table in decode.targets.items():
+        name = table.settings.get("encoder")
+        if isinstance(name, str):
+            encoder = change(f"decode.{target}.encoder", name)
+            changed[target] = table.model_copy(update={"encoder": encoder})
+    return decode.model_copy(update=changed)
 
 
 def _with_absolute_folder(path: Path, key: str, name: str) -> str:

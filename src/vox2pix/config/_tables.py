@@ -277,9 +277,25 @@ class GenerateConfig(Table):
         default="diffusers",
         description="noise level at which denoising starts, of images and of z_c (encode)",
     )
+    ip_adapter: Path | None = Field(
+        default=None,
+        description="safetensors file of an IP-Adapter, relative to the experiment file; by it "
+        "the model takes embeddings of images (target image)",
+    )
+    ip_adapter_scale: float = Field(
+        default=1.0, ge=0, description="weight of the image beside the text in an IP-Adapter"
+    )
+    noise_level: int = Field(
+        default=0, ge=0, lt=1000, description="noise on embeddings of images, in unCLIP models"
+    )
 
     @model_validator(mode="after")
     def _something_to_draw(self) -> "GenerateConfig":
+        if self.ip_adapter is None and self.ip_adapter_scale != 1:
+            raise ValueError(
+                f"generate.ip_adapter_scale is {self.ip_adapter_scale:g}, but no "
+                "generate.ip_adapter is named: name its file, or remove the scale."
+            )
         for name in ("conditions", "ceilings"):
             names = getattr(self, name) or ()
             if len(set(names)) < len(names):

@@ -14,6 +14,7 @@ from vox2pix.generation import port_inputs
 from vox2pix.pipeline.drawings import as_bytes, judged_condition, noise_seeds
 from vox2pix.pipeline.experiment import (
     FloatArray,
+    as_drawn,
     decoded,
     decoded_subject,
     in_protocol_units,
@@ -131,11 +132,13 @@ class _Redrawer:
         model, config = self._run.model, self._run.config
         generate, truncates = config.generate, config.run_protocol.truncates
         seeds = noise_seeds(config, (knobs.stimulus_id,), knobs.seed + 1)
-        values = {
+        targets = targets_of(config)
+        decoded = {
             name: self._values(name, knobs.sources[name], knobs.left_out)
             for name in knobs.condition.split("+")
         }
-        inputs = port_inputs(model, values, seeds, start_settings(config), targets_of(config))
+        values = {name: as_drawn(self._run, targets[name], of) for name, of in decoded.items()}
+        inputs = port_inputs(model, values, seeds, start_settings(config), targets)
         strength = knobs.strength if "start" in inputs else None
         n_steps = len(model.plan(strength, generate.steps, generate.schedule).timesteps)
         every = ceil(n_steps / _MAX_PREVIEWS)

@@ -10,6 +10,7 @@ from vox2pix.diffusion import Architecture, ModelCost
 from vox2pix.pipeline import encode, reconstruct
 from vox2pix.pipeline.costs import READ_BYTES_A_SECOND, Cost, Planned
 from vox2pix.pipeline.preconditions import Analysis
+from vox2pix.pipeline.run import ip_adapter_of
 from vox2pix.pipeline.sizes import experiment_sizes
 from vox2pix.pipeline.stage import Stage
 from vox2pix.targets import targets_of, usable
@@ -67,7 +68,9 @@ def _plan(
     flops_a_second: float | None,
 ) -> Plan:
     model, device = config.model, config.compute.device
-    architecture = Architecture.from_pretrained(model.name, model.revision, local_files_only=True)
+    architecture = Architecture.from_pretrained(
+        model.name, model.revision, local_files_only=True, ip_adapter=ip_adapter_of(config)
+    )
     sizes = experiment_sizes(config, path, rois, analysis)
     targets = usable(targets_of(config), sizes.has_captions)
     measured = flops_a_second or sgemm_rate(device)

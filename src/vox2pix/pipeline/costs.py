@@ -95,7 +95,7 @@ def targets_cost(p: Planned) -> Cost:
         f"{' and '.join(p.targets)} of {n:,} images",
         images,
         written,
-        p.model.n_parameters * 4.0 + written + 1e9,
+        p.model.n_parameters * 4.0 + max(t.memory() for t in p.targets.values()) + written + 1e9,
         p.seconds(flops, images),
     )
 

@@ -1,6 +1,6 @@
 """What an experiment draws: conditions, ceilings from true values, controls; where images are."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,11 +59,10 @@ def planned_drawings(config: Config, has_captions: bool) -> list[Drawing]:
 
     Without captions, what needs a target that is computed from them is left out.
     """
-    generate, every = config.generate, targets_of(config)
-    found = usable(every, has_captions)
+    generate, found = config.generate, usable(targets_of(config), has_captions)
     samples, few = generate.samples, generate.ceiling_samples
-    conditions = _drawable(conditions_of(config, every), found)
-    ceilings = _drawable(ceilings_of(config, every), found)
+    conditions = _drawn(config, found)
+    ceilings = _drawable(ceilings_of, generate.ceilings, config, found)
     drawings = [Drawing(str(c), c, "decoded", samples) for c in conditions]
     drawings += [Drawing(f"true-{c}", c, "true", few) for c in ceilings]
     judged = fullest(conditions, found)
@@ -81,8 +80,20 @@ def planned_drawings(config: Config, has_captions: bool) -> list[Drawing]:
     return [d if d.condition.denoised else _with_one_sample(d) for d in drawings]
 
 
-def _drawable(conditions: tuple[Condition, ...], found: Mapping[str, Target]) -> list[Condition]:
-    return [c for c in conditions if found.keys() >= set(c.targets)]
+def _drawn(config: Config, found: Mapping[str, Target]) -> list[Condition]:
+    return _drawable(conditions_of, config.generate.conditions, config, found)
+
+
+def _drawable(
+    of: Callable[[Config, Mapping[str, Target]], tuple[Condition, ...]],
+    named: Sequence[str] | None,
+    config: Config,
+    found: Mapping[str, Target],
+) -> list[Condition]:
+    """Return the conditions that can be drawn: of those named, or the default ones."""
+    if named is None:  # by default everything together: of what there is
+        return list(of(config, found))
+    return [c for c in of(config, targets_of(config)) if found.keys() >= set(c.targets)]
 
 
 def _with_one_sample(drawing: Drawing) -> Drawing:
@@ -91,9 +102,8 @@ def _with_one_sample(drawing: Drawing) -> Drawing:
 
 def judged_condition(config: Config, has_captions: bool) -> Condition:
     """Return the condition that the audit judges: the one with most of what is decoded."""
-    every = targets_of(config)
-    found = usable(every, has_captions)
-    return fullest(_drawable(conditions_of(config, every), found), found)
+    found = usable(targets_of(config), has_captions)
+    return fullest(_drawn(config, found), found)
 
 
 def drawings_of(run: Run) -> list[Drawing]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.compute import resolve_device, resolve_dtype
-from vox2pix.config import Config, without_place
+from vox2pix.config import Config, for_others
 from vox2pix.data import Subject, standardized_by_session
 from vox2pix.decoding import RidgeDecoder
 from vox2pix.errors import UserError
@@ -72,6 +72,12 @@ def stored_features(run: Run, name: str, ids: Sequence[str]) -> StoredFeatures:
 def decoded(run: Run, name: str) -> FloatArray:
     """Return what was decoded from the test responses, (n_test, *shape)."""
     return load_arrays(run.path / "decoded" / f"{name}.safetensors")["predicted"]
+
+
+def as_drawn(run: Run, target: Target, values: FloatArray) -> FloatArray:
+    """Return decoded values as they are drawn: at the scale of the training stimuli's true ones."""
+    arrays = load_arrays(run.path / "decoded" / f"{target.name}.safetensors")
+    return target.rescaled(values, arrays)
 
 
 def flat(values: FloatArray) -> FloatArray:
@@ -161,6 +167,11 @@ class RecordedModel:
         return resolve_dtype(self._run.config.compute.dtype)
 
     @property
+    def device(self) -> "torch.device":
+        """Where networks compute."""
+        return resolve_device(self._run.config.compute.device)
+
+    @property
     def image_size(self) -> int:
         """Side of its images in pixels."""
         return int(self.identity["image_size"])
@@ -205,10 +216,10 @@ def _feature_files(run: Run) -> list[str]:
 
 
 def feature_settings(config: Config) -> Sequence[Any]:
-    """Return the settings that change true values; the files of the model are hashed."""
-    model = config.model.model_copy(update={"name": without_place(config.model.name)})
-    own = {name: target.settings for name, target in config.decode.targets.items()}
-    return [model, own, config.compute.dtype, config.seed]
+    """Return the settings that change true values; files of models are hashed."""
+    named = for_others(config)
+    own = {name: target.settings for name, target in named.decode.targets.items()}
+    return [named.model, own, config.compute.dtype, config.seed]
 
 
 # --- decoders ------------------------------------------------------------------------------------

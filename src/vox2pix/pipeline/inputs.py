@@ -6,12 +6,14 @@ from pathlib import Path, PurePosixPath
 from vox2pix.buckets import is_remote, is_url
 from vox2pix.config import DataConfig
 from vox2pix.data import source_of
+from vox2pix.diffusion.ip_adapter import check_adapter
 from vox2pix.diffusion.pipeline_folder import files_of_model, find_pipeline
 from vox2pix.errors import UserError
 from vox2pix.evaluation import encoder_files
 from vox2pix.pipeline.reporter import Reporter
 from vox2pix.pipeline.run import Run
 from vox2pix.store import content_hashes
+from vox2pix.targets import targets_of
 
 _MB = 10**6
 _SHOWN_FROM = 500 * _MB  # bytes from which hashing shows a progress bar
@@ -41,12 +43,28 @@ def model_hashes(run: Run) -> dict[str, str]:
     return _hashes(run, "Checking the model", folder, files_of_model(folder))
 
 
+def target_hashes(run: Run) -> dict[str, str]:
+    """Return a content hash of each file that true values depend on: the model's, the targets'."""
+    hashes = model_hashes(run)
+    for name, target in targets_of(run.config).items():
+        title, own = f"Checking the encoder of {name}", target.files()
+        hashes |= {f"decode.{name}/{k}": v for k, v in _hashes_in_one(run, title, own).items()}
+    return hashes
+
+
+def adapter_hashes(run: Run) -> dict[str, str]:
+    """Return a content hash of the IP-Adapter that images are drawn through, if there is one."""
+    path = run.config.generate.ip_adapter
+    if path is None:
+        return {}
+    check_adapter(path)
+    return _hashes(run, "Checking the IP-Adapter", path, {path.name: path})
+
+
 def encoder_hashes(run: Run) -> dict[str, str]:
     """Return a content hash of each file of the encoder that reconstructions are scored with."""
     files = encoder_files(run.config.evaluate.encoder)
-    if not files:
-        return {}
-    return _hashes(run, "Checking the encoder", next(iter(files.values())).parent, files)
+    return _hashes_in_one(run, "Checking the encoder", files)
 
 
 def require_outside_data(data: DataConfig, run_path: Path) -> None:
@@ -67,6 +85,13 @@ def require_outside_data(data: DataConfig, run_path: Path) -> None:
             f"{folder} is among the files that are read as data ({root}); name a run folder "
             "elsewhere with --out."
         )
+
+
+def _hashes_in_one(run: Run, title: str, files: Mapping[str, Path]) -> dict[str, str]:
+    """Return the hashes of files of one folder; nothing where there are none."""
+    if not files:
+        return {}
+    return _hashes(run, title, next(iter(files.values())).parent, files)
 
 
 def _hashes(run: Run, title: str, root: Path, files: Mapping[str, Path]) -> dict[str, str]:

@@ -12,9 +12,9 @@ from uuid import uuid4
 
 import tomli_w
 
-from vox2pix.config import Config, digest, load_config, without_place
+from vox2pix.config import Config, digest, for_others, load_config
 from vox2pix.data import Subject, source_of
-from vox2pix.diffusion import Architecture, LatentDiffusion, Tuning
+from vox2pix.diffusion import Architecture, IPAdapter, LatentDiffusion, Tuning
 from vox2pix.errors import UserError
 from vox2pix.pipeline.reporter import Reporter, Silent
 from vox2pix.places import MOVED, from_here
@@ -90,12 +90,17 @@ class Run:
             device=compute.device,
             dtype=compute.dtype,
             tuning=Tuning(compute.channels_last, compute.attention, compute.compile),
+            ip_adapter=ip_adapter_of(self.config),
+            noise_level=self.config.generate.noise_level,
         )
 
     @cached_property
     def architecture(self) -> Architecture:
         """The architecture of the diffusion model, without its weights."""
-        return Architecture.from_pretrained(self.config.model.name, self.config.model.revision)
+        model = self.config.model
+        return Architecture.from_pretrained(
+            model.name, model.revision, ip_adapter=ip_adapter_of(self.config)
+        )
 
     @cached_property
     def test_ids(self) -> tuple[str, ...]:
@@ -106,6 +111,14 @@ class Run:
     def stimulus_ids(self) -> tuple[str, ...]:
         """The training stimuli, then the test stimuli."""
         return (*self.subject.train.stimulus_ids, *self.test_ids)
+
+
+def ip_adapter_of(config: Config) -> IPAdapter | None:
+    """Return the IP-Adapter of an experiment, if it names one."""
+    generate = config.generate
+    if generate.ip_adapter is None:
+        return None
+    return IPAdapter(generate.ip_adapter, generate.ip_adapter_scale)
 
 
 @lru_cache(maxsize=1)
@@ -145,7 +158,12 @@ def open_subject(config: Config, run_path: Path, rois: tuple[str, ...] | None = 
     return source_of(config.data, config.data.root(run_path)).open(rois)
 
 
-_SHARED = ("seed", "protocol", "data", "model", "decode", "generate.schedule", "compute")
+_DRAWN_BY = ("schedule", "ip_adapter", "ip_adapter_scale", "noise_level")  # z_c of encode, too
+_SHARED = (
+    *("seed", "protocol", "data", "model", "decode"),
+    *(f"generate.{key}" for key in _DRAWN_BY),
+    "compute",
+)
 
 
 def record_config(run: Run, own: Sequence[str], beside: str) -> None:
@@ -178,12 +196,13 @@ def _result_of(config: Config, key: str) -> Any:
     """Return what of a setting changes results: neither places of files nor speed."""
     if key == "data":
         return config.data.settings()
-    if key == "model":
-        return config.model.model_copy(update={"name": without_place(config.model.name)})
+    config = for_others(config)
     if key == "decode":  # how targets are computed, not how they are decoded
         return {name: target.settings for name, target in config.decode.targets.items()}
-    named = {"compute": config.compute.dtype, "generate.schedule": config.generate.schedule}
-    return named.get(key) or getattr(config, key)
+    if key == "compute":
+        return config.compute.dtype
+    table, _, name = key.rpartition(".")
+    return getattr(config.generate if table else config, name)
 
 
 def _as_toml(config: Config, folder: Path) -> str:

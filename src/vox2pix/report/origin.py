@@ -32,12 +32,15 @@ _STABLE_DIFFUSION = (
     "Stable Diffusion's weights are under the CreativeML Open RAIL-M licence, which restricts some "
     "uses."
 )
+_READ_WEIGHTS = ("features", "generate", "evaluate")  # stages, beside the model's own
 _NOT_READ = "The data of this run have not been read yet."
 
 
 def _description(run: RunContents, name: str) -> str:
     """Describe a target as the run recorded it."""
-    return str(run.targets.get(name, {}).get("description") or f"the target {name}")
+    recorded = run.targets.get(name, {})
+    variant = f" ({recorded['variant']})" if recorded.get("variant") else ""
+    return str(recorded.get("description") or f"the target {name}") + variant
 
 
 def what_was_done(run: RunContents) -> str:
@@ -95,8 +98,11 @@ def stages(run: RunContents) -> list[dict[str, str]]:
 def hashes(run: RunContents) -> dict[str, str]:
     """Return the SHA-256 of every file of weights that the run used."""
     weights = {f"{run.config.model.name}/{k}": v for k, v in run.model.get("sha256", {}).items()}
-    encoder = run.provenance.get("evaluate", {}).get("inputs") or {}
-    return weights | {f"encoder {run.config.evaluate.encoder}/{k}": v for k, v in encoder.items()}
+    inputs = {s: run.provenance.get(s, {}).get("inputs") or {} for s in _READ_WEIGHTS}
+    own = {k: v for k, v in inputs["features"].items() if k.startswith("decode.")}
+    adapter = {f"IP-Adapter/{k}": v for k, v in inputs["generate"].items()}
+    encoder = f"encoder {run.config.evaluate.encoder}"
+    return weights | own | adapter | {f"{encoder}/{k}": v for k, v in inputs["evaluate"].items()}
 
 
 def machine(run: RunContents) -> Mapping[str, Any]:

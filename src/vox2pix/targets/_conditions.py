@@ -68,7 +68,7 @@ def check_ports(
         if ports is not None and port not in ports:
             raise UserError(
                 f"The target {name!r} enters the generator at the port {port!r}, and this model "
-                f"has {', '.join(ports)}. Choose another model, or leave {name} out."
+                f"has {', '.join(ports)}. {targets[name].remedy}, or leave {name} out."
             )
         if port in taken:
             raise UserError(

@@ -12,11 +12,13 @@ from vox2pix.config import DecodeConfig, TargetConfig, suggest
 from vox2pix.errors import UserError
 from vox2pix.targets._target import Target
 from vox2pix.targets.c import TextConditioning
+from vox2pix.targets.image import ImageEmbedding
 from vox2pix.targets.z import ImageLatent
 
 TARGETS: dict[str, type[Target]] = {
     "z": ImageLatent,
     "c": TextConditioning,
+    "image": ImageEmbedding,
 }
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from vox2pix.diffusion import LatentDiffusion, ModelCost
     from vox2pix.diffusion.batches import BatchSize
     from vox2pix.targets._rows import FeatureRows
+    from vox2pix.targets._stored import StoredFeatures
 
 FloatArray = NDArray[np.float32]
 
@@ -31,6 +33,10 @@ class Sizes(Protocol):
     def conditioning_shape(self) -> tuple[int, int]:
         """Shape (n_tokens, width) of the text conditioning."""
 
+    @property
+    def embedding_width(self) -> int | None:
+        """Numbers of the embedding of an image that it takes, if it takes one."""
+
     def latent_shape_at(self, image_size: int) -> tuple[int, int, int]:
         """Return the shape (channels, height, width) of the latent of a square image."""
 
@@ -43,6 +49,10 @@ class FeatureModel(Protocol):
     @property
     def dtype(self) -> Any:
         """Precision of the networks."""
+
+    @property
+    def device(self) -> Any:
+        """Where networks compute."""
 
     @property
     def image_size(self) -> int:
@@ -101,6 +111,8 @@ class Target(BaseModel, ABC):
         What of an image it decides; the audit compares swapped images by that.
     description : str
         One plain sentence for reports.
+    remedy : str
+        What to do about a model that has no such port.
     """
 
     model_config = ConfigDict(
@@ -112,6 +124,7 @@ class Target(BaseModel, ABC):
     computed_from: ClassVar[Literal["image", "captions"]]
     carries: ClassVar[Literal["layout", "content"]]
     description: ClassVar[str]
+    remedy: ClassVar[str] = "Choose another model"
 
     @abstractmethod
     def shape(self, sizes: Sizes) -> tuple[int, ...]:
@@ -165,8 +178,28 @@ class Target(BaseModel, ABC):
         """Return the shape of a start of the encoding analysis, which makes no image detour."""
         return sizes.latent_shape_at(sizes.image_size)
 
+    def variant(self) -> str:
+        """Return what tells this target from another of its name, in words for reports."""
+        return ""
+
+    def files(self) -> dict[str, Path]:
+        """Return the files beside the diffusion model that decide its values, by their names."""
+        return {}
+
+    def training_statistics(self, rows: StoredFeatures) -> dict[str, NDArray[Any]]:
+        """Return what :meth:`rescaled` takes, from the true values of the training stimuli."""
+        return {}
+
+    def rescaled(self, values: FloatArray, statistics: Mapping[str, NDArray[Any]]) -> FloatArray:
+        """Return decoded values (n, ...) as they are drawn; regression shrinks towards the mean."""
+        return values
+
     def flops(self, cost: ModelCost) -> float:
         """Return the operations of computing it for one stimulus."""
+        return 0.0
+
+    def memory(self) -> float:
+        """Return the bytes of networks beside the diffusion model that compute it."""
         return 0.0
 
     @classmethod

@@ -9,15 +9,18 @@ from vox2pix.vision._network import (
     network,
     weights_digest,
 )
+from vox2pix.vision._size import EncoderSize, encoder_size
 from vox2pix.vision.weights import WEIGHTS, NetworkUnavailableError
 
 __all__ = [
     "WEIGHTS",
     "Encoder",
+    "EncoderSize",
     "Network",
     "NetworkUnavailableError",
     "encoder_files",
     "encoder_hashes",
+    "encoder_size",
     "image_encoder",
     "network",
     "weights_digest",

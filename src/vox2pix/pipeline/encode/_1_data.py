@@ -11,7 +11,7 @@ from vox2pix.pipeline.experiment import (
     extract_targets,
     feature_settings,
 )
-from vox2pix.pipeline.inputs import input_files, model_hashes
+from vox2pix.pipeline.inputs import input_files, target_hashes
 from vox2pix.pipeline.preparation import data_cost, phantom_is_sound, prepare_subject
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.stage import Stage
@@ -46,6 +46,6 @@ TARGETS = Stage(
     extract_targets,
     feature_settings,
     after=("encoding-data",),
-    inputs=model_hashes,
+    inputs=target_hashes,
     cost=targets_cost,
 )

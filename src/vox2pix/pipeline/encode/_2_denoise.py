@@ -16,6 +16,7 @@ from vox2pix.pipeline.encoding import (
     trace_plan,
 )
 from vox2pix.pipeline.experiment import FloatArray, arrays_are_sound, features, targets
+from vox2pix.pipeline.inputs import adapter_hashes
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.stage import Stage
 from vox2pix.store import write_json
@@ -94,7 +95,9 @@ def _port_input(run: Run, name: str) -> FloatArray:
 
 def _settings(config: Config) -> Sequence[Any]:
     own = config.encode.model_dump(mode="json", include=_SETTINGS)
-    return [own, config.generate.schedule, config.run_protocol.one_noise]
+    generate = config.generate
+    image = [generate.ip_adapter_scale, generate.noise_level]
+    return [own, generate.schedule, *image, config.run_protocol.one_noise]
 
 
 def _is_sound(run: Run) -> bool:
@@ -132,6 +135,7 @@ DENOISE = Stage(
     _denoise,
     _settings,
     after=("encoding-features",),
+    inputs=adapter_hashes,
     is_sound=_is_sound,
     cost=_cost,
 )

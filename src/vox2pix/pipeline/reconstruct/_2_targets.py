@@ -11,7 +11,7 @@ from vox2pix.pipeline.experiment import (
     feature_settings,
     targets,
 )
-from vox2pix.pipeline.inputs import model_hashes
+from vox2pix.pipeline.inputs import target_hashes
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.stage import Stage
 from vox2pix.store import write_json
@@ -24,6 +24,7 @@ def _extract(run: Run) -> Sequence[str]:
     described: dict[str, Any] = {
         name: {
             "description": target.description,
+            "variant": target.variant(),
             "port": target.port,
             "carries": target.carries,
             "computed_from": target.computed_from,
@@ -42,6 +43,6 @@ TARGETS = Stage(
     _extract,
     feature_settings,
     after=("data",),
-    inputs=model_hashes,
+    inputs=target_hashes,
     cost=targets_cost,
 )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vox2pix.config import Config
+from vox2pix.config import Config, for_others
 from vox2pix.decoding import PER_TARGET
 from vox2pix.linear import pearson_r, r2_score
 from vox2pix.pipeline.costs import (
@@ -68,7 +68,7 @@ def compute(truth: FloatArray, parts: Sequence[tuple[Block, Arrays]]) -> tuple[A
 
 def _decode(run: Run) -> Sequence[str]:
     """Fit decoders on single trials, a block of values each; predict from the test means."""
-    names = list(targets(run))
+    names = list(found := targets(run))
     blocks = {name: _blocks(run, name) for name in names}
     items = [(name, block) for name in names for block in blocks[name]]
     run.reporter.begin(f"Decoding {' and '.join(names)}", len(items), "decoders")
@@ -79,7 +79,9 @@ def _decode(run: Run) -> Sequence[str]:
         truth = features(run, name, run.test_ids)
         parts = [(block, load_arrays(_part(run, name, block))) for block in blocks[name]]
         scored, decoder = compute(truth, parts)
-        save_arrays(run.path / "decoded" / f"{name}.safetensors", scored)
+        training = stored_features(run, name, run.subject.train.stimulus_ids)
+        statistics = found[name].training_statistics(training)
+        save_arrays(run.path / "decoded" / f"{name}.safetensors", {**statistics, **scored})
         save_arrays(run.path / "decoders" / f"{name}.safetensors", decoder)
         run.reporter.say(_summary(run.config, name, truth, scored, decoder))
     return [f"{what}/{name}.safetensors" for name in names for what in ("decoded", "decoders")]
@@ -154,7 +156,7 @@ def _summary(config: Config, name: str, truth: FloatArray, scored: Arrays, decod
 
 def _settings(config: Config) -> Sequence[Any]:
     protocol = config.run_protocol
-    own = config.decode.model_dump(mode="json", exclude={"targets"})
+    own = for_others(config).decode.model_dump(mode="json", exclude={"targets"})
     return [own, protocol.released_ridge, protocol.beta_scale]
 
 

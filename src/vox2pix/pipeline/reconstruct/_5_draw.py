@@ -16,7 +16,8 @@ from vox2pix.pipeline.drawings import (
     planned_drawings,
     stored_images,
 )
-from vox2pix.pipeline.experiment import FloatArray, decoded, features, n_rows, targets
+from vox2pix.pipeline.experiment import FloatArray, as_drawn, decoded, features, n_rows, targets
+from vox2pix.pipeline.inputs import adapter_hashes
 from vox2pix.pipeline.reporter import report_damage
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.stage import Stage
@@ -69,8 +70,12 @@ def reconstruction_settings(config: Config, samples: int) -> ReconstructionSetti
 def values_of(run: Run, drawing: Drawing) -> dict[str, FloatArray]:
     """Return the values of a drawing's targets for the test stimuli, from its source."""
     values = {name: _values(run, drawing, name) for name in drawing.condition.targets}
+    if drawing.source == "true":
+        return values
+    found = targets(run)
+    values = {name: as_drawn(run, found[name], decoded) for name, decoded in values.items()}
     if drawing.source == "swapped":
-        order, found = donors(len(run.test_ids), run.config.seed), targets(run)
+        order = donors(len(run.test_ids), run.config.seed)
         for name in values:
             if found[name].carries == "content":
                 values[name] = values[name][order]
@@ -152,7 +157,7 @@ def _controls_are_drawn(run: Run) -> bool:
 def _settings(config: Config) -> Sequence[Any]:
     protocol = config.run_protocol
     return [
-        config.generate,
+        config.generate.model_copy(update={"ip_adapter": None}),  # its contents are hashed
         config.seed,
         protocol.one_noise,
         protocol.truncates,
@@ -195,6 +200,7 @@ DRAW = Stage(
     _draw,
     _settings,
     after=("decode",),
+    inputs=adapter_hashes,
     is_sound=_are_drawn,
     cost=lambda p: _cost(p, audit_only=False),
 )
@@ -204,6 +210,7 @@ DRAW_CONTROLS = Stage(
     _draw_controls,
     _settings,
     after=("audit-decoding",),
+    inputs=adapter_hashes,
     is_sound=_controls_are_drawn,
     cost=lambda p: _cost(p, audit_only=True),
 )
