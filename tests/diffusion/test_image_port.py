@@ -81,7 +81,11 @@ def drawn_by_diffusers(kind, parts, adapter, model, ports, *, guidance, **settin
 
 @pytest.mark.parametrize(
     ("names", "guidance"),
-    [(("start", "image"), 5.0), (("start", "text", "image"), 5.0), (("start", "image"), 1.0)],
+    [
+        (("start", "image"), 5.0),
+        pytest.param(("start", "text", "image"), 5.0, marks=pytest.mark.slow),
+        pytest.param(("start", "image"), 1.0, marks=pytest.mark.slow),
+    ],
 )
 def test_from_a_start_it_is_diffusers_image_to_image(
     adapted, parts, adapter, inputs, names, guidance
@@ -106,7 +110,9 @@ def test_from_a_start_it_is_diffusers_image_to_image(
         assert np.abs(latents - drawn).max() > 1e-2
 
 
-@pytest.mark.parametrize("names", [("image",), ("text", "image")])
+@pytest.mark.parametrize(
+    "names", [("text", "image"), pytest.param(("image",), marks=pytest.mark.slow)]
+)
 def test_from_noise_it_is_diffusers_text_to_image(adapted, parts, adapter, inputs, names):
     ports = {name: inputs[name] for name in names}
     expected = drawn_by_diffusers(

@@ -143,8 +143,8 @@ def draw_through_an_adapter() -> dict:
     parts = SimpleNamespace(
         vae=plain.networks.vae,
         unet=plain.networks.unet,
-        text_encoder=plain.networks.text_encoder,
-        tokenizer=plain.networks.tokenizer,
+        text_encoder=plain.networks.text.encoders[0],
+        tokenizer=plain.networks.text.tokenizers[0],
         scheduler=DDIMScheduler(**SCHEDULER),
     )
     rng = np.random.default_rng(0)

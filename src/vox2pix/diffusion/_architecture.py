@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion import StableUnCLIPImageNormalizer
 from numpy.typing import ArrayLike
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from vox2pix.diffusion.arrays import FloatArray, as_floats
 from vox2pix.diffusion.image_port import image_conditioning
@@ -17,6 +17,7 @@ from vox2pix.diffusion.networks import Networks, Tuning
 from vox2pix.diffusion.pipeline_folder import (
     find_pipeline,
     network_config,
+    networks_of,
     scheduler_config,
     unclip_configs,
 )
@@ -27,8 +28,8 @@ from vox2pix.errors import UserError
 
 # Published configurations of the Stable Diffusion family, for planning before the weights are
 # there: unet/config.json, vae/config.json, text_encoder/config.json and
-# scheduler/scheduler_config.json of CompVis/stable-diffusion-v1-4, as far as they differ from the
-# classes' defaults.
+# scheduler/scheduler_config.json of CompVis/stable-diffusion-v1-4 and
+# stabilityai/stable-diffusion-xl-base-1.0, as far as they differ from the classes' defaults.
 _NOISE_LEVELS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 _SD1: dict[str, dict[str, Any]] = {
     "unet": {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
@@ -68,7 +69,39 @@ _SD2: dict[str, dict[str, Any]] = {
     },
     "scheduler": _NOISE_LEVELS,
 }
-_PUBLISHED = {"stable-diffusion-v1": _SD1, "stable-diffusion-2": _SD2}
+_SDXL: dict[str, dict[str, Any]] = {
+    "unet": {
+        "sample_size": 128,
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 2, 10),
+        "attention_head_dim": (5, 10, 20),
+        "cross_attention_dim": 2048,
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    },
+    "vae": {**_SD1["vae"], "sample_size": 1024, "scaling_factor": 0.13025},
+    "text_encoder": _SD1["text_encoder"],
+    "text_encoder_2": {
+        "hidden_size": 1280,
+        "intermediate_size": 5120,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 20,
+        "max_position_embeddings": 77,
+        "projection_dim": 1280,
+        "vocab_size": 49408,
+        "hidden_act": "gelu",
+    },
+    "scheduler": _NOISE_LEVELS,
+}
+_PUBLISHED = {
+    "stable-diffusion-v1": _SD1,
+    "stable-diffusion-2": _SD2,
+    "stable-diffusion-xl": _SDXL,
+}
 
 
 class Architecture:
@@ -103,7 +136,7 @@ class Architecture:
             with meta:
                 vae = AutoencoderKL.from_config(configs["vae"])
                 unet = UNet2DConditionModel.from_config(configs["unet"])
-                text_encoder = CLIPTextModel(CLIPTextConfig(**configs["text_encoder"]))
+                text_encoder = _text_encoders(configs)
                 image = image_conditioning(_unclip(configs), ip_adapter, 0)
                 networks = Networks(
                     vae, unet, text_encoder, None, meta, torch.float32, Tuning(), image
@@ -168,8 +201,11 @@ class Architecture:
 
     @property
     def conditioning_shape(self) -> tuple[int, int]:
-        """Shape (n_tokens, width) of the conditioning of one image."""
-        return (self._networks.n_tokens, int(self._networks.text_encoder.config.hidden_size))
+        """Shape (n_tokens, width) of the conditioning of one image.
+
+        In Stable Diffusion XL one row more is the pooled embedding of the text, padded by zeros.
+        """
+        return self._networks.text.shape
 
     @property
     def module_names(self) -> tuple[str, ...]:
@@ -238,6 +274,15 @@ class Architecture:
         return e
 
 
+def _text_encoders(configs: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+    """Return the text encoder of a model, or both of Stable Diffusion XL's."""
+    encoders = [CLIPTextModel(CLIPTextConfig(**configs["text_encoder"]))]
+    if "text_encoder_2" in configs:
+        second = CLIPTextConfig(**configs["text_encoder_2"])
+        encoders.append(CLIPTextModelWithProjection(second))
+    return encoders
+
+
 def _unclip(configs: Mapping[str, Mapping[str, Any]]) -> tuple[Any, Any] | None:
     """Return what unCLIP models have beside the others."""
     if "image_normalizer" not in configs:
@@ -251,8 +296,9 @@ def configurations(
 ) -> dict[str, dict[str, Any]]:
     """Return arguments of the classes of ``unet``, ``vae``, ``text_encoder`` and ``scheduler``.
 
-    An unCLIP model has ``image_normalizer`` and ``image_noising_scheduler``, too. They are the
-    model's own, or the published ones of its family where it is not on this machine.
+    Stable Diffusion XL has ``text_encoder_2``, too, and an unCLIP model ``image_normalizer`` and
+    ``image_noising_scheduler``. They are the model's own, or the published ones of its family where
+    it is not on this machine.
     """
     try:
         folder = find_pipeline(name_or_path, revision, local_files_only).path
@@ -263,5 +309,5 @@ def configurations(
             if f"/{family}" in str(name_or_path):
                 return configs
         raise
-    own = {part: network_config(folder, part) for part in ("unet", "vae", "text_encoder")}
+    own = {part: network_config(folder, part) for part in networks_of(folder)}
     return {**own, "scheduler": scheduler_config(folder), **unclip_configs(folder)}

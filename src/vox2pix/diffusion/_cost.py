@@ -27,8 +27,9 @@ class ModelCost:
 
     @property
     def n_parameters(self) -> int:
-        """Of all three networks."""
-        networks = (self._networks.vae, self._networks.unet, self._networks.text_encoder)
+        """Of all networks."""
+        encoders = self._networks.text.encoders
+        networks = (self._networks.vae, self._networks.unet, *encoders)
         return sum(p.numel() for network in networks for p in network.parameters())
 
     @property
@@ -50,10 +51,10 @@ class ModelCost:
 
     @cached_property
     def embed_flops(self) -> float:
-        """Of the text encoder on one caption."""
-        n_tokens, _ = self.architecture.conditioning_shape
-        tokens = torch.zeros(1, n_tokens, device="meta", dtype=torch.long)
-        return count_flops(self._networks.text_encoder, tokens)
+        """Of the text encoders on one caption."""
+        text = self._networks.text
+        tokens = torch.zeros(1, text.n_tokens, device="meta", dtype=torch.long)
+        return count_flops(lambda ids: text.encode([ids] * len(text.encoders)), tokens)
 
     @cached_property
     def denoise_flops(self) -> float:

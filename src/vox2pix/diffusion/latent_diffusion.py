@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x and 2.x, and models of the same build, behind one small interface."""
+"""Stable Diffusion 1.x, 2.x and XL, and models of the same build, behind one small interface."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -34,6 +34,7 @@ from vox2pix.diffusion.pipeline_folder import (
 from vox2pix.diffusion.probe import Probe, check_modules
 from vox2pix.diffusion.sampling import make_sampler
 from vox2pix.diffusion.schedule import Schedule
+from vox2pix.diffusion.text import as_tuple
 from vox2pix.diffusion.unclip import UnClip
 from vox2pix.errors import UserError
 
@@ -54,7 +55,9 @@ class LatentDiffusion(Architecture):
     vae : diffusers.AutoencoderKL
     unet : diffusers.UNet2DConditionModel
     text_encoder : transformers.CLIPTextModel
+        Of Stable Diffusion XL a pair, the second a ``CLIPTextModelWithProjection``.
     tokenizer : transformers.CLIPTokenizer
+        Or a pair.
     scheduler_config : dict
         Configuration of any scheduler of the Stable Diffusion family (PNDM, DDIM, Euler ...):
         betas, prediction type and spacing are taken from it, the sampler is always DDIM. As in
@@ -88,7 +91,7 @@ class LatentDiffusion(Architecture):
     ------
     UserError
         When the components do not fit together, or belong to another kind of model (depth,
-        inpainting, SDXL).
+        inpainting).
 
     Notes
     -----
@@ -225,7 +228,8 @@ class LatentDiffusion(Architecture):
         UserError
             When the components do not fit together.
         """
-        networks = {"vae": vae, "unet": unet, "text_encoder": text_encoder}
+        networks = {"vae": vae, "unet": unet, "text_encoder": as_tuple(text_encoder)[0]}
+        networks |= {f"text_encoder_{n}": e for n, e in enumerate(as_tuple(text_encoder)[1:], 2)}
         if isinstance(image, UnClip):
             networks["image_normalizer"] = image.normalizer
         identity = {
@@ -347,7 +351,7 @@ class LatentDiffusion(Architecture):
         means = np.zeros((len(captions), *self.conditioning_shape), np.float32)
 
         def embed(rows: slice) -> None:
-            states = self._networks.embed(flat[rows]).cpu().numpy()
+            states = self._networks.text.embed(flat[rows]).cpu().numpy()
             for owner, embedding in zip(owners[rows], states, strict=True):
                 means[owner] += embedding / np.float32(len(captions[owner]))
 

@@ -9,6 +9,7 @@ from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
 from vox2pix.diffusion.image_port import make_port
 from vox2pix.diffusion.ip_adapter import IPAdapter
+from vox2pix.diffusion.text import TextEncoders, as_tuple
 from vox2pix.diffusion.unclip import UnClip
 from vox2pix.errors import UserError
 
@@ -59,24 +60,21 @@ class Networks:
         tuning: Tuning,
         image: IPAdapter | UnClip | None = None,
     ) -> None:
-        _check_fit(vae, unet, text_encoder, tokenizer)
+        encoders = as_tuple(text_encoder)
+        _check_fit(vae, unet, len(encoders))
         self.device, self.dtype = device, dtype
-        self.tokenizer = tokenizer
-        self.vae = _laid_out(_frozen(vae, device, dtype), tuning)
+        self.text = TextEncoders(
+            [_frozen(encoder, device, dtype) for encoder in encoders],
+            as_tuple(tokenizer) if tokenizer is not None else [None] * len(encoders),
+            unet.config.cross_attention_dim,
+        )
+        # Stable Diffusion XL's autoencoder overflows in half precision; others do not
+        overflows = len(encoders) > 1 and vae.config.force_upcast and dtype == torch.float16
+        self.vae = _laid_out(_frozen(vae, device, torch.float32 if overflows else dtype), tuning)
         self.unet = _laid_out(_frozen(unet, device, dtype), tuning)
-        self.text_encoder = _frozen(text_encoder, device, dtype)
         is_plain, is_planned = tuning.attention == "plain", device.type == "meta"
         self.image_port = make_port(self.unet, image, is_plain, is_planned)
         self._stepped = _compiled(self.unet) if tuning.compile else self.unet
-
-    @property
-    def n_tokens(self) -> int:
-        """Tokens a caption is padded or cut to."""
-        limit = int(self.text_encoder.config.max_position_embeddings)
-        if self.tokenizer is None:
-            return limit
-        # a tokenizer without a stated length says 1e30
-        return min(int(self.tokenizer.model_max_length), limit)
 
     @property
     def latent_scale(self) -> float:
@@ -95,29 +93,23 @@ class Networks:
 
     def posterior(self, pixels: torch.Tensor) -> Any:
         """Return the distribution of unscaled latents of pixels (n, 3, height, width) in [0, 1]."""
-        return self.vae.encode((pixels * 2 - 1).to(self.dtype)).latent_dist
+        return self.vae.encode((pixels * 2 - 1).to(self.vae.dtype)).latent_dist
 
     def images(self, z: torch.Tensor) -> torch.Tensor:
         """Return images (n, height, width, 3), float32 in [0, 1], of scaled latents."""
-        drawn = self.vae.decode((z / self.latent_scale).to(self.dtype), return_dict=False)[0]
+        drawn = self.vae.decode((z / self.latent_scale).to(self.vae.dtype), return_dict=False)[0]
         return (drawn.float() / 2 + 0.5).clamp(0, 1).movedim(1, -1)
-
-    def embed(self, texts: list[str]) -> torch.Tensor:
-        """Return the last hidden states (n, n_tokens, width), float32, of texts."""
-        tokens = self.tokenizer(
-            texts,
-            padding="max_length",
-            max_length=self.n_tokens,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
-        states: torch.Tensor = self.text_encoder(tokens.to(self.device)).last_hidden_state
-        return states.float()
 
     @cached_property
     def empty_prompt(self) -> torch.Tensor:
-        """Hidden states of the empty caption, (n_tokens, width), float32; computed once."""
-        return self.embed([""])[0]
+        """Conditioning by the empty caption, (rows, width), float32; computed once."""
+        return self.text.embed([""])[0]
+
+    @property
+    def without(self) -> torch.Tensor:
+        """Conditioning that guidance leads away from: zeros in Stable Diffusion XL."""
+        empty = self.empty_prompt
+        return torch.zeros_like(empty) if self.text.pooled_width else empty
 
     def predict(
         self,
@@ -133,11 +125,14 @@ class Networks:
         called where it is `watched`: compiled code has the hooks of the time when it was compiled.
         """
         unet = self.unet if watched else self._stepped
+        height, width = (side * self.downsampling for side in z.shape[2:])
+        states, added = self.text.arguments(text.to(self.dtype), (height, width))
         more = {} if self.image_port is None else self.image_port.arguments(image, len(z))
         output: torch.Tensor = unet(
             z.to(self.dtype),
             timestep,
-            encoder_hidden_states=text.to(self.dtype),
+            encoder_hidden_states=states,
+            added_cond_kwargs={**added, **more.pop("added_cond_kwargs", {})},
             return_dict=False,
             **more,
         )[0]
@@ -154,15 +149,15 @@ class Networks:
     ) -> torch.Tensor:
         """Return the U-Net's guided output, from one batch of latents without and with conditions.
 
-        Without are the empty prompt and, as in diffusers' pipelines, zeros for the image. Where
-        neither text nor an image is given, or at a scale of 1, every row is once in the batch.
+        Without are the empty prompt (zeros in Stable Diffusion XL) and, as in diffusers' pipelines,
+        zeros for the image. Where neither text nor an image is given, or at a scale of 1, every row
+        is once in the batch.
         """
-        empty = self.empty_prompt.expand(len(z), -1, -1)
-        with_text = empty if text is None else text
+        with_text = self.empty_prompt.expand(len(z), -1, -1) if text is None else text
         if guidance == 1 or (text is None and image is None):
             return self.predict(z, timestep, with_text, image, watched)
         images = None if image is None else torch.cat([torch.zeros_like(image), image])
-        texts = torch.cat([empty, with_text])
+        texts = torch.cat([self.without.expand(len(z), -1, -1), with_text])
         both = self.predict(torch.cat([z, z]), timestep, texts, images, watched)
         without, conditioned = both[: len(z)], both[len(z) :]
         return without + guidance * (conditioned - without)
@@ -199,34 +194,21 @@ def _compiled(unet: Any) -> Any:
     return torch.compile(unet)
 
 
-_REMEDY = "; use the components of one Stable Diffusion 1.x or 2.x text-to-image model."
+_REMEDY = "; use the components of one Stable Diffusion 1.x, 2.x or XL text-to-image model."
 
 
-def check_kind(unet: Any) -> None:
-    """Refuse a U-Net that needs other inputs than square latents and text, such as SDXL's."""
+def _check_fit(vae: Any, unet: Any, n_text_encoders: int) -> None:
+    """Refuse components of different models, and kinds of model that need other inputs."""
     config = unet.config
     sizes = (config.sample_size, config.cross_attention_dim)
-    if config.addition_embed_type is not None or not all(isinstance(n, int) for n in sizes):
+    added = None if n_text_encoders == 1 else "text_time"
+    if config.addition_embed_type != added or not all(isinstance(n, int) for n in sizes):
         raise UserError(f"The U-Net needs inputs beside latents and text, or no square{_REMEDY}")
-
-
-def _check_fit(vae: Any, unet: Any, text_encoder: Any, tokenizer: Any) -> None:
-    """Refuse components of different models, and kinds of model that need other inputs."""
-    check_kind(unet)
-    channels, inputs = vae.config.latent_channels, unet.config.in_channels
+    channels, inputs = vae.config.latent_channels, config.in_channels
     if channels != inputs:
         raise UserError(
             f"The U-Net takes {inputs} channels and the autoencoder's latents have {channels}, as "
             f"in models for depth or inpainting{_REMEDY}"
         )
-    width, expected = text_encoder.config.hidden_size, unet.config.cross_attention_dim
-    if width != expected:
-        raise UserError(
-            f"The U-Net attends to text of width {expected} and the text encoder's is "
-            f"{width}{_REMEDY}"
-        )
-    if tokenizer is not None and len(tokenizer) > text_encoder.config.vocab_size:
-        raise UserError(
-            f"The tokenizer has {len(tokenizer)} tokens and the text encoder "
-            f"{text_encoder.config.vocab_size}{_REMEDY}"
-        )
+    if getattr(vae.config, "latents_mean", None) is not None:
+        raise UserError(f"The autoencoder's latents have a mean of their own{_REMEDY}")

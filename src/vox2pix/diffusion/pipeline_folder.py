@@ -30,6 +30,8 @@ _CLASSES = {
     "text_encoder": "CLIPTextModel",
     "tokenizer": "CLIPTokenizer",
 }
+# What Stable Diffusion XL has twice.
+_SECOND = {"text_encoder_2": "CLIPTextModelWithProjection", "tokenizer_2": "CLIPTokenizer"}
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "vocab.json",
@@ -38,6 +40,7 @@ _TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
+_TEXTS = ("json", "txt")  # endings of a tokenizer's files
 _INDEX = "model_index.json"
 _SCHEDULER = "scheduler/scheduler_config.json"
 _NORMALIZER = "image_normalizer"  # that unCLIP models have
@@ -61,7 +64,8 @@ class PipelineFolder:
 class Components:
     """The parts of a Stable Diffusion pipeline, as diffusers and transformers hold them.
 
-    Those of unCLIP models are their image normaliser and the scheduler of its noise.
+    Of Stable Diffusion XL text encoder and tokenizer are pairs; those of unCLIP models are their
+    image normaliser and the scheduler of its noise.
     """
 
     vae: Any
@@ -108,25 +112,57 @@ def load_components(folder: PipelineFolder, dtype: torch.dtype) -> Components:
     that is missing, of another class or incomplete, and for pickled weights.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel
 
     _check_index(folder.path)
     _check_files(folder.path)
-    for part, stem in {**_WEIGHTS, "scheduler": ""}.items():
+    for part, stem in {**networks_of(folder.path), "scheduler": ""}.items():
         check_model_folder(folder.path / part, stem)
     sampled = scheduler_config(folder.path)  # before what takes long
-    tokenizer = load_tokenizer(folder.path)
+    tokenizers = [load_tokenizer(folder.path, part) for part in _tokenizers_of(folder.path)]
+    encoders = _load_text_encoders(folder.path, dtype)
     # diffusers' other way of loading needs accelerate, and warns where that is not installed
     plain = {"torch_dtype": dtype, "low_cpu_mem_usage": False}
     return Components(
         vae=_load_weights(AutoencoderKL, folder.path / "vae", **plain),
         unet=_load_weights(UNet2DConditionModel, folder.path / "unet", **plain),
-        # transformers would otherwise take the precision that the file is stored in
-        text_encoder=_load_weights(CLIPTextModel, folder.path / "text_encoder", dtype=dtype),
-        tokenizer=tokenizer,
+        text_encoder=encoders if len(encoders) > 1 else encoders[0],
+        tokenizer=tokenizers if len(encoders) > 1 else tokenizers[0],
         scheduler_config=sampled,
         unclip=_load_unclip(folder.path),
     )
+
+
+def networks_of(folder: Path) -> dict[str, str]:
+    """Return the networks of a pipeline, with the names of their weights without suffix."""
+    second = {"text_encoder_2": _WEIGHTS["text_encoder"]} if _is_xl(folder) else {}
+    return {**_WEIGHTS, **second}
+
+
+def _is_xl(folder: Path) -> bool:
+    """Tell whether a pipeline is one of Stable Diffusion XL, with two text encoders."""
+    return not _SECOND.keys().isdisjoint(_index(folder))
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    """Return what a folder says of its parts; empty for one that is no pipeline's."""
+    return _read_json(folder / _INDEX) if (folder / _INDEX).is_file() else {}
+
+
+def _tokenizers_of(folder: Path) -> tuple[str, ...]:
+    return ("tokenizer", "tokenizer_2") if _is_xl(folder) else ("tokenizer",)
+
+
+def _load_text_encoders(folder: Path, dtype: torch.dtype) -> list[Any]:
+    """Load the text encoder, or both."""
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    classes = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
+    # transformers would otherwise take the precision that the file is stored in
+    return [
+        _load_weights(classes[part], folder / part, dtype=dtype)
+        for part in networks_of(folder)
+        if part in classes
+    ]
 
 
 def _load_unclip(folder: Path) -> tuple[Any, Any] | None:
@@ -144,14 +180,14 @@ def _load_unclip(folder: Path) -> tuple[Any, Any] | None:
     return normalizer, DDPMScheduler.from_config(configs[_NOISING])
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """Load the tokenizer of a pipeline, by a fixed class.
+def load_tokenizer(folder: Path, part: str = "tokenizer") -> Any:
+    """Load a tokenizer of a pipeline, by a fixed class.
 
     Raises UserError if a file is missing or damaged, or names code or another file.
     """
     from transformers import CLIPTokenizer
 
-    path = folder / "tokenizer"
+    path = folder / part
     check_model_folder(path, "", _TOKENIZER_FILES)
     try:
         return CLIPTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
@@ -172,7 +208,7 @@ def scheduler_config(folder: Path) -> dict[str, Any]:
 
 def unclip_configs(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the configurations of an unCLIP model's own parts; empty for other models."""
-    if _NORMALIZER not in _read_json(folder / _INDEX):
+    if _NORMALIZER not in _index(folder):
         return {}
     return {
         _NORMALIZER: network_config(folder, _NORMALIZER),
@@ -191,11 +227,10 @@ def files_of_model(folder: Path) -> dict[str, Path]:
     Weights, configurations and tokenizer: those that :func:`load_components` reads.
     """
     files = [folder / _SCHEDULER]
-    for part, stem in _WEIGHTS.items():
+    for part, stem in {**networks_of(folder), _NORMALIZER: _WEIGHT_STEM}.items():
         files += [folder / part / "config.json", *weight_files(folder / part, stem)]
-    files += [folder / "tokenizer" / file for file in _TOKENIZER_FILES]
-    files += [folder / _NORMALIZER / "config.json", folder / _NOISING / "scheduler_config.json"]
-    files += weight_files(folder / _NORMALIZER, _WEIGHT_STEM)
+    files += [folder / part / f for part in _tokenizers_of(folder) for f in _TOKENIZER_FILES]
+    files.append(folder / _NOISING / "scheduler_config.json")
     return {file.relative_to(folder).as_posix(): file for file in sorted(files) if file.is_file()}
 
 
@@ -214,9 +249,10 @@ def _fetch(name: str, revision: str | None, local_files_only: bool) -> PipelineF
     """Bring a pipeline from the hub, or its cache, to this machine."""
     from huggingface_hub import snapshot_download
 
-    patterns = [_INDEX, _SCHEDULER, "tokenizer/*.json", "tokenizer/*.txt"]
-    patterns += [f"{_NOISING}/*.json"]
-    for part, stem in {**_WEIGHTS, _NORMALIZER: _WEIGHT_STEM}.items():
+    patterns = [_INDEX, _SCHEDULER, f"{_NOISING}/*.json"]
+    patterns += [f"{part}/*.{kind}" for part in ("tokenizer", "tokenizer_2") for kind in _TEXTS]
+    more = {"text_encoder_2": _WEIGHTS["text_encoder"], _NORMALIZER: _WEIGHT_STEM}
+    for part, stem in {**_WEIGHTS, **more}.items():
         patterns += [f"{part}/{file}" for file in ("config.json", f"{stem}.safetensors")]
         patterns += [f"{part}/{stem}.safetensors.index.json", f"{part}/{stem}-*-of-*.safetensors"]
     try:
@@ -245,20 +281,25 @@ def _check_index(folder: Path) -> None:
             "DiffusionPipeline.save_pretrained wrote."
         )
     index = _read_json(folder / _INDEX)
-    for part, expected in _CLASSES.items():
+    if _is_xl(folder) and index.get("force_zeros_for_empty_prompt") is not True:
+        raise UserError(
+            f"{folder / _INDEX}: force_zeros_for_empty_prompt is not true, and vox2pix guides "
+            "Stable Diffusion XL away from zeros; use a text-to-image model such as the base one."
+        )
+    for part, expected in {**_CLASSES, **(_SECOND if _is_xl(folder) else {})}.items():
         entry = index.get(part)
         named = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
         # the tokenizer's fast twin has the same files
         if named not in (expected, f"{expected}Fast"):
             raise UserError(
                 f"{folder / _INDEX}: {part} is {named or 'missing'}, and vox2pix reads "
-                f"{expected}; use a Stable Diffusion 1.x or 2.x text-to-image model."
+                f"{expected}; use a Stable Diffusion 1.x, 2.x or XL text-to-image model."
             )
 
 
 def _check_files(folder: Path) -> None:
     """Refuse a folder in which a file is missing, naming it."""
-    for part, stem in _WEIGHTS.items():
+    for part, stem in networks_of(folder).items():
         if not (folder / part / "config.json").is_file():
             raise UserError(_missing(folder, f"{part}/config.json"))
         if weight_files(folder / part, stem):
@@ -272,10 +313,11 @@ def _check_files(folder: Path) -> None:
         raise UserError(_missing(folder, f"{part}/{stem}.safetensors"))
     if not (folder / _SCHEDULER).is_file():
         raise UserError(_missing(folder, _SCHEDULER))
-    tokenizer = folder / "tokenizer"
-    has_vocabulary = all((tokenizer / file).is_file() for file in ("vocab.json", "merges.txt"))
-    if not has_vocabulary and not (tokenizer / "tokenizer.json").is_file():
-        raise UserError(_missing(folder, "tokenizer/vocab.json and tokenizer/merges.txt"))
+    for part in _tokenizers_of(folder):
+        files = ("vocab.json", "merges.txt")
+        has_vocabulary = all((folder / part / file).is_file() for file in files)
+        if not has_vocabulary and not (folder / part / "tokenizer.json").is_file():
+            raise UserError(_missing(folder, f"{part}/vocab.json and {part}/merges.txt"))
 
 
 def _load_weights(model_class: Any, folder: Path, **options: Any) -> Any:
