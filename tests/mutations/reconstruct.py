@@ -318,4 +318,41 @@ RECONSTRUCT = (
         "single_unit_rows(rows)",
         (f"{_WIRING}::test_the_nearest_training_stimuli_are_those_of_a_loop",),
     ),
+    Mutation(
+        "decoded values are drawn at the scale of the regression",
+        "pipeline/reconstruct/_5_draw.py",
+        "as_drawn(run, found[name], decoded) for name, decoded in values.items()",
+        "decoded for name, decoded in values.items()",
+        (
+            "pipeline/test_image_target.py::"
+            "test_decoded_embeddings_are_drawn_at_the_length_of_the_training_ones",
+        ),
+    ),
+    Mutation(
+        "another adapter leaves the images as they are",
+        "pipeline/reconstruct/_5_draw.py",
+        "    inputs=adapter_hashes,\n    is_sound=_are_drawn,",
+        "    is_sound=_are_drawn,",
+        (
+            "pipeline/test_image_target.py::"
+            "test_other_weights_are_noticed_by_the_first_stage_that_reads_them",
+        ),
+    ),
+    Mutation(
+        "another encoder leaves true values as they are",
+        "pipeline/reconstruct/_2_targets.py",
+        "inputs=target_hashes,",
+        "",
+        (
+            "pipeline/test_image_target.py::"
+            "test_other_weights_are_noticed_by_the_first_stage_that_reads_them",
+        ),
+    ),
+    Mutation(
+        "without captions nothing is drawn together",
+        "pipeline/drawings.py",
+        "if named is None:",
+        "if False:",
+        ("pipeline/test_drawings.py::test_without_captions_everything_together_is_what_is_left",),
+    ),
 )

@@ -247,6 +247,35 @@ ROOMS = (
         "unique = {name: joint.r2 - best[alone[name]].r2 for name in scaled}",
         ("encoding/test_unique.py::test_known_shares_are_recovered",),
     ),
+    # --- images as conditions ---
+    Mutation(
+        "guidance leads away from the image itself",
+        "diffusion/networks.py",
+        "torch.cat([torch.zeros_like(image), image])",
+        "torch.cat([image, image])",
+        ("diffusion/test_image_port.py::test_from_a_start_it_is_diffusers_image_to_image",),
+    ),
+    Mutation(
+        "an absent image keeps the weight of the adapter",
+        "diffusion/ip_adapter.py",
+        "layer.scale = [0.0 if prepared is None else self._scale]",
+        "layer.scale = [self._scale]",
+        ("diffusion/test_image_port.py::test_without_an_image_the_model_is_as_without_an_adapter",),
+    ),
+    Mutation(
+        "an embedding enters an unCLIP model without noise",
+        "diffusion/unclip.py",
+        "self._scheduler.add_noise(scaled, noise, levels)",
+        "scaled",
+        ("diffusion/test_unclip.py::test_from_noise_it_is_diffusers_pipeline",),
+    ),
+    Mutation(
+        "a decoded embedding keeps its length",
+        "targets/image.py",
+        "return (values * scale).astype(np.float32)",
+        "return values.astype(np.float32)",
+        ("targets/test_image.py::test_decoded_embeddings_get_the_mean_norm_of_the_training_ones",),
+    ),
     # --- what is shown ---
     Mutation(
         "a contact sheet ranks the worst first",
