@@ -231,6 +231,15 @@ def test_a_noise_level_is_for_unclip_models(saved, inputs, saved_pipeline):
         LatentDiffusion.from_pretrained(saved_pipeline, noise_level=300)
 
 
+def test_the_published_model_is_planned_before_it_is_there(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    planned = Architecture.from_pretrained(
+        "stabilityai/stable-diffusion-2-1-unclip", local_files_only=True
+    )
+    assert planned.ports == ("start", "text", "image")
+    assert (planned.embedding_width, planned.image_size) == (1024, 768)
+
+
 def test_identity_names_the_normaliser(model, parts):
     changed = copy.deepcopy(parts)
     with torch.no_grad():

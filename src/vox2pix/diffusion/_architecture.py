@@ -28,8 +28,9 @@ from vox2pix.errors import UserError
 
 # Published configurations of the Stable Diffusion family, for planning before the weights are
 # there: unet/config.json, vae/config.json, text_encoder/config.json and
-# scheduler/scheduler_config.json of CompVis/stable-diffusion-v1-4 and
-# stabilityai/stable-diffusion-xl-base-1.0, as far as they differ from the classes' defaults.
+# scheduler/scheduler_config.json of CompVis/stable-diffusion-v1-4, and of stabilityai's
+# stable-diffusion-2, stable-diffusion-2-1-unclip and stable-diffusion-xl-base-1.0, as far as they
+# differ from the classes' defaults.
 _NOISE_LEVELS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 _SD1: dict[str, dict[str, Any]] = {
     "unet": {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
@@ -97,8 +98,20 @@ _SDXL: dict[str, dict[str, Any]] = {
     },
     "scheduler": _NOISE_LEVELS,
 }
-_PUBLISHED = {
+_UNCLIP = {
+    **_SD2,
+    "unet": {
+        **_SD2["unet"],
+        "sample_size": 96,
+        "class_embed_type": "projection",
+        "projection_class_embeddings_input_dim": 2 * 1024,  # of ViT-H/14
+    },
+    "image_normalizer": {"embedding_dim": 1024},
+    "image_noising_scheduler": {"beta_schedule": "squaredcos_cap_v2"},
+}
+_PUBLISHED = {  # the first name that fits counts
     "stable-diffusion-v1": _SD1,
+    "stable-diffusion-2-1-unclip": _UNCLIP,
     "stable-diffusion-2": _SD2,
     "stable-diffusion-xl": _SDXL,
 }

@@ -13,7 +13,7 @@ from vox2pix.pipeline.preconditions import Analysis
 from vox2pix.pipeline.run import ip_adapter_of
 from vox2pix.pipeline.sizes import experiment_sizes
 from vox2pix.pipeline.stage import Stage
-from vox2pix.targets import targets_of, usable
+from vox2pix.targets import check_ports, targets_of, usable
 
 # Networks and eigendecompositions reach this share of the rate of plain matrix products.
 SHARE_OF_SGEMM = 0.4
@@ -73,6 +73,8 @@ def _plan(
     )
     sizes = experiment_sizes(config, path, rois, analysis)
     targets = usable(targets_of(config), sizes.has_captions)
+    for name in targets:
+        check_ports((name,), targets, architecture.ports)
     measured = flops_a_second or sgemm_rate(device)
     planned = Planned(config, sizes, targets, ModelCost(architecture), SHARE_OF_SGEMM * measured)
     costs = [stage.cost(planned) for stage in stages if stage.cost is not None]
