@@ -17,6 +17,7 @@ _ROOMS = {
     "open_glmsingle": "data",
     "open_bids": "data",
     "open_bdata": "data",
+    "open_nsd_imagery": "data",
     "noise_ceiling": "data",
     "simulate": "phantom",
     # the diffusion model, and what is decoded into it

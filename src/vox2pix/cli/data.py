@@ -57,6 +57,16 @@ def phantom(
     captions: Annotated[
         Path | None, typer.Option(help="Captions of --images (CSV or COCO JSON).")
     ] = None,
+    imagery: Annotated[
+        bool, typer.Option("--imagery", help="Add a session in NSD-Imagery's layout.")
+    ] = False,
+    imagery_case: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="signal, no-signal or cue-only, once per subject; the last for all others.",
+            show_default="signal",
+        ),
+    ] = None,
 ) -> None:
     """Simulate subjects who see captioned scenes, in the files of NSD."""
     from vox2pix.phantom import simulate
@@ -73,6 +83,7 @@ def phantom(
             trials_per_session=trials,
             images=images,
             captions=captions,
+            imagery=imagery_case or ("signal" if imagery else None),
             progress=bars.track,
         )
     console.say("A simulated data set: ", bold(made.resolve()))

@@ -8,6 +8,7 @@ from vox2pix.data.folder import open_folder
 from vox2pix.data.glmsingle import open_glmsingle
 from vox2pix.data.imported import write_folder
 from vox2pix.data.nsd import open_nsd
+from vox2pix.data.nsd_imagery import is_of_imagery, open_nsd_imagery
 from vox2pix.data.reliability import noise_ceiling
 from vox2pix.data.sessions import standardized_by_session
 from vox2pix.data.source import Published, Source
@@ -22,6 +23,7 @@ __all__ = [
     "Subject",
     "check",
     "find_source",
+    "is_of_imagery",
     "mean_betas_of",
     "noise_ceiling",
     "open_bdata",
@@ -29,6 +31,7 @@ __all__ = [
     "open_folder",
     "open_glmsingle",
     "open_nsd",
+    "open_nsd_imagery",
     "own_options",
     "recognised",
     "source_of",

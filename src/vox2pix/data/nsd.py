@@ -194,7 +194,7 @@ def gather_nsd(
         stimuli.require_in_range()
     voxels, affine = opened
     everything = Subject(
-        layout.name, trials, voxels, layout.space, NsdBetas(layout, _indices(voxels, layout)),
+        layout.name, trials, voxels, layout.space, NsdBetas(layout, voxel_indices(voxels, layout)),
         stimuli, shape, affine, origin=_origin(layout, design, faults),
     )  # fmt: skip
     remedy = "leave session {session} out by data.sessions."
@@ -247,7 +247,7 @@ class NsdBetas:
         """
         indices = self.indices[voxels]
         out = np.zeros(len(indices), bool)
-        n_trials = _session_shape(self.layout, session)[0]
+        n_trials = session_shape(self.layout, session)[0]
         for file, where in self._files(session, indices):
             inside = indices[where]
             head = self._read(file, inside, slice(0, HEAD))
@@ -316,7 +316,7 @@ def _sound_sessions(
     shapes: dict[int, tuple[int, ...]] = {}
     for session in sessions:
         with faults.gathered():
-            shapes[session] = _session_shape(layout, session)
+            shapes[session] = session_shape(layout, session)
     if not shapes:
         raise UserError(f"{layout.betas_folder} has none of the requested sessions.")
     usual = max(shapes.values(), key=list(shapes.values()).count)
@@ -336,7 +336,7 @@ def _size(layout: NsdLayout, shape: tuple[int, ...]) -> str:
     return f"{shape[0]} trials of {' x '.join(str(n) for n in shape[1:])} {kind}"
 
 
-def _session_shape(layout: NsdLayout, session: int) -> tuple[int, ...]:
+def session_shape(layout: NsdLayout, session: int) -> tuple[int, ...]:
     """Return (n_trials, X, Y, Z), or (n_trials, vertices left, vertices right), from headers."""
     files = layout.session(session)
     if files[0].suffix == ".hdf5":
@@ -371,7 +371,7 @@ def _grids(layout: NsdLayout, sessions: Sequence[int], faults: Faults) -> list[G
     return [read_grid(file, faults) for file in files if file.suffix != ".hdf5"]
 
 
-def _indices(voxels: pd.DataFrame, layout: NsdLayout) -> NDArray[np.intp]:
+def voxel_indices(voxels: pd.DataFrame, layout: NsdLayout) -> NDArray[np.intp]:
     """Return what a betas source needs to find the voxels of the table."""
     if not layout.is_surface:
         return voxels[["x", "y", "z"]].to_numpy(np.intp)

@@ -27,6 +27,7 @@ def simulate(
     image_size: int = 128,
     no_data: bool = True,
     nifti: bool = False,
+    imagery: str | Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Simulate an fMRI experiment and write it as the Natural Scenes Dataset is written.
@@ -67,6 +68,11 @@ def simulate(
         surfaces. The other voxels are the same with and without.
     nifti : bool
         Whether volumes are written as NIfTI beside HDF5, as in NSD.
+    imagery : str or sequence of str, optional
+        Add a session in NSD-Imagery's layout, of the case ``"signal"`` (imagery evokes what was
+        seen, more weakly), ``"no-signal"`` (it evokes nothing but its cue) or ``"cue-only"``
+        (nothing but a strong cue): one for all subjects, or one each, the last for all others.
+        What the other sessions hold does not change.
     progress : callable, optional
         Called with what is being done, how much is done and how much there is.
 
@@ -94,12 +100,22 @@ def simulate(
     )
     shared = checked_shared(n_shared, sessions * trials_per_session, repeats)
     own = _own_files(images, captions)
+    if imagery and own:
+        raise UserError("Imagery is simulated with drawn scenes: leave images and captions out.")
     if os.path.lexists(out):
         raise UserError(f"{out} exists: name a folder that does not, or remove it first.")
     from vox2pix.phantom.experiment import write_experiment
+    from vox2pix.phantom.imagery import checked_cases
 
+    cases = checked_cases(imagery, subjects, shared)
     settings = Settings(
-        **sizes, n_shared=shared, spaces=spaces, seed=seed, no_data=no_data, nifti=nifti
+        **sizes,
+        n_shared=shared,
+        spaces=spaces,
+        seed=seed,
+        no_data=no_data,
+        nifti=nifti,
+        imagery=cases,
     )
     write_experiment(out, settings, own, progress or (lambda what, done, total: None))
     return out

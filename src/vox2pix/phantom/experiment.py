@@ -12,13 +12,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vox2pix.errors import UserError
-from vox2pix.phantom import early, nsd_tree
+from vox2pix.phantom import early, imagery, nsd_tree
 from vox2pix.phantom.brain import Brain, require_vertices, simulate_brain, stream_counts
+from vox2pix.phantom.higher import Content
 from vox2pix.phantom.noise import NcsnrMeter, draw_no_data
 from vox2pix.phantom.nsd_tree import Design
 from vox2pix.phantom.settings import Settings
 from vox2pix.phantom.stimuli import Stimuli, drawn_scenes, own_images
-from vox2pix.phantom.truth import write_truth_of_brain, write_truth_of_stimuli
+from vox2pix.phantom.truth import (
+    write_truth_of_brain,
+    write_truth_of_imagery,
+    write_truth_of_stimuli,
+)
 from vox2pix.seeds import rng_for
 from vox2pix.store import swapped_in
 
@@ -63,6 +68,8 @@ def _write_shared(
     nsd_tree.write_design(root, design)
     nsd_tree.write_stimulus_info(root, design, coco_ids, splits)
     nsd_tree.write_captions(root, stimuli.captions, coco_ids, splits)
+    if settings.imagery:
+        imagery.write_images(root, imagery.draw_imagined(design, settings))
     with nsd_tree.create_stimuli(root, design.n_stimuli, image_size) as file:
         for index in range(design.n_stimuli):
             file["imgBrick"][index] = stimuli.image(index, image_size)
@@ -105,6 +112,46 @@ def _write_subject(
             file[f"{brain.layout.space}/no_data"] = missing
             ncsnr = _write_betas(root, design, brain, responses, missing, settings, progress)
             nsd_tree.write_ncsnr(root, brain, ncsnr)
+        if settings.imagery:
+            _write_imagery(root, file, design, brains, all_drives, content, settings)
+            progress(f"subject {subject}: imagery", 1, 1)
+
+
+def _write_imagery(
+    root: Path,
+    truth: Any,
+    design: Design,
+    brains: list[Brain],
+    all_drives: list[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    content: Content,
+    settings: Settings,
+) -> None:
+    """Write the imagery session of a subject and the truth behind it.
+
+    Signals are standardised over the experiment's images and the imagined ones together, so that
+    both are on one scale.
+    """
+    subject, seed = brains[0].subject, settings.seed
+    imagined = imagery.draw_imagined(design, settings)
+    plan = imagery.draw_plan(rng_for(seed, "imagery order", subject))
+    imagery.write_tables(root, subject, plan, imagined, rng_for(seed, "imagery buttons", subject))
+    grey = np.full((6, settings.image_size, settings.image_size, 3), 0.5, np.float32)
+    images = np.concatenate([np.stack(list(imagined.images.values())), grey])
+    maps = early.channel_maps(
+        resize_images(np.rint(images * 255).astype(np.uint8), early.IMAGE_SIZE)
+    )
+    every = content.joined(imagined.content)
+    for brain, drives in zip(brains, all_drives, strict=True):
+        own = early.drives(maps, brain.fields.gaussians(), brain.early_tuning)
+        both = [np.concatenate(pair) for pair in zip(drives, own, strict=True)]
+        responses = brain.responses(both[0], both[1], every)[-len(images) :]
+        case = settings.imagery[subject - 1]
+        parts = imagery.imagery_truth(brain, responses, case, seed)
+        betas = imagery.imagery_betas(brain, plan, parts, seed)
+        imagery.write_betas(root, brain, betas, settings.nifti)
+        write_truth_of_imagery(
+            truth.create_group(f"{brain.layout.space}/imagery"), plan, parts, case
+        )
 
 
 def _require_space(root: Path, n_bytes: int) -> None:

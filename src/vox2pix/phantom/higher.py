@@ -65,6 +65,17 @@ class Content:
         """Return the content of some of the images."""
         return Content(self.names, self.groups, self.values[index], self.position[index])
 
+    def joined(self, other: "Content") -> "Content":
+        """Return the content of these images, then of others, described by the same columns."""
+        if other.names != self.names:
+            raise ValueError("Contents of other columns cannot be joined.")
+        return Content(
+            self.names,
+            self.groups,
+            np.concatenate([self.values, other.values]),
+            np.concatenate([self.position, other.position]),
+        )
+
 
 @dataclass(frozen=True)
 class HigherTuning:

@@ -315,14 +315,24 @@ def write_session(
     Values are percent signal change; volumes are rounded to 1/300. Voxels in ``missing`` have no
     data: 0 in a volume, NaN on a surface. ``nifti`` writes volumes as NIfTI, too.
     """
-    layout = brain.layout
     folder = _beta_folder(root, brain)
+    return save_betas(folder, f"betas_session{session:02d}", brain.layout, betas, missing, nifti)
+
+
+def save_betas(
+    folder: Path,
+    stem: str,
+    layout: Layout,
+    betas: Array,
+    missing: NDArray[np.bool_] | None = None,
+    nifti: bool = False,
+) -> Array:
+    """Write betas (n_trials, n_voxels) as files of a name; see :func:`write_session`."""
     lost = np.zeros(layout.n_voxels, bool) if missing is None else missing
     if layout.space == "fsaverage5":
         betas = np.where(lost, np.float32(np.nan), betas)
         for side, values in enumerate(_by_hemisphere(layout, betas.T)):
-            path = folder / f"{HEMISPHERES[side]}.betas_session{session:02d}.mgh"
-            _save_surface(path, values.astype(np.float32))
+            _save_surface(folder / f"{HEMISPHERES[side]}.{stem}.mgh", values.astype(np.float32))
         return betas
     limits = np.iinfo(np.int16)
     stored = np.clip(np.rint(betas * BETA_SCALE), limits.min, limits.max).astype(np.int16)
@@ -331,10 +341,10 @@ def write_session(
     volume = np.zeros((len(betas), *layout.shape[::-1]), np.int16)
     i, j, k = layout.index.T
     volume[:, k, j, i] = stored
-    with h5py.File(folder / f"betas_session{session:02d}.hdf5", "w") as file:
+    with h5py.File(folder / f"{stem}.hdf5", "w") as file:
         file.create_dataset("betas", data=volume, chunks=(len(betas), 1, 1, layout.shape[0]))
     if nifti:
-        _save_nifti(folder / f"betas_session{session:02d}.nii.gz", layout, volume.T)
+        _save_nifti(folder / f"{stem}.nii.gz", layout, volume.T)
     return stored.astype(np.float32) / np.float32(BETA_SCALE)
 
 

@@ -26,6 +26,7 @@ class Settings:
     seed: int
     no_data: bool
     nifti: bool
+    imagery: tuple[str, ...] = ()  # the case of each subject; none without imagery
 
     @property
     def scene_seed(self) -> int:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from vox2pix.phantom.brain import Brain
 from vox2pix.phantom.higher import Content
+from vox2pix.phantom.imagery import ImageryTruth, Plan
 from vox2pix.phantom.nsd_tree import Design
 from vox2pix.phantom.settings import Settings
 from vox2pix.phantom.stimuli import Stimuli
@@ -55,3 +56,14 @@ def write_truth_of_brain(group: Any, brain: Brain, responses: NDArray[np.float32
         group[f"noise/smoothing/{name}"] = getattr(noise.smoothing, name)
     for name in ("independent", "local", "common", "ar1", "session_shift"):
         group["noise"].attrs[name] = getattr(noise, name)
+
+
+def write_truth_of_imagery(group: Any, plan: Plan, truth: ImageryTruth, case: str) -> None:
+    """Write the order of the imagery session's betas and what they are made of."""
+    group.attrs["case"] = case
+    group.attrs["cue_gain"] = truth.cue_gain
+    group["stimulus"] = plan.stimulus
+    group["run"] = plan.run
+    group["task"] = plan.task.tolist()
+    for name in ("signal", "cues", "detection", "gain"):
+        group[name] = getattr(truth, name)
