@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vox2pix.config import Config
-from vox2pix.generation import image_seeds
+from vox2pix.generation import ReconstructionSettings, image_seeds
 from vox2pix.pipeline.experiment import FloatArray, image_size, targets
 from vox2pix.pipeline.reporter import report_damage
 from vox2pix.pipeline.run import Run
@@ -142,6 +142,20 @@ def noise_seeds(config: Config, stimulus_ids: tuple[str, ...], samples: int) -> 
     one_noise = config.run_protocol.one_noise
     names = ["one noise for all"] * len(stimulus_ids) if one_noise else stimulus_ids
     return image_seeds(config.seed, names, samples)
+
+
+def reconstruction_settings(config: Config, samples: int) -> ReconstructionSettings:
+    """Return how the generator draws, by the configuration and its protocol."""
+    generate, protocol = config.generate, config.run_protocol
+    return ReconstructionSettings(
+        strength=generate.strength,
+        steps=generate.steps,
+        guidance=generate.guidance,
+        schedule=generate.schedule,
+        samples=samples,
+        truncate=protocol.truncates,
+        sample_start=protocol.samples_start,
+    )
 
 
 def donors(n: int, seed: int) -> NDArray[np.intp]:

@@ -90,13 +90,18 @@ def carry_out(
     require_outside_data(config.data, path)
     with run.folder.lock(), writing(path):
         record_config(run, own, beside)
-        run.keys |= stage_keys(stages, run)
-        _repair_provenance(run)
-        for stage in stages:
-            if not _is_done(stage, run):
-                began = time.monotonic()
-                _finish(stage, run, stage.work(run), time.monotonic() - began)
+        do_stages(stages, run)
     return run
+
+
+def do_stages(stages: Sequence[Stage], run: Run) -> None:
+    """Do what is left of the stages in a run folder whose lock is held."""
+    run.keys |= stage_keys(stages, run)
+    _repair_provenance(run)
+    for stage in stages:
+        if not _is_done(stage, run):
+            began = time.monotonic()
+            _finish(stage, run, stage.work(run), time.monotonic() - began)
 
 
 def redo(stages: Sequence[Stage], name: str, run: Run) -> None:

@@ -1,10 +1,8 @@
 """The page: one HTML file that opens from disk and loads nothing."""
 
 import gzip
-import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from datetime import date
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -12,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from vox2pix.errors import UserError
 from vox2pix.report import origin
@@ -50,6 +47,7 @@ from vox2pix.report.numbers import (
     numbers_table,
     retrieval_table,
 )
+from vox2pix.report.rendering import render
 from vox2pix.report.trust import audits, verdict_counts
 from vox2pix.store import require_our_file, swapped_in, write_json, write_text
 
@@ -147,7 +145,7 @@ def _report(run: RunContents, target: Path, assets: Assets) -> str:
             captions_of=run,
             protocol=run.config.protocol,
         )
-    return _render(
+    return render(
         "report.html.j2",
         assets,
         _SECTIONS,
@@ -311,7 +309,7 @@ def _comparison(runs: Sequence[RunContents], assets: Assets) -> str:
     ]
     n_all = listed([f"{len(run.stimulus_ids):,}" for run in runs])
     folders = " ".join(run.path.name for run in runs)
-    return _render(
+    return render(
         "comparison.html.j2",
         assets,
         _COMPARED,
@@ -361,39 +359,6 @@ def _distinct_names(runs: Sequence[RunContents]) -> list[str]:
 
 
 # --- both ----------------------------------------------------------------------------------------
-
-
-def _render(
-    template: str, assets: Assets, sections: Sequence[tuple[str, str]], title: str, **shown: Any
-) -> str:
-    """Fill in a template; all that does not come from this package is escaped."""
-    environment = Environment(
-        loader=PackageLoader("vox2pix.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["with_code"] = _with_code
-    return environment.get_template(template).render(
-        css=Markup(_static("report.css")),
-        script=Markup(_static("report.js")),
-        assets=assets.name,
-        sections=sections,
-        title=title,
-        version=version("vox2pix"),
-        today=date.today().isoformat(),
-        **shown,
-    )
-
-
-def _with_code(text: str) -> Markup:
-    """Escape a text and mark what is between backticks as code."""
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
-
-
-def _static(name: str) -> str:
-    return (Path(__file__).parent / "static" / name).read_text(encoding="utf-8")
 
 
 @cache

@@ -5,7 +5,7 @@ from typing import Any
 
 from vox2pix.config import Config
 from vox2pix.diffusion import LatentDiffusion
-from vox2pix.generation import ReconstructionSettings, reconstruct
+from vox2pix.generation import reconstruct
 from vox2pix.pipeline.costs import Cost, Planned
 from vox2pix.pipeline.drawings import (
     Drawing,
@@ -14,6 +14,7 @@ from vox2pix.pipeline.drawings import (
     drawings_of,
     noise_seeds,
     planned_drawings,
+    reconstruction_settings,
     stored_images,
 )
 from vox2pix.pipeline.experiment import FloatArray, as_drawn, decoded, features, n_rows, targets
@@ -50,20 +51,6 @@ def compute(
         targets=targets,
         batch_size=batch_size,
         overlap=config.compute.overlap,
-    )
-
-
-def reconstruction_settings(config: Config, samples: int) -> ReconstructionSettings:
-    """Return how the generator draws, by the configuration and its protocol."""
-    generate, protocol = config.generate, config.run_protocol
-    return ReconstructionSettings(
-        strength=generate.strength,
-        steps=generate.steps,
-        guidance=generate.guidance,
-        schedule=generate.schedule,
-        samples=samples,
-        truncate=protocol.truncates,
-        sample_start=protocol.samples_start,
     )
 
 
