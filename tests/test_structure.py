@@ -46,7 +46,7 @@ def test_a_long_function_is_found():
 
 
 def test_every_stage_file_ties_what_it_declares_to_a_stage():
-    for analysis in ("reconstruct", "encode"):
+    for analysis in ("reconstruct", "encode", "transfer"):
         folder = ROOT / "src" / "vox2pix" / "pipeline" / analysis
         stages = sorted(folder.glob("_[0-9]_*.py"))
         assert [int(path.stem[1]) for path in stages] == list(range(1, len(stages) + 1))

@@ -47,6 +47,7 @@ _ROOMS = {
     "load_config": "config",
     "run": "pipeline.commands",
     "encode": "pipeline.commands",
+    "transfer": "pipeline.commands",
     "plan": "pipeline.commands",
     "write_report": "report",
     "UserError": "errors",

@@ -2,15 +2,22 @@
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
 from vox2pix.cli.app import app, console, local_folder, plot_app, quiet_libraries
 from vox2pix.cli.bars import Bars
-from vox2pix.cli.tables import print_encoding, print_findings, print_metrics, print_plan
+from vox2pix.cli.tables import (
+    print_encoding,
+    print_findings,
+    print_metrics,
+    print_plan,
+    print_verdicts,
+)
 from vox2pix.cli.terminal import bold, shown
+from vox2pix.errors import UserError
 
 if TYPE_CHECKING:
     from vox2pix.config import Config
@@ -122,6 +129,51 @@ def encode(
     with _opened(experiment, workers, dask, slurm) as opened, Bars() as bars:
         done = carry_out(experiment, folder, bars, opened, verify)
     print_encoding(done.path / "encoding")
+
+
+@app.command()
+def transfer(
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A finished run.")],
+    data: Annotated[
+        str, typer.Option(help="Other responses: an experiment file, a folder or a URL.")
+    ],
+    out: Annotated[
+        str | None, typer.Option(help="The folder of results.", show_default="RUN-transfer")
+    ] = None,
+    standardise: Annotated[
+        str,
+        typer.Option(help="none, run or session: whose moments responses are given training's by."),
+    ] = "none",
+    attention_order: Annotated[
+        str, typer.Option(help="Of NSD-Imagery's attention betas: interleaved or cues-first.")
+    ] = "interleaved",
+) -> None:
+    """Decode imagery, or other responses of the same voxels, by a run's frozen decoders."""
+    chosen = _one_of("standardise", standardise, ("none", "run", "session"))
+    order = _one_of("attention-order", attention_order, ("interleaved", "cues-first"))
+    quiet_libraries()
+    from vox2pix.pipeline.commands import transfer as carry_out
+
+    place = None if out is None else local_folder(out)
+    with Bars() as bars:
+        done = carry_out(
+            local_folder(run_folder),
+            data,
+            place,
+            standardise=chosen,
+            attention_order=order,
+            reporter=bars,
+        )
+    print_verdicts(done.path)
+    console.say("\nThe page:    ", bold(done.path / "transfer.html"))
+    console.say("All numbers: ", bold(done.path / "transfer.json"))
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> Any:
+    """Return the value of an option that has few."""
+    if value not in allowed:
+        raise UserError(f"--{option} is {value!r}: choose {', '.join(allowed[:-1])} or {allowed[-1]}.")
+    return value
 
 
 @app.command()

@@ -127,6 +127,22 @@ def print_findings(findings: Sequence[dict[str, Any]]) -> None:
     console.print(table)
 
 
+def print_verdicts(folder: Path) -> None:
+    """Print what a transfer found, a sentence each."""
+    from vox2pix.report.transfer import verdicts
+
+    sentences = verdicts(json.loads((folder / "transfer.json").read_text()))
+    colours = {"pass": "green", "warn": "yellow", "fail": "red", "": "dim"}
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for each in sentences:
+        text = Text.assemble((f"{shown(each.title)} ", "bold"), shown(each.text))
+        table.add_row(Text(shown(each.word), style=colours[each.kind]), text)
+    console.print()
+    console.print(table)
+
+
 def print_encoding(folder: Path) -> None:
     """Print the mean correlation per region and latent, and the places of all other results."""
     with (folder / "roi_means.csv").open(encoding="utf-8") as file:

@@ -1,20 +1,27 @@
-"""What is done with an experiment: run, encode, plan, audit it, draw its figures again."""
+"""What is done with an experiment: run, encode, transfer, plan, audit it, draw figures again."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vox2pix.config import Config
 from vox2pix.errors import UserError
 from vox2pix.pipeline import encode as encoding_stages
 from vox2pix.pipeline import reconstruct
 from vox2pix.pipeline._plan import plan, plan_encoding
-from vox2pix.pipeline.reporter import Reporter
+from vox2pix.pipeline.reporter import Reporter, Silent
 from vox2pix.pipeline.run import Run, open_run
-from vox2pix.pipeline.stage import carry_out, redo
-from vox2pix.store import read_json
+from vox2pix.pipeline.stage import carry_out, do_stages, redo
+from vox2pix.pipeline.transfer import STAGES as TRANSFER_STAGES
+from vox2pix.pipeline.transferring import open_other, open_transfer
+from vox2pix.store import RunFolder, read_json, writing
 from vox2pix.workers import Workers
 
-__all__ = ["audit", "draw_encoding", "encode", "plan", "plan_encoding", "run"]
+if TYPE_CHECKING:
+    from vox2pix.data import Subject
+    from vox2pix.data.nsd_imagery import AttentionOrder
+    from vox2pix.evaluation.transfer import Standardisation
+
+__all__ = ["audit", "draw_encoding", "encode", "plan", "plan_encoding", "run", "transfer"]
 
 
 def run(
@@ -102,6 +109,68 @@ def encode(
         workers=workers,
         verify=verify,
     )
+
+
+def transfer(
+    run: str | Path,
+    data: "Subject | str | Path",
+    out: str | Path | None = None,
+    *,
+    standardise: "Standardisation" = "none",
+    attention_order: "AttentionOrder" = "interleaved",
+    reporter: Reporter | None = None,
+) -> Run:
+    """Decode other responses of the same voxels by the frozen decoders of a finished run.
+
+    Imagery, another session or another day: whether there is anything to decode, how far the
+    responses are from those of training, which stimuli are identified from decoded targets and
+    from images, and whether the cue alone would do. Nothing is fitted.
+
+    Parameters
+    ----------
+    run : str or Path
+        Folder of a run that `vox2pix run` finished.
+    data : Subject, str or Path
+        A subject, from :func:`vox2pix.open_nsd_imagery` for one; or the folder, URL or experiment
+        file that holds the responses. Trials may have the columns ``task`` (``vision``,
+        ``imagery``, ``attention-cue``) and ``set``; without, test trials are decoded.
+    out : str or Path, optional
+        Folder of the results, beside the run and named after it if absent; what it holds under
+        the same settings and data is reused.
+    standardise : {"none", "run", "session"}
+        Whether decoders meet responses as they are, or with the moments of training, taken run by
+        run or from the seen trials of the session
+        (:func:`vox2pix.evaluation.transfer.restandardise`).
+    attention_order : {"interleaved", "cues-first"}
+        Of NSD-Imagery's folder, see :func:`vox2pix.open_nsd_imagery`.
+    reporter : Reporter, optional
+        Receives messages and progress.
+
+    Returns
+    -------
+    Run
+        Every stage done: ``transfer.html`` and ``transfer.json`` are in its folder.
+
+    Raises
+    ------
+    UserError
+        If the run is not finished, voxels do not match, or there is nothing to decode.
+    """
+    path = Path(run)
+    source = open_run(path)
+    if not source.folder.was_done("decode") or source.folder.damaged("decode"):
+        raise UserError(
+            f"{path} has no decoders, or damaged ones; run `vox2pix run` with its experiment file."
+        )
+    folder = Path(out) if out is not None else path.with_name(f"{path.resolve().name}-transfer")
+    if (folder / "config.toml").exists():
+        raise UserError(f"{folder} is a run: name another folder for the transfer.")
+    other = open_other(source, data, attention_order) if isinstance(data, str | Path) else data
+    made = Run(source.config, RunFolder(folder), reporter or Silent())
+    made.transfer = open_transfer(source, other, standardise)
+    with made.folder.lock(), writing(folder):
+        do_stages(TRANSFER_STAGES, made)
+    return made
 
 
 def audit(path: Path, reporter: Reporter | None = None) -> list[dict[str, Any]]:

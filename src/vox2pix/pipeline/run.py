@@ -41,6 +41,7 @@ class Run:
     verify: bool = False  # hash every input file, whatever is recorded of it
     workers: Workers = field(default_factory=ThisProcess)  # where items are done
     command: str = field(default_factory=lambda: uuid4().hex)  # tells its run from the next
+    transfer: Any = None  # what a transfer decodes, and by which run; None otherwise
     _cached: dict[str, tuple[Any, list[Any]]] = field(default_factory=dict, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -45,6 +45,10 @@ def test_no_ratio_to_what_may_be_nothing_or_is_negative(shift: float) -> None:
     assert ratio_over_sets([below + 1], [below]) is None
 
 
+def test_no_ratio_of_two_ceilings() -> None:
+    assert ratio_over_sets([np.full(5, 0.5)], [np.full(5, 0.5)]) is None
+
+
 def test_exceeding_is_scipys_paired_test_in_one_set() -> None:
     a, b = RNG.normal(0.5, 1, 10), RNG.normal(0, 1, 10)
     expected = ttest_rel(a, b, alternative="greater").pvalue

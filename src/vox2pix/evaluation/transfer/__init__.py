@@ -11,6 +11,7 @@ from vox2pix.evaluation.transfer._shift import Shift, Standardisation, restandar
 from vox2pix.evaluation.transfer.identification import (
     CurvePoint,
     Identification,
+    averaged_pseudo_values,
     identify,
     largest_share,
     pseudo_values,
@@ -42,6 +43,7 @@ __all__ = [
     "Trials",
     "Verdict",
     "WordIdentification",
+    "averaged_pseudo_values",
     "equal_reliability",
     "exceeds_p",
     "identify",

@@ -166,18 +166,37 @@ def trial_curve(
     seed : int
         Of the choices.
     """
-    values, shown = np.asarray(decoded, np.float64), np.asarray(stimulus)
-    own = [np.flatnonzero(shown == s) for s in range(len(np.asarray(true)))]
+    fewest = int(np.bincount(np.asarray(stimulus), minlength=len(np.asarray(true))).min())
     points = []
-    for n in (n for n in counts if n <= min(map(len, own))):
-        rng = rng_for(seed, "averaged trials", n)
-        drawn = []
-        for _ in range(N_DRAWS):
-            means = np.stack([values[rng.choice(t, n, replace=False)].mean(axis=0) for t in own])
-            drawn.append(np.concatenate(pseudo_values(similarities(true, means, mean), sets)))
-        pseudo = np.mean(drawn, axis=0)
+    for n in (n for n in counts if n <= fewest):
+        of_sets = averaged_pseudo_values(true, decoded, stimulus, sets, mean, n, seed)
+        pseudo = np.concatenate(of_sets)
         points.append(CurvePoint(n, Estimate(float(pseudo.mean()), *rate_interval(pseudo))))
     return points
+
+
+def averaged_pseudo_values(
+    true: ArrayLike,
+    decoded: ArrayLike,
+    stimulus: ArrayLike,
+    sets: ArrayLike,
+    mean: ArrayLike,
+    n_trials: int,
+    seed: int = 0,
+) -> list[NDArray[np.float64]]:
+    """Return :func:`pseudo_values` from means of so many trials, over 20 choices of trials.
+
+    Two tasks are compared at equal ``n_trials``. Arguments are those of :func:`trial_curve`.
+    """
+    values, shown = np.asarray(decoded, np.float64), np.asarray(stimulus)
+    own = [np.flatnonzero(shown == s) for s in range(len(np.asarray(true)))]
+    rng = rng_for(seed, "averaged trials", n_trials)
+    drawn = []
+    for _ in range(N_DRAWS):
+        chosen = [rng.choice(trials, n_trials, replace=False) for trials in own]
+        means = np.stack([values[trials].mean(axis=0) for trials in chosen])
+        drawn.append(pseudo_values(similarities(true, means, mean), sets))
+    return [np.mean(each, axis=0) for each in zip(*drawn, strict=True)]
 
 
 def largest_share(r: ArrayLike) -> float:

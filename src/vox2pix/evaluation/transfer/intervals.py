@@ -68,14 +68,16 @@ def ratio_over_sets(above: Values, below: Values, level: float = 0.95) -> Estima
     Returns
     -------
     Estimate or None
-        None where the interval of the mean below holds 0, or its mean is negative: then nothing
-        can be said of the ratio.
+        None where the interval of the mean below holds 0, or its mean is negative, or neither
+        varies over stimuli (both at the ceiling): then nothing can be said of the ratio.
     """
     from scipy.stats import t
 
     if mean_over_sets(below, level).holds_zero:
         return None
     v, freedom = _error_of([above, below])
+    if not v.any():
+        return None
     a, b = (float(np.concatenate(list(each)).mean()) for each in (above, below))
     square = float(t.ppf((1 + level) / 2, freedom)) ** 2
     quadratic = b * b - square * v[1, 1]

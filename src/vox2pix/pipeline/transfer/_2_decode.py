@@ -1,0 +1,54 @@
+"""Stage 2 of a transfer: targets of single trials, by the frozen decoders of the run."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vox2pix.decoding import RidgeDecoder
+from vox2pix.pipeline.experiment import FloatArray, flat, in_protocol_units, targets
+from vox2pix.pipeline.run import Run
+from vox2pix.pipeline.stage import Stage
+from vox2pix.pipeline.transferring import responses, transfer_of, true_values, with_truth
+from vox2pix.store import claim, load_arrays, save_arrays
+
+
+def compute(decoder: RidgeDecoder, betas: FloatArray) -> dict[str, NDArray[Any]]:
+    """Decode single trials (n_trials, n_voxels): ``predicted`` (n_trials, n_values), ``mean``.
+
+    The mean is that of the target over training, which is taken from both sides of similarities.
+    """
+    predicted = decoder.predict(betas).astype(np.float32)
+    mean = np.broadcast_to(np.asarray(decoder.mean_, np.float32), predicted.shape[1:])
+    return {"predicted": predicted, "mean": np.ascontiguousarray(mean)}
+
+
+def _decode(run: Run) -> Sequence[str]:
+    transfer = transfer_of(run)
+    source, files = transfer.source, []
+    names = list(targets(source))
+    claim(run.cache, "features")
+    run.reporter.begin("Decoding", len(names), "targets")
+    for name in names:
+        mask = source.subject.voxel_mask(source.config.decode.rois[name])
+        decoder = RidgeDecoder.from_arrays(
+            load_arrays(source.path / f"decoders/{name}.safetensors")
+        )
+        arrays = compute(decoder, in_protocol_units(responses(run)[:, mask], source.config))
+        ids = with_truth(run, name)
+        if ids:
+            arrays["true"] = flat(true_values(run, name, ids))
+        save_arrays(run.path / f"decoded/{name}.safetensors", arrays)
+        files.append(f"decoded/{name}.safetensors")
+        run.reporter.advance(1)
+    return files
+
+
+DECODE = Stage(
+    "transfer-decode",
+    "Decoding",
+    _decode,
+    after=("transfer-data",),
+    inputs=lambda run: transfer_of(run).standardise,
+)

@@ -1,0 +1,189 @@
+"""Stage 5 of a transfer: which stimulus decoded targets and images belong to, beside controls."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vox2pix.evaluation import image_encoder
+from vox2pix.evaluation.audit.spectrum import effective_rank, singular_values
+from vox2pix.evaluation.transfer import (
+    averaged_pseudo_values,
+    identify,
+    largest_share,
+    ratio_over_sets,
+    similarities,
+    trial_curve,
+)
+from vox2pix.pipeline.drawings import as_floats
+from vox2pix.pipeline.experiment import FloatArray, targets
+from vox2pix.pipeline.inputs import encoder_hashes
+from vox2pix.pipeline.run import Run
+from vox2pix.pipeline.stage import Stage
+from vox2pix.pipeline.transferring import (
+    CUE,
+    IMAGERY,
+    VISION,
+    stimuli_of,
+    tasks_of,
+    transfer_of,
+    with_images,
+    with_truth,
+)
+from vox2pix.store import load_arrays, write_json
+
+_FEWEST = 3  # stimuli of a set
+IMAGE = "image"
+
+
+def compute(
+    true: FloatArray,
+    means: Mapping[str, FloatArray],
+    sets: NDArray[np.str_],
+    mean: FloatArray,
+    seed: int,
+    at_equal_trials: Mapping[str, list[NDArray[np.float64]]] | None = None,
+) -> dict[str, Any]:
+    """Identify stimuli from what was decoded of their mean responses in each task.
+
+    ``true`` and the values of ``means`` are (n_stimuli, n_values), ``sets`` (n_stimuli,), and
+    ``at_equal_trials`` has each task's pseudo-values of pairwise identification by set. Returns
+    ``results``, the ``ratio`` of imagery to vision above chance (None where nothing can be said
+    of it), ``collapse`` by task, and ``mean_response``: the score of the mean prediction of each
+    task, the same for all stimuli.
+    """
+    r = {task: similarities(true, rows, mean) for task, rows in means.items()}
+    equal, ratio = at_equal_trials or {}, None
+    if {IMAGERY, VISION} <= equal.keys():
+        above, below = ([values - 0.5 for values in equal[task]] for task in (IMAGERY, VISION))
+        ratio = ratio_over_sets(above, below)
+    rank = effective_rank(singular_values(true))
+    one_for_all = {
+        task: similarities(true, np.tile(rows.mean(axis=0), (len(rows), 1)), mean)
+        for task, rows in means.items()
+    }
+    return {
+        "results": [
+            {"task": task, **asdict(each)} for task in r for each in identify(r[task], sets, seed)
+        ],
+        "ratio": None if ratio is None else asdict(ratio),
+        "collapse": {
+            task: {
+                "largest_share": largest_share(r[task]),
+                "even_share": 1 / len(true),
+                "effective_rank": effective_rank(singular_values(rows)),
+                "effective_rank_true": rank,
+            }
+            for task, rows in means.items()
+        },
+        "mean_response": {
+            task: identify(each, sets, seed)[0].score.value for task, each in one_for_all.items()
+        },
+        "n_stimuli": len(true),
+        "sets": sorted(set(sets.tolist())),
+    }
+
+
+def _identify(run: Run) -> Sequence[str]:
+    transfer = transfer_of(run)
+    names = [*targets(transfer.source), IMAGE]
+    record: dict[str, Any] = {"targets": {}, "curves": {}, "not_computed": {}}
+    run.reporter.begin("Identifying stimuli", len(names), "targets")
+    for name in names:
+        ids = with_images(run) if name == IMAGE else with_truth(run, name)
+        chosen, reason = _usable(run, ids)
+        if reason:
+            record["not_computed"][name] = reason
+        elif name == IMAGE:
+            record["targets"][name] = _of_images(run, ids, chosen)
+        else:
+            record["targets"][name], record["curves"][name] = _of_target(run, name, ids, chosen)
+        run.reporter.advance(1)
+    write_json(run.path / "identification.json", record)
+    for name, found in record["targets"].items():
+        summary = ", ".join(
+            f"{each['task']} {100 * each['score']['value']:.0f} % (p {each['p']:.3g})"
+            for each in found["results"]
+            if (each["way"], each["pool"], each["fixed"]) == ("pairwise", "set", "true")
+        )
+        run.reporter.say(f"Pairwise identification from {name}: {summary}")
+    return ("identification.json",)
+
+
+def _usable(run: Run, ids: Sequence[str]) -> tuple[list[str], str]:
+    """Return the stimuli of sets that have three or more with a truth, shown in every task."""
+    everywhere = set.intersection(*(set(stimuli_of(run, task)) for task in tasks_of(run)))
+    sets = _sets(run)
+    common = [i for i in ids if i in everywhere]
+    members = {name: [i for i in common if sets[i] == name] for name in set(sets.values())}
+    chosen = [i for i in common if len(members[sets[i]]) >= _FEWEST]
+    if not chosen:
+        return [], (
+            f"{len(common)} stimuli have a true value, and no set has {_FEWEST} of them; words can "
+            "stand for stimuli without an image"
+        )
+    return chosen, ""
+
+
+def _sets(run: Run) -> dict[str, str]:
+    table = transfer_of(run).trials
+    return dict(zip(table["stimulus_id"], table["set"].astype(str), strict=True))
+
+
+def _of_target(
+    run: Run, name: str, ids: Sequence[str], chosen: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    arrays = load_arrays(run.path / f"decoded/{name}.safetensors")
+    table, seed = transfer_of(run).trials, transfer_of(run).source.config.seed
+    rows = [list(ids).index(i) for i in chosen]
+    true, sets = arrays["true"][rows], np.array([_sets(run)[i] for i in chosen])
+    place = {stimulus: row for row, stimulus in enumerate(chosen)}
+    means, curves, single = {}, {}, {}
+    for task in tasks_of(run):
+        own = np.flatnonzero((table["task"] == task) & table["stimulus_id"].isin(chosen))
+        shown = np.array([place[i] for i in table["stimulus_id"].to_numpy(str)[own]])
+        single[task] = (predicted := arrays["predicted"][own]), shown
+        means[task] = np.stack(
+            [predicted[shown == k].mean(axis=0, dtype=np.float64) for k in range(len(chosen))]
+        ).astype(np.float32)
+        points = trial_curve(true, predicted, shown, sets, arrays["mean"], seed=seed)
+        curves[task] = [asdict(point) for point in points]
+    n = min(int(np.bincount(shown).min()) for _, shown in single.values())
+    equal = {
+        task: averaged_pseudo_values(true, *trials, sets, arrays["mean"], n, seed)
+        for task, trials in single.items()
+    }
+    return compute(true, means, sets, arrays["mean"], seed, equal), curves
+
+
+def _of_images(run: Run, ids: Sequence[str], chosen: Sequence[str]) -> dict[str, Any]:
+    """Identify by embeddings of the drawn images, the mean over samples, less nothing."""
+    source = transfer_of(run).source
+    drawn = load_arrays(run.path / "images/transfer.safetensors")
+    encoder = image_encoder(source.config.evaluate.encoder, device=source.config.compute.device)
+    true = encoder(as_floats(drawn["true"]))[[list(ids).index(i) for i in chosen]]
+    means = {}
+    for task in tasks_of(run):
+        if task == CUE:
+            continue
+        images = drawn[task][[stimuli_of(run, task).index(i) for i in chosen]]
+        rows = encoder(as_floats(images.reshape(-1, *images.shape[2:])))
+        means[task] = rows.reshape(*images.shape[:2], -1).mean(axis=1)
+    sets = np.array([_sets(run)[i] for i in chosen])
+    return compute(true, means, sets, np.zeros(true.shape[1], np.float32), source.config.seed)
+
+
+def _inputs(run: Run) -> Any:
+    source = transfer_of(run).source
+    return [source.config.evaluate.encoder, encoder_hashes(source), source.config.seed]
+
+
+IDENTIFY = Stage(
+    "transfer-identify",
+    "Identification",
+    _identify,
+    after=("transfer-decode", "transfer-draw"),
+    inputs=_inputs,
+)

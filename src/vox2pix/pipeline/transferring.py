@@ -1,0 +1,291 @@
+"""What the stages of a transfer need: a run's decoders, other responses of the same voxels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from vox2pix.config import load_config
+from vox2pix.data import (
+    Subject,
+    is_of_imagery,
+    open_folder,
+    open_nsd,
+    open_nsd_imagery,
+)
+from vox2pix.data.faults import Faults
+from vox2pix.data.subject import VOXEL_COLUMNS
+from vox2pix.errors import UserError
+from vox2pix.evaluation.transfer import Standardisation, Trials, restandardise
+from vox2pix.pipeline.experiment import FloatArray, targets
+from vox2pix.pipeline.run import Run, open_subject
+from vox2pix.store import load_arrays
+
+if TYPE_CHECKING:
+    from vox2pix.data.nsd_imagery import AttentionOrder
+
+MOMENTS = "decoded/training.safetensors"
+VISION, IMAGERY, CUE, SEEN = "vision", "imagery", "attention-cue", "seen"
+TASKS = (VISION, IMAGERY, CUE, SEEN)
+"""Tasks that are analysed, in the order of pages; ``seen`` are trials of data that name no task."""
+
+TASK_LABELS = {
+    VISION: "seen",
+    IMAGERY: "imagined",
+    CUE: "cue alone",
+    SEEN: "other responses",
+}
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What is decoded by what."""
+
+    source: Run  # the finished run
+    subject: Subject  # whose responses are decoded; its trials of ``TASKS``
+    rows: NDArray[np.intp]  # row of the subject's voxel table of each voxel of the run
+    standardise: Standardisation
+    notes: tuple[str, ...]
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """The trials that are analysed, with the columns ``task`` and ``set``."""
+        return self.subject.trials
+
+
+def transfer_of(run: Run) -> Transfer:
+    """Return what a run of this kind transfers."""
+    assert isinstance(run.transfer, Transfer)  # it is opened by `open_transfer`
+    return run.transfer
+
+
+# --- opening --------------------------------------------------------------------------------------
+
+
+def open_other(source: Run, data: str | Path, attention_order: "AttentionOrder") -> Subject:
+    """Open other responses: the experiment file, or the folder or URL, that holds them.
+
+    An experiment file names them in its table ``[data]``. A folder is one of one's own, or NSD's
+    tree, of which the imagery session is opened if it is there, else the test trials.
+    """
+    if str(data).endswith(".toml"):
+        config = load_config(Path(data))
+        return open_subject(config, source.path, tuple(source.subject.rois))
+    settings, rois = source.config.data, tuple(source.subject.rois)
+    if is_of_imagery(data):
+        return open_nsd_imagery(
+            data,
+            settings.subject,
+            rois,
+            settings.space,
+            settings.betas,
+            attention_order=attention_order,
+            leave_out=False,
+        )
+    if (Path(str(data)) / "nsddata").is_dir():
+        return open_nsd(data, settings.subject, None, rois, settings.space, settings.betas)
+    return open_folder(data)
+
+
+def open_transfer(source: Run, other: Subject, standardise: Standardisation) -> Transfer:
+    """Match other responses with the voxels of a finished run; refuse what does not match."""
+    trained = source.subject
+    rows, notes = matching_voxels(trained, other)
+    table = other.trials
+    if "task" not in table:
+        limit = source.config.data.max_test_stimuli
+        chosen = other.test.stimulus_ids[:limit]
+        is_used = (table["split"] == "test") & table["stimulus_id"].isin(chosen)
+        table = table.assign(task=np.where(is_used, SEEN, ""), set="all")
+        if not is_used.any():
+            raise UserError(
+                f"{other.name} has no test trials to decode: mark them in column split of "
+                "trials.csv; stimuli of training say nothing about transfer."
+            )
+    return Transfer(source, replace(other, trials=table), rows, standardise, notes)
+
+
+def matching_voxels(trained: Subject, other: Subject) -> tuple[NDArray[np.intp], tuple[str, ...]]:
+    """Return the row in ``other`` of each voxel of ``trained``, found by where it is, and notes.
+
+    Refused, by name, are another space, grid, unit or person, and voxels that ``other`` lacks.
+    Where tables say nothing about places, voxels are the same only if the tables are.
+    """
+    who = f"{other.name} cannot be decoded by decoders of {trained.name}"
+    if other.space != trained.space:
+        raise UserError(f"{who}: its space is {other.space}, theirs is {trained.space}.")
+    if other.origin.unit != trained.origin.unit:
+        raise UserError(
+            f"{who}: its responses are in {other.origin.unit}, theirs in {trained.origin.unit}."
+        )
+    if other.name != trained.name and other.origin.dataset != "own":
+        raise UserError(f"{who}: decoders belong to the voxels of one person.")
+    notes = () if other.name == trained.name else (
+        f"{other.name} is taken for the same person as {trained.name}.",
+    )  # fmt: skip
+    if trained.shape is not None and other.shape is not None and trained.shape != other.shape:
+        raise UserError(f"{who}: its grid is {other.shape}, theirs is {trained.shape}.")
+    both = trained.affine is not None and other.affine is not None
+    if both and not np.allclose(trained.affine, other.affine, atol=1e-2):  # type: ignore[arg-type]
+        raise UserError(f"{who}: its affine places voxels elsewhere.")
+    columns = [c for c in ("x", "y", "z", "hemi", "vertex") if c in trained.voxels]
+    if not columns:
+        if list(trained.rois) != list(other.rois) or not trained.voxels[list(trained.rois)].equals(
+            other.voxels[list(trained.rois)]
+        ):
+            raise UserError(
+                f"{who}: neither says where its voxels are, and their regions differ; add "
+                "columns x, y, z to voxels.csv of both."
+            )
+        return np.arange(len(trained.voxels)), notes
+    lacking = [c for c in columns if c not in other.voxels]
+    if lacking:
+        raise UserError(f"{who}: its table of voxels has no column {', '.join(lacking)}.")
+    place = {key: row for row, key in enumerate(_places(other, columns))}
+    keys = _places(trained, columns)
+    missing = [key for key in keys if key not in place]
+    if missing:
+        raise UserError(
+            f"{who}: it has no voxel {', '.join(map(str, missing[0]))} "
+            f"({', '.join(columns)}; {len(missing):,} of {len(keys):,} are missing)."
+        )
+    return np.array([place[key] for key in keys], np.intp), notes
+
+
+def _places(subject: Subject, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    assert set(columns) <= set(VOXEL_COLUMNS)
+    return list(subject.voxels[list(columns)].itertuples(index=False, name=None))
+
+
+# --- responses ------------------------------------------------------------------------------------
+
+
+def read_responses(transfer: Transfer) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Read all trials of the run's voxels, (n_trials, n_voxels), and which voxels have no data."""
+    subject, rows = transfer.subject, transfer.rows
+    betas = np.empty((len(subject.trials), len(rows)), np.float32)
+    empty = np.zeros(len(rows), bool)
+    of_session = subject.trials["session"].to_numpy()
+    for session in subject.sessions:
+        betas[of_session == session] = subject.betas_source.read_session(session, rows)
+        empty |= subject.betas_source.no_data(session, rows)
+    return betas, empty
+
+
+def responses(run: Run) -> FloatArray:
+    """Return the responses that decoders meet, (n_trials, n_voxels), standardised as asked for.
+
+    A voxel without data has its training mean, so that it adds nothing to a prediction.
+    """
+
+    def make() -> FloatArray:
+        transfer, moments = transfer_of(run), load_arrays(run.path / MOMENTS)
+        betas, _ = read_responses(transfer)
+        table = transfer.trials
+        betas = restandardise(
+            betas,
+            transfer.standardise,
+            table["run"].to_numpy(),
+            (table["task"] == VISION).to_numpy(),
+            moments["mean"],
+            moments["sd"],
+        )
+        empty = moments["empty"].astype(bool)
+        betas[:, empty] = moments["mean"][empty].astype(np.float32)
+        return betas
+
+    found: FloatArray = run.cached("responses", "transfer", make)
+    return found
+
+
+def tasks_of(run: Run) -> list[str]:
+    """Return the tasks that were measured, in the order of ``TASKS``."""
+    present = set(transfer_of(run).trials["task"])
+    return [task for task in TASKS if task in present]
+
+
+def sets_of(run: Run, task: str) -> dict[str, NDArray[np.intp]]:
+    """Return the rows of the trials of each set in a task."""
+    table = transfer_of(run).trials
+    own = table[table["task"] == task]
+    return {str(name): rows.index.to_numpy() for name, rows in own.groupby("set", sort=True)}
+
+
+def trials_in(run: Run, task: str, betas: FloatArray) -> dict[str, Trials]:
+    """Return responses of a task as the statistics take them, by set."""
+    table = transfer_of(run).trials
+    found = {}
+    for name, rows in sets_of(run, task).items():
+        stimulus = np.unique(table["stimulus_id"].to_numpy(str)[rows], return_inverse=True)[1]
+        found[name] = Trials(betas[rows], stimulus.astype(np.intp), table["run"].to_numpy()[rows])
+    return found
+
+
+# --- truth ----------------------------------------------------------------------------------------
+
+
+def with_truth(run: Run, name: str) -> list[str]:
+    """Return the stimuli whose target can be computed: those with an image, or with captions."""
+    transfer = transfer_of(run)
+    ids = sorted(set(transfer.trials.loc[transfer.trials["task"].isin(TASKS), "stimulus_id"]))
+    source, faults = transfer.subject.stimulus_source, Faults()
+    if targets(transfer.source)[name].computed_from == "image":
+        missing = source.missing_images(ids, faults)
+    elif not source.has_captions:
+        return []
+    else:
+        missing = source.missing_captions(ids, faults)
+    return [stimulus for stimulus in ids if stimulus not in missing]
+
+
+def true_values(run: Run, name: str, ids: Sequence[str]) -> FloatArray:
+    """Return the target of stimuli, (n, *shape), from the shared cache."""
+    transfer = transfer_of(run)
+    source = transfer.source
+    rows = targets(source)[name].rows(
+        source.model,
+        transfer.subject,
+        run.cache,
+        seed=source.config.seed,
+        batch_size=source.config.compute.batch_size,
+    )
+    return rows.load(ids)
+
+
+def with_images(run: Run) -> list[str]:
+    """Return the stimuli that have an image."""
+    ids = stimuli_of(run)
+    missing = transfer_of(run).subject.stimulus_source.missing_images(ids, Faults())
+    return [stimulus for stimulus in ids if stimulus not in missing]
+
+
+# --- what is decoded ------------------------------------------------------------------------------
+
+
+def stimuli_of(run: Run, task: str | None = None) -> list[str]:
+    """Return the stimuli of a task, or of all tasks that are analysed, sorted."""
+    table = transfer_of(run).trials
+    tasks = tasks_of(run) if task is None else [task]
+    return sorted(set(table.loc[table["task"].isin(tasks), "stimulus_id"]))
+
+
+def decoded_trials(run: Run, name: str) -> FloatArray:
+    """Return a target as it was decoded from each trial, (n_trials, n_values)."""
+    return load_arrays(run.path / f"decoded/{name}.safetensors")["predicted"]
+
+
+def mean_decoded(run: Run, name: str, task: str) -> FloatArray:
+    """Return a target decoded from the mean response to each stimulus of a task, in order.
+
+    A linear decoder's prediction from a mean is the mean of its predictions.
+    """
+    table = transfer_of(run).trials
+    own = (table["task"] == task).to_numpy()
+    predicted = decoded_trials(run, name)[own]
+    shown = table["stimulus_id"].to_numpy(str)[own]
+    means = [predicted[shown == i].mean(axis=0, dtype=np.float64) for i in stimuli_of(run, task)]
+    return np.stack(means).astype(np.float32)
