@@ -7,6 +7,7 @@ from itertools import permutations
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -16,11 +17,13 @@ from pipeline.conftest import Recorder
 from vox2pix.cli.app import app
 from vox2pix.data import open_nsd_imagery
 from vox2pix.data.origin import Origin
+from vox2pix.data.reports import read_reports
 from vox2pix.errors import UserError
 from vox2pix.generation import ReconstructionSettings
+from vox2pix.pipeline.experiment import features
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.stage import do_stages
-from vox2pix.pipeline.transfer import STAGES
+from vox2pix.pipeline.transfer import STAGES, _5_identify
 from vox2pix.pipeline.transferring import matching_voxels, open_transfer, responses
 from vox2pix.report.transfer import verdicts, write_transfer_page
 from vox2pix.seeds import seed_for
@@ -55,10 +58,10 @@ def moved(small_run, tree, tmp_path_factory):
     return done, recorder, json.loads((done.path / "transfer.json").read_text())
 
 
-def begun(source, subject, out, n_stages, standardise="none"):
+def begun(source, subject, out, n_stages, standardise="none", reports=None):
     """Do the first stages of a transfer."""
     run = Run(source.config, RunFolder(out))
-    run.transfer = open_transfer(source, subject, standardise)
+    run.transfer = open_transfer(source, subject, standardise, reports)
     with run.folder.lock():
         do_stages(STAGES[:n_stages], run)
     return run
@@ -256,7 +259,7 @@ def test_a_subject_without_tasks_has_its_test_trials_decoded(small_run, tmp_path
     own = [means[(table["stimulus_id"] == i).to_numpy()].mean(axis=0) for i in run.test_ids]
     expected = load_arrays(run.path / "decoded/c.safetensors")["predicted"].reshape(8, -1)
     np.testing.assert_allclose(own, expected, atol=1e-3)
-    assert "These responses are not of imagery." in (done.path / "transfer.html").read_text()
+    assert "not named as imagery" in (done.path / "transfer.html").read_text()
 
 
 def changed(subject, what):
@@ -361,3 +364,35 @@ def test_the_command_prints_verdicts_and_places(small_run, moved, tree):
     wrong = CliRunner().invoke(app, [*map(str, arguments), "--standardise", "voxel"])
     assert wrong.exit_code == 2
     assert "--standardise is 'voxel': choose none, run or session." in wrong.output
+
+
+def test_words_of_dreams_are_identified_as_by_loops(small_run, tree, tmp_path):
+    run = small_run[0]
+    folder = tree / "dreams/func1pt8mm/subj01"
+    reports = read_reports(folder / "reports.csv", 60)
+    done = begun(run, vox2pix.open_folder(folder), tmp_path / "out", 2, reports=reports)
+    found = _5_identify.words_record(done)
+    assert set(found) == {"c"}  # z carries layout, of which words say nothing
+    ids = run.subject.train.stimulus_ids
+    true = features(run, "c", ids).reshape(len(ids), -1).astype(float)
+    texts = [" ".join(own).lower().replace(",", " ").split() for own in run.subject.captions(ids)]
+    words = sorted({word for report in reports for word in report})
+    has = {word: [word in tokens for tokens in texts] for word in words}
+    targets = {word: true[np.array(has[word])].mean(axis=0) for word in words if any(has[word])}
+    mean = load_arrays(run.path / "decoders/c.safetensors")["mean"]
+    here = run.subject.voxels["ventral"].to_numpy(bool)
+    table = pd.read_csv(folder / "voxels.csv").reset_index()
+    place = run.subject.voxels[["x", "y", "z"]].merge(table, on=["x", "y", "z"])["index"]
+    betas = np.load(folder / "responses.npy")[:, place]
+    arrays = load_arrays(run.path / "decoders/c.safetensors")
+    decoded = (betas[:, here] - arrays["offset"]) @ arrays["coef"].T
+    scores = []
+    for row, report in zip(decoded, reports, strict=True):
+        r = {word: np.corrcoef(row, target - mean)[0, 1] for word, target in targets.items()}
+        own = [word for word in report if word in r]
+        pairs = [r[a] > r[b] for a in own for b in r if b not in report]
+        scores.append(np.mean(pairs))
+    assert found["c"]["score"]["value"] == pytest.approx(np.mean(scores), abs=0.01)
+    assert found["c"]["n_trials"] == 60
+    assert found["c"]["missing"] == [word for word in words if not any(has[word])]
+    assert any("states neither space nor unit" in note for note in done.transfer.notes)

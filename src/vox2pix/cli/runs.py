@@ -144,6 +144,9 @@ def transfer(
         str,
         typer.Option(help="none, run or session: whose moments responses are given training's by."),
     ] = "none",
+    truth: Annotated[
+        Path | None, typer.Option(help="Reported words as truth: a CSV of trial and word.")
+    ] = None,
     attention_order: Annotated[
         str, typer.Option(help="Of NSD-Imagery's attention betas: interleaved or cues-first.")
     ] = "interleaved",
@@ -160,6 +163,7 @@ def transfer(
             local_folder(run_folder),
             data,
             place,
+            truth=truth,
             standardise=chosen,
             attention_order=order,
             reporter=bars,
@@ -172,7 +176,8 @@ def transfer(
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> Any:
     """Return the value of an option that has few."""
     if value not in allowed:
-        raise UserError(f"--{option} is {value!r}: choose {', '.join(allowed[:-1])} or {allowed[-1]}.")
+        choices = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+        raise UserError(f"--{option} is {value!r}: choose {choices}.")
     return value
 
 

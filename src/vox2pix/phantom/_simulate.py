@@ -72,7 +72,8 @@ def simulate(
         Add a session in NSD-Imagery's layout, of the case ``"signal"`` (imagery evokes what was
         seen, more weakly), ``"no-signal"`` (it evokes nothing but its cue) or ``"cue-only"``
         (nothing but a strong cue): one for all subjects, or one each, the last for all others.
-        What the other sessions hold does not change.
+        What the other sessions hold does not change. With it come dreams, a folder of one's own
+        data with reports (``out/dreams/SPACE/subjNN``).
     progress : callable, optional
         Called with what is being done, how much is done and how much there is.
 

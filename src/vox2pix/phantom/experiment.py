@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vox2pix.errors import UserError
-from vox2pix.phantom import early, imagery, nsd_tree
+from vox2pix.phantom import dreams, early, imagery, nsd_tree
 from vox2pix.phantom.brain import Brain, require_vertices, simulate_brain, stream_counts
 from vox2pix.phantom.higher import Content
 from vox2pix.phantom.noise import NcsnrMeter, draw_no_data
@@ -126,13 +126,14 @@ def _write_imagery(
     content: Content,
     settings: Settings,
 ) -> None:
-    """Write the imagery session of a subject and the truth behind it.
+    """Write the imagery session and the dreams of a subject, and the truth behind them.
 
     Signals are standardised over the experiment's images and the imagined ones together, so that
     both are on one scale.
     """
     subject, seed = brains[0].subject, settings.seed
     imagined = imagery.draw_imagined(design, settings)
+    slept = dreams.draw_dreams(settings.scene_seed, design.n_stimuli + 1, subject, seed)
     plan = imagery.draw_plan(rng_for(seed, "imagery order", subject))
     imagery.write_tables(root, subject, plan, imagined, rng_for(seed, "imagery buttons", subject))
     grey = np.full((6, settings.image_size, settings.image_size, 3), 0.5, np.float32)
@@ -149,6 +150,9 @@ def _write_imagery(
         parts = imagery.imagery_truth(brain, responses, case, seed)
         betas = imagery.imagery_betas(brain, plan, parts, seed)
         imagery.write_betas(root, brain, betas, settings.nifti)
+        folder = root / f"dreams/{brain.layout.space}/subj{subject:02d}"
+        dreamt = dreams.dream_betas(brain, slept, content, seed)
+        dreams.write_dreams(folder, brain, dreamt, slept)
         write_truth_of_imagery(
             truth.create_group(f"{brain.layout.space}/imagery"), plan, parts, case
         )

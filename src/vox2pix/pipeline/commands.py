@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vox2pix.config import Config
+from vox2pix.data.reports import read_reports
 from vox2pix.errors import UserError
 from vox2pix.pipeline import encode as encoding_stages
 from vox2pix.pipeline import reconstruct
@@ -116,6 +117,7 @@ def transfer(
     data: "Subject | str | Path",
     out: str | Path | None = None,
     *,
+    truth: str | Path | None = None,
     standardise: "Standardisation" = "none",
     attention_order: "AttentionOrder" = "interleaved",
     reporter: Reporter | None = None,
@@ -137,6 +139,9 @@ def transfer(
     out : str or Path, optional
         Folder of the results, beside the run and named after it if absent; what it holds under
         the same settings and data is reused.
+    truth : str or Path, optional
+        A CSV file of reported words (``trial``, from 1, and ``word``), where no image of what was
+        in mind exists: imagery of concepts, dreams.
     standardise : {"none", "run", "session"}
         Whether decoders meet responses as they are, or with the moments of training, taken run by
         run or from the seen trials of the session
@@ -167,7 +172,8 @@ def transfer(
         raise UserError(f"{folder} is a run: name another folder for the transfer.")
     other = open_other(source, data, attention_order) if isinstance(data, str | Path) else data
     made = Run(source.config, RunFolder(folder), reporter or Silent())
-    made.transfer = open_transfer(source, other, standardise)
+    reports = None if truth is None else read_reports(Path(truth), len(other.trials))
+    made.transfer = open_transfer(source, other, standardise, reports)
     with made.folder.lock(), writing(folder):
         do_stages(TRANSFER_STAGES, made)
     return made

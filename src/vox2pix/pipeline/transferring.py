@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from vox2pix.buckets import as_path
 from vox2pix.config import load_config
 from vox2pix.data import (
     Subject,
@@ -50,6 +51,7 @@ class Transfer:
     rows: NDArray[np.intp]  # row of the subject's voxel table of each voxel of the run
     standardise: Standardisation
     notes: tuple[str, ...]
+    reports: Sequence[tuple[str, ...]] | None = None  # words of each trial, where words are truth
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -86,19 +88,30 @@ def open_other(source: Run, data: str | Path, attention_order: "AttentionOrder")
             attention_order=attention_order,
             leave_out=False,
         )
-    if (Path(str(data)) / "nsddata").is_dir():
+    if (as_path(data) / "nsddata").is_dir():
         return open_nsd(data, settings.subject, None, rois, settings.space, settings.betas)
     return open_folder(data)
 
 
-def open_transfer(source: Run, other: Subject, standardise: Standardisation) -> Transfer:
+def open_transfer(
+    source: Run,
+    other: Subject,
+    standardise: Standardisation,
+    reports: Sequence[tuple[str, ...]] | None = None,
+) -> Transfer:
     """Match other responses with the voxels of a finished run; refuse what does not match."""
     trained = source.subject
     rows, notes = matching_voxels(trained, other)
     table = other.trials
     if "task" not in table:
-        limit = source.config.data.max_test_stimuli
+        # Words need every trial; what is drawn and scored for a run is limited as there.
+        limit = source.config.data.max_test_stimuli if reports is None else None
         chosen = other.test.stimulus_ids[:limit]
+        if limit is not None and limit < len(other.test.stimulus_ids):
+            notes += (
+                f"The first {limit} of {len(other.test.stimulus_ids)} test stimuli are decoded "
+                "(data.max_test_stimuli of the run).",
+            )
         is_used = (table["split"] == "test") & table["stimulus_id"].isin(chosen)
         table = table.assign(task=np.where(is_used, SEEN, ""), set="all")
         if not is_used.any():
@@ -106,7 +119,7 @@ def open_transfer(source: Run, other: Subject, standardise: Standardisation) -> 
                 f"{other.name} has no test trials to decode: mark them in column split of "
                 "trials.csv; stimuli of training say nothing about transfer."
             )
-    return Transfer(source, replace(other, trials=table), rows, standardise, notes)
+    return Transfer(source, replace(other, trials=table), rows, standardise, notes, reports)
 
 
 def matching_voxels(trained: Subject, other: Subject) -> tuple[NDArray[np.intp], tuple[str, ...]]:
@@ -116,17 +129,22 @@ def matching_voxels(trained: Subject, other: Subject) -> tuple[NDArray[np.intp],
     Where tables say nothing about places, voxels are the same only if the tables are.
     """
     who = f"{other.name} cannot be decoded by decoders of {trained.name}"
-    if other.space != trained.space:
+    notes = []
+    if other.space == "array":  # a folder of arrays states neither space nor unit
+        notes.append(
+            f"{other.name} states neither space nor unit: taken as {trained.space}, "
+            f"{trained.origin.unit}."
+        )
+    elif other.space != trained.space:
         raise UserError(f"{who}: its space is {other.space}, theirs is {trained.space}.")
-    if other.origin.unit != trained.origin.unit:
+    elif other.origin.unit != trained.origin.unit:
         raise UserError(
             f"{who}: its responses are in {other.origin.unit}, theirs in {trained.origin.unit}."
         )
-    if other.name != trained.name and other.origin.dataset != "own":
-        raise UserError(f"{who}: decoders belong to the voxels of one person.")
-    notes = () if other.name == trained.name else (
-        f"{other.name} is taken for the same person as {trained.name}.",
-    )  # fmt: skip
+    if other.name != trained.name:
+        if other.origin.dataset != "own":
+            raise UserError(f"{who}: decoders belong to the voxels of one person.")
+        notes.append(f"{other.name} is taken for the same person as {trained.name}.")
     if trained.shape is not None and other.shape is not None and trained.shape != other.shape:
         raise UserError(f"{who}: its grid is {other.shape}, theirs is {trained.shape}.")
     both = trained.affine is not None and other.affine is not None
@@ -141,7 +159,7 @@ def matching_voxels(trained: Subject, other: Subject) -> tuple[NDArray[np.intp],
                 f"{who}: neither says where its voxels are, and their regions differ; add "
                 "columns x, y, z to voxels.csv of both."
             )
-        return np.arange(len(trained.voxels)), notes
+        return np.arange(len(trained.voxels)), tuple(notes)
     lacking = [c for c in columns if c not in other.voxels]
     if lacking:
         raise UserError(f"{who}: its table of voxels has no column {', '.join(lacking)}.")
@@ -153,7 +171,7 @@ def matching_voxels(trained: Subject, other: Subject) -> tuple[NDArray[np.intp],
             f"{who}: it has no voxel {', '.join(map(str, missing[0]))} "
             f"({', '.join(columns)}; {len(missing):,} of {len(keys):,} are missing)."
         )
-    return np.array([place[key] for key in keys], np.intp), notes
+    return np.array([place[key] for key in keys], np.intp), tuple(notes)
 
 
 def _places(subject: Subject, columns: Sequence[str]) -> list[tuple[Any, ...]]:

@@ -82,23 +82,34 @@ def write_transfer_page(folder: Path, images: Mapping[str, NDArray[np.uint8]]) -
 
 def verdicts(record: Record) -> list[Sentence]:
     """Return what a transfer found, in plain sentences, the most important first."""
-    found = [_imagery_sentence(record), *_ratio_sentences(record), *_identified(record)]
+    found = [
+        _imagery_sentence(record),
+        *_ratio_sentences(record),
+        *_identified(record),
+        *_word_sentences(record),
+    ]
     cue = _cue_sentence(record)
     return [sentence for sentence in [*found, cue] if sentence is not None]
 
 
 def _is_decodable(record: Record) -> bool | None:
-    """Return whether imagery may be called decodable; None where nothing was imagined."""
+    """Return whether images may be called reconstructions; None where that is not asked.
+
+    Imagery must be decodable; where no image of anything exists, as of dreams, nothing can be
+    compared.
+    """
     verdict = record["reliability"]["verdict"]
     if verdict is None:
-        return None if IMAGERY not in record["tasks"] else False
+        is_asked = IMAGERY in record["tasks"] or not record["with_image"]
+        return False if is_asked else None
     return bool(verdict["answer"] == "decodable")
 
 
 def _imagery_sentence(record: Record) -> Sentence | None:
     title, reliability = "Is there anything to decode?", record["reliability"]
     if IMAGERY not in record["tasks"]:
-        return Sentence("", title, "not asked", "These responses are not of imagery.")
+        text = "These responses are not named as imagery: no verdict on patterns is made."
+        return Sentence("", title, "not asked", text)
     verdict = reliability["verdict"]
     if verdict is None:
         why = reliability["not_computed"]
@@ -162,6 +173,27 @@ def _identified(record: Record) -> list[Sentence]:
             f"50 %. {'; '.join(parts)}."
         )
         sentences.append(Sentence("", f"Identified from {what}?", "", text))
+    return sentences
+
+
+def _word_sentences(record: Record) -> list[Sentence]:
+    """Say whether reported words are identified."""
+    sentences = []
+    for name, found in record["identification"]["words"].items():
+        title = f"Are reported words identified from decoded {name}?"
+        if "not_computed" in found:
+            sentences.append(Sentence("warn", title, "not computed", found["not_computed"]))
+            continue
+        text = (
+            f"The reported word is nearer than one that was not reported in "
+            f"{_percent(found['score'])} of pairs, {_p(found['p'])}; chance 50 %, "
+            f"{found['n_trials']} trials, {found['n_words']} words."
+        )
+        if found["missing"]:
+            text += f" No training caption has {', '.join(found['missing'])}: not counted."
+        is_shown = found["p"] < 0.05
+        kind, word = ("pass", "above chance") if is_shown else ("warn", "open")
+        sentences.append(Sentence(kind, title, word, text))
     return sentences
 
 

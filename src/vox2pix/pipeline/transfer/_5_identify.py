@@ -12,13 +12,15 @@ from vox2pix.evaluation.audit.spectrum import effective_rank, singular_values
 from vox2pix.evaluation.transfer import (
     averaged_pseudo_values,
     identify,
+    identify_words,
     largest_share,
     ratio_over_sets,
     similarities,
     trial_curve,
+    word_targets,
 )
 from vox2pix.pipeline.drawings import as_floats
-from vox2pix.pipeline.experiment import FloatArray, targets
+from vox2pix.pipeline.experiment import FloatArray, stored_features, targets
 from vox2pix.pipeline.inputs import encoder_hashes
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.stage import Stage
@@ -35,6 +37,7 @@ from vox2pix.pipeline.transferring import (
 from vox2pix.store import load_arrays, write_json
 
 _FEWEST = 3  # stimuli of a set
+_COLUMNS = 4096  # values of a target read at once
 IMAGE = "image"
 
 
@@ -101,6 +104,7 @@ def _identify(run: Run) -> Sequence[str]:
         else:
             record["targets"][name], record["curves"][name] = _of_target(run, name, ids, chosen)
         run.reporter.advance(1)
+    record["words"] = words_record(run)
     write_json(run.path / "identification.json", record)
     for name, found in record["targets"].items():
         summary = ", ".join(
@@ -175,9 +179,64 @@ def _of_images(run: Run, ids: Sequence[str], chosen: Sequence[str]) -> dict[str,
     return compute(true, means, sets, np.zeros(true.shape[1], np.float32), source.config.seed)
 
 
+def words_record(run: Run) -> dict[str, Any]:
+    """Identify reported words from single trials, by each target that carries content."""
+    transfer = transfer_of(run)
+    if transfer.reports is None:
+        return {}
+    source, table = transfer.source, transfer.trials
+    task = IMAGERY if IMAGERY in tasks_of(run) else tasks_of(run)[0]
+    own = (table["task"] == task).to_numpy()
+    reports = [words for words, is_own in zip(transfer.reports, own, strict=True) if is_own]
+    vocabulary = sorted({word for report in reports for word in report})
+    ids = source.subject.train.stimulus_ids
+    texts = source.subject.captions(ids) if source.subject.has_captions else [()] * len(ids)
+    found: dict[str, Any] = {}
+    for name, target in targets(source).items():
+        if target.carries != "content":
+            continue
+        words = _word_targets(source, name, texts, vocabulary)
+        arrays = load_arrays(run.path / f"decoded/{name}.safetensors")
+        missing = sorted(set(vocabulary) - set(words))
+        try:
+            result = identify_words(
+                arrays["predicted"][own], reports, words, arrays["mean"], source.config.seed
+            )
+        except ValueError as error:
+            found[name] = {"not_computed": str(error), "missing": missing}
+            continue
+        found[name] = {
+            "task": task,
+            "score": asdict(result.score),
+            "p": result.p,
+            "n_trials": len(result.per_trial),
+            "n_words": len(words),
+            "missing": missing,
+        }
+    return found
+
+
+def _word_targets(
+    source: Run, name: str, texts: Sequence[Sequence[str]], words: Sequence[str]
+) -> dict[str, NDArray[np.float64]]:
+    """Return the mean training target of each word, read a block of columns at a time."""
+    stored = stored_features(source, name, source.subject.train.stimulus_ids)
+    width, parts = stored.shape[1], []
+    for first in range(0, width, _COLUMNS):
+        columns = stored[:, first : min(first + _COLUMNS, width)]
+        parts.append(word_targets(columns, texts, words))
+    return {word: np.concatenate([part[word] for part in parts]) for word in parts[0]}
+
+
 def _inputs(run: Run) -> Any:
-    source = transfer_of(run).source
-    return [source.config.evaluate.encoder, encoder_hashes(source), source.config.seed]
+    transfer = transfer_of(run)
+    source = transfer.source
+    return [
+        source.config.evaluate.encoder,
+        encoder_hashes(source),
+        source.config.seed,
+        transfer.reports,
+    ]
 
 
 IDENTIFY = Stage(
