@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from vox2pix.data import open_nsd, open_nsd_imagery
+from vox2pix.data.faults import Faults
 from vox2pix.errors import UserError
 
 BETAS = "betas_fithrf_GLMdenoise_RR"
@@ -128,6 +129,23 @@ def test_images_and_captions_are_those_of_the_cue(nsd) -> None:
         "B-W": "28751", "B-K": "30856", "B-B": "53881", "B-C": "61177", "B-D": "65872",
     }  # fmt: skip
     assert subject.stimulus_source.captioned(["A-H", "B-T", "B-W"]) == ["B-W"]
+
+
+def test_what_is_missing_is_counted(nsd) -> None:
+    tree = nsd()
+    tables = add_imagery(tree)
+    folder = tree.root / "nsddata/experiments/nsdimagery/rawtargetimages/setA"
+    (folder / "cross_045.0deg.png").unlink()
+    tables["imgA_1"]["BUTTON"] = ["b", *[3] * 46, np.nan]
+    tables["imgA_1"].to_csv(table_path(tree.root, "imgA_1"), sep="\t", index=False, na_rep="NaN")
+    subject = open_nsd_imagery(tree.root)
+    assert any(note.startswith("11 of 12 images of sets A and B") for note in subject.notes)
+    assert any("1 values of BUTTON are no number" in note for note in subject.notes)
+    buttons = subject.trials.loc[subject.trials["run_name"] == "imgA_1", "button"].to_numpy()
+    np.testing.assert_array_equal(buttons, [np.nan, *[3] * 46, np.nan])
+    faults = Faults()
+    assert subject.stimulus_source.missing_images(["A-E", "A-H", "C-S"], faults) == ("A-E", "C-S")
+    assert "no image of stimulus A-E (1 are missing)" in faults.messages[0]
 
 
 def test_captions_are_found_by_nsds_table(nsd) -> None:

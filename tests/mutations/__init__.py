@@ -11,7 +11,9 @@ from mutations.readers import READERS
 from mutations.reconstruct import RECONSTRUCT
 from mutations.rooms import ROOMS
 from mutations.stages import STAGES
+from mutations.transfer import TRANSFER
 
 MUTATIONS: tuple[Mutation, ...] = (*STAGES, *RECONSTRUCT, *ENCODE, *ROOMS, *READERS)
+MUTATIONS: tuple[Mutation, ...] = (*STAGES, *RECONSTRUCT, *ENCODE, *TRANSFER, *ROOMS)
 
 __all__ = ["MUTATIONS", "Mutation"]

@@ -153,7 +153,8 @@ def open_nsd_imagery(
             f"{layout.session(_SESSION)[0]} holds {n_trials} betas, and NSD-Imagery has "
             f"{N_BETAS}: replace the file."
         )
-    trials = imagery_trials({run: _letters(layout, run) for run in RUNS}, attention_order)
+    tables = {run: _letters(layout, run, faults) for run in RUNS}
+    trials = imagery_trials(tables, attention_order)
     files = [] if layout.is_surface else layout.session(_SESSION)
     grids = [read_grid(file, faults) for file in files if file.suffix != ".hdf5"]
     voxels, affine = faults.require(voxel_table(layout, rois, tuple(shape), grids, faults))
@@ -162,7 +163,7 @@ def open_nsd_imagery(
         f"Attention runs: cue and detection betas are taken as {attention_order}; no source "
         "states their order (unverified)."
     )
-    stimuli = ImageryStimuli(layout, _images_of(layout))
+    stimuli = ImageryStimuli(layout, _images_of(layout, faults))
     opened = Subject(
         layout.name, trials, voxels, space, NsdBetas(layout, voxel_indices(voxels, layout)),
         stimuli, tuple(shape), affine,
@@ -289,14 +290,13 @@ def _require_inside(layout: ImageryLayout) -> None:
     require_inside(layout.root, [*(layout.table(run) for run in RUNS), *images])
 
 
-def _letters(layout: ImageryLayout, run: str) -> pd.DataFrame:
-    """Read the cue letter and the button of each trial of a run."""
+def _letters(layout: ImageryLayout, run: str, faults: Faults) -> pd.DataFrame:
+    """Read the cue letter of each trial of a run, and its button where that is a number."""
     path, letters = layout.table(run), LETTERS[run[3]]
     require_file(path, "add NSD-Imagery's tables of trials")
     columns = ["CONDITION", "BUTTON"]
     try:
         table = read_csv(path, sep="\t", usecols=columns, dtype={"CONDITION": str})
-        button = table["BUTTON"].astype(float)
     except (ValueError, OSError) as error:
         raise UserError(
             f"{path} has no readable columns {', '.join(columns)} ({one_line(error)}): replace "
@@ -311,21 +311,32 @@ def _letters(layout: ImageryLayout, run: str) -> pd.DataFrame:
             f"{path}, line {wrong.index[0] + 2}: CONDITION is {wrong.iloc[0]!r}, and the cues of "
             f"set {run[3]} are {', '.join(letters)}: the file belongs to another run."
         )
+    button = pd.to_numeric(table["BUTTON"], errors="coerce").astype(float)
+    n_lost = int((button.isna() & table["BUTTON"].notna()).sum())
+    if n_lost:
+        faults.note(f"{path.name}: {n_lost} values of BUTTON are no number and count as missing.")
     return pd.DataFrame({"letter": letter, "button": button})
 
 
-def _images_of(layout: ImageryLayout) -> dict[str, Path]:
+def _images_of(layout: ImageryLayout, faults: Faults) -> dict[str, Path]:
     """Find the image of each stimulus: as a run's table names it, or by NSD-Imagery's names."""
     found: dict[str, Path] = {}
+    n_named = 0
     for name, patterns in _IMAGES.items():
         folder = layout.image_folder(name)
         if not folder.is_dir():
             continue
         named = _named_images(layout, name)
+        n_named += len(named)
         for letter, pattern in zip(LETTERS[name], patterns, strict=True):
             files = [folder / named[letter]] if letter in named else sorted(folder.glob(pattern))
             if len(files) == 1 and is_there(files[0]):
                 found[f"{name}-{letter}"] = files[0]
+    n_all = sum(map(len, _IMAGES.values()))
+    faults.note(
+        f"{len(found)} of {n_all} images of sets A and B were found: {n_named} by the tables of "
+        f"the vision runs, {len(found) - n_named} by the cue letters of public descriptions."
+    )
     return found
 
 
