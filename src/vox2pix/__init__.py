@@ -48,6 +48,7 @@ _ROOMS = {
     "run": "pipeline.commands",
     "encode": "pipeline.commands",
     "transfer": "pipeline.commands",
+    "export_decoders": "pipeline.commands",
     "plan": "pipeline.commands",
     "write_report": "report",
     "UserError": "errors",

@@ -396,3 +396,29 @@ def test_words_of_dreams_are_identified_as_by_loops(small_run, tree, tmp_path):
     assert found["c"]["n_trials"] == 60
     assert found["c"]["missing"] == [word for word in words if not any(has[word])]
     assert any("states neither space nor unit" in note for note in done.transfer.notes)
+
+
+def with_trials(subject, **columns):
+    return replace(subject, trials=subject.trials.assign(**columns))
+
+
+def test_what_cannot_be_decoded_is_refused_and_other_tasks_are_counted(small_run, tree):
+    run, subject = small_run[0], open_nsd_imagery(tree)
+    opened = open_transfer(run, subject, "none")
+    assert any("144 trials of other tasks (attention-detection)" in n for n in opened.notes)
+    with pytest.raises(UserError, match="has no two trials of a task"):
+        open_transfer(run, with_trials(subject, task="resting"), "none")
+    with pytest.raises(UserError, match="no seen trials in the session"):
+        open_transfer(run, with_trials(subject, task="imagery"), "session")
+    bare = replace(subject, trials=subject.trials.drop(columns="set"))
+    assert set(open_transfer(run, bare, "none").trials["set"]) == {"all"}
+
+
+def test_tasks_with_different_stimuli_are_not_compared(small_run, tree, tmp_path):
+    subject = open_nsd_imagery(tree)
+    is_one = (subject.trials["task"] == "imagery") & (subject.trials["stimulus_id"] == "A-H")
+    ids = subject.trials["stimulus_id"].mask(is_one, "A-Q")
+    done = begun(small_run[0], with_trials(subject, stimulus_id=ids), tmp_path / "out", 3)
+    record = json.loads((done.path / "reliability.json").read_text())
+    assert record["not_computed"] == "the tasks show different stimuli of a set"
+    assert record["verdict"] is None

@@ -45,6 +45,8 @@ fetch_app = typer.Typer(help="Download public data.", no_args_is_help=True)
 app.add_typer(fetch_app, name="fetch")
 plot_app = typer.Typer(help="Draw the figures of a run again.", no_args_is_help=True)
 app.add_typer(plot_app, name="plot")
+decoder_app = typer.Typer(help="Pass decoders on.", no_args_is_help=True)
+app.add_typer(decoder_app, name="decoder")
 console = Terminal()
 
 

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from vox2pix.cli.app import app, console, local_folder, plot_app, quiet_libraries
+from vox2pix.cli.app import (
+    app,
+    console,
+    decoder_app,
+    local_folder,
+    plot_app,
+    quiet_libraries,
+)
 from vox2pix.cli.bars import Bars
 from vox2pix.cli.tables import (
     print_encoding,
@@ -171,6 +178,22 @@ def transfer(
     print_verdicts(done.path)
     console.say("\nThe page:    ", bold(done.path / "transfer.html"))
     console.say("All numbers: ", bold(done.path / "transfer.json"))
+
+
+@decoder_app.command("export")
+def export_decoder(
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A finished run.")],
+    out: Annotated[
+        str | None, typer.Option(help="The folder to make.", show_default="RUN-decoders")
+    ] = None,
+) -> None:
+    """Write a run's decoders as a folder: weights, voxels, settings, a card. No data."""
+    quiet_libraries()
+    from vox2pix.pipeline.commands import export_decoders
+
+    place = None if out is None else local_folder(out)
+    made = export_decoders(local_folder(run_folder), place)
+    console.say("Decoders: ", bold(made))
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> Any:

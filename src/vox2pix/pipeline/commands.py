@@ -9,6 +9,7 @@ from vox2pix.errors import UserError
 from vox2pix.pipeline import encode as encoding_stages
 from vox2pix.pipeline import reconstruct
 from vox2pix.pipeline._plan import plan, plan_encoding
+from vox2pix.pipeline.exported import export_decoders, open_source
 from vox2pix.pipeline.reporter import Reporter, Silent
 from vox2pix.pipeline.run import Run, open_run
 from vox2pix.pipeline.stage import carry_out, do_stages, redo
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
     from vox2pix.data.nsd_imagery import AttentionOrder
     from vox2pix.evaluation.transfer import Standardisation
 
-__all__ = ["audit", "draw_encoding", "encode", "plan", "plan_encoding", "run", "transfer"]
+__all__ = [
+    "audit",
+    "draw_encoding",
+    "encode",
+    "export_decoders",
+    "plan",
+    "plan_encoding",
+    "run",
+    "transfer",
+]
 
 
 def run(
@@ -131,7 +141,8 @@ def transfer(
     Parameters
     ----------
     run : str or Path
-        Folder of a run that `vox2pix run` finished.
+        Folder of a run that `vox2pix run` finished, or of decoders that
+        :func:`vox2pix.export_decoders` wrote.
     data : Subject, str or Path
         A subject, from :func:`vox2pix.open_nsd_imagery` for one; or the folder, URL or experiment
         file that holds the responses. Trials may have the columns ``task`` (``vision``,
@@ -162,11 +173,7 @@ def transfer(
         If the run is not finished, voxels do not match, or there is nothing to decode.
     """
     path = Path(run)
-    source = open_run(path)
-    if not source.folder.was_done("decode") or source.folder.damaged("decode"):
-        raise UserError(
-            f"{path} has no decoders, or damaged ones; run `vox2pix run` with its experiment file."
-        )
+    source = open_source(path)
     folder = Path(out) if out is not None else path.with_name(f"{path.resolve().name}-transfer")
     if (folder / "config.toml").exists():
         raise UserError(f"{folder} is a run: name another folder for the transfer.")

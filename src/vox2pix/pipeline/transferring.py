@@ -100,26 +100,47 @@ def open_transfer(
     reports: Sequence[tuple[str, ...]] | None = None,
 ) -> Transfer:
     """Match other responses with the voxels of a finished run; refuse what does not match."""
-    trained = source.subject
-    rows, notes = matching_voxels(trained, other)
-    table = other.trials
-    if "task" not in table:
+    rows, notes = matching_voxels(source.subject, other)
+    table, more = _with_tasks(source, other, reports is not None)
+    if standardise == "session" and not (table["task"] == VISION).any():
+        raise UserError(
+            f"{other.name} has no seen trials in the session, by which --standardise session "
+            "works: choose none or run."
+        )
+    subject = replace(other, trials=table)
+    return Transfer(source, subject, rows, standardise, (*notes, *more), reports)
+
+
+def _with_tasks(
+    source: Run, other: Subject, has_reports: bool
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return the trials with ``task`` and ``set``, and notes on those that are not decoded."""
+    table, notes = other.trials, []
+    if "task" in table:
+        table = table if "set" in table else table.assign(set="all")
+        left_out = table["task"][~table["task"].isin(TASKS)]
+        if len(left_out):
+            names = ", ".join(sorted(set(left_out.astype(str))))
+            notes.append(f"{len(left_out)} trials of other tasks ({names}) are not decoded.")
+    else:
         # Words need every trial; what is drawn and scored for a run is limited as there.
-        limit = source.config.data.max_test_stimuli if reports is None else None
+        limit = None if has_reports else source.config.data.max_test_stimuli
         chosen = other.test.stimulus_ids[:limit]
-        if limit is not None and limit < len(other.test.stimulus_ids):
-            notes += (
+        if len(chosen) < len(other.test.stimulus_ids):
+            notes.append(
                 f"The first {limit} of {len(other.test.stimulus_ids)} test stimuli are decoded "
-                "(data.max_test_stimuli of the run).",
+                "(data.max_test_stimuli of the run)."
             )
         is_used = (table["split"] == "test") & table["stimulus_id"].isin(chosen)
         table = table.assign(task=np.where(is_used, SEEN, ""), set="all")
-        if not is_used.any():
-            raise UserError(
-                f"{other.name} has no test trials to decode: mark them in column split of "
-                "trials.csv; stimuli of training say nothing about transfer."
-            )
-    return Transfer(source, replace(other, trials=table), rows, standardise, notes, reports)
+    fewest = min((int((table["task"] == task).sum()) for task in set(table["task"]) & {*TASKS}),
+                 default=0)  # fmt: skip
+    if fewest < 2:
+        raise UserError(
+            f"{other.name} has no two trials of a task to decode: mark trials as test (column "
+            f"split of trials.csv), or name their task ({', '.join(TASKS)})."
+        )
+    return table, tuple(notes)
 
 
 def matching_voxels(trained: Subject, other: Subject) -> tuple[NDArray[np.intp], tuple[str, ...]]:
@@ -130,7 +151,7 @@ def matching_voxels(trained: Subject, other: Subject) -> tuple[NDArray[np.intp],
     """
     who = f"{other.name} cannot be decoded by decoders of {trained.name}"
     notes = []
-    if other.space == "array":  # a folder of arrays states neither space nor unit
+    if other.space == "array" != trained.space:  # arrays state neither space nor unit
         notes.append(
             f"{other.name} states neither space nor unit: taken as {trained.space}, "
             f"{trained.origin.unit}."
@@ -284,11 +305,13 @@ def with_images(run: Run) -> list[str]:
 # --- what is decoded ------------------------------------------------------------------------------
 
 
-def stimuli_of(run: Run, task: str | None = None) -> list[str]:
-    """Return the stimuli of a task, or of all tasks that are analysed, sorted."""
+def stimuli_of(run: Run, task: str | None = None, of_set: str | None = None) -> list[str]:
+    """Return the stimuli of a task, or of all that are analysed, and of one set or all; sorted."""
     table = transfer_of(run).trials
-    tasks = tasks_of(run) if task is None else [task]
-    return sorted(set(table.loc[table["task"].isin(tasks), "stimulus_id"]))
+    own = table["task"].isin(tasks_of(run) if task is None else [task])
+    if of_set is not None:
+        own &= table["set"].astype(str) == of_set
+    return sorted(set(table.loc[own, "stimulus_id"]))
 
 
 def decoded_trials(run: Run, name: str) -> FloatArray:

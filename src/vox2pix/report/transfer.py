@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vox2pix.outside import without_places
 from vox2pix.report.assets import assets_of
+from vox2pix.report.labels import counted
 from vox2pix.report.rendering import render
 from vox2pix.store import read_json, write_text
 
@@ -66,6 +68,7 @@ def write_transfer_page(folder: Path, images: Mapping[str, NDArray[np.uint8]]) -
             stimuli=_stimuli(record, images, assets),
             is_reconstruction=_is_decodable(record) is not False,
             record=record,
+            data_notes=[without_places(note) for note in record["data"]["notes"]],
             regions=_region_rows(record),
             shifts=_shift_rows(record),
             identified=_identification_rows(record),
@@ -259,12 +262,13 @@ def _stimuli(record: Record, images: Mapping[str, NDArray[np.uint8]], assets: An
                         for k, image in enumerate(samples)
                         for address in assets.images([f"{stimulus}-{task}-{k}"], [image])
                     ],
-                    "note": f"{record['n_trials'][task].get(stimulus, 0)} trials",
+                    "note": counted(record["n_trials"][task].get(stimulus, 0), "trial"),
                 }
             )
-        button = record["buttons"].get(stimulus)
-        note = "" if button is None else f"mean answer in imagery {button:.1f}"
-        rows.append({"name": stimulus, "note": note, "cells": cells})
+        button, words = record["buttons"].get(stimulus), record["reports"].get(stimulus)
+        notes = [] if button is None else [f"mean answer in imagery {button:.1f}"]
+        notes += [] if words is None else [f"reported: {', '.join(words)}"]
+        rows.append({"name": stimulus, "note": "; ".join(notes), "cells": cells})
     return rows
 
 

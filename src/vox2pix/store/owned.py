@@ -34,6 +34,7 @@ KINDS = {
     "download": "downloaded data",
     "imported": "imported data",
     "model": "a diffusion model",
+    "decoder": "exported decoders",
 }
 """What a marker may name, as a person reads it."""
 

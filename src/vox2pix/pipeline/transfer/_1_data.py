@@ -1,6 +1,6 @@
 """Stage 1 of a transfer: other responses of the same voxels, and the moments of training."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from vox2pix.config import digest
 from vox2pix.data.origin import data_record
 from vox2pix.errors import UserError
+from vox2pix.pipeline.exported import decoder_key, training_moments
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.stage import Stage
 from vox2pix.pipeline.transferring import (
@@ -21,39 +22,31 @@ from vox2pix.pipeline.transferring import (
 from vox2pix.store import checksum, save_arrays, write_json
 
 
-def compute(sessions: Iterable[NDArray[np.float32]]) -> dict[str, NDArray[np.float64]]:
-    """Return mean and standard deviation of each voxel over the trials of all sessions.
-
-    Sums are taken of differences from the first trial, so that a large baseline costs no digits.
-    """
-    n, first, total, squares = 0, np.zeros(0), np.zeros(0), np.zeros(0)
-    for betas in sessions:
-        if n == 0:
-            first = betas[0].astype(np.float64)
-            total, squares = np.zeros((2, len(first)))
-        moved = betas - first
-        n, total, squares = n + len(betas), total + moved.sum(0), squares + (moved**2).sum(0)
-    mean = total / n
-    return {"mean": first + mean, "sd": np.sqrt(np.maximum(squares / n - mean**2, 0))}
+def compute(
+    empty: NDArray[np.bool_], regions: Mapping[str, NDArray[np.bool_]], name: str
+) -> list[str]:
+    """Return the note on voxels without data, (n_voxels,); refuse a region of nothing else."""
+    for roi, mask in regions.items():
+        if empty[mask].all():
+            raise UserError(f"{name} has no data in any voxel of {roi}: nothing to decode.")
+    if not empty.any():
+        return []
+    return [
+        f"{int(empty.sum()):,} of {len(empty):,} voxels of the decoders have no data in {name}'s "
+        "other responses, and count with their training mean."
+    ]
 
 
 def _prepare(run: Run) -> Sequence[str]:
     transfer = transfer_of(run)
     source, other = transfer.source.subject, transfer.subject
     run.reporter.begin("Reading responses", 2, "data sets")
-    moments: dict[str, Any] = compute(betas for _, betas in source.train.iter_betas())
+    moments: dict[str, Any] = training_moments(transfer.source)
     run.reporter.advance(1)
     _, empty = read_responses(transfer)
     run.reporter.advance(1)
-    notes = list(transfer.notes)
-    if empty.any():
-        notes.append(
-            f"{int(empty.sum()):,} of {len(empty):,} voxels of the decoders have no data in "
-            f"{other.name}'s other responses, and count with their training mean."
-        )
-    for roi in source.rois:
-        if empty[source.voxel_mask(roi)].all():
-            raise UserError(f"{other.name} has no data in any voxel of {roi}: nothing to decode.")
+    regions = {roi: source.voxel_mask(roi) for roi in source.rois}
+    notes = [*transfer.notes, *compute(empty, regions, other.name)]
     save_arrays(run.path / MOMENTS, moments | {"empty": empty.astype(np.uint8)})
     counts = transfer.trials["task"].value_counts()
     named = ", ".join(f"{counts[task]} {TASK_LABELS[task]}" for task in tasks_of(run))
@@ -71,11 +64,10 @@ def _inputs(run: Run) -> dict[str, str]:
     transfer = transfer_of(run)
     betas, _ = read_responses(transfer)
     table = transfer.trials.to_csv(index=False)
-    source = transfer.source.folder
     return {
         "responses": checksum(betas),
         "trials": digest(table),
-        "decoders": str(source.key("decode")),
+        "decoders": decoder_key(transfer.source),
     }
 
 

@@ -26,6 +26,7 @@ from vox2pix.pipeline.transferring import (
     MOMENTS,
     VISION,
     read_responses,
+    stimuli_of,
     tasks_of,
     transfer_of,
     trials_in,
@@ -103,6 +104,9 @@ def _comparable(run: Run, betas: FloatArray) -> tuple[dict[str, list[Trials]], s
     sizes = {trials.n_stimuli for of in sets.values() for trials in of}
     if not common:
         return {}, "the tasks have no set of stimuli in common"
+    shown = {(name, tuple(stimuli_of(run, task, name))) for task in by_task for name in common}
+    if len(shown) > len(common):
+        return {}, "the tasks show different stimuli of a set"
     if max(sizes) > _MOST_STIMULI or min(sizes) < _FEWEST:
         return (
             {},

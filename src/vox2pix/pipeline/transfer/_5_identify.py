@@ -21,6 +21,7 @@ from vox2pix.evaluation.transfer import (
 )
 from vox2pix.pipeline.drawings import as_floats
 from vox2pix.pipeline.experiment import FloatArray, stored_features, targets
+from vox2pix.pipeline.exported import is_exported
 from vox2pix.pipeline.inputs import encoder_hashes
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.stage import Stage
@@ -189,13 +190,15 @@ def words_record(run: Run) -> dict[str, Any]:
     own = (table["task"] == task).to_numpy()
     reports = [words for words, is_own in zip(transfer.reports, own, strict=True) if is_own]
     vocabulary = sorted({word for report in reports for word in report})
-    ids = source.subject.train.stimulus_ids
-    texts = source.subject.captions(ids) if source.subject.has_captions else [()] * len(ids)
     found: dict[str, Any] = {}
     for name, target in targets(source).items():
         if target.carries != "content":
             continue
-        words = _word_targets(source, name, texts, vocabulary)
+        if is_exported(source):
+            reason = "Exported decoders hold no training captions: name the run itself."
+            found[name] = {"not_computed": reason, "missing": []}
+            continue
+        words = _word_targets(source, name, vocabulary)
         arrays = load_arrays(run.path / f"decoded/{name}.safetensors")
         missing = sorted(set(vocabulary) - set(words))
         try:
@@ -216,11 +219,11 @@ def words_record(run: Run) -> dict[str, Any]:
     return found
 
 
-def _word_targets(
-    source: Run, name: str, texts: Sequence[Sequence[str]], words: Sequence[str]
-) -> dict[str, NDArray[np.float64]]:
+def _word_targets(source: Run, name: str, words: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """Return the mean training target of each word, read a block of columns at a time."""
-    stored = stored_features(source, name, source.subject.train.stimulus_ids)
+    ids = source.subject.train.stimulus_ids
+    texts = source.subject.captions(ids) if source.subject.has_captions else [()] * len(ids)
+    stored = stored_features(source, name, ids)
     width, parts = stored.shape[1], []
     for first in range(0, width, _COLUMNS):
         columns = stored[:, first : min(first + _COLUMNS, width)]
@@ -233,7 +236,7 @@ def _inputs(run: Run) -> Any:
     source = transfer.source
     return [
         source.config.evaluate.encoder,
-        encoder_hashes(source),
+        encoder_hashes(run),
         source.config.seed,
         transfer.reports,
     ]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from vox2pix.config import without_place
 from vox2pix.pipeline.drawings import judged_condition
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.stage import Stage
@@ -45,7 +46,7 @@ def _facts(run: Run) -> dict[str, Any]:
     source, table = transfer.source, transfer.trials
     return {
         "run": source.config.name,
-        "model": source.config.model.name,
+        "model": without_place(source.config.model.name),
         "standardise": transfer.standardise,
         "condition": str(judged_condition(source.config, source.subject.has_captions)),
         "rois": {k: list(v) for k, v in source.config.decode.rois.items()},
@@ -60,6 +61,7 @@ def _facts(run: Run) -> dict[str, Any]:
             for task in tasks_of(run)
         },
         "buttons": _buttons(run),
+        "reports": _reports(run),
     }
 
 
@@ -70,6 +72,15 @@ def _buttons(run: Run) -> dict[str, float]:
         return {}
     own = table[(table["task"] == "imagery") & np.isfinite(table["button"].astype(float))]
     return {str(i): float(b) for i, b in own.groupby("stimulus_id")["button"].mean().items()}
+
+
+def _reports(run: Run) -> dict[str, list[str]]:
+    """Return the words that were reported of each stimulus, in any of its trials."""
+    transfer, words = transfer_of(run), dict[str, list[str]]()
+    for stimulus, own in zip(transfer.trials["stimulus_id"], transfer.reports or (), strict=False):
+        if own:
+            words.setdefault(str(stimulus), []).extend(own)
+    return {stimulus: list(dict.fromkeys(own)) for stimulus, own in words.items()}
 
 
 REPORT = Stage(
