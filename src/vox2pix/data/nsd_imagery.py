@@ -25,7 +25,7 @@ from vox2pix.data.nsd import NsdBetas, session_shape, voxel_indices
 from vox2pix.data.nsd_layout import NsdLayout
 from vox2pix.data.nsd_stimuli import NsdStimuli
 from vox2pix.data.nsd_voxels import valid_ncsnr, voxel_table
-from vox2pix.data.origin import origin_of
+from vox2pix.data.origin import NSD, origin_of
 from vox2pix.data.subject import Subject
 from vox2pix.data.volumes import is_there
 from vox2pix.errors import UserError
@@ -168,7 +168,7 @@ def open_nsd_imagery(
         layout.name, trials, voxels, space, NsdBetas(layout, voxel_indices(voxels, layout)),
         stimuli, tuple(shape), affine,
         origin=origin_of(
-            layout.root, "nsd", "all trials are of the imagery session",
+            layout.root, NSD, "all trials are of the imagery session",
             "percent signal change (integers are divided by 300)", faults,
         ),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vox2pix.config import Config, for_others
 from vox2pix.data import Subject
-from vox2pix.data.origin import DATASETS, LICENCES, Dataset, Origin
+from vox2pix.data.origin import Dataset, Origin
 from vox2pix.data.subject import VOXEL_COLUMNS
 from vox2pix.errors import UserError
 from vox2pix.pipeline.experiment import targets
@@ -163,7 +163,7 @@ def _card(record: DecoderRecord, rois: Mapping[str, Sequence[str]]) -> str:
 
 Ridge regressions from fMRI responses to inputs of a latent diffusion model, fitted by vox2pix
 {record.version} on {record.n_train_trials:,} trials of {record.n_train_stimuli:,} stimuli
-({DATASETS[record.dataset]}; {record.space}; {record.unit}).
+({record.dataset.name}; {record.space}; {record.unit}).
 
 | target | voxels of | mean r over test stimuli |
 |---|---|---|
@@ -175,7 +175,7 @@ response, image or caption is in this folder.
 
     vox2pix transfer THIS_FOLDER --data OTHER_RESPONSES
 
-Terms: {LICENCES[record.dataset]} Decoders are derived from these data: pass them on as the data's
+Terms: {record.dataset.licence} Decoders are derived from these data: pass them on as the data's
 terms allow.
 """
 
