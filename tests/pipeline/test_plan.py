@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.conftest import experiment
-from vox2pix.config import Config, load_config
-from vox2pix.config._tables import DecodeConfig
+from vox2pix.config import Config, DecodeConfig, load_config
 from vox2pix.errors import UserError
 from vox2pix.phantom import simulate
 from vox2pix.pipeline.commands import plan

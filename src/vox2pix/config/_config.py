@@ -12,19 +12,18 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from vox2pix.config._decode import DecodeConfig, in_full
 from vox2pix.config._names import suggest, without_place
 from vox2pix.config._settings import with_settings
 from vox2pix.config._tables import (
     AuditConfig,
     ComputeConfig,
     DataConfig,
-    DecodeConfig,
     EncodeConfig,
     EvaluateConfig,
     GenerateConfig,
     ModelConfig,
     Table,
-    in_full,
 )
 from vox2pix.config.protocols import RUN_PROTOCOLS, RunProtocol
 from vox2pix.errors import UserError

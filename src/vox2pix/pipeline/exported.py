@@ -16,7 +16,7 @@ from vox2pix.data import Subject
 from vox2pix.data.origin import Dataset, Origin
 from vox2pix.data.subject import VOXEL_COLUMNS
 from vox2pix.errors import UserError
-from vox2pix.pipeline.experiment import targets
+from vox2pix.pipeline.experiment import decoded_subject, targets
 from vox2pix.pipeline.run import Run, open_run
 from vox2pix.store import RunFolder, load_arrays, save_arrays, swapped_in, write_json, write_text
 from vox2pix.untrusted.files import one_line, require_inside
@@ -128,7 +128,8 @@ def export_decoders(run: str | Path, out: str | Path | None = None) -> Path:
         for name in targets(source):
             arrays = load_arrays(path / f"decoders/{name}.safetensors")
             save_arrays(partial / f"decoders/{name}.safetensors", arrays)
-        moments = moments_of(betas for _, betas in subject.train.iter_betas())
+        train = decoded_subject(source).train
+        moments = moments_of(betas for _, betas in train.iter_betas())
         save_arrays(partial / _MOMENTS, moments)
         table = subject.voxels.copy()
         table[list(subject.rois)] = table[list(subject.rois)].astype(int)
@@ -207,7 +208,7 @@ def training_moments(source: Run) -> dict[str, NDArray[np.float64]]:
     """Return mean and standard deviation of each voxel over the training trials."""
     if is_exported(source):
         return load_arrays(source.path / _MOMENTS)
-    return moments_of(betas for _, betas in source.subject.train.iter_betas())
+    return moments_of(betas for _, betas in decoded_subject(source).train.iter_betas())
 
 
 def decoder_key(source: Run) -> str:

@@ -14,9 +14,8 @@ from vox2pix.config import load_config
 from vox2pix.data import (
     Subject,
     is_of_imagery,
-    open_folder,
-    open_nsd,
     open_nsd_imagery,
+    recognised,
 )
 from vox2pix.data.faults import Faults
 from vox2pix.data.subject import VOXEL_COLUMNS
@@ -71,8 +70,8 @@ def transfer_of(run: Run) -> Transfer:
 def open_other(source: Run, data: str | Path, attention_order: "AttentionOrder") -> Subject:
     """Open other responses: the experiment file, or the folder or URL, that holds them.
 
-    An experiment file names them in its table ``[data]``. A folder is one of one's own, or NSD's
-    tree, of which the imagery session is opened if it is there, else the test trials.
+    An experiment file names them in its table ``[data]``. A folder is in any layout that has
+    a reader; of NSD's tree the imagery session is opened if it is there, else the test trials.
     """
     if str(data).endswith(".toml"):
         config = load_config(Path(data))
@@ -88,9 +87,11 @@ def open_other(source: Run, data: str | Path, attention_order: "AttentionOrder")
             attention_order=attention_order,
             leave_out=False,
         )
-    if (as_path(data) / "nsddata").is_dir():
-        return open_nsd(data, settings.subject, None, rois, settings.space, settings.betas)
-    return open_folder(data)
+    root = as_path(data)
+    kind = recognised(root)
+    own = {"subject": settings.subject, "space": settings.space, "betas": settings.betas}
+    asked = {key: value for key, value in own.items() if key in kind.model_fields}
+    return kind(root=root, **asked).open(rois)
 
 
 def open_transfer(
@@ -106,6 +107,11 @@ def open_transfer(
         raise UserError(
             f"{other.name} has no seen trials in the session, by which --standardise session "
             "works: choose none or run."
+        )
+    if standardise == "none" and source.config.decode.standardize == "session":
+        raise UserError(
+            "The decoders were fitted on responses standardised by session (decode.standardize): "
+            "choose --standardise session or run."
         )
     subject = replace(other, trials=table)
     return Transfer(source, subject, rows, standardise, (*notes, *more), reports)
