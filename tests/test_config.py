@@ -6,10 +6,8 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vox2pix.config import Config, digest, load_config, without_place
+from vox2pix.config import Config, digest, load_config, shipped_experiments, without_place
 from vox2pix.errors import UserError
-
-CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def write(folder: Path, text: str) -> Path:
@@ -18,7 +16,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", shipped_experiments().values(), ids=lambda p: p.stem)
 def test_every_shipped_experiment_is_valid(path):
     assert load_config(path).name
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -23,8 +24,10 @@ from vox2pix.pipeline.drawings import drawings_of
 from vox2pix.pipeline.reconstruct import STAGES
 from vox2pix.pipeline.reconstruct._5_draw import values_of
 from vox2pix.pipeline.stage import stage_keys
+from vox2pix.pipeline.transfer import _4_draw as transfer_drawing
 from vox2pix.report import write_report
 from vox2pix.store import RunFolder, load_arrays
+from vox2pix.targets import Condition
 from vox2pix.targets.image import ImageEmbedding
 from vox2pix.vision.transformers_models import find_folder
 
@@ -116,6 +119,22 @@ def test_decoded_embeddings_are_drawn_at_the_length_of_the_training_ones(made):
     assert np.linalg.norm(true, axis=1).std() > 1e-3  # true ones as they are
     z = load_arrays(done.path / "decoded" / "z.safetensors")["predicted"]
     np.testing.assert_array_equal(by_name["z+image"]["z"], z)
+
+
+def test_a_transfer_draws_them_at_that_length_too(made, monkeypatch):
+    done, _ = made
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(transfer_drawing, "transfer_of", lambda run: SimpleNamespace(source=done))
+    shapes = {"z": done.architecture.latent_shape, "image": (64,)}
+    decoded = {name: rng.standard_normal((3, *shape)) for name, shape in shapes.items()}
+    monkeypatch.setattr(
+        transfer_drawing, "mean_decoded", lambda run, name, task: decoded[name].reshape(3, -1)
+    )
+    values = transfer_drawing.values_of(done, Condition(("z", "image")), "imagery")
+    statistics = load_arrays(done.path / "decoders" / "image.safetensors")
+    lengths = np.linalg.norm(values["image"], axis=1)
+    np.testing.assert_allclose(lengths, statistics["mean_norm"].item(), rtol=1e-5)
+    np.testing.assert_array_equal(values["z"], decoded["z"])
 
 
 def test_the_report_names_the_encoder_and_the_hashes_of_what_drew(made):

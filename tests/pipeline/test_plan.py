@@ -1,17 +1,15 @@
 import shutil
-from pathlib import Path
 
 import pytest
 
 from pipeline.conftest import experiment
-from vox2pix.config import Config, DecodeConfig, load_config
+from vox2pix.config import Config, DecodeConfig, load_config, shipped_experiments
 from vox2pix.errors import UserError
 from vox2pix.phantom import simulate
 from vox2pix.pipeline.commands import plan
 from vox2pix.pipeline.costs import Cost
 from vox2pix.pipeline.reconstruct import STAGES
 
-ROOT = Path(__file__).parents[2]
 BETAS = "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR"
 
 
@@ -83,7 +81,7 @@ def test_the_shipped_experiment_with_images_is_planned_before_anything_is_there(
     empty_tree, monkeypatch
 ):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    shipped = load_config(ROOT / "configs" / "nsd-image.toml")
+    shipped = load_config(shipped_experiments()["nsd-image"])
     data = shipped.data.model_copy(update={"path": empty_tree})
     config = shipped.model_copy(update={"data": data})
     stages = {s.name: s for s in plan(config, empty_tree / "run", flops_a_second=1e14).stages}

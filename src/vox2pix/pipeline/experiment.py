@@ -76,7 +76,10 @@ def decoded(run: Run, name: str) -> FloatArray:
 
 def as_drawn(run: Run, target: Target, values: FloatArray) -> FloatArray:
     """Return decoded values as they are drawn: at the scale of the training stimuli's true ones."""
-    arrays = load_arrays(run.path / "decoded" / f"{target.name}.safetensors")
+    if not target.is_rescaled():
+        return values
+    # with the weights, so that whoever gets a decoder can draw from what it predicts
+    arrays = load_arrays(run.path / "decoders" / f"{target.name}.safetensors")
     return target.rescaled(values, arrays)
 
 

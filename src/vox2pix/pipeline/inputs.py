@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
 from vox2pix.buckets import is_remote, is_url
-from vox2pix.config import DataConfig
+from vox2pix.config import Config, DataConfig
 from vox2pix.data import source_of
 from vox2pix.diffusion.ip_adapter import check_adapter
 from vox2pix.diffusion.pipeline_folder import files_of_model, find_pipeline
@@ -52,9 +52,12 @@ def target_hashes(run: Run) -> dict[str, str]:
     return hashes
 
 
-def adapter_hashes(run: Run) -> dict[str, str]:
-    """Return a content hash of the IP-Adapter that images are drawn through, if there is one."""
-    path = run.config.generate.ip_adapter
+def adapter_hashes(run: Run, config: Config | None = None) -> dict[str, str]:
+    """Return a content hash of the IP-Adapter that images are drawn through, if there is one.
+
+    It is that of the run, or of another experiment.
+    """
+    path = (config or run.config).generate.ip_adapter
     if path is None:
         return {}
     check_adapter(path)

@@ -206,3 +206,8 @@ class Target(BaseModel, ABC):
     def has_preview(cls) -> bool:
         """Return whether values give an image without denoising."""
         return cls.images is not Target.images
+
+    @classmethod
+    def is_rescaled(cls) -> bool:
+        """Return whether decoded values are drawn at another scale than they were decoded."""
+        return cls.rescaled is not Target.rescaled

@@ -81,8 +81,8 @@ def _decode(run: Run) -> Sequence[str]:
         scored, decoder = compute(truth, parts)
         training = stored_features(run, name, run.subject.train.stimulus_ids)
         statistics = found[name].training_statistics(training)
-        save_arrays(run.path / "decoded" / f"{name}.safetensors", {**statistics, **scored})
-        save_arrays(run.path / "decoders" / f"{name}.safetensors", decoder)
+        save_arrays(run.path / "decoded" / f"{name}.safetensors", scored)
+        save_arrays(run.path / "decoders" / f"{name}.safetensors", {**statistics, **decoder})
         run.reporter.say(_summary(run.config, name, truth, scored, decoder))
     return [f"{what}/{name}.safetensors" for name in names for what in ("decoded", "decoders")]
 

@@ -13,7 +13,8 @@ from vox2pix.pipeline.drawings import (
     noise_seeds,
     reconstruction_settings,
 )
-from vox2pix.pipeline.experiment import FloatArray, targets
+from vox2pix.pipeline.experiment import FloatArray, as_drawn, targets
+from vox2pix.pipeline.inputs import adapter_hashes
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.stage import Stage
 from vox2pix.pipeline.transferring import (
@@ -56,6 +57,17 @@ def compute(
     )
 
 
+def values_of(run: Run, condition: Condition, task: str) -> dict[str, FloatArray]:
+    """Return the values of a condition's targets as they are drawn, (n, *shape) each."""
+    source = transfer_of(run).source
+    values, found = {}, targets(source)
+    for name in condition.targets:
+        shape = found[name].shape(source.architecture)
+        decoded = mean_decoded(run, name, task).reshape(-1, *shape)
+        values[name] = as_drawn(source, found[name], decoded)
+    return values
+
+
 def _draw(run: Run) -> Sequence[str]:
     source = transfer_of(run).source
     condition = judged_condition(source.config, source.subject.has_captions)
@@ -65,13 +77,7 @@ def _draw(run: Run) -> Sequence[str]:
     arrays: dict[str, NDArray[Any]] = {}
     for task in drawn_tasks:
         shown = stimuli_of(run, task)
-        values = {
-            name: mean_decoded(run, name, task).reshape(
-                -1, *targets(source)[name].shape(source.architecture)
-            )
-            for name in condition.targets
-        }
-        images = compute(source.model, condition, values, source, shown)
+        images = compute(source.model, condition, values_of(run, condition, task), source, shown)
         arrays[task] = as_bytes(images, source.config.run_protocol.truncates)
         run.reporter.advance(len(shown))
     ids_with_image = with_images(run)
@@ -86,7 +92,8 @@ def _inputs(run: Run) -> Any:
     source = transfer_of(run).source
     return [
         str(judged_condition(source.config, source.subject.has_captions)),
-        source.config.generate.model_dump(mode="json"),
+        source.config.generate.model_dump(mode="json", exclude={"ip_adapter"}),
+        adapter_hashes(run, source.config),
         source.config.seed,
     ]
 
