@@ -85,13 +85,6 @@ READERS = (
         ("untrusted/test_pickles.py::test_the_remedy_is_named",),
     ),
     Mutation(
-        "bytes of an array are not counted",
-        "untrusted/numpy_pickles.py",
-        "if not isinstance(values, bytes) or len(values) != prod(shape) * plain.itemsize:",
-        "if not isinstance(values, bytes):",
-        ("untrusted/test_pickles.py::test_everything_else_is_refused",),
-    ),
-    Mutation(
         "imported trials keep their order while their responses do not",
         "data/imported.py",
         "table = pd.concat(frames)",

@@ -188,8 +188,12 @@ class FolderStimuli:
         return {name: i for i, name in enumerate(names)}
 
     @cached_property
-    def _captions(self) -> dict[str, tuple[str, ...]]:
+    def _captions(self) -> Mapping[str, tuple[str, ...]]:
         """Captions by stimulus."""
+        return self._read_captions()
+
+    def _read_captions(self) -> dict[str, tuple[str, ...]]:
+        """Read the captions by what their table calls the stimuli."""
         path = self._captions_path
         table = read_table(path, ("stimulus_id", "caption"))
         gathered: dict[str, list[str]] = {}

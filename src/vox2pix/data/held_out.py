@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from vox2pix.data.faults import Faults
-from vox2pix.data.names import add_missing
+from vox2pix.data.names import ByName, add_missing
 from vox2pix.data.tables import read_table
 from vox2pix.errors import UserError
 from vox2pix.untrusted.text import read_json, read_text
@@ -37,7 +37,7 @@ def with_split(
     names = sorted(set(trials["stimulus_id"]))
     if test is None:
         if "split" in trials:
-            return trials, f"column split of {where}"
+            return _checked(trials, where), f"column split of {where}"
         faults.note(f"{where} has no column split and no test was named: every trial is for train.")
         return trials.assign(split="train"), "no test set was named: every trial is for training"
     if isinstance(test, float):
@@ -47,11 +47,13 @@ def with_split(
             f"{n_test} of {len(names)} stimuli are held out for test (a share of {test:g}), chosen "
             "by the checksums of their names."
         )
-        sides = np.where(trials["stimulus_id"].isin(chosen), "test", "train")
-        return trials.assign(split=sides), f"a share of {test:g} of the stimuli is held out"
+        side = np.where(trials["stimulus_id"].isin(chosen), "test", "train")
+        return trials.assign(split=side), f"a share of {test:g} of the stimuli is held out"
     path = Path(test)
     held_out, rest = _listed(path)
-    missing = sorted(held_out - set(names))
+    sides = ByName([*((name, "train") for name in rest), *((name, "test") for name in held_out)])
+    shown = ByName((name, name) for name in names)
+    missing = sorted(name for name in held_out if name not in shown)
     if len(missing) == len(held_out):
         add_missing("trials", f"The responses, by {path},", missing, names, len(held_out),
                     "list stimuli that were shown", faults)  # fmt: skip
@@ -60,14 +62,32 @@ def with_split(
             f"{path} lists {len(missing)} test stimuli that were not shown (such as "
             f"{missing[0]!r})."
         )
-    side = trials["stimulus_id"].map(lambda name: "test" if name in held_out else "train")
-    known_side = side.eq("test") | (trials["stimulus_id"].isin(rest) if rest else True)
-    if not known_side.all():
+    otherwise = "" if rest else "train"
+    of_trials = pd.Series([sides.get(name, otherwise) for name in trials["stimulus_id"]],
+                          trials.index)  # fmt: skip
+    on_neither = of_trials == ""
+    if on_neither.any():
         faults.note(
-            f"{int((~known_side).sum()):,} trials of stimuli that {path} lists on neither side "
-            "are left out."
+            f"{int(on_neither.sum()):,} trials of stimuli that {path} lists on neither side are "
+            "left out."
         )
-    return trials.assign(split=side)[known_side], f"test stimuli are those listed in {path.name}"
+    return trials.assign(split=of_trials)[
+        ~on_neither
+    ], f"test stimuli are those listed in {path.name}"
+
+
+def _checked(trials: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return trials whose column ``split`` is sound; a stimulus on both sides is refused."""
+    side = trials["split"].str.lower()
+    wrong = ~side.isin(_SIDES)
+    if wrong.any():
+        raise UserError(
+            f"{where}: split {trials['split'][wrong].iloc[0]!r} of stimulus "
+            f"{trials['stimulus_id'][wrong].iloc[0]!r} is neither train nor test; correct it."
+        )
+    test, train = (set(trials["stimulus_id"][side == name]) for name in ("test", "train"))
+    _require_apart(where, test, train)
+    return trials.assign(split=side)
 
 
 def _checksum(name: str) -> bytes:
@@ -115,10 +135,10 @@ def _some(path: Path, names: Iterable[str]) -> set[str]:
     return chosen
 
 
-def _require_apart(path: Path, test: set[str], train: set[str]) -> None:
+def _require_apart(where: str | Path, test: set[str], train: set[str]) -> None:
     both = sorted(test & train)
     if both:
         raise UserError(
-            f"{path}: stimulus {both[0]!r} is in train and in test ({len(both)} such stimuli): "
+            f"{where}: stimulus {both[0]!r} is in train and in test ({len(both)} such stimuli): "
             "keep all repeats of a stimulus on one side."
         )

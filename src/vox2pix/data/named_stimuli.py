@@ -1,74 +1,23 @@
-"""Images and captions that are beside the data: found by path, name or stem of a file."""
+"""Images and captions that are beside the data: found by path, name or stem."""
 
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from vox2pix.data.faults import Faults
 from vox2pix.data.folder_stimuli import IMAGE_SUFFIXES, FolderStimuli
+from vox2pix.data.names import ByName
 from vox2pix.errors import UserError
 from vox2pix.untrusted.files import files_below, require_inside
 
 
-class ImageFiles(Mapping[str, Path]):
-    """Image files of a folder and those below it, by what a table may call them.
-
-    A name is looked up as a path below the folder, with or without its extension, then as a file's
-    name, then as its stem, in any Unicode form. A name of several files is refused.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._named: dict[str, list[Path]] = {}
-        self._stems: list[str] = []
-        paths = sorted(files_below(folder))
-        require_inside(folder, paths)
-        for path in paths:
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-                inside = path.relative_to(folder)
-                self._stems.append(path.stem)
-                for name in {
-                    inside.as_posix(),
-                    inside.with_suffix("").as_posix(),
-                    path.name,
-                    path.stem,
-                }:
-                    self._named.setdefault(_form(name), []).append(path)
-
-    def __getitem__(self, name: str) -> Path:
-        for candidate in _candidates(name):
-            files = self._named.get(candidate, [])
-            if len(files) > 1:
-                raise UserError(
-                    f"{files[0]} and {files[1]} could both be the image of stimulus {name!r}: "
-                    "name the stimulus by its path below the folder, or remove one."
-                )
-            if files:
-                return files[0]
-        raise KeyError(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._stems)
-
-    def __len__(self) -> int:
-        return len(self._stems)
-
-
-def _form(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
-
-
-def _candidates(name: str) -> Iterator[str]:
-    """Yield the names under which a stimulus is looked up, the most exact first."""
-    path = _form(name).replace("\\", "/")
-    stem, point, extension = path.rpartition(".")
-    without = stem if point and "/" not in extension and 2 <= len(extension) <= 4 else path
-    for whole in (path, without):
-        yield whole
-    for whole in (path, without):
-        yield whole.rpartition("/")[2]
+def image_files(folder: Path) -> ByName[Path]:
+    """Return the images of a folder and those below it, by their paths there."""
+    paths = sorted(files_below(folder))
+    require_inside(folder, paths)
+    images = (path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    return ByName((path.relative_to(folder).as_posix(), path) for path in images)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,4 +62,8 @@ class NamedStimuli(FolderStimuli):
 
     @cached_property
     def _files(self) -> Mapping[str, Path]:
-        return ImageFiles(self.images) if self.images and self.images.is_dir() else {}
+        return image_files(self.images) if self.images and self.images.is_dir() else {}
+
+    @cached_property
+    def _captions(self) -> Mapping[str, tuple[str, ...]]:
+        return ByName(self._read_captions().items())

@@ -3,9 +3,11 @@
 import difflib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from vox2pix.data.faults import Faults
+from vox2pix.errors import UserError
 
 
 def nearest(name: str, existing: Iterable[str], n: int = 3) -> str:
@@ -55,6 +57,55 @@ _FORMS: tuple[tuple[str, Callable[[str], str]], ...] = (
         lambda name: unicodedata.normalize("NFKC", name).casefold(),
     ),
 )
+
+
+Value = TypeVar("Value")
+# What two names of one stimulus may have in common, the most exact first.
+_ALIKE: tuple[Callable[[str], str], ...] = (
+    lambda name: name,
+    _without_extension,
+    lambda name: name.rpartition("/")[2],
+    lambda name: _without_extension(name.rpartition("/")[2]),
+)
+
+
+class ByName(Mapping[str, Value]):
+    """Values by the names of stimuli, as files and tables write them.
+
+    A name is looked up as it is, without an image's extension, without its folder, and without
+    both, in any Unicode form. One that fits several equally well is refused, if their values
+    differ.
+    """
+
+    def __init__(self, values: Iterable[tuple[str, Value]]) -> None:
+        self._values = dict(values)
+        self._tables: list[dict[str, list[str]]] = [{} for _ in _ALIKE]
+        for name in self._values:
+            for table, form in zip(self._tables, _ALIKE, strict=True):
+                table.setdefault(form(_path_form(name)), []).append(name)
+
+    def __getitem__(self, name: str) -> Value:
+        for table, form in zip(self._tables, _ALIKE, strict=True):
+            fitting = [self._values[each] for each in table.get(form(_path_form(name)), [])]
+            if any(value != fitting[0] for value in fitting[1:]):
+                first, second = table[form(_path_form(name))][:2]
+                raise UserError(
+                    f"{name!r} could be {first!r} or {second!r}: name the stimulus by its path, or "
+                    "remove one."
+                )
+            if fitting:
+                return fitting[0]
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def _path_form(name: str) -> str:
+    return unicodedata.normalize("NFC", name).replace("\\", "/")
 
 
 def mismatches(missing: Iterable[str], existing: Iterable[str]) -> dict[str, list[tuple[str, str]]]:

@@ -314,7 +314,7 @@ class Split:
         if not self.n_trials:
             raise UserError(
                 f"{self.subject.name} has no trials in this split: mark trials as train and test "
-                "(column split of trials.csv), or open sessions that hold both."
+                "(column split of trials.csv, or data.test), or open sessions that hold both."
             )
 
     def iter_betas(self, roi: Roi = "all") -> Iterator[tuple[pd.DataFrame, NDArray[np.float32]]]:
