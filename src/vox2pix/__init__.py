@@ -18,6 +18,7 @@ _ROOMS = {
     "open_bids": "data",
     "open_bdata": "data",
     "open_nsd_imagery": "data",
+    "open_things": "data",
     "noise_ceiling": "data",
     "simulate": "phantom",
     # the diffusion model, and what is decoded into it

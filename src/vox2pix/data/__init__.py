@@ -13,6 +13,7 @@ from vox2pix.data.reliability import noise_ceiling
 from vox2pix.data.sessions import standardized_by_session
 from vox2pix.data.source import Published, Source
 from vox2pix.data.subject import Split, Subject, mean_betas_of
+from vox2pix.data.things import open_things
 
 __all__ = [
     "SOURCES",
@@ -32,6 +33,7 @@ __all__ = [
     "open_glmsingle",
     "open_nsd",
     "open_nsd_imagery",
+    "open_things",
     "own_options",
     "recognised",
     "source_of",

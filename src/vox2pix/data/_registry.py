@@ -12,6 +12,7 @@ from vox2pix.data.folder import FolderSource
 from vox2pix.data.glmsingle import GlmsingleSource
 from vox2pix.data.nsd import NsdSource
 from vox2pix.data.source import Source
+from vox2pix.data.things import ThingsSource
 from vox2pix.errors import UserError
 
 SOURCES: dict[str, type[Source]] = {
@@ -21,6 +22,7 @@ SOURCES: dict[str, type[Source]] = {
         FolderSource,
         GlmsingleSource,
         BidsSource,
+        ThingsSource,
         BdataSource,
     )
 }

@@ -16,16 +16,19 @@ _LARGEST = 2**30
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-def read_table(path: Path, required: Sequence[str] = ()) -> pd.DataFrame:
+def read_table(path: Path, required: Sequence[str] = (), *, numbered: bool = False) -> pd.DataFrame:
     """Read a CSV file (UTF-8, names in the first line) as text; blanks around values are removed.
 
     A file called ``.tsv`` is separated by tabs, as BIDS has it. No types are guessed. The index is
-    the line of the file at which each row begins, as an editor counts.
+    the line of the file at which each row begins, as an editor counts. ``numbered`` allows a first
+    column without a name, the numbers of rows that pandas writes, and drops it.
     """
     is_tsv = path.suffix.lower() == ".tsv"
     rows, lines = _rows(path, _text(path), "\t" if is_tsv else ",")
     if not rows:
         raise UserError(f"{path} is empty: write the names of the columns in the first line.")
+    if numbered and not rows[0][0].strip():
+        rows = [row[1:] for row in rows]
     names = [name.strip() for name in rows[0]]
     if not is_tsv:
         _require_commas(path, names, required)
