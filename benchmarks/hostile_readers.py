@@ -23,7 +23,8 @@ def _own(path: Path) -> Iterator[Any]:
     from vox2pix.data import open_folder
 
     subject = open_folder(path / "own")
-    source = subject.betas_source.responses  # as stored: betas() turns bytes into float32
+    # as stored: betas() turns bytes into float32
+    source = subject.betas_source.parts[subject.sessions[0]].array
     yield source.read(slice(0, 6), np.arange(4))
     yield from subject.stimulus_source.iter_pictures(["a"])
     yield subject.stimulus_source.captions(["a"])
