@@ -8,6 +8,7 @@ _RELEASED = "pipeline/test_released_protocol.py"
 _DECODE = "pipeline/reconstruct/_3_decode.py"
 _CONTROLS = "pipeline/reconstruct/_4_controls.py"
 _DRAW = "pipeline/reconstruct/_5_draw.py"
+_DRAWINGS = "pipeline/drawings.py"
 _SCORE = "pipeline/reconstruct/_6_score.py"
 _AUDIT = "pipeline/reconstruct/_7_audit.py"
 _REPORT = "pipeline/reconstruct/_8_report.py"
@@ -209,14 +210,14 @@ RECONSTRUCT = (
     ),
     Mutation(
         "takagi2023: the image of a start is rounded to 8 bit instead of cut off",
-        _DRAW,
+        _DRAWINGS,
         "        truncate=protocol.truncates,\n",
         "",
         (_SETTINGS,),
     ),
     Mutation(
         "the strength of the experiment is ignored",
-        _DRAW,
+        _DRAWINGS,
         "        strength=generate.strength,\n",
         "",
         (_SETTINGS,),

@@ -16,8 +16,8 @@ TRANSFER = (
     Mutation(
         "responses of another person are decoded",
         "pipeline/transferring.py",
-        'if other.origin.dataset != "own":',
-        'if other.origin.dataset == "nobody":',
+        "if other.origin.dataset != OWN:",
+        "if other.origin.dataset is None:",
         (f"{_PIPELINE}::test_voxels_that_do_not_match_are_refused_by_name",),
     ),
     Mutation(

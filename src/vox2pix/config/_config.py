@@ -188,14 +188,16 @@ def _with_absolute_path(config: Config, path: Path) -> Config:
         generate = generate.model_copy(update={"ip_adapter": adapter})
     name = _with_absolute_folder(path, "model.name", model.name)
     encoder = _with_absolute_folder(path, "evaluate.encoder", evaluate.encoder)
+    tables = {
+        "data": data,
+        "model": model.model_copy(update={"name": name}),
+        "decode": _with_encoders(config.decode, partial(_with_absolute_folder, path)),
+        "generate": generate,
+        "evaluate": evaluate.model_copy(update={"encoder": encoder}),
+    }
+    # A table that is replaced counts as given, so that only those that change are.
     return config.model_copy(
-        update={
-            "data": data,
-            "model": model.model_copy(update={"name": name}),
-            "decode": _with_encoders(config.decode, partial(_with_absolute_folder, path)),
-            "generate": generate,
-            "evaluate": evaluate.model_copy(update={"encoder": encoder}),
-        }
+        update={key: table for key, table in tables.items() if table != getattr(config, key)}
     )
 
 

@@ -32,7 +32,7 @@ def parse_settings(given: Sequence[str]) -> dict[str, Any]:
 def _value(text: str) -> Any:
     try:
         found = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
     return found["value"] if len(found) == 1 else text
 

@@ -18,6 +18,7 @@ from vox2pix.data import (
     recognised,
 )
 from vox2pix.data.faults import Faults
+from vox2pix.data.origin import OWN
 from vox2pix.data.subject import VOXEL_COLUMNS
 from vox2pix.errors import UserError
 from vox2pix.evaluation.transfer import Standardisation, Trials, restandardise
@@ -169,7 +170,7 @@ def matching_voxels(trained: Subject, other: Subject) -> tuple[NDArray[np.intp],
             f"{who}: its responses are in {other.origin.unit}, theirs in {trained.origin.unit}."
         )
     if other.name != trained.name:
-        if other.origin.dataset != "own":
+        if other.origin.dataset != OWN:
             raise UserError(f"{who}: decoders belong to the voxels of one person.")
         notes.append(f"{other.name} is taken for the same person as {trained.name}.")
     if trained.shape is not None and other.shape is not None and trained.shape != other.shape:
