@@ -169,8 +169,9 @@ def main() -> None:
     """Measure and print."""
     parser = option_parser(__doc__)
     parser.add_argument("--images", type=int, default=0, help="subjects that are reconstructed")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="subjects of each case")
     options = parser.parse_args()
-    seeds = 2 if options.small else SEEDS
+    seeds = 2 if options.small else options.seeds
     rows = {case: [judged(case, seed) for seed in range(seeds)] for case in CASES}
     images = [transferred(seed) for seed in range(options.images)]
     figures = {"benchmark": "transfer", "rows": rows, "images": images, "machine": machine()}

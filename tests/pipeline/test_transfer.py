@@ -137,6 +137,9 @@ def test_verdict_is_over_the_regions_and_sets_of_the_run(moved):
         assert region["reliability"]["imagery"]["n_stimuli"] == 18
         assert region["reliability"]["imagery"]["across_runs"]
         assert not region["reliability"]["vision"]["across_runs"]
+    for own in record["verdict"]["regions"].values():
+        assert 0 <= own["p_signal"] <= 1
+        assert own["p_cue"] is not None
     assert any("Imagery:" in line for line in moved[1].lines)
 
 
