@@ -53,9 +53,7 @@ TRANSFER = (
         "pipeline/transfer/_3_reliability.py",
         "if CUE in tasks else None",
         "if CUE not in tasks else None",
-        (
-            f"{_PIPELINE}::test_imagery_without_signal_is_open_and_its_images_are_no_reconstructions",
-        ),
+        (f"{_PIPELINE}::test_verdict_is_over_the_regions_and_sets_of_the_run",),
     ),
     Mutation(
         "decoded targets are compared with the true ones of other stimuli",
