@@ -156,7 +156,7 @@ def as_text(rows: dict[str, list[dict[str, Any]]], images: list[dict[str, Any]])
             f"{np.mean([r['is_held'] for r in stated]):>22.3f}"
         )
     for number, row in enumerate(images):
-        scores = "; ".join(
+        scores = "\n  ".join(
             f"{name} {100 * value[0]:.0f} % (p {value[1]:.3f})"
             for name, value in row.items()
             if name != "answer"
