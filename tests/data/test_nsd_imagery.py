@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from vox2pix.data import open_nsd, open_nsd_imagery
+from vox2pix.config import DataConfig
+from vox2pix.data import open_nsd, open_nsd_imagery, source_of
 from vox2pix.data.faults import Faults
+from vox2pix.data.nsd_imagery import NsdImagerySource
 from vox2pix.errors import UserError
 
 BETAS = "betas_fithrf_GLMdenoise_RR"
@@ -215,3 +217,31 @@ def short(tree) -> None:
     path = tree.folder.with_name(f"nsdimagery{BETAS}") / "betas_nsdimagery.hdf5"
     with h5py.File(path, "w") as file:
         file["betas"] = tree.imagery[:700].transpose(0, 3, 2, 1)
+
+
+def test_an_experiment_names_it_with_its_order(nsd) -> None:
+    tree, rois = nsd(), ("V1v", "ventral")
+    add_imagery(tree)
+    data = DataConfig(
+        source="nsd-imagery", path=tree.root, options={"attention_order": "cues-first"}
+    )
+    source = source_of(data, tree.root)
+    found = source.open(rois)
+    expected = open_nsd_imagery(tree.root, rois=rois, attention_order="cues-first")
+    pd.testing.assert_frame_equal(found.trials, expected.trials)
+    pd.testing.assert_frame_equal(found.voxels, expected.voxels)
+    np.testing.assert_array_equal(found.test.betas(), expected.test.betas())
+    assert found.notes == expected.notes
+    read = {name for name, *_ in source.listed()}
+    assert {f"nsddata/bdata/nsdimagery/nsdimagery_subj01_{run}.tsv" for run in RANGES} <= read
+    assert any(name.endswith("betas_nsdimagery.hdf5") for name in read)
+    wrong = DataConfig(source="nsd-imagery", path=tree.root, options={"attention_order": "last"})
+    with pytest.raises(UserError, match=r"data\.options\.attention_order"):
+        source_of(wrong, tree.root)
+
+
+def test_its_faults_are_gathered(tmp_path) -> None:
+    faults = Faults()
+    assert NsdImagerySource(root=tmp_path).gather(("early",), faults) is None
+    with pytest.raises(UserError, match="download NSD-Imagery's betas"):
+        faults.raise_first()

@@ -11,6 +11,7 @@ from vox2pix.data.bids import BidsSource
 from vox2pix.data.folder import FolderSource
 from vox2pix.data.glmsingle import GlmsingleSource
 from vox2pix.data.nsd import NsdSource
+from vox2pix.data.nsd_imagery import NsdImagerySource
 from vox2pix.data.source import Source
 from vox2pix.data.things import ThingsSource
 from vox2pix.errors import UserError
@@ -19,6 +20,7 @@ SOURCES: dict[str, type[Source]] = {
     kind.name: kind
     for kind in (
         NsdSource,
+        NsdImagerySource,
         FolderSource,
         GlmsingleSource,
         BidsSource,

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import Field
 
 from vox2pix.buckets import as_path
 from vox2pix.data.faults import Faults
@@ -26,6 +27,7 @@ from vox2pix.data.nsd_layout import NsdLayout
 from vox2pix.data.nsd_stimuli import NsdStimuli
 from vox2pix.data.nsd_voxels import valid_ncsnr, voxel_table
 from vox2pix.data.origin import NSD, origin_of
+from vox2pix.data.source import Source
 from vox2pix.data.subject import Subject
 from vox2pix.data.volumes import is_there
 from vox2pix.errors import UserError
@@ -138,8 +140,60 @@ def open_nsd_imagery(
         If a file is missing or damaged, the betas are not 720, or a table has not 48 trials of
         its set's letters.
     """
-    faults = Faults()
     layout = ImageryLayout(as_path(root), subject, space, betas)
+    return _opened(layout, rois, attention_order, leave_out, Faults())
+
+
+class NsdImagerySource(Source):
+    """The imagery session of a subject of NSD."""
+
+    name: ClassVar[str] = "nsd-imagery"
+    title: ClassVar[str] = "NSD-Imagery's layout"
+    image_side: ClassVar[int] = 425
+
+    subject: int = 1
+    space: str = "func1pt8mm"
+    betas: str = "betas_fithrf_GLMdenoise_RR"
+    attention_order: AttentionOrder = Field(
+        default="interleaved",
+        description="betas of attention runs: cue and detection of each trial, or all cues first",
+    )
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        """Return whether there are tables of trials; NSD's own sessions come first in a tree."""
+        return is_of_imagery(root)
+
+    def gather(self, rois: Sequence[str], faults: Faults) -> Subject | None:
+        """Open the session, or add what is at fault."""
+        layout = ImageryLayout(self.root, self.subject, self.space, self.betas)
+        with faults.gathered():
+            return _opened(layout, rois, self.attention_order, True, faults)
+        return None
+
+    def folders(self) -> Sequence[str]:
+        """Return the folders of the session, and those of NSD that it needs."""
+        name = f"subj{self.subject:02d}"
+        return (
+            f"nsddata_betas/ppdata/{name}/{self.space}/nsdimagery{self.betas}",
+            f"nsddata_betas/ppdata/{name}/{self.space}/{self.betas}",
+            f"nsddata/ppdata/{name}",
+            f"nsddata/freesurfer/{name}/label",
+            f"nsddata/freesurfer/{self.space}/label",
+            "nsddata/bdata/nsdimagery",
+            "nsddata/experiments/nsdimagery",
+            "nsddata_stimuli/stimuli/nsd",
+        )
+
+
+def _opened(
+    layout: ImageryLayout,
+    rois: str | Sequence[str],
+    attention_order: AttentionOrder,
+    leave_out: bool,
+    faults: Faults,
+) -> Subject:
+    """Open the session; the first fault is raised."""
     folder = layout.betas_folder
     if not folder.is_dir():
         raise UserError(
@@ -165,7 +219,7 @@ def open_nsd_imagery(
     )
     stimuli = ImageryStimuli(layout, _images_of(layout, faults))
     opened = Subject(
-        layout.name, trials, voxels, space, NsdBetas(layout, voxel_indices(voxels, layout)),
+        layout.name, trials, voxels, layout.space, NsdBetas(layout, voxel_indices(voxels, layout)),
         stimuli, tuple(shape), affine,
         origin=origin_of(
             layout.root, NSD, "all trials are of the imagery session",
