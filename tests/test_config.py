@@ -233,3 +233,13 @@ def test_a_folder_whose_name_is_no_utf_8_is_refused(tmp_path):
     file.write_text("name = 'x'\n[data]\nsource = 'folder'\npath = 'data'\n")
     with pytest.raises(UserError, match="whose name is not UTF-8"):
         load_config(file)
+
+
+def test_every_experiment_is_hashed_by_what_it_holds():
+    options = {"entities": "task-images"}
+    raw = {"name": "x", "data": {"source": "bids", "path": "d", "options": options}}
+    raw |= {"decode": {"z": {"rois": ["early"], "image_size": 32}}}
+    one, same = Config.model_validate(raw), Config.model_validate(raw)
+    assert hash(one) == hash(same) and one == same
+    raw["data"]["options"] = {"entities": "task-other"}
+    assert hash(Config.model_validate(raw)) != hash(one)

@@ -24,6 +24,10 @@ class Table(BaseModel):
         frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
     )
 
+    def __hash__(self) -> int:
+        """Hash a table by what it holds, also where that is a mapping: workers open a run by it."""
+        return hash(self.model_dump_json())
+
 
 class PhantomSource(Table):
     """How to simulate a subject; see :func:`vox2pix.phantom.simulate`."""
