@@ -84,10 +84,6 @@ class Decomposition:
     _right: Any  # V (primal), or None
     _left: Any  # W^(1/2) U (dual), or None
     _trials: NDArray[Any] | None  # X as given (dual)
-    power: float = 0.0
-    """Columns of X were multiplied by their reliability to this power."""
-    reliability: NDArray[np.float64] | None = None
-    """(n_features,): their reliability; None where nothing asked for it."""
 
     @cached_property
     def fractions(self) -> NDArray[np.float64]:
@@ -149,7 +145,7 @@ class Decomposition:
 
     def weights(self, g: Any, alpha: NDArray[np.float64]) -> NDArray[Any]:
         """Ridge weights for X as given, one penalty per target: shape (n_targets, n_features)."""
-        _, scale, used = self.scaling
+        scale, used = self.scaling.scale, self.scaling.used
         weights = np.zeros((g.shape[1], len(used)), self.dtype)
         inverse = (1 / scale).astype(self.dtype)
         if self._right is not None:
@@ -166,7 +162,7 @@ class Decomposition:
     def scores(self, X: NDArray[Any]) -> Any:
         """Coordinates of trials on the right singular vectors V: shape (n_trials, rank)."""
         if self._right is not None:
-            offset, scale, used = self.scaling
+            offset, scale, used = self.scaling[:3]
             scaled = (X - offset) / scale
             return arrays.like(scaled[:, used], self._right) @ self._right
         kernel = arrays.like(np.zeros((len(X), len(self._left))), self._left)

@@ -80,7 +80,11 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, SavedAsArrays):
             NaN or infinite.
         """
         data, is_flat = self._check(X, y, groups, sample_weight, stimuli, reliability)
-        decomposition = self._decompose(self._sum(data), data.y, data.reliability, data)
+        equations = self._sum(data)
+        scalings = self._scalings(equations, data.reliability)
+        decomposition = self._best(equations, scalings, data.y, data) or decompose(
+            equations, scalings[0], intercept=self.fit_intercept, overwrite=True
+        )
         return self._solve(decomposition, data.y, is_flat, self._choice(decomposition, data))
 
     def fit_then_predict(
@@ -136,12 +140,17 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, SavedAsArrays):
             Less ``mean_[part]``, in the precision of X.
         """
         data, _ = self._check(X, y, **trials)
-        decomposition = self._decompose(self._sum(data), data.y, data.reliability, data)
+        equations = self._sum(data)
+        scalings = self._scalings(equations, data.reliability)
+        decomposition = self._best(equations, scalings, data.y, data) or decompose(
+            equations, scalings[0], intercept=self.fit_intercept, overwrite=True
+        )
         choice = self._choice(decomposition, data)
         scores = decomposition.scores(self._check_features(X_test, reset=False))
         if hasattr(self, "coef_"):
             del self.coef_
-        self.power_, self.reliability_ = decomposition.power, decomposition.reliability
+        self.power_ = decomposition.scaling.power
+        self.reliability_ = decomposition.scaling.reliability
         self.alpha_, self.error_, self.mean_ = np.empty((3, data.y.shape[1]))
         for part, projection, alpha, error in iter_fits(decomposition, data.y, **choice):
             self.alpha_[part], self.error_[part], self.mean_[part] = alpha, error, projection.mean
@@ -202,7 +211,10 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, SavedAsArrays):
             equations.add(block, stimuli)
         if equations.n_trials == 0:
             raise ValueError("The stream holds no trials.")
-        return self._decompose(equations, targets, reliability)
+        scalings = self._scalings(equations, reliability)
+        return self._best(equations, scalings, targets) or decompose(
+            equations, scalings[0], intercept=self.fit_intercept, overwrite=True
+        )
 
     def fit_decomposed(self, decomposition: Decomposition, y: Any) -> Self:
         """Fit targets on trials that are decomposed already.
@@ -289,14 +301,8 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, SavedAsArrays):
         equations.add(trials.X, trials.rows, trials.weights, copy=False)
         return equations
 
-    def _decompose(
-        self,
-        equations: NormalEquations,
-        y: Any,
-        given: ArrayLike | None,
-        trials: Trials | None = None,
-    ) -> Decomposition:
-        """Decompose trials, with the power of reliability that suits the targets best."""
+    def _scalings(self, equations: NormalEquations, given: ArrayLike | None) -> list[Scaling]:
+        """Return what X is brought to, for each power of reliability; warn of constant columns."""
         centre = self.fit_intercept or self.standardize
         scaling = equations.scaling(centre=centre, standardize=self.standardize)
         dropped = np.flatnonzero(~scaling.used)
@@ -308,44 +314,38 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, SavedAsArrays):
                 stacklevel=3,
             )
         if not self._uses_reliability:
-            return decompose(equations, scaling, intercept=self.fit_intercept, overwrite=True)
+            return [scaling]
         n, powers = equations.n_features, self._powers
         ratio = ncsnr(equations) if given is None else check_reliability(given, n)
-        scalings = weighted(scaling, equations.variance, ratio, powers, self.min_reliability)
-        return self._best(equations, scalings, ratio, some_columns(y), trials)
+        return weighted(scaling, equations.variance, ratio, powers, self.min_reliability)
 
     def _best(
         self,
         equations: NormalEquations,
-        scalings: Sequence[tuple[float, Scaling]],
-        reliability: NDArray[np.float64],
-        y: NDArray[Any],
-        trials: Trials | None,
-    ) -> Decomposition:
-        """Return the decomposition of least error, each target in units of its variance."""
-        best, least = None, np.inf
-        for power, scaling in scalings:
-            decomposition = replace(
-                decompose(
-                    equations,
-                    scaling,
-                    intercept=self.fit_intercept,
-                    overwrite=scaling is scalings[-1][1],  # the last may have the matrix
-                ),
-                power=power,
-                reliability=reliability,
+        scalings: Sequence[Scaling],
+        y: Any,
+        trials: Trials | None = None,
+    ) -> Decomposition | None:
+        """Return the decomposition of least error over some of the targets; None without choice.
+
+        The error of a target counts in units of its variance.
+        """
+        if len(scalings) == 1:
+            return None
+        best, least, some = None, np.inf, some_columns(y)
+        for scaling in scalings:
+            is_last = scaling is scalings[-1]  # it may have the matrix
+            decomposition = decompose(
+                equations, scaling, intercept=self.fit_intercept, overwrite=is_last
             )
-            if len(scalings) == 1:
-                return decomposition
-            on_some = None if trials is None else replace(trials, y=y)
+            on_some = None if trials is None else replace(trials, y=some)
             choice = self._choice(decomposition, on_some) | {"estimate": True}
             error = 0.0
-            for _, projection, _, errors in iter_fits(decomposition, y, **choice):
+            for _, projection, _, errors in iter_fits(decomposition, some, **choice):
                 variance = projection.total * projection.scale**2
                 error += float((errors[variance > 0] / variance[variance > 0]).sum())
             if best is None or error < least:
                 best, least = decomposition, error
-        assert best is not None
         return best
 
     def _choice(self, decomposition: Decomposition, trials: Trials | None = None) -> dict[str, Any]:
@@ -411,6 +411,7 @@ class RidgeEstimator(MultiOutputMixin, RegressorMixin, SavedAsArrays):
         self.alpha_, self.error_ = alpha[first], error[first]
         self.offset_ = decomposition.scaling.offset
         self.dropped_ = np.flatnonzero(~decomposition.scaling.used)
-        self.power_, self.reliability_ = decomposition.power, decomposition.reliability
+        self.power_ = decomposition.scaling.power
+        self.reliability_ = decomposition.scaling.reliability
         self.n_features_in_ = n_features
         return self

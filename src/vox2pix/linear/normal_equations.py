@@ -40,6 +40,8 @@ class Scaling(NamedTuple):
     offset: NDArray[np.float64]
     scale: NDArray[np.float64]
     used: NDArray[np.bool_]
+    power: float = 0.0  # of the reliability that columns are multiplied by, in their scale
+    reliability: NDArray[np.float64] | None = None  # of the columns, where it was asked for
 
 
 class NormalEquations:

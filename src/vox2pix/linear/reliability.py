@@ -75,7 +75,7 @@ def weighted(
     reliability: NDArray[np.float64],
     powers: Sequence[float],
     minimum: float | None,
-) -> list[tuple[float, Scaling]]:
+) -> list[Scaling]:
     r"""Return the scalings that multiply each column by its reliability to a power.
 
     The weights :math:`r_v^g` are brought to the mean square 1, weighted by the variance that the
@@ -94,7 +94,7 @@ def weighted(
 
     Returns
     -------
-    list of (float, Scaling)
+    list of Scaling
         One for each power that leaves any column.
 
     Raises
@@ -113,7 +113,8 @@ def weighted(
             weights[chosen] = reliability[chosen] ** power
             as_scaled = variance[chosen] / scaling.scale[chosen] ** 2
             weights[chosen] /= np.sqrt(np.average(weights[chosen] ** 2, weights=as_scaled))
-        found.append((power, Scaling(scaling.offset, scaling.scale / weights, chosen)))
+        scale = scaling.scale / weights
+        found.append(Scaling(scaling.offset, scale, chosen, power, reliability))
     if not found:
         best = reliability.max(initial=0)
         raise ValueError(

@@ -29,7 +29,8 @@ class SavedAsArrays(RidgeSettings):
         settings = {k: v for k, v in self.get_params().items() if k != "device"}
         if self.alphas is not None:
             settings["alphas"] = np.ravel(self._given_alphas()).tolist()
-        settings["reliability_powers"] = list(self._powers)
+        if "reliability_powers" in settings:
+            settings["reliability_powers"] = list(self._powers)
         settings["n_features_in"] = int(self.n_features_in_)
         settings["feature_names_in"] = [str(n) for n in getattr(self, "feature_names_in_", [])]
         saved = {name: np.asarray(getattr(self, f"{name}_")) for name in SAVED}
@@ -50,6 +51,8 @@ class SavedAsArrays(RidgeSettings):
         settings = json.loads(np.asarray(saved["settings"], np.uint8).tobytes().decode())
         n_features = settings.pop("n_features_in")
         names = settings.pop("feature_names_in")
+        if "reliability_powers" in settings:
+            settings["reliability_powers"] = tuple(settings["reliability_powers"])
         estimator = cls(**settings)
         for name in SAVED:
             value = np.asarray(saved[name])
