@@ -137,6 +137,18 @@ def test_unreliable_voxels_can_be_left_out():
     np.testing.assert_array_equal(decoder.dropped_, np.flatnonzero(~kept))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_voxels", [40, 300])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_voxel_without_noise_does_not_take_all_weights(dtype, n_voxels, seed):
+    X, Y, rows, *_ = _brain(n_voxels=n_voxels, seed=seed, dtype=dtype)
+    X[:, 7] = np.random.default_rng(seed).standard_normal(len(Y))[rows]  # repeats are the same
+    X[:, 8] = 3
+    fitted = RidgeDecoder(reliability_powers=1.0).fit(X, Y, stimuli=rows)
+    others = np.delete(fitted.reliability_, [7, 8])
+    assert fitted.reliability_[7] == others.max() < 20 and fitted.reliability_[8] == 0
+
+
 def test_it_is_saved_and_cloned():
     X, Y, rows, test, _ = _brain()
     decoder = RidgeDecoder(reliability_powers=iter(POWERS)).fit(X, Y, stimuli=rows)

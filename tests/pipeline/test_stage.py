@@ -9,7 +9,7 @@ from vox2pix.pipeline import Run, drawings, encoding
 from vox2pix.pipeline.drawings import planned_drawings, stored_images
 from vox2pix.pipeline.encode import STAGES as ENCODING_STAGES
 from vox2pix.pipeline.reconstruct import STAGES
-from vox2pix.pipeline.stage import Stage, carry_out, stage_keys
+from vox2pix.pipeline.stage import Stage, do_stages, run_folder, stage_keys
 from vox2pix.store import RunFolder
 from vox2pix.targets import Latent
 
@@ -31,7 +31,9 @@ def resuming(name, content, **how):
 def run_of(stages, folder, **tables):
     recorder = Recorder()
     config = experiment(**tables)
-    made = carry_out(stages, config, folder, recorder, own=("name", "generate"), beside="other")
+    own = ("name", "generate")
+    with run_folder(config, folder, recorder, own=own, beside="other") as made:
+        do_stages(stages, made)
     return made, recorder.lines
 
 

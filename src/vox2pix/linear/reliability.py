@@ -49,9 +49,10 @@ def ncsnr(equations: NormalEquations) -> NDArray[np.float64]:
             "reliability_powers at 0 and min_reliability out."
         )
     signal = equations.variance - noise * equations.n_trials / equations.weight
-    ratio = np.maximum(signal, 0) / np.where(noise > 0, noise, 1)
-    # Without any noise there is no ratio: the largest that is known stands for it.
-    is_noiseless = (noise <= 0) & (equations.variance > 0)
+    # Without noise, but for rounding, there is no ratio: the largest that is known stands for it.
+    rounding = equations.n_trials * np.finfo(equations.dtype).eps * equations.variance
+    is_noiseless = (noise <= rounding) & (equations.variance > 0)
+    ratio = np.maximum(signal, 0) / np.where(noise > rounding, noise, 1)
     ratio[is_noiseless] = ratio[~is_noiseless].max(initial=1)
     return np.asarray(np.sqrt(ratio))
 

@@ -12,7 +12,7 @@ from vox2pix.pipeline._plan import plan, plan_encoding
 from vox2pix.pipeline.exported import export_decoders, open_source
 from vox2pix.pipeline.reporter import Reporter, Silent
 from vox2pix.pipeline.run import Run, open_run
-from vox2pix.pipeline.stage import carry_out, do_stages, redo
+from vox2pix.pipeline.stage import do_stages, redo, run_folder
 from vox2pix.pipeline.transfer import STAGES as TRANSFER_STAGES
 from vox2pix.pipeline.transferring import open_other, open_transfer
 from vox2pix.store import RunFolder, read_json, writing
@@ -69,16 +69,15 @@ def run(
         If input is wrong, or another run is at work in the folder.
     """
     own = ("name", "decode", "generate", "evaluate", "audit")
-    return carry_out(
-        reconstruct.STAGES,
-        config,
-        path,
-        reporter,
-        own=own,
-        beside="encoding-data",
-        workers=workers,
-        verify=verify,
-    )
+    opened: dict[str, Any] = {
+        "own": own,
+        "beside": "encoding-data",
+        "workers": workers,
+        "verify": verify,
+    }
+    with run_folder(config, path, reporter, **opened) as made:
+        do_stages(reconstruct.STAGES, made)
+    return made
 
 
 def encode(
@@ -109,17 +108,12 @@ def encode(
     UserError
         As :func:`run`.
     """
-    return carry_out(
-        encoding_stages.STAGES,
-        config,
-        path,
-        reporter,
-        own=("encode",),
-        beside="data",
-        rois=config.encode.rois,
-        workers=workers,
-        verify=verify,
-    )
+    rois = config.encode.rois
+    opened: dict[str, Any] = {"own": ("encode",), "beside": "data", "rois": rois}
+    opened |= {"workers": workers, "verify": verify}
+    with run_folder(config, path, reporter, **opened) as made:
+        do_stages(encoding_stages.STAGES, made)
+    return made
 
 
 def transfer(

@@ -6,7 +6,8 @@ was killed resumes after its last complete shard.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -65,8 +66,8 @@ def stage_keys(stages: Sequence[Stage], run: Run) -> dict[str, str]:
     return keys
 
 
-def carry_out(
-    stages: Sequence[Stage],
+@contextmanager
+def run_folder(
     config: Config,
     path: Path,
     reporter: Reporter | None = None,
@@ -76,10 +77,10 @@ def carry_out(
     rois: tuple[str, ...] | None = None,
     workers: Workers | None = None,
     verify: bool = False,
-) -> Run:
-    """Do what is left of the stages, which are in the order of the work, in a run folder.
+) -> Iterator[Run]:
+    """Lock a run folder and record the settings of an experiment in it; yield its run.
 
-    `own` are the settings that only these stages depend on. `beside` is the first of the other
+    `own` are the settings that only the stages to come depend on. `beside` is the first of other
     stages that may be done in the same folder: where it was, ``config.toml`` keeps the settings
     that those depend on. `rois` are the regions whose voxels are opened, by default those that are
     decoded from. Refused are wrong input, a folder in which another run is at work, other settings
@@ -90,12 +91,11 @@ def carry_out(
     require_outside_data(config.data, path)
     with run.folder.lock(), writing(path):
         record_config(run, own, beside)
-        do_stages(stages, run)
-    return run
+        yield run
 
 
 def do_stages(stages: Sequence[Stage], run: Run) -> None:
-    """Do what is left of the stages in a run folder whose lock is held."""
+    """Do what is left of the stages, which are in the order of the work, in a locked folder."""
     run.keys |= stage_keys(stages, run)
     _repair_provenance(run)
     for stage in stages:
