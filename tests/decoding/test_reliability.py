@@ -98,6 +98,16 @@ def test_all_targets_take_the_power_of_least_error(n_voxels, selection, per_targ
     assert again.power_ == best
 
 
+def test_a_target_of_large_variance_does_not_decide_alone():
+    X, Y, rows, *_ = _brain(n_voxels=300, median=0.1)
+    expected = RidgeDecoder(reliability_powers=POWERS).fit(X, Y, stimuli=rows).power_
+    noise = 1000 * np.random.default_rng(0).standard_normal((len(Y), 1))  # nothing predicts it
+    alone = RidgeDecoder(reliability_powers=POWERS).fit(X, noise, stimuli=rows).power_
+    together = RidgeDecoder(reliability_powers=POWERS)
+    together.fit(X, np.hstack([Y, noise]), stimuli=rows)
+    assert together.power_ == expected != alone
+
+
 def test_spread_decides_the_power():
     uniform, spread = (
         RidgeDecoder(reliability_powers=POWERS).fit(X, Y, stimuli=rows).power_

@@ -284,4 +284,40 @@ ROOMS = (
         "ranking = np.lexsort((np.arange(n), second, first))",
         ("report/test_contact_sheet.py::test_ranks_best_median_worst",),
     ),
+    # --- reliability of voxels ---
+    Mutation(
+        "the variance of all trials counts as signal",
+        "linear/reliability.py",
+        "signal = equations.variance - noise * equations.n_trials / equations.weight",
+        "signal = equations.variance",
+        ("decoding/test_reliability.py::test_reliability_is_ncsnr_of_the_training_repeats",),
+    ),
+    Mutation(
+        "unreliable voxels weigh more",
+        "linear/reliability.py",
+        "weights[chosen] = reliability[chosen] ** power",
+        "weights[chosen] = reliability[chosen] ** -power",
+        ("decoding/test_reliability.py::test_one_power_equals_ridge_on_voxels_multiplied_by_hand",),
+    ),
+    Mutation(
+        "errors of targets are summed as they are, whatever their variance",
+        "linear/estimator.py",
+        "error += float((errors[variance > 0] / variance[variance > 0]).sum())",
+        "error += float(errors.sum())",
+        ("decoding/test_reliability.py::test_a_target_of_large_variance_does_not_decide_alone",),
+    ),
+    Mutation(
+        "sessions are standardised by their test trials, too",
+        "data/sessions.py",
+        "train = betas[self.is_train[session]]",
+        "train = betas",
+        ("data/test_subject.py::test_sessions_are_standardized_by_their_own_training_trials",),
+    ),
+    Mutation(
+        "test responses reach the decoder without the standardisation of their session",
+        "pipeline/reconstruct/_3_decode.py",
+        "lambda: subject.test.mean_betas(rois)",
+        "lambda: run.subject.test.mean_betas(rois)",
+        ("pipeline/test_experiment.py::test_a_run_standardizes_sessions",),
+    ),
 )
