@@ -1,5 +1,7 @@
 """What each stage of training learns from and leaves behind."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -147,3 +149,21 @@ def test_times_cover_the_schedule_and_its_middle_most():
     shares = np.histogram(times, bins=5, range=(0, 1000))[0] / len(times)
     assert shares[2] > 1.5 * max(shares[0], shares[4])
     assert shares.min() > 0.1
+
+
+def test_a_unet_that_is_there_is_trained_further(trained, tmp_path):
+    expected = load_file(trained / "unet" / "diffusion_pytorch_model.safetensors")
+    found = unet.start(trained).state_dict()
+    assert found.keys() == expected.keys()
+    assert all(value.dtype == torch.float32 for value in found.values())
+    assert all(torch.equal(found[key].half(), value) for key, value in expected.items())
+    shapes = {key: value.shape for key, value in found.items()}
+    assert {key: value.shape for key, value in unet.start(tmp_path).state_dict().items()} == shapes
+
+
+def test_what_is_trained_so_far_is_a_model_that_reads():
+    folder = Path(__file__).parents[2] / "tools" / "phantom_model" / "trained"
+    model = LatentDiffusion.from_pretrained(folder, device="cpu")
+    assert model.latent_shape == (4, 16, 16)
+    c = model.encode_text([["a red ball"], ["a blue ball"]])
+    assert c.shape[0] == 2 and np.abs(c[0] - c[1]).max() > 0.1

@@ -55,6 +55,8 @@ def build_scheduler() -> DDIMScheduler:
 def train(out: Path, renders: Renders, schedule: Schedule, place: Place) -> int:
     """Train the U-Net and write ``unet``, ``scheduler`` and ``model_index.json``.
 
+    A U-Net that is there already, without checkpoints, is trained further.
+
     The loss is the plain squared error of v. Weights on cells with objects would depend on the
     target, so that the optimum over-predicts objects.
     """
@@ -66,7 +68,7 @@ def train(out: Path, renders: Renders, schedule: Schedule, place: Place) -> int:
     empty = states_of([""])[0].to(place.device)
     counts = object_counts(n)
     scheduler = build_scheduler()
-    unet = build()
+    unet = start(out)
     # Plain matrix products: at 64 tokens they run faster than the fused kernel's backward.
     unet.set_attn_processor(AttnProcessor())
     if place.compiled:
@@ -88,6 +90,16 @@ def train(out: Path, renders: Renders, schedule: Schedule, place: Place) -> int:
     scheduler.save_pretrained(out / "scheduler")
     _write_index(out)
     return steps
+
+
+def start(out: Path) -> UNet2DConditionModel:
+    """Return the U-Net of the folder, to train further, or an untrained one.
+
+    Checkpoints, where there are some, come before it.
+    """
+    if not (out / "unet").exists():
+        return build()
+    return UNet2DConditionModel.from_pretrained(out / "unet", use_safetensors=True).float()
 
 
 def scene_latents(out: Path, renders: Renders) -> NDArray[np.float32]:
