@@ -12,6 +12,7 @@ import pytest
 from vox2pix.errors import UserError
 from vox2pix.store import claim, damaged_files, marker_of, require_ours, swap, swapped_in
 from vox2pix.store.owned import (
+    EDITED,
     MARKER,
     Marker,
     being_written,
@@ -156,6 +157,19 @@ def test_a_new_folder_replaces_the_old_and_what_others_put_there_moves_on(tmp_pa
         "notes.md": "mine", "deep/er/mine.txt": "mine",
     }  # fmt: skip
     assert (out / "empty").is_dir() and damaged_files(out) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("kind", EDITED)
+def test_edits_of_what_is_meant_to_be_edited_are_kept(tmp_path, kind):
+    out = tmp_path / "out"
+    for text in ("old", "new"):
+        with swapped_in(out, kind) as new:
+            (new / "a.csv").write_text(text)
+    (out / "a.csv").write_text("mine")
+    with pytest.raises(UserError, match=r"a\.csv was changed since"), swapped_in(out, kind) as new:
+        (new / "a.csv").write_text("newer")
+    assert (out / "a.csv").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

@@ -107,6 +107,28 @@ def test_what_is_not_ours_is_left_alone(lab, glm, tmp_path):
     assert [path.name for path in out.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.parametrize("name", ["trials.csv", "images/*.png"])
+def test_what_was_edited_is_not_imported_over(lab, tmp_path, name):
+    out = tmp_path / "out"
+    subject = open_folder(lab.folder)
+    write_folder(subject, out)
+    file = next(out.glob(name))
+    file.write_bytes(file.read_bytes() + b"\n")
+    edited = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=rf"{file.name} was changed since vox2pix wrote it"):
+        write_folder(subject, out)
+    # before anything is read: the layout's own path is not there
+    done = run("data", "import", tmp_path / "nowhere", "--out", out)
+    assert done.exit_code == 2
+    assert "was changed since vox2pix wrote it" in done.stderr.replace("\n", " ")
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == edited
+    file.unlink()  # what is gone can be written again
+    (out / "notes.txt").write_text("mine")
+    write_folder(subject, out)
+    assert file.is_file()
+    assert (out / "notes.txt").read_text() == "mine"
+
+
 def test_nsd_keeps_that_it_is_simulated_and_its_reliability(nsd, tmp_path):
     tree = nsd()
     (tree.root / "simulated.json").write_text("{}")

@@ -132,10 +132,10 @@ def import_data(
     stim_file for BIDS; docs/configuration.md lists them as data.options.
     """
     from vox2pix.data import write_folder
-    from vox2pix.store import require_ours
+    from vox2pix.store import require_replaceable
 
     folder = local_folder(out)
-    require_ours(folder, "imported")
+    require_replaceable(folder, "imported")
     given = {
         "stimuli": stimuli, "images": images, "captions": captions, "test": test,
         "subject": subject, "sessions": sessions, "space": space, "betas": betas,

@@ -46,8 +46,8 @@ def write_folder(subject: Subject, out: Path, progress: Progress | None = None) 
     Raises
     ------
     UserError
-        If responses cannot be read, or the folder holds anything else; nothing is left half
-        written.
+        If responses cannot be read, or the folder holds anything else, or a file of it was edited
+        since; nothing is left half written.
     """
     advance = progress or (lambda what, done, total: None)
     notes = Faults()

@@ -31,7 +31,7 @@ from vox2pix.store.owned import (
 )
 from vox2pix.store.provenance import machine, peak_memory
 from vox2pix.store.sharded import ShardedArray, damaged_arrays
-from vox2pix.store.swap import damaged_files, swapped_in
+from vox2pix.store.swap import damaged_files, require_replaceable, swapped_in
 
 __all__ = [
     "MARKER",
@@ -55,6 +55,7 @@ __all__ = [
     "replacing",
     "require_our_file",
     "require_ours",
+    "require_replaceable",
     "save_arrays",
     "swapped_in",
     "write_checked_json",

@@ -37,6 +37,8 @@ KINDS = {
     "decoder": "exported decoders",
 }
 """What a marker may name, as a person reads it."""
+EDITED = ("imported", "decoder")
+"""Kinds that a person is meant to edit: a file of theirs that was changed is never replaced."""
 
 _VERSION = 1
 _LARGEST_MARKER = 2**26  # bytes

@@ -10,6 +10,7 @@ from pathlib import Path
 from vox2pix.errors import UserError
 from vox2pix.store.files import file_hash, writing
 from vox2pix.store.owned import (
+    EDITED,
     KINDS,
     MARKER,
     Marker,
@@ -37,9 +38,9 @@ def swapped_in(
     A folder that is there must be ours and of the same kind (a key of
     :data:`~vox2pix.store.owned.KINDS`) and source (what its content is made from); files of
     others in it are moved into the new one. ``checksums`` says whether the marker holds those
-    of each file.
+    of each file; where they are known, edits of a kind that is meant to be edited are refused.
     """
-    require_ours(folder, kind, source)
+    require_replaceable(folder, kind, source)
     folder = folder.resolve()
     if os.path.lexists(folder):
         refuse_links(folder)
@@ -66,6 +67,25 @@ def _make(partial: Path, folder: Path) -> None:
         raise UserError(
             f"{folder} cannot be made ({error.strerror}): name a folder elsewhere."
         ) from error
+
+
+def require_replaceable(folder: Path, kind: str, source: str = "") -> None:
+    """Raise if :func:`swapped_in` would replace what is not ours, or what a person edited.
+
+    The files of kinds that are meant to be edited (:data:`~vox2pix.store.owned.EDITED`) are
+    compared with their checksums, so a call before long work reads the folder once more.
+    """
+    require_ours(folder, kind, source)
+    if kind not in EDITED or marker_of(folder) is None:
+        return
+    refuse_links(folder)
+    edited = [n for n in damaged_files(folder) if n != MARKER and (folder / n).is_file()]
+    if edited:
+        others = f" (and {len(edited) - 1} other files)" if edited[1:] else ""
+        raise UserError(
+            f"{folder / edited[0]}{others} was changed since vox2pix wrote it, and the change "
+            "would be lost: name another folder with --out, or remove this one first."
+        )
 
 
 def damaged_files(folder: Path) -> list[str]:
