@@ -296,8 +296,8 @@ def test_transparent_images_are_one_fault(tmp_path):
     [
         (lambda i: f"{i}.png", lambda i: f"{i}.png", "it has 's0', and stimulus_id is 's0.png'"),
         (lambda i: f"{i}.JPG", lambda i: f"{i}.png", "the same name with an extension"),
-        (lambda i: f"cat/{i}", lambda i: f"{i}.png", "the same name with a folder;"),
-        (lambda i: f"cat/{i}.png", lambda i: f"{i}.png", "with a folder and an extension"),
+        (lambda i: f"cat/{i}", lambda i: f"{i}.png", "the same name in another folder;"),
+        (lambda i: f"cat/{i}.png", lambda i: f"{i}.png", "in another folder and with an ext"),
         (lambda i: f"café{i}", lambda i: unicodedata.normalize("NFD", f"café{i}") + ".png",
          "it has 'cafe\\u0301s0', and stimulus_id is 'caf\\xe9s0', the same name in another"),
         (lambda i: f"{i[1:]}.0", lambda i: f"{i[1:]}.png", "a decimal of a whole number"),

@@ -11,6 +11,7 @@ from PIL import Image
 from vox2pix.data.faults import Faults
 from vox2pix.data.held_out import with_split
 from vox2pix.data.named_stimuli import NamedStimuli, image_files
+from vox2pix.data.names import ByName
 from vox2pix.errors import UserError
 
 NAMES = [f"image{i}" for i in range(20)]
@@ -95,6 +96,41 @@ def test_names_may_differ_by_folder_and_extension(tmp_path):
     assert stimuli.captions(["coco/image1.png", "image1"]) == [("One.", "Two.")] * 2
 
 
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        ("cat/1.png", True),
+        ("1.png", True),
+        ("1", True),
+        ("/data/images/cat/1.jpg", True),
+        ("images\\cat\\1", True),
+        ("./cat/1.png", True),
+        ("dog/1.png", False),
+        ("images/dog/1.png", False),
+        ("cat/images/1.png", False),
+        ("tomcat/1.png", False),
+        ("cat/11.png", False),
+    ],
+)
+def test_the_shorter_path_is_the_end_of_the_longer(name, same):
+    for key in ("cat/1.png", "images/cat/1.jpg"):
+        assert (name in ByName([(key, 5)])) == (key in ByName([(name, 5)])) == same
+
+
+def test_a_file_name_in_another_folder_is_another_stimulus(tmp_path):
+    names, path = ["cat/001.png", "dog/001.png"], tmp_path / "test.txt"
+    path.write_text("dog/001.png\n")
+    assert held(trials(names), path) == ["dog/001.png"]
+    (tmp_path / "images/cat").mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(tmp_path / "images/cat/001.png")
+    (tmp_path / "captions.csv").write_text("stimulus_id,caption\ncat/001.png,A cat.\n")
+    stimuli = NamedStimuli(tmp_path, tmp_path / "images", tmp_path / "captions.csv")
+    faults = Faults()
+    assert stimuli.missing_images(names, faults) == ("dog/001.png",)
+    assert stimuli.missing_captions(names, faults) == ("dog/001.png",)
+    assert "stimulus_id is 'dog/001.png', the same name in another folder" in faults.messages[0]
+
+
 def test_a_split_of_the_table_is_checked():
     sides = ["Test"] * 3 + ["train"] * 17
     made, words = with_split(trials(split=sides * 2), None, "stimuli.csv", Faults())
@@ -135,14 +171,14 @@ def pixels(tmp_path):
         ("deep\\b.tif", "deep/b.JPG"),
         ("shown/a.png", "a.png"),
         ("deep/c", "deep/c.png"),
-        ("seen/c", None),
+        ("c", None),
         ("café", "x/café.png"),
     ],
 )
 def test_images_by_path_name_and_stem(pixels, name, file):
     files = image_files(pixels)
     if file is None:
-        with pytest.raises(UserError, match=r"'seen/c' could be 'deep/c\.png' or 'x/c\.png'"):
+        with pytest.raises(UserError, match=r"'c' could be 'deep/c\.png' or 'x/c\.png'"):
             files[name]
         return
     found = files[name].relative_to(pixels).as_posix()

@@ -41,9 +41,9 @@ _FORMS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("in another Unicode form", lambda name: unicodedata.normalize("NFC", name)),
     ("a decimal of a whole number", _without_decimal),
     ("with an extension", _without_extension),
-    ("with a folder", lambda name: name.replace("\\", "/").rpartition("/")[2]),
+    ("in another folder", lambda name: name.replace("\\", "/").rpartition("/")[2]),
     (
-        "with a folder and an extension",
+        "in another folder and with an extension",
         lambda name: _without_extension(name.replace("\\", "/").rpartition("/")[2]),
     ),
     ("in other capitals", str.casefold),
@@ -72,9 +72,10 @@ _ALIKE: tuple[Callable[[str], str], ...] = (
 class ByName(Mapping[str, Value]):
     """Values by the names of stimuli, as files and tables write them.
 
-    A name is looked up as it is, without an image's extension, without its folder, and without
-    both, in any Unicode form. One that fits several equally well is refused, if their values
-    differ.
+    A name is looked up as it is, without an image's extension, by the end of its path, and by both,
+    in any Unicode form. The end of a path is that of the shorter of two names: ``cat/1.png`` is
+    ``images/cat/1.png`` and ``1.png``, but never ``dog/1.png``. One that fits several equally well
+    is refused, if their values differ.
     """
 
     def __init__(self, values: Iterable[tuple[str, Value]]) -> None:
@@ -86,15 +87,17 @@ class ByName(Mapping[str, Value]):
 
     def __getitem__(self, name: str) -> Value:
         for table, form in zip(self._tables, _ALIKE, strict=True):
-            fitting = [self._values[each] for each in table.get(form(_path_form(name)), [])]
-            if any(value != fitting[0] for value in fitting[1:]):
-                first, second = table[form(_path_form(name))][:2]
+            alike = table.get(form(_path_form(name)), [])
+            fitting = [each for each in alike if _ends_alike(_path_form(each), _path_form(name))]
+            values = [self._values[each] for each in fitting]
+            if any(value != values[0] for value in values[1:]):
+                first, second = fitting[:2]
                 raise UserError(
                     f"{name!r} could be {first!r} or {second!r}: name the stimulus by its path, or "
                     "remove one."
                 )
-            if fitting:
-                return fitting[0]
+            if values:
+                return values[0]
         raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
@@ -106,6 +109,14 @@ class ByName(Mapping[str, Value]):
 
 def _path_form(name: str) -> str:
     return unicodedata.normalize("NFC", name).replace("\\", "/")
+
+
+def _ends_alike(first: str, second: str) -> bool:
+    """Return whether the shorter of two paths, of files alike, has no folder that differs."""
+    folders = [
+        [f for f in path.split("/")[-2::-1] if f not in ("", ".")] for path in (first, second)
+    ]
+    return all(one == other for one, other in zip(*folders, strict=False))
 
 
 def mismatches(missing: Iterable[str], existing: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
