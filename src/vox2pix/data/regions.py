@@ -1,7 +1,7 @@
 """Regions beside the data: masks and label images of a folder, or a table of flags."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,20 +46,22 @@ def read_regions(
 
     A label image has its names in a table of the same name: ``.tsv`` with ``index`` and ``name``
     (BIDS), or ``.ctab`` (FreeSurfer). Any other image is a mask, named by its entity ``label-`` or
-    its file. Images with one name (of two hemispheres) are joined, with a note. An image of another
-    shape is a fault; one without an affine is paired by index, with a note.
+    its file. Labels of one name (of two hemispheres), and images of one name, are joined, with a
+    note. An image of another shape is a fault; one without an affine is paired by index, with a
+    note.
     """
     masks: dict[str, NDArray[np.bool_]] = {}
     for path in files:
         with faults.gathered():
             names = _names(path)
-            in_table = set(names.values())
+            in_table = {number for numbers in names.values() for number in numbers}
             image = read_label_image(path, faults, in_table) if names else read_mask(path, faults)
             grid = _on_grid(image, shape, grid, faults)
             if not names:
                 _add(masks, region_name(path), image.values > 0, path, faults)
-            for name, number in names.items():
-                _add(masks, name, image.values == number, path, faults)
+            _note_unions(names, path, faults)
+            for name, numbers in names.items():
+                _add(masks, name, np.isin(image.values, numbers), path, faults)
     return Regions(masks, grid)
 
 
@@ -82,22 +84,31 @@ def region_name(path: Path) -> str:
     return _SUFFIX.sub("", _ENTITY.sub("", stem)).strip("_") or stem
 
 
-def _names(path: Path) -> dict[str, int]:
-    """Return the number of each label by the table beside a label image; none for a mask."""
+def _note_unions(names: Mapping[str, Sequence[int]], path: Path, faults: Faults) -> None:
+    several = {name: numbers for name, numbers in names.items() if len(numbers) > 1}
+    for name, numbers in list(several.items())[:1]:
+        others = f" (and {len(several) - 1} more)" if several.keys() - {name} else ""
+        faults.note(
+            f"ROI {name!r}{others} has several numbers in the table of {path} "
+            f"({', '.join(map(str, numbers))}): their union is taken."
+        )
+
+
+def _names(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the numbers of each label by the table beside a label image; none for a mask."""
     stem = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii"))
     tsv, ctab = stem.with_name(f"{stem.name}.tsv"), stem.with_name(f"{stem.name}.ctab")
     if tsv.is_file():
         table = read_table(tsv, ("index", "name"))
-        numbers: dict[str, int] = {}
+        numbers: dict[str, tuple[int, ...]] = {}
         for line, index, name in zip(table.index, table["index"], table["name"], strict=True):
             if not index.isdecimal() or not name:
                 raise UserError(f"{tsv}, line {line}: give each label an index and a name.")
             if int(index) > 0:
-                numbers[name] = int(index)
+                numbers[name] = (*numbers.get(name, ()), int(index))
         return numbers
     if ctab.is_file():
-        labels = read_labels(ctab)
-        return {name: values[0] for name, values in labels.items()}
+        return read_labels(ctab)
     if path.name.removesuffix(".gz").removesuffix(".nii").endswith("dseg"):
         raise UserError(f"{path} has no names of its labels: add {tsv.name} with index and name.")
     return {}
