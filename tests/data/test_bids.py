@@ -197,6 +197,33 @@ def test_regions_of_the_derivative(lab, series):
         opened(lab, series)
 
 
+def test_a_table_beside_the_derivative_moves_no_voxel_and_no_region(lab, series, tmp_path):
+    path, where = tmp_path / "flags.csv", series / "sub-01" / "anat"
+    save_volume(where / "sub-01_space-T1w_label-early_mask.nii.gz",
+                lab.regions["early"].astype(np.uint8), lab.affine)  # fmt: skip
+    own = pd.read_csv(lab.folder / "voxels.csv")
+    half = own.assign(V1=own["early"] * (np.arange(len(own)) < 50))
+    half.to_csv(path, index=False)
+    subject, reference = opened(lab, series, rois=path), open_folder(lab.folder)
+    places = ["x", "y", "z"]
+    np.testing.assert_array_equal(subject.voxels[places], reference.voxels[places])
+    for roi, flags in {"early": own["early"], "V1": half["V1"]}.items():
+        np.testing.assert_array_equal(subject.voxel_mask(roi), flags == 1)
+    half.iloc[::-1].to_csv(path, index=False)
+    with pytest.raises(UserError, match=r"flags\.csv has other values of x than the data"):
+        opened(lab, series, rois=path)
+    half.assign(x=half["x"] + 1000).to_csv(path, index=False)
+    with pytest.raises(UserError, match=r"of x than the data \(120 voxels\): give one row per"):
+        opened(lab, series, rois=path)
+    own[["early"]].iloc[::-1].to_csv(path, index=False)
+    with pytest.raises(UserError, match=r"of early than the data .* rename the column"):
+        opened(lab, series, rois=path)
+    other = save_volume(tmp_path / "rois" / "label-early_mask.nii.gz",
+                        lab.regions["ventral"].astype(np.uint8), lab.affine)  # fmt: skip
+    with pytest.raises(UserError, match=r"ROI 'early' of .* has other voxels than the one of the"):
+        opened(lab, series, rois=other.parent)
+
+
 def test_what_must_be_chosen_is_asked_for(lab, series):
     other = series / "sub-02" / "func"
     other.mkdir(parents=True)

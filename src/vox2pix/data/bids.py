@@ -213,7 +213,14 @@ class BidsSource(LabSource):
             )
         inside = read_regions(fitting, shape, grid, faults)
         beside = self.regions(shape, grid, faults)
-        return Regions({**inside.masks, **(beside.masks if beside else {})}, grid)
+        named = {} if beside is None else beside.masks
+        for name in sorted(inside.masks.keys() & named.keys()):
+            if not np.array_equal(inside.masks[name], named[name]):
+                raise UserError(
+                    f"ROI {name!r} of {self.rois} has other voxels than the one of the derivative: "
+                    "rename one."
+                )
+        return Regions({**inside.masks, **named}, grid)
 
     def _inside(
         self,

@@ -25,7 +25,7 @@ from vox2pix.data.no_data import leave_out_empty
 from vox2pix.data.origin import OWN, Dataset, origin_of
 from vox2pix.data.regions import Regions, read_flags, read_regions, volumes_of
 from vox2pix.data.source import Source
-from vox2pix.data.subject import Subject
+from vox2pix.data.subject import VOXEL_COLUMNS, Subject
 from vox2pix.errors import UserError
 
 
@@ -94,6 +94,7 @@ class LabSource(Source, ABC):
         if flags is not None and flags.is_file():
             with faults.gathered():
                 columns = read_flags(flags, len(voxels), faults)
+                _require_agreement(voxels, columns, flags)
                 voxels = voxels.assign(**columns)
         named = self.companions()
         stimuli = NamedStimuli(as_path(self.root), named.get("images"), named.get("captions"))
@@ -123,6 +124,24 @@ class LabSource(Source, ABC):
         )
         remedy = f"leave the trials of session {{session}} out of {found.where}."
         return leave_out_empty(everything, everything.sessions, remedy, faults)
+
+
+def _require_agreement(
+    voxels: pd.DataFrame, columns: Mapping[str, NDArray[np.generic]], path: Path
+) -> None:
+    """Raise if a table gives voxels other places, or a region other voxels, than were read."""
+    for name in voxels.columns.intersection(list(columns)):
+        ours, theirs = voxels[name], pd.Series(columns[name], voxels.index)
+        differ = (ours != theirs) & ~(ours.isna() & theirs.isna())
+        if not differ.any():
+            continue
+        where = f"{path} has other values of {name} than the data ({int(differ.sum()):,} voxels)"
+        if name in VOXEL_COLUMNS:
+            raise UserError(
+                f"{where}: give one row per voxel, in the order of the responses, or leave the "
+                "column out."
+            )
+        raise UserError(f"{where}, which have a region of this name: rename the column.")
 
 
 def by_session(trials: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
