@@ -116,45 +116,64 @@ def contrast_trials(
     """Return a row per contrast, joined with the events (or a table) by ``trial_type``.
 
     Names are compared by their letters and digits, in any case: BIDS allows no others in an entity.
-    Contrasts without an event (such as one of all trials) are left out, with a note.
+    A map that names its run is joined with the events of that run alone. Contrasts without an event
+    (such as one of all trials) are left out, with a note.
     """
     frames, where = [], ""
     for session, maps in sessions.items():
-        events, source = _events(session, maps[0], files, stimuli, root)
-        where = where or source
-        named = _by_name(events, column, source)
-        contrasts = [f.entities["contrast"] for f in maps]
-        joined = {i: named[_name(c)] for i, c in enumerate(contrasts) if _name(c) in named}
-        others = [c for i, c in enumerate(contrasts) if i not in joined]
-        if not joined:
-            names = {str(name) for name in events["trial_type"]}
-            raise UserError(
-                f"{source} has no trial_type {others[0]!r}, which {maps[0].path.parent} has a map "
-                f"of ({len(others)} such contrasts); {nearest(others[0], names)}"
-            )
-        if others:
-            faults.note(
-                f"{len(others)} of {len(maps)} contrasts of session {session} are no trial_type of "
-                f"{source} and are left out (such as {others[0]!r})."
-            )
-        frame = pd.DataFrame(list(joined.values())).assign(row=list(joined))
-        averaged = int((frame["n_events"] > 1).sum())
-        if averaged:
-            faults.note(f"{averaged} contrasts of session {session} average several events.")
-        frames.append(frame.assign(session=session).sort_values(["run", "onset", "row"]))
+        for run in sorted({file.run for file in maps}):
+            own = {i: file for i, file in enumerate(maps) if file.run == run}
+            events, source = _events(session, next(iter(own.values())), files, stimuli, root)
+            where = where or source
+            place = f"session {session}{f', run {run},' if run else ''}"
+            frame = _joined(own, _by_name(events, column, source), source, place, faults)
+            frame = frame.assign(session=session, **({"run": run} if run else {}))
+            frames.append(frame.sort_values(["run", "onset", "row"]))
     columns = ["stimulus_id", "session", "run", "row"]
     columns += ["split"] if all("split" in frame for frame in frames) else []
     return pd.concat(frames, ignore_index=True)[columns], where
 
 
+def _joined(
+    maps: Mapping[int, BidsFile],
+    named: Mapping[str, Mapping[str, object]],
+    source: str,
+    place: str,
+    faults: Faults,
+) -> pd.DataFrame:
+    """Return a row per contrast that is among the events; ``maps`` are by their ``row``."""
+    contrasts = {i: file.entities["contrast"] for i, file in maps.items()}
+    joined = {i: named[_name(c)] for i, c in contrasts.items() if _name(c) in named}
+    others = [c for i, c in contrasts.items() if i not in joined]
+    if not joined:
+        names = {str(event["trial_type"]) for event in named.values()}
+        folder = next(iter(maps.values())).path.parent
+        raise UserError(
+            f"{source} has no trial_type {others[0]!r}, which {folder} has a map of ({len(others)} "
+            f"such contrasts of {place.rstrip(',')}); {nearest(others[0], names)}"
+        )
+    if others:
+        faults.note(
+            f"{len(others)} of {len(maps)} contrasts of {place} are no trial_type of {source} and "
+            f"are left out (such as {others[0]!r})."
+        )
+    frame = pd.DataFrame(list(joined.values())).assign(row=list(joined))
+    averaged = int((frame["n_events"] > 1).sum())
+    if averaged:
+        faults.note(f"{averaged} contrasts of {place} average several events.")
+    return frame
+
+
 def _events(
     session: int, file: BidsFile, files: Sequence[BidsFile], stimuli: Path | None, root: Path
 ) -> tuple[pd.DataFrame, str]:
-    """Return the events of a session, those of all runs one after the other, and where from."""
+    """Return the events of a map's run, and where from; of all runs, if its name has none."""
     if stimuli is not None and stimuli.is_file():
         table = read_table(stimuli, ("trial_type",))
         if "session" in table:
             table = table[_numbers(table["session"]) == session]
+        if "run" in table and file.run:
+            table = table[_numbers(table["run"]) == file.run]
         return table, str(stimuli)
     place = stimuli or root
     if stimuli is not None:
@@ -166,6 +185,9 @@ def _events(
         for f in files
         if f.suffix == "events" and f.ending == ".tsv" and own.items() <= f.entities.items()
     ]
+    if file.run:
+        events = [f for f in events if f.run == file.run] or [f for f in events if not f.run]
+        own["run"] = file.entities["run"]
     if not events:
         raise UserError(
             f"{place} has no events.tsv of {'_'.join(f'{k}-{v}' for k, v in own.items())}: name "
