@@ -110,6 +110,33 @@ def test_numbers_are_formatted_and_not_compared():
         stimulus_ids(np.array([2.0]), {1.0: "cat"}, "x")
 
 
+@pytest.mark.parametrize(
+    ("numbers", "dtype", "sound"),
+    [
+        ([1518878.005958, 1518878.010042], "float64", True),
+        ([1518878.005958, 1518878.010042], "float32", False),  # both 1518878
+        ([1518.005958, 1518.005959], "float32", False),
+        ([16.000001, 8.000002], "float32", True),
+        ([391895.0, 581929.0], "float32", True),
+        ([2047.0, 3.0], "float16", True),
+        ([2052.0, 3.0], "float16", False),
+    ],
+)
+def test_labels_with_too_few_digits_are_refused(lab, tmp_path, numbers, dtype, sound):
+    betas, regions, columns = parts(lab)
+    labels = np.array(numbers)[np.arange(96) % 2]
+    path = write(tmp_path / "a.h5", columns | {"stimulus_id": labels}, betas, regions)
+    with h5py.File(path, "r+") as file:
+        values = file["dataset"][:]
+        del file["dataset"]
+        file["dataset"] = values.astype(dtype)
+    if sound:
+        assert len(set(open_bdata(path).trials["stimulus_id"])) == 2
+        return
+    with pytest.raises(UserError, match=rf"as {dtype}, which has too few digits to tell images"):
+        open_bdata(path)
+
+
 def test_rest_and_imagery_are_left_out_by_data_type(lab, tmp_path):
     betas, regions, columns = parts(lab)
     kind = np.where(lab.split == "test", 2.0, 1.0)

@@ -25,6 +25,7 @@ _STIMULUS_KEYS = ("stimulus_id", "Label", "stimulus_name")
 _TYPES = {1: "train", 2: "test"}  # of DataType in GOD; 3 is imagery
 _SPLITS = (("train", re.compile("train", re.IGNORECASE)), ("test", re.compile("test", re.I)))
 _MILLION = 10**6
+_SYNSETS = 10**6  # the numbers of ImageNet's are above (n01440764 is the first)
 
 
 def open_bdata(
@@ -294,7 +295,10 @@ def _trials(
     table: _Table, key: str, several: bool, wants_split: bool, faults: Faults
 ) -> pd.DataFrame:
     """Return a row per trial; the stimulus is empty where the file has none (rest)."""
-    ids = stimulus_ids(table.column(key), _texts(table.path, key), f"{table.path} ({key})")
+    labels, texts = table.column(key), _texts(table.path, key)
+    if not texts:
+        _require_digits(table, key, labels)
+    ids = stimulus_ids(labels, texts, f"{table.path} ({key})")
     frame = pd.DataFrame(
         {
             "stimulus_id": ids,
@@ -316,6 +320,26 @@ def _trials(
         faults.note(f"Trials of {table.path.name} are for {named}, by the name of the file.")
         return frame.assign(split=named)
     return frame
+
+
+def _require_digits(table: _Table, key: str, labels: NDArray[np.float64]) -> None:
+    """Raise if labels such as 1518878.005958 may have lost the image in a float of 32 bits.
+
+    That holds 24 binary digits: with six decimals numbers up to 16.777216, and 1518878.005958
+    becomes the whole number 1518878, as every other image of its synset.
+    """
+    with open_hdf5(table.path, table.array) as array:
+        kind = array.dtype
+    if kind.kind != "f" or kind.itemsize >= 8:
+        return
+    exact = 2 ** (np.finfo(kind).nmant + 1)  # whole numbers below are all held
+    shown = labels[~np.isnan(labels)]
+    most = min(exact, _SYNSETS) if (shown == np.rint(shown)).all() else exact / _MILLION
+    if (np.abs(shown) > most).any():
+        raise UserError(
+            f"{table.path}: {key} holds {np.abs(shown).max():.6f} as {kind}, which has too few "
+            "digits to tell images apart: save the array as float64, or with a vmap."
+        )
 
 
 def _side(path: Path, several: bool) -> str:
