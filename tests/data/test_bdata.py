@@ -228,6 +228,21 @@ def test_what_cannot_be_read_is_refused(lab, tmp_path, change, options, sentence
         open_bdata(path, **options)
 
 
+@pytest.mark.parametrize("name", ["dataset", "metadata/value"])
+@pytest.mark.parametrize("n_more", [0, 5])
+def test_a_small_file_reserves_no_memory(lab, tmp_path, name, n_more):
+    """Of values that were never written none are stored, whatever the shape says."""
+    betas, regions, columns = parts(lab)
+    path = write(tmp_path / "a.h5", columns, betas, regions)
+    with h5py.File(path, "r+") as file:
+        n_rows, n_columns = file[name].shape
+        del file[name]
+        file.create_dataset(name, (n_rows, n_columns + n_more), "f8")
+    sentence = "one value per key and column" if n_more else "none of its values were written"
+    with pytest.raises(UserError, match=sentence):
+        open_bdata(path)
+
+
 def test_a_matlab_file_has_a_remedy(tmp_path):
     (tmp_path / "Subject1.mat").write_bytes(b"MATLAB 5.0 MAT-file")
     for place in (tmp_path, tmp_path / "Subject1.mat"):

@@ -10,7 +10,9 @@ import vox2pix
 from data.lab_truth import require_equal, require_equal_betas, save_rois, save_volume
 from vox2pix.data import check, open_folder, open_glmsingle
 from vox2pix.data._registry import recognised
+from vox2pix.data.faults import Faults
 from vox2pix.data.glmsingle import GlmsingleSource
+from vox2pix.data.glmsingle_files import SessionFiles, read_design
 from vox2pix.errors import UserError
 
 MODEL = "TYPED_FITHRF_GLMDENOISE_RR"
@@ -97,6 +99,61 @@ def test_matlabs_output_has_reversed_axes_and_counts_from_one(lab, tmp_path, roi
     assert list(subject.trials["stimulus_id"]) == lab.ids
     np.testing.assert_array_equal(subject.train.betas(), reference.train.betas())
     np.testing.assert_array_equal(subject.test.betas(), reference.test.betas())
+
+
+@pytest.mark.parametrize("group", ["opt", "params"])
+def test_matlabs_sessions_are_read(lab, tmp_path, rois, group):
+    folder = write(lab, tmp_path / "out", "mat")
+    with h5py.File(folder / "DESIGNINFO.mat", "r+") as file:
+        file[f"{group}/sessionindicator"] = np.array(runs(lab)[1], float)[:, None]
+    subject = opened(lab, folder, stimuli(lab, tmp_path / "s.csv", base=1), rois)
+    require_equal_betas(subject, open_folder(lab.folder))
+    assert subject.sessions == (1, 2)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_sessions_of_matlab_7_are_read_or_noted(lab, tmp_path, rois, named):
+    folder = write(lab, tmp_path / "out", "mat-7")
+    numbers, of_session = runs(lab)
+    design = {"stimorder": lab.conditions[None] + 1.0, "numtrialrun": np.array(numbers)[None]}
+    more = {"sessionindicator": np.array(of_session)[None]}
+    savemat(folder / "DESIGNINFO.mat", design | (more if named else {"opt": more}))
+    subject = opened(lab, folder, stimuli(lab, tmp_path / "s.csv", base=1), rois)
+    assert subject.sessions == ((1, 2) if named else (1,))
+    assert any("sessionindicator is not read" in note for note in subject.notes) != named
+
+
+def nested(levels):
+    value = [1, 2]
+    for _ in range(levels):
+        value = [value, value]  # one list, held twice
+    return value
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"stimorder": nested(20)}, "stimorder is no row of whole numbers"),
+        ({"numtrialrun": [[1, 2], [3, 4]]}, "numtrialrun is no row of whole numbers"),
+        ({"params": {"sessionindicator": ["a"]}}, "sessionindicator is no row of whole numbers"),
+        ({"params": {"sessionindicator": [[1, 1]]}}, ""),
+        ({"params": np.arange(3)}, ""),
+        ({"params": np.arange(3), "opt": {"sessionindicator": np.ones((1, 2))}}, ""),
+    ],
+)
+def test_designs_that_are_odd_are_read_or_refused(tmp_path, change, sentence):
+    design = {"stimorder": [0, 1, 0, 1], "numtrialrun": np.array([[2, 2]])}
+    np.save(tmp_path / "DESIGNINFO.npy", design | change)
+    files = SessionFiles(tmp_path / f"{MODEL}.hdf5", "betasmd", (3, 3, 3), 4, True)
+    if sentence:
+        with pytest.raises(UserError, match=sentence):
+            read_design(files, Faults())
+        return
+    read = read_design(files, Faults())
+    assert (read.conditions.tolist(), read.runs.tolist()) == ([0, 1, 0, 1], [2, 2])
+    told = any(isinstance(change.get(group), dict) for group in ("params", "opt"))
+    assert (read.sessions is None) != told
+    assert read.sessions is None or read.sessions.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vox2pix.errors import UserError
-from vox2pix.untrusted.hdf5 import names_in, read_texts
+from vox2pix.untrusted.hdf5 import names_in, read_texts, read_whole
 
 
 @pytest.fixture
@@ -33,6 +33,24 @@ def test_texts_of_any_length(path):
     assert read_texts(path, "list") == ["a", "long " * 50, "é"]
     assert read_texts(path, "fixed") == ["ab", "c"]
     assert read_texts(path, "group/one") == ["word"]
+
+
+@pytest.mark.parametrize("chunks", [None, True])
+def test_values_that_were_never_written_are_refused(tmp_path, chunks):
+    """Nothing of them is stored, and as many could be asked for as a file likes."""
+    path, shape = tmp_path / "small.h5", (40, 1000)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("texts", (40,), "S10000", chunks=chunks)
+        file.create_dataset("numbers", shape, "i8", chunks=chunks)
+        file.create_dataset("zeros", data=np.zeros(shape), chunks=chunks,
+                            compression="gzip" if chunks else None)  # fmt: skip
+        file.create_dataset("none", data=np.zeros((0, 3)))
+    assert path.stat().st_size < 400_000
+    for read, name in ((read_texts, "texts"), (read_whole, "numbers")):
+        with pytest.raises(UserError, match=rf"'{name}' has shape .* none of its values were wri"):
+            read(path, name)
+    np.testing.assert_array_equal(read_whole(path, "zeros"), np.zeros(shape))
+    assert read_whole(path, "none").shape == (0, 3)
 
 
 def test_names(path):

@@ -18,7 +18,7 @@ from vox2pix.data.names import nearest
 from vox2pix.data.subject import VOXEL_COLUMNS, Subject
 from vox2pix.data.volumes import hdf5_shape, read_hdf5
 from vox2pix.errors import UserError
-from vox2pix.untrusted.hdf5 import names_in, open_hdf5, read_texts
+from vox2pix.untrusted.hdf5 import names_in, open_hdf5, read_texts, read_whole, require_stored
 
 _SUFFIXES = (".h5", ".hdf5")
 _STIMULUS_KEYS = ("stimulus_id", "Label", "stimulus_name")
@@ -228,13 +228,15 @@ def _read(path: Path) -> _Table:
     metadata = "metadata" if "metadata" in inside else "metaData"
     shape = hdf5_shape(path, array)
     names = read_texts(path, f"{metadata}/key")
-    with open_hdf5(path, f"{metadata}/value") as values:
-        rows = np.asarray(values, float)
-    if len(shape) != 2 or 0 in shape or rows.shape != (len(names), shape[1]):
+    of_values = hdf5_shape(path, f"{metadata}/value")
+    if len(shape) != 2 or 0 in shape or of_values != (len(names), shape[1]):
         raise UserError(
-            f"{path} has an array of shape {shape} and {len(names)} keys of shape {rows.shape}: "
+            f"{path} has an array of shape {shape} and {len(names)} keys of shape {of_values}: "
             "one value per key and column is needed; save it again by bdpy."
         )
+    with open_hdf5(path, array) as whole:
+        require_stored(path, whole)
+    rows = read_whole(path, f"{metadata}/value").astype(float)
     if len(set(names)) < len(names):
         raise UserError(f"{path} has a key twice among {', '.join(names[:20])}.")
     keys = dict(zip(names, rows, strict=True))

@@ -212,7 +212,7 @@ class GlmsingleSource(LabSource):
                 continue
             if "condition" not in table:
                 raise UserError(f"{where} has no column condition: {_NEEDED}.")
-            design = read_design(files)
+            design = read_design(files, faults)
             frame = design.frame(number, several)
             one = _of_session(table, number, where) if "session" in table and several else table
             rows.append(frame.assign(**_by_condition(one, design, where)))

@@ -13,7 +13,7 @@ from vox2pix.data.faults import Faults
 from vox2pix.data.file_betas import TrialArray
 from vox2pix.data.volumes import hdf5_shape, read_hdf5
 from vox2pix.errors import UserError
-from vox2pix.untrusted.hdf5 import open_hdf5
+from vox2pix.untrusted.hdf5 import names_in, read_whole
 from vox2pix.untrusted.matlab import is_matlab_hdf5, read_matlab
 from vox2pix.untrusted.numpy_pickles import read_pickled_dict
 
@@ -21,6 +21,8 @@ MODELS = ("TYPED_FITHRF_GLMDENOISE_RR", "TYPEC_FITHRF_GLMDENOISE", "TYPEB_FITHRF
 """Models of single trials, the most complete first; ``TYPEA_ONOFF`` is none."""
 _SUFFIXES = (".hdf5", ".h5", ".mat", ".npy")
 _DESIGN = "DESIGNINFO"
+_SESSIONS = "sessionindicator"
+_OPTIONS = ("params", "opt")  # where Python and MATLAB keep the options of the call
 
 
 def is_output(name: str) -> bool:
@@ -168,7 +170,7 @@ class Design:
         )
 
 
-def read_design(files: SessionFiles) -> Design:
+def read_design(files: SessionFiles, faults: Faults) -> Design:
     """Read ``DESIGNINFO`` beside the betas, written by Python or by MATLAB."""
     places = [files.betas.with_name(f"{_DESIGN}{suffix}") for suffix in _SUFFIXES]
     path = next((place for place in places if place.is_file()), None)
@@ -179,6 +181,11 @@ def read_design(files: SessionFiles) -> Design:
             "stimulus_id."
         )
     content = _contents(path)
+    if _SESSIONS not in content and path.suffix == ".mat" and not is_matlab_hdf5(path):
+        faults.note(
+            f"{path} is a MATLAB file up to version 7, of which {_SESSIONS} is not read: its "
+            "trials are of one session; save it with -v7.3 to keep sessions apart."
+        )
     base = 1 if path.suffix == ".mat" else 0
     order, runs = (_whole(path, name, content.get(name)) for name in ("stimorder", "numtrialrun"))
     if order is None or len(order) != files.n_trials:
@@ -194,7 +201,7 @@ def read_design(files: SessionFiles) -> Design:
         )
     if runs is None or runs.sum() != len(order) or (runs < 0).any():
         raise UserError(f"{path}: numtrialrun does not add up to its {len(order)} trials.")
-    sessions = _whole(path, "sessionindicator", content.get("sessionindicator"))
+    sessions = _whole(path, _SESSIONS, content.get(_SESSIONS))
     if sessions is not None and (len(sessions) != len(runs) or sessions.min() < 1):
         raise UserError(
             f"{path}: sessionindicator gives {len(sessions)} sessions from {sessions.min()}, and "
@@ -204,26 +211,35 @@ def read_design(files: SessionFiles) -> Design:
 
 
 def _contents(path: Path) -> Mapping[str, Any]:
+    """Return the arrays of a design; ``sessionindicator`` is among the options of the call."""
     names = ("stimorder", "numtrialrun")
     if path.suffix == ".npy":
         content = read_pickled_dict(path)
-        options = content.get("params") or content.get("opt")
-        own = options if isinstance(options, dict) else {}
-        return {**content, "sessionindicator": own.get("sessionindicator")}
+        options = [content.get(group) for group in _OPTIONS]
+        own: Mapping[str, Any] = next((o for o in options if isinstance(o, dict)), {})
+        return {**content, _SESSIONS: own.get(_SESSIONS)}
     if path.suffix == ".mat" and not is_matlab_hdf5(path):
-        return read_matlab(path, names)
-    content = {}
-    for name in names:
-        with open_hdf5(path, name) as array:
-            content[name] = np.asarray(array)
+        return read_matlab(path, (*names, _SESSIONS))
+    content = {name: read_whole(path, name) for name in names}
+    for group in ("/", *_OPTIONS):
+        if _SESSIONS in names_in(path, group):
+            content[_SESSIONS] = read_whole(path, f"{group}/{_SESSIONS}")
     return content
 
 
 def _whole(path: Path, name: str, values: Any) -> NDArray[np.int64] | None:
-    """Return a row of whole numbers; None if it is absent."""
+    """Return a row of whole numbers, of an array or a flat list; None if it is absent.
+
+    Lists of lists are not looked into: a small pickle can nest one list in itself, over and over.
+    """
     if values is None:
         return None
-    numbers = np.asarray(values).ravel()
+    while isinstance(values, list) and len(values) == 1:
+        (values,) = values
+    is_row = isinstance(values, np.ndarray | int | float) or (
+        isinstance(values, list) and all(isinstance(value, int | float) for value in values)
+    )
+    numbers = np.asarray(values if is_row else ()).ravel()
     if not numbers.size or numbers.dtype.kind not in "iuf" or (numbers % 1 != 0).any():
         raise UserError(f"{path}: {name} is no row of whole numbers: name GLMsingle's own file.")
     return numbers.astype(np.int64)

@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 import h5py
 import numpy as np
 from h5py import h5d, h5g, h5l, h5o, h5p, h5pl, h5s, h5z
+from numpy.typing import NDArray
 
 from vox2pix.buckets import is_remote, open_binary
 from vox2pix.errors import UserError
 from vox2pix.untrusted.damage import damage_message
-from vox2pix.untrusted.files import READ_ERRORS, require_file
+from vox2pix.untrusted.files import DEFLATE_RATIO, READ_ERRORS, require_file, require_memory
 
 FILTERS = {
     h5z.FILTER_DEFLATE: "gzip",
@@ -51,6 +52,30 @@ def open_hdf5(path: Path, dataset: str) -> Iterator[h5py.Dataset]:
         yield array
 
 
+def read_whole(path: Path, dataset: str) -> NDArray[Any]:
+    """Read an array as a whole, such as a table of labels.
+
+    Refused is what :func:`open_hdf5` refuses, and what :func:`require_stored` does.
+    """
+    with open_hdf5(path, dataset) as array:
+        require_stored(path, array)
+        return np.asarray(array)
+
+
+def require_stored(path: Path, array: h5py.Dataset) -> None:
+    """Raise if an array is larger than what is stored of it can unpack to, or than free memory.
+
+    HDF5 stores nothing of values that were never written, so that a small file can ask for any
+    amount of memory.
+    """
+    if array.nbytes > DEFLATE_RATIO * array.id.get_storage_size():
+        raise UserError(
+            f"{path}: {array.name.strip('/')!r} has shape {array.shape}, and few or none of its "
+            "values were written: replace the file."
+        )
+    require_memory(path, array.nbytes, "use a machine with more memory")
+
+
 def read_texts(path: Path, dataset: str) -> list[str]:
     """Read a text, or a list of texts of any length, from an HDF5 file; bytes are UTF-8.
 
@@ -67,6 +92,7 @@ def read_texts(path: Path, dataset: str) -> list[str]:
             raise UserError(f"{path}: {dataset!r} holds {values.dtype}, not texts: replace it.")
         if values.size > _MOST_TEXTS:
             raise UserError(f"{path}: {dataset!r} holds {values.size} texts: replace the file.")
+        require_stored(path, values)
         read = np.asarray(values[()], object).ravel().tolist()
         if any(len(text) > _LONGEST_TEXT for text in read):
             raise UserError(f"{path}: a text of {dataset!r} is too long: replace the file.")
