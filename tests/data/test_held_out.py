@@ -38,6 +38,13 @@ def test_a_share_depends_on_the_names_alone():
 
 
 @pytest.mark.parametrize(
+    ("share", "n", "n_test"), [(0.07, 100, 7), (0.07, 101, 8), (0.29, 100, 29), (0.01, 3, 1)]
+)
+def test_a_share_is_rounded_up(share, n, n_test):
+    assert len(held(trials([f"image{i}" for i in range(n)]), share)) == n_test
+
+
+@pytest.mark.parametrize(
     ("name", "content"),
     [
         ("list.txt", "image3\n\nimage1\n"),
@@ -70,6 +77,7 @@ def test_files_that_list_stimuli(tmp_path, name, content):
         ("a.txt", "\n", "lists no stimulus for test"),
         ("a.csv", "stimulus_id,split\nimage1,val\n", "line 2: split 'val' is neither train nor"),
         ("a.json", '{"train_ids": ["image1"]}', "has no list test_ids"),
+        ("a.json", '{"test_ids": ["image1"], "train_ids": 5}', "has train_ids that are no list"),
         ("a.json", '{"test_ids": ["image1"], "train_ids": ["image1"]}', "in train and in test"),
     ],
 )

@@ -52,9 +52,30 @@ READERS = (
     Mutation(
         "contrasts are paired with events by position",
         "data/bids_trials.py",
-        "joined = {i: named[_name(c)] for i, c in enumerate(contrasts) if _name(c) in named}",
-        "joined = dict(enumerate(named.values()))",
+        "joined = {i: named[_name(c)] for i, c in contrasts.items() if _name(c) in named}",
+        "joined = dict(zip(contrasts, named.values(), strict=False))",
         (f"{_BIDS}::test_contrasts_by_a_table",),
+    ),
+    Mutation(
+        "contrasts of a run are joined with the events of any",
+        "data/bids_trials.py",
+        "[f for f in events if f.run == file.run] or [f for f in events if not f.run]",
+        "sorted(events, key=lambda f: f.run)[:1]",
+        ("data/test_bids_runs.py::test_contrasts_of_runs_are_joined_with_the_events_of_their_run",),
+    ),
+    Mutation(
+        "a file in another folder is the same stimulus",
+        "data/names.py",
+        "all(one == other for one, other in zip(*folders, strict=False))",
+        "True",
+        ("data/test_held_out.py::test_a_file_name_in_another_folder_is_another_stimulus",),
+    ),
+    Mutation(
+        "what a person edited is imported over",
+        "store/swap.py",
+        "if kind not in EDITED or marker_of(folder) is None:",
+        "if kind:",
+        ("data/test_imported.py::test_what_was_edited_is_not_imported_over",),
     ),
     Mutation(
         "decimals of an image's number are cut, not rounded",

@@ -41,7 +41,7 @@ def with_split(
         faults.note(f"{where} has no column split and no test was named: every trial is for train.")
         return trials.assign(split="train"), "no test set was named: every trial is for training"
     if isinstance(test, float):
-        n_test = ceil(test * len(names))
+        n_test = ceil(round(test * len(names), 9))  # 0.07 * 100 is 7.000000000000001
         chosen = set(sorted(names, key=_checksum)[:n_test])
         faults.note(
             f"{n_test} of {len(names)} stimuli are held out for test (a share of {test:g}), chosen "
@@ -123,6 +123,8 @@ def _from_json(path: Path) -> tuple[set[str], set[str]]:
     if not isinstance(content, dict) or not isinstance(content.get("test_ids"), list):
         raise UserError(f"{path} has no list test_ids: name a file with the stimuli for test.")
     train = content.get("train_ids") or []
+    if not isinstance(train, list):
+        raise UserError(f"{path} has train_ids that are no list: list the stimuli for training.")
     sides = [{str(name) for name in names} for names in (content["test_ids"], train)]
     _require_apart(path, *sides)
     return _some(path, sides[0]), sides[1]
