@@ -47,3 +47,40 @@ def test_a_run_without_events_is_refused(lab, tmp_path):
     (tmp_path / "sub-01/sub-01_task-images_run-02_events.tsv").unlink()
     with pytest.raises(UserError, match=r"has no events\.tsv of sub-01_task-images_run-2: name"):
         open_bids(tmp_path)
+
+
+@pytest.mark.parametrize("labels", [("ses-01", "ses-02"), ("2", "10"), ("ses-04", "ses-04")])
+def test_sessions_of_a_column_where_no_name_says_them(lab, tmp_path, labels):
+    folder = tmp_path / "sub-01"
+    stem = folder / "sub-01_task-images"
+    volumes = np.concatenate(lab.volumes, axis=-1)
+    save_volume(folder / f"{stem.name}_stat-effect_statmap.nii.gz", volumes, lab.affine)
+    save_volume(folder / f"{stem.name}_desc-brain_mask.nii.gz", lab.mask.astype(np.uint8),
+                lab.affine)  # fmt: skip
+    of_trial = np.array(labels)[np.arange(96) % 2]  # in turns: no session is a block of volumes
+    table = pd.DataFrame({"beta_index": range(96), "stim_file": lab.ids, "session": of_trial})
+    table.sample(frac=1, random_state=0).to_csv(f"{stem}_trials.tsv", sep="\t", index=False)
+    subject = open_bids(tmp_path)
+    numbers = tuple(int(label.removeprefix("ses-")) for label in labels)
+    assert subject.sessions == tuple(sorted(set(numbers)))
+    order = np.argsort(np.array(numbers)[np.arange(96) % 2], kind="stable")
+    assert subject.trials["stimulus_id"].tolist() == [lab.ids[i] for i in order]
+    betas = np.load(lab.folder / "responses.npy")[order]
+    np.testing.assert_array_equal(subject.select(np.ones(96, bool)).betas(), betas)
+
+
+@pytest.mark.parametrize("labels", [("ses-1", "ses-2"), ("3", "3")])
+def test_sessions_of_a_table_of_contrasts(lab, tmp_path, labels):
+    for i in range(6):
+        save_volume(tmp_path / f"sub-01/sub-01_contrast-t{i}_stat-effect_statmap.nii.gz",
+                    lab.volumes[0][..., i], lab.affine)  # fmt: skip
+    save_volume(tmp_path / "sub-01/sub-01_mask.nii.gz", lab.mask.astype(np.uint8), lab.affine)
+    of_trial = np.array(labels)[np.arange(6) // 3]
+    rows = {"trial_type": [f"t{i}" for i in range(6)], "stimulus_id": lab.ids[:6],
+            "session": of_trial}  # fmt: skip
+    pd.DataFrame(rows).iloc[::-1].to_csv(tmp_path / "table.csv", index=False)
+    subject = open_bids(tmp_path, stimuli=tmp_path / "table.csv")
+    assert subject.trials["session"].tolist() == [int(label[-1]) for label in of_trial]
+    assert subject.trials["stimulus_id"].tolist() == lab.ids[:6]
+    expected = lab.volumes[0][lab.mask][:, :6].T
+    np.testing.assert_array_equal(subject.select(np.ones(6, bool)).betas(), expected)

@@ -157,8 +157,8 @@ class BidsSource(LabSource):
         inside = self._inside(root, files, maps, shape, grid, regions, faults)
         places = np.argwhere(inside)
         arrays: dict[int, TrialArray] = {
-            n: VolumeStack(tuple((f.path, trials_of(f)) for f in own), places)
-            for n, own in of_sessions.items()
+            n: VolumeStack(tuple((f.path, trials_of(f)) for f in of_sessions.get(n, maps)), places)
+            for n in trials["session"].unique()
         }
         voxels = voxel_table(inside, regions.masks, faults)
         ncsnr = _ncsnr(files, maps, shape, inside, faults)

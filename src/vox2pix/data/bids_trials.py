@@ -8,6 +8,7 @@ import pandas as pd
 
 from vox2pix.data.bids_files import BidsFile, is_read, table_of, trials_of
 from vox2pix.data.faults import Faults
+from vox2pix.data.lab import numbered
 from vox2pix.data.names import nearest
 from vox2pix.data.tables import read_table
 from vox2pix.errors import UserError
@@ -29,8 +30,10 @@ def series_trials(
     """Return a row per trial of series of volumes, by the ``_trials.tsv`` of each.
 
     ``row`` is the place of a volume among those of its session: the volumes before it in other
-    files, and ``beta_index``, which counts from 0 within the file.
+    files, and ``beta_index``, which counts from 0 within the file. Where no file is of a session by
+    its name, sessions are those of the column ``session``, and ``row`` is among all volumes.
     """
+    by_column = _names_no_session(sessions)
     tables = [f for f in files if f.suffix == "trials" and f.ending == ".tsv"]
     frames, where = [], ""
     for session, maps in sessions.items():
@@ -44,14 +47,16 @@ def series_trials(
                     f"{file.path.name.partition('_space-')[0]}_trials.tsv with beta_index (the "
                     "volume, from 0) and the stimulus."
                 )
-            own = _of_session(read_table(table.path), session, table.path, faults)
+            own = read_table(table.path)
+            if not by_column:
+                own = _of_session(own, session, table.path, faults)
             index = _volumes(own, n_volumes, table.path, file.path, faults)
             run = own["run"] if "run" in own else pd.Series(str(file.run), own.index)
             frames.append(
                 pd.DataFrame(
                     {
                         "stimulus_id": stimuli_of(own, column, table.path).to_numpy(),
-                        "session": session,
+                        "session": own["session"] if by_column and "session" in own else session,
                         "run": _numbers(run),
                         "row": before + index,
                         **({"split": own["split"].to_numpy()} if "split" in own else {}),
@@ -59,7 +64,20 @@ def series_trials(
                 ).sort_values("row")
             )
             before, where = before + n_volumes, where or str(table.path)
-    return pd.concat(frames, ignore_index=True), where
+    trials = pd.concat(frames, ignore_index=True)
+    return _with_numbers(trials, faults) if by_column else trials, where
+
+
+def _names_no_session(sessions: Sessions) -> bool:
+    """Return whether no file is of a session by its name."""
+    return not any("ses" in file.entities for maps in sessions.values() for file in maps)
+
+
+def _with_numbers(trials: pd.DataFrame, faults: Faults) -> pd.DataFrame:
+    """Return trials in the order of sessions, by the numbers of their labels in a table."""
+    labels = trials["session"].astype(str)
+    numbers = labels.map(numbered(labels.unique().tolist(), "session", faults))
+    return trials.assign(session=numbers).sort_values("session", kind="stable", ignore_index=True)
 
 
 def _of_session(table: pd.DataFrame, session: int, path: Path, faults: Faults) -> pd.DataFrame:
@@ -119,19 +137,24 @@ def contrast_trials(
     A map that names its run is joined with the events of that run alone. Contrasts without an event
     (such as one of all trials) are left out, with a note.
     """
+    by_column = _names_no_session(sessions)
     frames, where = [], ""
     for session, maps in sessions.items():
         for run in sorted({file.run for file in maps}):
             own = {i: file for i, file in enumerate(maps) if file.run == run}
-            events, source = _events(session, next(iter(own.values())), files, stimuli, root)
+            of = None if by_column else session
+            events, source = _events(of, next(iter(own.values())), files, stimuli, root)
             where = where or source
             place = f"session {session}{f', run {run},' if run else ''}"
             frame = _joined(own, _by_name(events, column, source), source, place, faults)
-            frame = frame.assign(session=session, **({"run": run} if run else {}))
+            if not (by_column and "session" in frame):
+                frame["session"] = session
+            frame = frame.assign(**({"run": run} if run else {}))
             frames.append(frame.sort_values(["run", "onset", "row"]))
     columns = ["stimulus_id", "session", "run", "row"]
     columns += ["split"] if all("split" in frame for frame in frames) else []
-    return pd.concat(frames, ignore_index=True)[columns], where
+    trials = pd.concat(frames, ignore_index=True)[columns]
+    return _with_numbers(trials, faults) if by_column else trials, where
 
 
 def _joined(
@@ -165,12 +188,12 @@ def _joined(
 
 
 def _events(
-    session: int, file: BidsFile, files: Sequence[BidsFile], stimuli: Path | None, root: Path
+    session: int | None, file: BidsFile, files: Sequence[BidsFile], stimuli: Path | None, root: Path
 ) -> tuple[pd.DataFrame, str]:
     """Return the events of a map's run, and where from; of all runs, if its name has none."""
     if stimuli is not None and stimuli.is_file():
         table = read_table(stimuli, ("trial_type",))
-        if "session" in table:
+        if "session" in table and session is not None:
             table = table[_numbers(table["session"]) == session]
         if "run" in table and file.run:
             table = table[_numbers(table["run"]) == file.run]
@@ -204,7 +227,7 @@ def _by_name(events: pd.DataFrame, column: str, source: str) -> dict[str, dict[s
     stimulus = stimuli_of(events, column, Path(source)).to_numpy()
     run = _numbers(events["run"]) if "run" in events else np.zeros(len(events), int)
     onset = pd.to_numeric(events.get("onset", pd.Series(0, events.index)), errors="coerce")
-    split = events["split"].to_numpy() if "split" in events else None
+    more = {name: events[name].to_numpy() for name in ("session", "split") if name in events}
     named: dict[str, dict[str, object]] = {}
     for i, trial_type in enumerate(events["trial_type"]):
         one: dict[str, object] = {
@@ -213,9 +236,8 @@ def _by_name(events: pd.DataFrame, column: str, source: str) -> dict[str, dict[s
             "onset": onset.iloc[i],
             "n_events": 1,
             "trial_type": trial_type,
+            **{name: values[i] for name, values in more.items()},
         }
-        if split is not None:
-            one["split"] = split[i]
         first = named.setdefault(_name(trial_type), one)
         if first is one:
             continue
