@@ -37,8 +37,8 @@ TRANSFER = (
     Mutation(
         "the standardisation that was asked for is not passed on",
         "pipeline/transferring.py",
-        "transfer.standardise,\n            table",
-        '"none",\n            table',
+        "transfer.standardise,\n            _groups",
+        '"none",\n            _groups',
         (f"{_PIPELINE}::test_what_is_done_is_reused_and_another_standardisation_decodes_again",),
     ),
     Mutation(

@@ -411,7 +411,7 @@ def test_what_cannot_be_decoded_is_refused_and_other_tasks_are_counted(small_run
     assert any("144 trials of other tasks (attention-detection)" in n for n in opened.notes)
     with pytest.raises(UserError, match="has no two trials of a task"):
         open_transfer(run, with_trials(subject, task="resting"), "none")
-    with pytest.raises(UserError, match="no seen trials in the session"):
+    with pytest.raises(UserError, match="session 1 has 0 of the 2 seen trials"):
         open_transfer(run, with_trials(subject, task="imagery"), "session")
     bare = replace(subject, trials=subject.trials.drop(columns="set"))
     assert set(open_transfer(run, bare, "none").trials["set"]) == {"all"}

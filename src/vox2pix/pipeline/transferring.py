@@ -104,11 +104,7 @@ def open_transfer(
     """Match other responses with the voxels of a finished run; refuse what does not match."""
     rows, notes = matching_voxels(source.subject, other)
     table, more = _with_tasks(source, other, reports is not None)
-    if standardise == "session" and not (table["task"] == VISION).any():
-        raise UserError(
-            f"{other.name} has no seen trials in the session, by which --standardise session "
-            "works: choose none or run."
-        )
+    _require_references(table, standardise, other.name)
     if standardise == "none" and source.config.decode.standardize == "session":
         raise UserError(
             "The decoders were fitted on responses standardised by session (decode.standardize): "
@@ -148,6 +144,25 @@ def _with_tasks(
             f"split of trials.csv), or name their task ({', '.join(TASKS)})."
         )
     return table, tuple(notes)
+
+
+def _require_references(table: pd.DataFrame, standardise: Standardisation, name: str) -> None:
+    """Refuse, by its number, a run or a session with too few trials to standardise it by."""
+    if standardise == "none":
+        return
+    by_session = standardise == "session"
+    columns = ["session"] if by_session else ["session", "run"]
+    group = _groups(table, standardise)
+    counts = np.bincount(group, weights=_references(table, standardise))
+    if counts.min() >= 2:
+        return
+    row = table.iloc[int(np.flatnonzero(group == counts.argmin())[0])]
+    where = ", ".join(f"{column} {row[column]}" for column in columns)
+    kind, other = ("seen trials", "run") if by_session else ("trials", "session")
+    raise UserError(
+        f"{name}, {where} has {int(counts.min())} of the 2 {kind} that --standardise "
+        f"{standardise} needs: choose none or {other}."
+    )
 
 
 def matching_voxels(trained: Subject, other: Subject) -> tuple[NDArray[np.intp], tuple[str, ...]]:
@@ -235,8 +250,8 @@ def responses(run: Run) -> FloatArray:
         betas = restandardise(
             betas,
             transfer.standardise,
-            table["run"].to_numpy(),
-            (table["task"] == VISION).to_numpy(),
+            _groups(table, transfer.standardise),
+            _references(table, transfer.standardise),
             moments["mean"],
             moments["sd"],
         )
@@ -246,6 +261,17 @@ def responses(run: Run) -> FloatArray:
 
     found: FloatArray = run.cached("responses", "transfer", make)
     return found
+
+
+def _groups(trials: pd.DataFrame, by: Standardisation) -> NDArray[np.intp]:
+    """Return which session each trial is of, or which run: each session counts its own from 1."""
+    columns = ["session"] if by == "session" else ["session", "run"]
+    return np.asarray(trials.groupby(columns).ngroup(), np.intp)
+
+
+def _references(trials: pd.DataFrame, by: Standardisation) -> NDArray[np.bool_]:
+    """Return the trials over which means and spreads are taken: by session the seen ones."""
+    return np.asarray(trials["task"] == VISION) if by == "session" else np.ones(len(trials), bool)
 
 
 def tasks_of(run: Run) -> list[str]:
@@ -264,10 +290,10 @@ def sets_of(run: Run, task: str) -> dict[str, NDArray[np.intp]]:
 def trials_in(run: Run, task: str, betas: FloatArray) -> dict[str, Trials]:
     """Return responses of a task as the statistics take them, by set."""
     table = transfer_of(run).trials
-    found = {}
+    runs, found = _groups(table, "run"), {}
     for name, rows in sets_of(run, task).items():
         stimulus = np.unique(table["stimulus_id"].to_numpy(str)[rows], return_inverse=True)[1]
-        found[name] = Trials(betas[rows], stimulus.astype(np.intp), table["run"].to_numpy()[rows])
+        found[name] = Trials(betas[rows], stimulus.astype(np.intp), runs[rows])
     return found
 
 

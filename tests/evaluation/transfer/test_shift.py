@@ -28,23 +28,31 @@ def test_constant_voxels_are_left_out() -> None:
 def test_by_run_every_run_has_the_moments_of_training() -> None:
     x = 3 + 2 * RNG.standard_normal((30, 40))
     run = np.repeat([1, 2, 3], 10)
-    found = restandardise(x, "run", run, run == 9, MEAN, SD)
+    found = restandardise(x, "run", run, np.ones(30), MEAN, SD)
     for r in (1, 2, 3):
         expected = MEAN + SD * zscore(x.astype(np.float32)[run == r], axis=0)
         np.testing.assert_allclose(found[run == r], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_by_session_only_seen_trials_decide() -> None:
-    x = 3 + 2 * RNG.standard_normal((30, 40))
-    run, seen = np.repeat([1, 2, 3], 10), np.arange(30) < 10
-    found = restandardise(x, "session", run, seen, MEAN, SD)
-    expected = MEAN + SD * (x - x[:10].mean(axis=0)) / x[:10].std(axis=0)
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+def test_by_session_only_its_own_seen_trials_decide() -> None:
+    x = 3 + 2 * RNG.standard_normal((30, 40)) + np.repeat([0, 5], 15)[:, None]
+    session, seen = np.repeat([1, 2], 15), np.arange(30) % 15 < 6
+    found = restandardise(x, "session", session, seen, MEAN, SD)
+    for s in (1, 2):
+        own, shown = x[session == s], x[(session == s) & seen]
+        expected = MEAN + SD * (own - shown.mean(axis=0)) / shown.std(axis=0)
+        np.testing.assert_allclose(found[session == s], expected, rtol=1e-3, atol=1e-4)
     other = np.where(seen[:, None], x, 7 * x)
-    changed = restandardise(other, "session", run, seen, MEAN, SD)
-    np.testing.assert_array_equal(changed[:10], found[:10])
-    with pytest.raises(ValueError, match="two or more seen"):
-        restandardise(x, "session", run, np.zeros(30, bool), MEAN, SD)
+    changed = restandardise(other, "session", session, seen, MEAN, SD)
+    np.testing.assert_array_equal(changed[seen], found[seen])
+    assert np.abs(changed - found)[~seen].max() > 1
+
+
+@pytest.mark.parametrize("by", ["run", "session"])
+def test_a_group_of_one_trial_has_no_spread(by) -> None:
+    x, group = RNG.random((5, 40)), [1, 1, 2, 2, 2]
+    with pytest.raises(ValueError, match=f"two or more trials in each {by}"):
+        restandardise(x, by, group, [True, True, False, False, True], MEAN, SD)
 
 
 def test_none_changes_nothing_and_constant_voxels_get_their_training_mean() -> None:

@@ -46,8 +46,8 @@ def shift(patterns: ArrayLike, train_mean: ArrayLike, train_sd: ArrayLike) -> Sh
 def restandardise(
     patterns: ArrayLike,
     by: Standardisation,
-    run: ArrayLike,
-    seen: ArrayLike,
+    group: ArrayLike,
+    reference: ArrayLike,
     train_mean: ArrayLike,
     train_sd: ArrayLike,
 ) -> NDArray[np.float32]:
@@ -56,7 +56,7 @@ def restandardise(
     .. math:: x' = \mu_{train} + \sigma_{train} \frac{x - m}{s}
 
     with m and s of each voxel over the trials of the same run (MIRAGE, arXiv 2605.17198), or over
-    the seen trials of the session, so that nothing is taken from the responses that are asked
+    the seen trials of the same session, so that nothing is taken from the responses that are asked
     about. "none" leaves them as they are: what a frozen decoder meets. A voxel with s = 0 gets
     its training mean.
 
@@ -64,32 +64,34 @@ def restandardise(
     ----------
     patterns : array_like of float, shape (n_trials, n_voxels)
     by : {"none", "run", "session"}
-    run : array_like of int, shape (n_trials,)
-    seen : array_like of bool, shape (n_trials,)
-        Trials in which a stimulus was seen; used by "session".
+    group : array_like of int, shape (n_trials,)
+        The run, or the session, of each trial; runs of different sessions have different numbers.
+    reference : array_like of bool, shape (n_trials,)
+        Trials over which m and s are taken: all by run, those in which a stimulus was seen by
+        session.
     train_mean, train_sd : array_like of float, shape (n_voxels,)
         Over the training trials.
 
     Raises
     ------
     ValueError
-        If "session" is asked for and fewer than two trials were seen.
+        If a run or a session has fewer than two trials of reference.
     """
     x = np.asarray(patterns, np.float32)
     if by == "none":
         return x
     mean, sd = np.asarray(train_mean, np.float64), np.asarray(train_sd, np.float64)
-    runs, is_seen = np.asarray(run), np.asarray(seen, bool)
+    groups, is_reference = np.asarray(group), np.asarray(reference, bool)
     out = np.empty_like(x)
-    groups = [runs == r for r in np.unique(runs)] if by == "run" else [np.ones(len(x), bool)]
-    for group in groups:
-        reference = x[group] if by == "run" else x[is_seen]
-        if len(reference) < 2:
-            raise ValueError("Standardising by session needs two or more seen trials in it.")
+    for number in np.unique(groups):
+        own = groups == number
+        chosen = x[own & is_reference]
+        if len(chosen) < 2:
+            raise ValueError(f"Standardising by {by} needs two or more trials in each {by}.")
         centre, spread = (
-            reference.mean(axis=0, dtype=np.float64),
-            reference.std(axis=0, dtype=np.float64),
+            chosen.mean(axis=0, dtype=np.float64),
+            chosen.std(axis=0, dtype=np.float64),
         )
         scale = np.divide(sd, spread, out=np.zeros_like(spread), where=spread > 0)
-        out[group] = mean + (x[group] - centre) * scale
+        out[own] = mean + (x[own] - centre) * scale
     return out

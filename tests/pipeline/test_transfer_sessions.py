@@ -1,0 +1,122 @@
+"""A transfer of several sessions, each of which counts its runs from 1: responses in arrays."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.conftest import experiment
+from vox2pix.data import Subject
+from vox2pix.errors import UserError
+from vox2pix.evaluation.transfer import reliability
+from vox2pix.pipeline.run import Run
+from vox2pix.pipeline.transferring import MOMENTS, open_transfer, responses, trials_in
+from vox2pix.store import RunFolder, save_arrays
+
+N_VOXELS = 50
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Responses by session."""
+
+    betas: np.ndarray
+    session: np.ndarray
+
+    def read_session(self, session, voxels):
+        return self.betas[self.session == session][:, voxels]
+
+    def no_data(self, session, voxels):
+        return np.zeros(len(voxels), bool)
+
+
+def subject_of(betas, **columns):
+    trials = pd.DataFrame({"split": "test", "set": "all"} | columns)
+    voxels = pd.DataFrame({"x": np.arange(N_VOXELS), "early": True, "ventral": True})
+    source = Arrays(betas.astype(np.float32), trials["session"].to_numpy())
+    return Subject("anna", trials, voxels, "array", source, None)
+
+
+def transferred(path, subject, standardise, **moments):
+    """Return a transfer to responses whose decoders are of the same voxels."""
+    source = Run(experiment(), RunFolder(path))
+    source.subject = subject
+    run = Run(source.config, RunFolder(path))
+    run.transfer = open_transfer(source, subject, standardise)
+    means, ones = np.zeros(N_VOXELS), np.ones(N_VOXELS)
+    save_arrays(path / MOMENTS, {"mean": means, "sd": ones, "empty": means} | moments)
+    return run
+
+
+@pytest.fixture
+def offset():
+    """Noise in two sessions of two runs, 6 stimuli twice in each; the second is 2 higher."""
+    session, run, stimulus = np.indices((2, 2, 12)).reshape(3, -1)
+    betas = np.random.default_rng(5).standard_normal((48, N_VOXELS))
+    pattern = np.random.default_rng(6).standard_normal(N_VOXELS)
+    return subject_of(
+        betas + 2 * pattern * session[:, None],
+        stimulus_id=[f"s{i % 6}" for i in stimulus],
+        session=session + 1,
+        run=run + 1,
+        task=np.where(stimulus < 6, "vision", "imagery"),
+    )
+
+
+def test_each_run_of_each_session_is_standardised_by_itself(offset, tmp_path):
+    run = transferred(tmp_path, offset, "run")
+    found, table = responses(run), offset.trials
+    for _, own in table.groupby(["session", "run"]):
+        np.testing.assert_allclose(found[own.index].mean(axis=0), 0, atol=1e-5)
+        np.testing.assert_allclose(found[own.index].std(axis=0), 1, atol=1e-4)
+
+
+def test_each_session_is_standardised_by_its_own_seen_trials(offset, tmp_path):
+    run = transferred(tmp_path, offset, "session")
+    found, table = responses(run), offset.trials
+    for _, own in table.groupby("session"):
+        seen = own.index[own["task"] == "vision"]
+        x, y = offset.betas_source.betas[own.index], offset.betas_source.betas[seen]
+        np.testing.assert_allclose(
+            found[own.index], (x - y.mean(axis=0)) / y.std(axis=0), rtol=1e-3, atol=1e-4
+        )
+
+
+def test_an_offset_between_sessions_is_no_reliability(tmp_path):
+    # Half of the stimuli are shown more often in one session, the others in the other.
+    shown = np.array([[0, 0, 1, 1, 2, 2, 3, 4, 5], [0, 1, 2, 3, 3, 4, 4, 5, 5]])
+    session, run, place = np.indices((2, 2, 9)).reshape(3, -1)
+    rng = np.random.default_rng(5)
+    noise, pattern = rng.standard_normal((36, N_VOXELS)), rng.standard_normal(N_VOXELS)
+    subject = subject_of(
+        noise + 2 * pattern * session[:, None],
+        stimulus_id=[f"s{i}" for i in shown[session, place]],
+        session=session + 1,
+        run=run + 1,
+        task="vision",
+    )
+    done = transferred(tmp_path, subject, "none")
+    (trials,) = trials_in(done, "vision", subject.betas_source.betas).values()
+    np.testing.assert_array_equal(np.unique(trials.run, return_counts=True)[1], [9, 9, 9, 9])
+    assert abs(reliability([trials]).mean.value) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("standardise", "columns", "message"),
+    [
+        ("run", {"run": [1, 1, 2, 1, 1, 1]}, "anna, session 1, run 2 has 1 of the 2 trials that"),
+        (
+            "session",
+            {"task": ["vision"] * 3 + ["imagery"] * 2 + ["vision"]},
+            "anna, session 2 has 1 of the 2 seen trials that --standardise session",
+        ),
+    ],
+)
+def test_too_few_trials_are_refused_by_where_they_are(tmp_path, standardise, columns, message):
+    table = {
+        "stimulus_id": list("abcabc"), "session": [1, 1, 1, 2, 2, 2], "run": 1, "task": "vision",
+    }  # fmt: skip
+    subject = subject_of(np.ones((6, N_VOXELS)), **table | columns)
+    with pytest.raises(UserError, match=message):
+        transferred(tmp_path, subject, standardise)
