@@ -168,6 +168,17 @@ def test_captions(folder):
         open_folder(path).captions(["a"])
 
 
+def test_tasks_and_sets_are_read(folder):
+    path = folder(BETAS, STIMULI)
+    assert not {"task", "set"} & set(open_folder(path).trials)
+    task = ["vision", "imagery", "attention-cue", "attention-detection", "", "seen"]
+    replace(path / "trials.csv", task=task, set=["A", "1", "A", "NA", "1", "1"])
+    trials = open_folder(path).trials
+    assert list(trials["task"]) == task
+    assert list(trials["set"]) == ["A", "1", "A", "NA", "1", "1"]
+    assert list(trials["stimulus_id"]) == STIMULI
+
+
 # Faults, each with its sentence
 
 
@@ -187,6 +198,9 @@ def replace(path, **columns):
         ({"session": [1, 1, 2, 2, 3, 3], "trial": [1, 2, 1, 2, 1, 1]},
          "line 7: session 3, trial 1 is there twice; remove the duplicate"),
         ({"stimulus_id": ["a", "", "a", "a", "a", "b"]}, "line 3: stimulus_id is empty"),
+        ({"task": ["vision"] * 4 + ["imagry", ""]}, "line 6: task 'imagry' is none of vision,"),
+        ({"set": ["A", "B", "A", "A", "", "B"]}, "line 6: set is empty; fill it in"),
+        ({"set": ["A", "B", "A", "A", "B", "A"]}, "stimulus 'b' is in 2 sets; choose one"),
     ],
 )  # fmt: skip
 def test_faults_of_trials(folder, columns, sentence):

@@ -1,5 +1,6 @@
 """Data of other layouts as a folder of one's own: nothing lost, nothing half written."""
 
+import dataclasses
 import json
 
 import h5py
@@ -162,3 +163,12 @@ def test_names_of_stimuli_become_names_of_files():
     names = ["a/b.png", "a_b", "A_B.jpg", "x:y", ".", "n01518878_5958.JPEG", "e\u0301"]
     safe = safe_names(names)
     assert list(safe.values()) == ["a_b", "a_b_2", "A_B_3", "x_y", "_", "n01518878_5958", "é"]
+
+
+def test_tasks_and_sets_survive_an_import(folder, tmp_path):
+    ids = ["A-a", "B-b", "A-a", "B-b"]
+    subject = open_folder(folder(np.random.default_rng(0).normal(size=(4, 3)), ids))
+    task = ["vision", "attention-cue", "imagery", "attention-detection"]
+    trials = subject.trials.assign(task=task, set=["A", "B", "A", "B"])
+    write_folder(dataclasses.replace(subject, trials=trials), tmp_path / "out")
+    pd.testing.assert_frame_equal(open_folder(tmp_path / "out").trials, trials)

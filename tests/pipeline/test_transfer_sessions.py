@@ -120,3 +120,12 @@ def test_too_few_trials_are_refused_by_where_they_are(tmp_path, standardise, col
     subject = subject_of(np.ones((6, N_VOXELS)), **table | columns)
     with pytest.raises(UserError, match=message):
         transferred(tmp_path, subject, standardise)
+
+
+def test_trials_of_no_named_task_are_counted(tmp_path):
+    subject = subject_of(
+        np.ones((6, N_VOXELS)), stimulus_id=list("abcabc"), session=1, run=1,
+        task=["vision", "vision", "imagery", "imagery", "", "resting"],
+    )  # fmt: skip
+    run = transferred(tmp_path, subject, "none")
+    assert run.transfer.notes == ("2 trials of other tasks (resting, unnamed) are not decoded.",)

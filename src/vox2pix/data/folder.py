@@ -46,7 +46,9 @@ def open_folder(path: str | Path) -> Subject:
         ``session`` and ``run`` (whole numbers, 1 if left out), ``split`` (``train`` or ``test``)
         and ``trial`` (number within session and run, so that rows entered twice are noticed).
         Without ``split`` every trial is for training: the reader does not guess which stimuli to
-        hold out, and reading the test split raises an error.
+        hold out, and reading the test split raises an error. For a transfer, ``task``
+        (``vision``, ``imagery``, ``attention-cue``, ``attention-detection`` or ``seen``; empty for
+        any other) and ``set``, the stimuli that are compared with each other.
     ``voxels.csv`` (optional)
         One row per voxel, in the order of the responses. Columns ``ncsnr``, ``x``, ``y``, ``z``,
         ``hemi``, ``vertex`` are reliability and place; every other column is a ROI, 0 or 1 (or

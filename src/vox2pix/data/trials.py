@@ -1,16 +1,19 @@
 """``trials.csv``: what each trial of a person's own data showed, and on which side it is."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from vox2pix.data.faults import Faults
+from vox2pix.data.nsd_imagery import Task
 from vox2pix.data.tables import read_table
 from vox2pix.errors import UserError
 
 _SPLITS = ("train", "test")
+_TASKS = (*get_args(Task), "seen")
 _BY_COLUMN = "column split of trials.csv"
 _ALL_TRAIN = "trials.csv has no column split: every trial is for training"
 
@@ -18,7 +21,8 @@ _ALL_TRAIN = "trials.csv has no column split: every trial is for training"
 def read_trials(folder: Path, faults: Faults) -> tuple[pd.DataFrame, str]:
     """Read ``trials.csv``: one row per trial, and what decides the split.
 
-    Columns ``stimulus_id``, ``session``, ``run``, ``split``; rows are numbered from 0.
+    Columns ``stimulus_id``, ``session``, ``run``, ``split``, and where the file has them ``task``
+    and ``set``; rows are numbered from 0.
     """
     path = folder / "trials.csv"
     table = read_table(path, ("stimulus_id",))
@@ -60,7 +64,31 @@ def read_trials(folder: Path, faults: Faults) -> tuple[pd.DataFrame, str]:
             f"{path}: stimulus {both[0]!r} is in train and in test ({len(both)} such stimuli): "
             "keep all repeats of a stimulus on one side."
         )
+    _carry_tasks(path, table, trials, faults)
     return trials, _BY_COLUMN if has_split else _ALL_TRAIN
+
+
+def _carry_tasks(path: Path, table: pd.DataFrame, trials: pd.DataFrame, faults: Faults) -> None:
+    """Add to the trials what was asked of the person, and of which set the stimulus is."""
+    lines = table.index.to_numpy()
+    if "task" in table:
+        trials["task"] = table["task"].to_numpy()
+        unknown = np.flatnonzero(~trials["task"].isin(["", *_TASKS]))
+        if unknown.size:
+            faults.add(
+                f"{path}, line {lines[unknown[0]]}: task {trials['task'].iloc[unknown[0]]!r} is "
+                f"none of {', '.join(_TASKS)}; leave it empty for any other."
+            )
+    if "set" in table:
+        trials["set"] = table["set"].to_numpy()
+        blank = np.flatnonzero(trials["set"] == "")
+        if blank.size:
+            faults.add(f"{path}, line {lines[blank[0]]}: set is empty; fill it in.")
+        n_sets = trials.groupby("stimulus_id")["set"].nunique()
+        if (n_sets > 1).any():
+            faults.add(
+                f"{path}: stimulus {n_sets.idxmax()!r} is in {n_sets.max()} sets; choose one."
+            )
 
 
 def _add_duplicates(path: Path, numbers: pd.DataFrame, faults: Faults) -> None:

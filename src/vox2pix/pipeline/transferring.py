@@ -123,7 +123,7 @@ def _with_tasks(
         table = table if "set" in table else table.assign(set="all")
         left_out = table["task"][~table["task"].isin(TASKS)]
         if len(left_out):
-            names = ", ".join(sorted(set(left_out.astype(str))))
+            names = ", ".join(sorted(set(left_out.astype(str).replace("", "unnamed"))))
             notes.append(f"{len(left_out)} trials of other tasks ({names}) are not decoded.")
     else:
         # Words need every trial; what is drawn and scored for a run is limited as there.
