@@ -57,8 +57,10 @@ def test_the_folder_holds_decoders_voxels_moments_settings_and_a_card(small_run,
         assert all((own[key] == found[key]).all() for key in own)
     betas = run.subject.train.betas().astype(float)
     moments = load_arrays(exported / "training.safetensors")
-    np.testing.assert_allclose(moments["mean"], betas.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(moments["sd"], betas.std(axis=0), rtol=1e-5)
+    assert set(moments) == {"mean", "sd", "raw_mean", "raw_sd"}
+    for unit in ("", "raw_"):
+        np.testing.assert_allclose(moments[f"{unit}mean"], betas.mean(axis=0), rtol=1e-5)
+        np.testing.assert_allclose(moments[f"{unit}sd"], betas.std(axis=0), rtol=1e-5)
     voxels = pd.read_csv(exported / "voxels.csv")
     pd.testing.assert_frame_equal(voxels.astype(run.subject.voxels.dtypes), run.subject.voxels)
     card = (exported / "README.md").read_text()

@@ -1,5 +1,6 @@
 """A transfer of several sessions, each of which counts its runs from 1: responses in arrays."""
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,9 @@ from pipeline.conftest import experiment
 from vox2pix.data import Subject
 from vox2pix.errors import UserError
 from vox2pix.evaluation.transfer import reliability
+from vox2pix.pipeline.exported import training_moments
 from vox2pix.pipeline.run import Run
+from vox2pix.pipeline.transfer import _3_reliability
 from vox2pix.pipeline.transferring import MOMENTS, open_transfer, responses, trials_in
 from vox2pix.store import RunFolder, save_arrays
 
@@ -38,14 +41,21 @@ def subject_of(betas, **columns):
     return Subject("anna", trials, voxels, "array", source, None)
 
 
-def transferred(path, subject, standardise, **moments):
-    """Return a transfer to responses whose decoders are of the same voxels."""
-    source = Run(experiment(), RunFolder(path))
-    source.subject = subject
+def transferred(path, subject, standardise, source=None):
+    """Return a transfer to responses of the same voxels, by decoders of responses of mean 0, sd 1.
+
+    Or by those of ``source``, a run whose subject has training trials.
+    """
+    means, ones = np.zeros(N_VOXELS), np.ones(N_VOXELS)
+    moments = {"mean": means, "sd": ones}
+    if source is None:
+        source = Run(experiment(), RunFolder(path))
+        source.subject = subject
+    else:
+        moments = training_moments(source)
     run = Run(source.config, RunFolder(path))
     run.transfer = open_transfer(source, subject, standardise)
-    means, ones = np.zeros(N_VOXELS), np.ones(N_VOXELS)
-    save_arrays(path / MOMENTS, {"mean": means, "sd": ones, "empty": means} | moments)
+    save_arrays(path / MOMENTS, moments | {"empty": means})
     return run
 
 
@@ -129,3 +139,30 @@ def test_trials_of_no_named_task_are_counted(tmp_path):
     )  # fmt: skip
     run = transferred(tmp_path, subject, "none")
     assert run.transfer.notes == ("2 trials of other tasks (resting, unnamed) are not decoded.",)
+
+
+def test_decoders_of_standardised_responses_meet_shifted_ones_in_both_units(tmp_path):
+    rng = np.random.default_rng(3)
+    trained = 100 + 5 * rng.standard_normal((80, N_VOXELS)) + np.repeat([0, 40], 40)[:, None]
+    source = Run(experiment(decode={"standardize": "session"}), RunFolder(tmp_path))
+    source.subject = subject_of(
+        trained, stimulus_id=[f"t{i}" for i in range(80)], session=np.repeat([1, 2], 40), run=1,
+        split="train",
+    )  # fmt: skip
+    other = subject_of(
+        130 + 10 * rng.standard_normal((24, N_VOXELS)), stimulus_id=list("abcdef" * 4),
+        session=1, run=np.repeat([1, 2, 3, 4], 6), task="vision",
+    )  # fmt: skip
+    run = transferred(tmp_path, other, "session", source)
+    met = responses(run)  # in the unit of decoders: standard deviations of a session
+    np.testing.assert_allclose(met.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(met.std(axis=0), 1, atol=1e-4)
+    _3_reliability.RELIABILITY.work(run)
+    found = json.loads((tmp_path / "reliability.json").read_text())["regions"]["early"]["shift"]
+    x = other.betas_source.betas.astype(float)
+    z = (x.mean(axis=0) - trained.mean(axis=0)) / trained.std(axis=0)
+    spread = x.std(axis=0) / trained.std(axis=0)
+    levels = [0.05, 0.5, 0.95]
+    np.testing.assert_allclose(found["vision"]["mean"], np.quantile(z, levels), rtol=1e-3)
+    np.testing.assert_allclose(found["vision"]["spread"], np.quantile(spread, levels), rtol=1e-3)
+    assert np.median(z) < 1 < np.median(other.betas_source.betas)

@@ -128,9 +128,7 @@ def export_decoders(run: str | Path, out: str | Path | None = None) -> Path:
         for name in targets(source):
             arrays = load_arrays(path / f"decoders/{name}.safetensors")
             save_arrays(partial / f"decoders/{name}.safetensors", arrays)
-        train = decoded_subject(source).train
-        moments = moments_of(betas for _, betas in train.iter_betas())
-        save_arrays(partial / _MOMENTS, moments)
+        save_arrays(partial / _MOMENTS, training_moments(source))
         table = subject.voxels.copy()
         table[list(subject.rois)] = table[list(subject.rois)].astype(int)
         table.to_csv(partial / _VOXELS, index=False)
@@ -171,8 +169,8 @@ Ridge regressions from fMRI responses to inputs of a latent diffusion model, fit
 {rows}
 
 They belong to the voxels of this one person, in `voxels.csv`, and mean nothing in another brain.
-`training.safetensors` has mean and standard deviation of each voxel over the training trials. No
-response, image or caption is in this folder.
+`training.safetensors` has mean and standard deviation of each voxel over the training trials, as
+decoders read them and (`raw_`) in the unit above. No response, image or caption is in this folder.
 
     vox2pix transfer THIS_FOLDER --data OTHER_RESPONSES
 
@@ -205,10 +203,19 @@ def is_exported(source: Run) -> bool:
 
 
 def training_moments(source: Run) -> dict[str, NDArray[np.float64]]:
-    """Return mean and standard deviation of each voxel over the training trials."""
+    """Return mean and standard deviation of each voxel over the training trials, (n_voxels,) each.
+
+    ``mean`` and ``sd`` are of responses as decoders read them, ``raw_mean`` and ``raw_sd`` of those
+    in the data's own unit; they differ where decoders read responses standardised by session.
+    """
     if is_exported(source):
         return load_arrays(source.path / _MOMENTS)
-    return moments_of(betas for _, betas in decoded_subject(source).train.iter_betas())
+    raw, read = source.subject, decoded_subject(source)
+    of_raw = moments_of(betas for _, betas in raw.train.iter_betas())
+    moments = of_raw
+    if read is not raw:
+        moments = moments_of(betas for _, betas in read.train.iter_betas())
+    return moments | {f"raw_{name}": values for name, values in of_raw.items()}
 
 
 def decoder_key(source: Run) -> str:

@@ -81,8 +81,8 @@ def _assess(run: Run) -> Sequence[str]:
                 task: asdict(
                     shift(
                         np.concatenate([t.patterns for t in own.values()])[:, mask],
-                        moments["mean"][mask],
-                        moments["sd"][mask],
+                        moments["raw_mean"][mask],
+                        moments["raw_sd"][mask],
                     )
                 )
                 for task in tasks_of(run)
