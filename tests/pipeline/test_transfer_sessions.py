@@ -1,7 +1,7 @@
 """A transfer of several sessions, each of which counts its runs from 1: responses in arrays."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,9 @@ from vox2pix.errors import UserError
 from vox2pix.evaluation.transfer import reliability
 from vox2pix.pipeline.exported import training_moments
 from vox2pix.pipeline.run import Run
-from vox2pix.pipeline.transfer import _3_reliability
+from vox2pix.pipeline.transfer import _1_data, _3_reliability, _5_identify
 from vox2pix.pipeline.transferring import MOMENTS, open_transfer, responses, trials_in
-from vox2pix.store import RunFolder, save_arrays
+from vox2pix.store import RunFolder, save_arrays, write_json
 
 N_VOXELS = 50
 
@@ -32,6 +32,32 @@ class Arrays:
 
     def no_data(self, session, voxels):
         return np.zeros(len(voxels), bool)
+
+
+@dataclass
+class Stimuli:
+    """Images and captions by stimulus."""
+
+    images: dict
+    texts: dict
+
+    @property
+    def has_captions(self):
+        return bool(self.texts)
+
+    def iter_pictures(self, ids):
+        if not self.images:
+            raise UserError("There are no images.")
+        return (self.images[i] for i in ids)
+
+    def captions(self, ids):
+        return [self.texts[i] for i in ids]
+
+    def missing_images(self, ids, faults):
+        return tuple(i for i in ids if i not in self.images)
+
+    def missing_captions(self, ids, faults):
+        return tuple(i for i in ids if i not in self.texts)
 
 
 def subject_of(betas, **columns):
@@ -166,3 +192,49 @@ def test_decoders_of_standardised_responses_meet_shifted_ones_in_both_units(tmp_
     np.testing.assert_allclose(found["vision"]["mean"], np.quantile(z, levels), rtol=1e-3)
     np.testing.assert_allclose(found["vision"]["spread"], np.quantile(spread, levels), rtol=1e-3)
     assert np.median(z) < 1 < np.median(other.betas_source.betas)
+
+
+def test_whatever_a_stimulus_shows_is_an_input(tmp_path):
+    grey = {i: np.full((4, 4, 3), k, np.uint8) for k, i in enumerate("bc")}
+    subject = replace(
+        subject_of(
+            np.ones((6, N_VOXELS)), stimulus_id=list("abcabc"), session=1, run=1, task="vision"
+        ),
+        stimulus_source=Stimuli(dict(grey), {}),
+    )
+    run, shown = transferred(tmp_path, subject, "none"), subject.stimulus_source
+    seen = [_1_data.DATA.inputs(run)]
+    for change in (
+        lambda: shown.images.update(a=grey["b"]),
+        lambda: shown.images.update(b=grey["c"]),
+        lambda: shown.images.update(b=grey["c"][:2]),
+        lambda: shown.texts.update(a=("One.",)),
+        lambda: shown.texts.update(a=("One.", "Two.")),
+    ):
+        change()
+        seen.append(_1_data.DATA.inputs(run))
+        assert seen[-1] not in seen[:-1]
+    assert _1_data.DATA.inputs(run) == seen[-1]
+    changed = {key for key in seen[2] if seen[2][key] != seen[1][key]}
+    assert changed == {"image of b"}
+    shown.images.clear()
+    shown.texts.clear()
+    assert set(_1_data.DATA.inputs(run)) == {"responses", "trials", "decoders"}
+
+
+def test_true_values_are_found_by_their_stimuli(tmp_path, monkeypatch):
+    ids = list("abcdef")
+    subject = replace(
+        subject_of(np.ones((12, N_VOXELS)), stimulus_id=ids * 2, session=1, run=1, task="vision"),
+        stimulus_source=Stimuli({}, {}),
+    )
+    run = transferred(tmp_path, subject, "none")
+    true = np.random.default_rng(1).standard_normal((6, 30)).astype(np.float32)
+    order = [4, 0, 3, 1, 5, 2]
+    arrays = {"predicted": np.tile(true, (2, 1)), "mean": np.zeros(30, np.float32)}
+    save_arrays(tmp_path / "decoded/z.safetensors", arrays | {"true": true[order]})
+    write_json(tmp_path / "decoded/truth.json", {"z": [ids[k] for k in order]})
+    monkeypatch.setattr(_5_identify, "targets", lambda source: {"z": None})
+    _5_identify.IDENTIFY.work(run)
+    found = json.loads((tmp_path / "identification.json").read_text())
+    assert {each["score"]["value"] for each in found["targets"]["z"]["results"]} == {1.0}

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vox2pix.buckets import as_path
-from vox2pix.config import load_config
+from vox2pix.config import digest, load_config
 from vox2pix.data import (
     Subject,
     is_of_imagery,
@@ -24,12 +24,14 @@ from vox2pix.errors import UserError
 from vox2pix.evaluation.transfer import Standardisation, Trials, restandardise
 from vox2pix.pipeline.experiment import FloatArray, targets
 from vox2pix.pipeline.run import Run, open_subject
-from vox2pix.store import load_arrays
+from vox2pix.store import checksum, load_arrays
 
 if TYPE_CHECKING:
     from vox2pix.data.nsd_imagery import AttentionOrder
 
 MOMENTS = "decoded/training.safetensors"
+TRUTH = "decoded/truth.json"
+"""The stimuli of each target's rows ``true``, in their order."""
 VISION, IMAGERY, CUE, SEEN = "vision", "imagery", "attention-cue", "seen"
 TASKS = (VISION, IMAGERY, CUE, SEEN)
 """Tasks that are analysed, in the order of pages; ``seen`` are trials of data that name no task."""
@@ -326,6 +328,22 @@ def true_values(run: Run, name: str, ids: Sequence[str]) -> FloatArray:
         batch_size=source.config.compute.batch_size,
     )
     return rows.load(ids)
+
+
+def contents_shown(run: Run) -> dict[str, str]:
+    """Return a checksum of the image, and of the captions, of each stimulus that has them."""
+    source, ids, found = transfer_of(run).subject.stimulus_source, with_images(run), {}
+    if ids:
+        run.reporter.begin("Reading images", len(ids), "images")
+        for stimulus, image in zip(ids, source.iter_pictures(ids), strict=True):
+            found[f"image of {stimulus}"] = checksum(image)
+            run.reporter.advance(1)
+    if source.has_captions:
+        missing = source.missing_captions(stimuli_of(run), Faults())
+        ids = [stimulus for stimulus in stimuli_of(run) if stimulus not in missing]
+        for stimulus, captions in zip(ids, source.captions(ids) if ids else (), strict=True):
+            found[f"captions of {stimulus}"] = digest(captions)
+    return found
 
 
 def with_images(run: Run) -> list[str]:

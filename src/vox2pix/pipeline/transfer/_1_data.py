@@ -15,6 +15,7 @@ from vox2pix.pipeline.stage import Stage
 from vox2pix.pipeline.transferring import (
     MOMENTS,
     TASK_LABELS,
+    contents_shown,
     read_responses,
     tasks_of,
     transfer_of,
@@ -60,7 +61,7 @@ def _prepare(run: Run) -> Sequence[str]:
 
 
 def _inputs(run: Run) -> dict[str, str]:
-    """Return what responses and trials are, by their content, and which decoders meet them."""
+    """Return what responses, trials and stimuli are, by content, and which decoders meet them."""
     transfer = transfer_of(run)
     betas, _ = read_responses(transfer)
     table = transfer.trials.to_csv(index=False)
@@ -68,6 +69,7 @@ def _inputs(run: Run) -> dict[str, str]:
         "responses": checksum(betas),
         "trials": digest(table),
         "decoders": decoder_key(transfer.source),
+        **contents_shown(run),
     }
 
 

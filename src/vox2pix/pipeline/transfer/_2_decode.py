@@ -10,8 +10,8 @@ from vox2pix.decoding import RidgeDecoder
 from vox2pix.pipeline.experiment import FloatArray, flat, in_protocol_units, targets
 from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.stage import Stage
-from vox2pix.pipeline.transferring import responses, transfer_of, true_values, with_truth
-from vox2pix.store import claim, load_arrays, save_arrays
+from vox2pix.pipeline.transferring import TRUTH, responses, transfer_of, true_values, with_truth
+from vox2pix.store import claim, load_arrays, save_arrays, write_json
 
 
 def compute(decoder: RidgeDecoder, betas: FloatArray) -> dict[str, NDArray[Any]]:
@@ -26,7 +26,7 @@ def compute(decoder: RidgeDecoder, betas: FloatArray) -> dict[str, NDArray[Any]]
 
 def _decode(run: Run) -> Sequence[str]:
     transfer = transfer_of(run)
-    source, files = transfer.source, []
+    source, files, truth = transfer.source, [TRUTH], dict[str, list[str]]()
     names = list(targets(source))
     claim(run.cache, "features")
     run.reporter.begin("Decoding", len(names), "targets")
@@ -36,12 +36,13 @@ def _decode(run: Run) -> Sequence[str]:
             load_arrays(source.path / f"decoders/{name}.safetensors")
         )
         arrays = compute(decoder, in_protocol_units(responses(run)[:, mask], source.config))
-        ids = with_truth(run, name)
-        if ids:
-            arrays["true"] = flat(true_values(run, name, ids))
+        truth[name] = with_truth(run, name)
+        if truth[name]:
+            arrays["true"] = flat(true_values(run, name, truth[name]))
         save_arrays(run.path / f"decoded/{name}.safetensors", arrays)
         files.append(f"decoded/{name}.safetensors")
         run.reporter.advance(1)
+    write_json(run.path / TRUTH, truth)
     return files
 
 

@@ -28,14 +28,14 @@ from vox2pix.pipeline.stage import Stage
 from vox2pix.pipeline.transferring import (
     CUE,
     IMAGERY,
+    TRUTH,
     VISION,
     stimuli_of,
     tasks_of,
     transfer_of,
     with_images,
-    with_truth,
 )
-from vox2pix.store import load_arrays, write_json
+from vox2pix.store import load_arrays, read_json, write_json
 
 _FEWEST = 3  # stimuli of a set
 _COLUMNS = 4096  # values of a target read at once
@@ -94,9 +94,10 @@ def _identify(run: Run) -> Sequence[str]:
     transfer = transfer_of(run)
     names = [*targets(transfer.source), IMAGE]
     record: dict[str, Any] = {"targets": {}, "curves": {}, "not_computed": {}}
+    truth = read_json(run.path / TRUTH) | {IMAGE: with_images(run)}
     run.reporter.begin("Identifying stimuli", len(names), "targets")
     for name in names:
-        ids = with_images(run) if name == IMAGE else with_truth(run, name)
+        ids = truth[name]
         chosen, reason = _usable(run, ids)
         if reason:
             record["not_computed"][name] = reason
