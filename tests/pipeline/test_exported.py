@@ -17,7 +17,7 @@ from vox2pix.pipeline.run import Run
 from vox2pix.pipeline.stage import do_stages
 from vox2pix.pipeline.transfer import STAGES
 from vox2pix.pipeline.transferring import open_transfer
-from vox2pix.store import RunFolder, load_arrays
+from vox2pix.store import RunFolder, load_arrays, save_arrays
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_voxels_of_exported_decoders_are_matched_by_name(exported, small_run, tm
     [
         ("decoder.json", "{}", "describes no decoders"),
         ("decoder.json", "[", "decoder.json is truncated"),
-        ("voxels.csv", "x,y,z,early,ventral\n1,2,3,1,0\n", "has 1 voxels"),
+        ("voxels.csv", "x,y,z,early,ventral\n1,2,3,1,1\n", "has 1 voxels"),
         ("training.safetensors", "nothing", "no safetensors file"),
         ("decoders/z.safetensors", "nothing", "no safetensors file"),
     ],
@@ -116,6 +116,45 @@ def test_damaged_decoders_are_refused(exported, tmp_path, name, text, message):
     (damaged / name).write_text(text)
     with pytest.raises(UserError, match=message):
         open_source(damaged)
+
+
+def rewritten(exported, tmp_path, name, change):
+    """Copy exported decoders and change one of their files; return the folder."""
+    other = shutil.copytree(exported, tmp_path / "other")
+    (other / ".vox2pix.json").unlink()
+    change(other / name)
+    return other
+
+
+@pytest.mark.parametrize("lacking", ["mean", "sd", "raw_mean", "raw_sd"])
+def test_moments_of_each_voxel_are_required(exported, tmp_path, lacking):
+    def change(path):
+        arrays = load_arrays(path)
+        short = arrays.pop(lacking)[1:]
+        save_arrays(path, arrays | ({lacking: short} if "raw" in lacking else {}))
+
+    with pytest.raises(UserError, match=rf"training\.safetensors has no {lacking} of each voxel"):
+        open_source(rewritten(exported, tmp_path, "training.safetensors", change))
+
+
+@pytest.mark.parametrize("affine", [[[1, 0], [0]], [[1, 0, 0, 0]] * 3, [[1, 0, 0, None]] * 4])
+def test_an_affine_of_another_shape_is_refused(exported, tmp_path, affine):
+    def change(path):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"affine": affine}))
+
+    with pytest.raises(UserError, match=r"decoder\.json describes no decoders \(.*affine"):
+        open_source(rewritten(exported, tmp_path, "decoder.json", change))
+
+
+@pytest.mark.parametrize("flag", ["no", "0.4", "2", ""])
+def test_regions_of_exported_decoders_are_flags(exported, tmp_path, flag):
+    def change(path):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table.loc[3, "early"] = flag
+        table.to_csv(path, index=False)
+
+    with pytest.raises(UserError, match=f"line 5: '{flag}' in column early is no ROI flag"):
+        open_source(rewritten(exported, tmp_path, "voxels.csv", change))
 
 
 def test_weights_of_other_voxels_are_refused(exported, tmp_path):

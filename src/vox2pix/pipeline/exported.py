@@ -9,23 +9,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from vox2pix.config import Config, for_others
 from vox2pix.data import Subject
+from vox2pix.data.faults import Faults
+from vox2pix.data.folder_voxels import voxel_columns
 from vox2pix.data.origin import Dataset, Origin
-from vox2pix.data.subject import VOXEL_COLUMNS
+from vox2pix.data.tables import read_table
 from vox2pix.errors import UserError
 from vox2pix.pipeline.experiment import decoded_subject, targets
 from vox2pix.pipeline.run import Run, open_run
 from vox2pix.store import RunFolder, load_arrays, save_arrays, swapped_in, write_json, write_text
 from vox2pix.untrusted.files import one_line, require_inside
 from vox2pix.untrusted.safetensors_files import check_safetensors
-from vox2pix.untrusted.tables import read_csv
 from vox2pix.untrusted.text import read_json
 
 _RECORD, _VOXELS, _MOMENTS = "decoder.json", "voxels.csv", "training.safetensors"
+_MOMENT_NAMES = ("mean", "sd", "raw_mean", "raw_sd")
 _LARGEST_RECORD = 2**24
+_Row = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
 
 
 class DecoderRecord(BaseModel):
@@ -38,7 +41,7 @@ class DecoderRecord(BaseModel):
     unit: str  # of the responses that decoders take
     space: str
     shape: tuple[int, ...] | None
-    affine: list[list[float]] | None
+    affine: tuple[_Row, _Row, _Row, _Row] | None
     n_train_trials: int
     n_train_stimuli: int
     has_captions: bool
@@ -234,6 +237,14 @@ def _record_of(path: Path) -> DecoderRecord:
         ) from error
 
 
+def _voxels_of(path: Path) -> pd.DataFrame:
+    """Read where voxels are and in which regions, checked as a person's own table is."""
+    faults = Faults()
+    columns = voxel_columns(path / _VOXELS, read_table(path / _VOXELS), faults)
+    faults.raise_first()
+    return pd.DataFrame(columns)
+
+
 def _opened(path: Path) -> Run:
     """Open exported decoders, files that somebody else may have written."""
     record = _record_of(path)
@@ -246,14 +257,13 @@ def _opened(path: Path) -> Run:
     files = [path / f"decoders/{name}.safetensors" for name in record.mean_r]
     require_inside(path, [*files, path / _VOXELS, path / _MOMENTS, path / _RECORD])
     headers = {file: check_safetensors(file) for file in (*files, path / _MOMENTS)}
-    voxels = read_csv(path / _VOXELS)
-    rois = [str(name) for name in voxels if name not in VOXEL_COLUMNS]
-    voxels[rois] = voxels[rois].astype(bool)
-    n = len(load_arrays(path / _MOMENTS)["mean"])
-    if len(voxels) != n:
-        raise UserError(
-            f"{path / _VOXELS} has {len(voxels):,} voxels, {_MOMENTS} {n:,}: export them again."
-        )
+    voxels = _voxels_of(path)
+    for name in _MOMENT_NAMES:
+        if headers[path / _MOMENTS].get(name) != ("F64", (len(voxels),)):
+            raise UserError(
+                f"{path / _MOMENTS} has no {name} of each voxel in float64, and {_VOXELS} has "
+                f"{len(voxels):,} voxels: export the decoders again."
+            )
     empty = pd.DataFrame({"stimulus_id": [], "session": [], "run": [], "split": []}, dtype=object)
     source = Run(config, RunFolder(path))
     subject = Subject(
