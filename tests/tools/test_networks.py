@@ -165,5 +165,5 @@ def test_what_is_trained_so_far_is_a_model_that_reads():
     folder = Path(__file__).parents[2] / "tools" / "phantom_model" / "trained"
     model = LatentDiffusion.from_pretrained(folder, device="cpu")
     assert model.latent_shape == (4, 16, 16)
-    c = model.encode_text([["a red ball"], ["a blue ball"]])
+    c = model.embed_captions([["a red ball"], ["a blue ball"]])
     assert c.shape[0] == 2 and np.abs(c[0] - c[1]).max() > 0.1
