@@ -1,5 +1,6 @@
 """NSD-Imagery's reader against tables and betas written by hand from the public descriptions."""
 
+import shutil
 from pathlib import Path
 
 import h5py
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from vox2pix.config import DataConfig
-from vox2pix.data import open_nsd, open_nsd_imagery, source_of
+from vox2pix.data import open_folder, open_nsd, open_nsd_imagery, source_of, write_folder
 from vox2pix.data.faults import Faults
 from vox2pix.data.nsd_imagery import NsdImagerySource
 from vox2pix.errors import UserError
@@ -148,6 +149,18 @@ def test_what_is_missing_is_counted(nsd) -> None:
     faults = Faults()
     assert subject.stimulus_source.missing_images(["A-E", "A-H", "C-S"], faults) == ("A-E", "C-S")
     assert "no image of stimulus A-E (1 are missing)" in faults.messages[0]
+
+
+def test_an_import_keeps_tasks_sets_and_trials_without_an_image(nsd, tmp_path) -> None:
+    tree = nsd()
+    add_imagery(tree)
+    shutil.rmtree(tree.root / "nsddata_stimuli/stimuli/nsd/annotations")
+    subject = open_nsd_imagery(tree.root)
+    notes = write_folder(subject, tmp_path / "out")
+    assert "6 of 18 images are missing: the data have none by design." in notes
+    read = open_folder(tmp_path / "out").trials
+    columns = ["stimulus_id", "session", "run", "split", "task", "set"]
+    pd.testing.assert_frame_equal(read, subject.trials[columns])
 
 
 def test_captions_are_found_by_nsds_table(nsd) -> None:

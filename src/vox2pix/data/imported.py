@@ -126,7 +126,8 @@ def _write_images(
     faults = Faults()
     missing = set(subject.stimulus_source.missing_images(list(names), faults))
     if missing:
-        notes.note(f"{len(missing)} of {len(names)} images are missing: {faults.messages[0]}")
+        cause = faults.messages[0] if faults.messages else "the data have none by design."
+        notes.note(f"{len(missing)} of {len(names)} images are missing: {cause}")
     (folder / "images").mkdir()
     rounded = 0
     for done, (name, safe) in enumerate(names.items(), start=1):
