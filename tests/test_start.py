@@ -37,6 +37,10 @@ def test_init_leaves_what_exists_alone(tmp_path, monkeypatch):
     assert "link.toml exists already" in sentence(vox2pix_run("init", "nsd", "--out", "link.toml"))
     assert Path("nsd.toml").read_text() == "mine"
     assert "no folder sub" in sentence(vox2pix_run("init", "nsd", "--out", "sub/x.toml"))
+    (tmp_path / "folder.toml").mkdir()
+    assert "folder.toml exists already" in sentence(vox2pix_run("init", "folder"))
+    named_too_long = f"{'x' * 300}.toml"
+    assert "cannot be written" in sentence(vox2pix_run("init", "nsd", "--out", named_too_long))
     assert "did you mean 'nsd'" in sentence(vox2pix_run("init", "nds"))
 
 

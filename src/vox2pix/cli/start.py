@@ -48,6 +48,8 @@ def init(
             file.write(text)
     except FileExistsError:
         raise UserError(f"{path} exists already; name another file with --out.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}); name another.") from None
     console.say(f"{shown(path)} is written. Edit it, then:")
     analysis = "encode" if "\n[encode]" in text else "run"
     console.say(f"  vox2pix plan {shown(path)}")
