@@ -113,14 +113,8 @@ class BdataSource(LabSource):
         fits = not patterns or any(path.match(pattern) for pattern in patterns)
         return path.suffix in _SUFFIXES and fits
 
-    def gather(self, rois: object, faults: Faults) -> Subject | None:
-        """Open what can be opened, with all regions."""
-        found = None
-        with faults.gathered():
-            found = self._find(faults)
-        return None if found is None else self.subject(found, faults)
-
-    def _find(self, faults: Faults) -> Found:
+    def find(self, faults: Faults) -> Found:
+        """Return the arrays, trials and voxels of the layout."""
         root = self.require_local()
         tables = [_read(path) for path in self._paths(root, faults)]
         for other in tables[1:]:

@@ -127,14 +127,8 @@ class BidsSource(LabSource):
         own = not label or f"sub-{label}_" in last or not last.startswith("sub-")
         return (is_read(last) and own) or name == self.mask
 
-    def gather(self, rois: object, faults: Faults) -> Subject | None:
-        """Open what can be opened, with all regions."""
-        found = None
-        with faults.gathered():
-            found = self._find(faults)
-        return None if found is None else self.subject(found, faults)
-
-    def _find(self, faults: Faults) -> Found:
+    def find(self, faults: Faults) -> Found:
+        """Return the arrays, trials and voxels of the layout."""
         root = self.require_local()
         files = files_of(root, self.participant)
         maps = self._maps(root, files)

@@ -112,14 +112,8 @@ class GlmsingleSource(LabSource):
         """Return no: of a folder only files with GLMsingle's own names are read."""
         return False
 
-    def gather(self, rois: object, faults: Faults) -> Subject | None:
-        """Open what can be opened, with all regions."""
-        found = None
-        with faults.gathered():
-            found = self._find(faults)
-        return None if found is None else self.subject(found, faults)
-
-    def _find(self, faults: Faults) -> Found:
+    def find(self, faults: Faults) -> Found:
+        """Return the arrays, trials and voxels of the layout."""
         root = self.require_local()
         folders = _output_folders(root)
         if not folders:

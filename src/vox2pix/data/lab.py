@@ -5,7 +5,7 @@ captions and the split, and whatever else a layout does not say and a person nam
 """
 
 import re
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +57,17 @@ class LabSource(Source, ABC):
     captions: Path | str | None = None
     rois: Path | str | None = None
     test: float | Path | str | None = None
+
+    @abstractmethod
+    def find(self, faults: Faults) -> Found:
+        """Return what the layout says; what ends the reading is raised as a ``UserError``."""
+
+    def gather(self, rois: object, faults: Faults) -> Subject | None:
+        """Open what can be opened, with all regions."""
+        found = None
+        with faults.gathered():
+            found = self.find(faults)
+        return None if found is None else self.subject(found, faults)
 
     def companions(self) -> Mapping[str, Path]:
         """Return the files and folders that were named beside the data."""

@@ -99,14 +99,8 @@ class ThingsSource(LabSource):
         """Return no: only files of the folder itself are read."""
         return False
 
-    def gather(self, rois: object, faults: Faults) -> Subject | None:
-        """Open what can be opened, with all regions."""
-        found = None
-        with faults.gathered():
-            found = self._find(faults)
-        return None if found is None else self.subject(found, faults)
-
-    def _find(self, faults: Faults) -> Found:
+    def find(self, faults: Faults) -> Found:
+        """Return the arrays, trials and voxels of the layout."""
         root = self.require_local()
         label = self._label(root)
         stem = root / f"sub-{label}"
