@@ -105,7 +105,7 @@ def test_a_class_that_declares_too_little_is_refused():
     with pytest.raises(ValueError, match="Bare declares no computed_from, carries, description"):
         register(bare)
     told = {"computed_from": "image", "carries": "layout", "description": "nothing"}
-    with pytest.raises(ValueError, match="Half does not define port_input, rows, shape"):
+    with pytest.raises(ValueError, match="Half does not define rows, shape"):
         register(type("Half", (bare,), told))
 
 

@@ -145,7 +145,6 @@ class Target(BaseModel, ABC):
         The run's seed matters for random draws only.
         """
 
-    @abstractmethod
     def port_input(
         self,
         model: LatentDiffusion,
@@ -157,9 +156,11 @@ class Target(BaseModel, ABC):
     ) -> FloatArray:
         """Return what the port takes for values (n, ...), decoded or true: one row per stimulus.
 
-        `start` holds how a start is made, without meaning for other ports; where it is drawn,
-        `seeds` (n, samples) are those of the images.
+        They are taken as they are, unless a target says otherwise. `start` holds how a start is
+        made, without meaning for other ports; where it is drawn, `seeds` (n, samples) are those of
+        the images.
         """
+        return values
 
     def images(
         self, model: LatentDiffusion, values: FloatArray, batch_size: BatchSize = "auto"

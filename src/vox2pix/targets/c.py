@@ -6,22 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vox2pix.targets._rows import FeatureRows, content_key, feature_folder
 from vox2pix.targets._target import (
-    DEFAULT_START,
     FeatureModel,
     FloatArray,
     Sizes,
-    StartSettings,
     Target,
 )
 
 if TYPE_CHECKING:
     from vox2pix.data import Subject
-    from vox2pix.diffusion import LatentDiffusion, ModelCost
+    from vox2pix.diffusion import ModelCost
     from vox2pix.diffusion.batches import BatchSize
 
 
@@ -59,18 +54,6 @@ class TextConditioning(Target):
             return model.embed_captions(captions, batch_size=batch_size)
 
         return FeatureRows(feature_folder(cache, "c", model), subject.captions, key, compute)
-
-    def port_input(
-        self,
-        model: LatentDiffusion,
-        values: FloatArray,
-        *,
-        seeds: NDArray[np.int64] | None = None,
-        start: StartSettings = DEFAULT_START,
-        batch_size: BatchSize = "auto",
-    ) -> FloatArray:
-        """Return c as it is."""
-        return values
 
     def flops(self, cost: ModelCost) -> float:
         """Return the operations of embedding the captions of one image."""

@@ -19,18 +19,16 @@ from vox2pix.errors import UserError
 from vox2pix.store import file_hash
 from vox2pix.targets._rows import FeatureRows, content_key
 from vox2pix.targets._target import (
-    DEFAULT_START,
     FeatureModel,
     FloatArray,
     Sizes,
-    StartSettings,
     Target,
 )
 from vox2pix.vision import Encoder, encoder_files, encoder_size, image_encoder
 
 if TYPE_CHECKING:
     from vox2pix.data import Subject
-    from vox2pix.diffusion import LatentDiffusion, ModelCost
+    from vox2pix.diffusion import ModelCost
     from vox2pix.diffusion.batches import BatchSize
     from vox2pix.targets._stored import StoredFeatures
 
@@ -117,18 +115,6 @@ class ImageEmbedding(Target):
     def files(self) -> dict[str, Path]:
         """Return the files of the encoder."""
         return encoder_files(self.encoder)
-
-    def port_input(
-        self,
-        model: LatentDiffusion,
-        values: FloatArray,
-        *,
-        seeds: NDArray[np.int64] | None = None,
-        start: StartSettings = DEFAULT_START,
-        batch_size: BatchSize = "auto",
-    ) -> FloatArray:
-        """Return the embeddings as they are: they are projected inside the model."""
-        return values
 
     def training_statistics(self, rows: StoredFeatures) -> dict[str, NDArray[Any]]:
         """Return ``mean_norm`` (1,), the mean Euclidean norm of true embeddings."""
