@@ -425,3 +425,21 @@ def test_tasks_with_different_stimuli_are_not_compared(small_run, tree, tmp_path
     record = json.loads((done.path / "reliability.json").read_text())
     assert record["not_computed"] == "the tasks show different stimuli of a set"
     assert record["verdict"] is None
+
+
+def test_a_target_called_image_stays_apart_from_the_drawn_images(moved, monkeypatch):
+    run, written = moved[0], {}
+    ids = json.loads((run.path / _5_identify.TRUTH).read_text())["z"]
+    monkeypatch.setattr(_5_identify, "targets", lambda source: ("z", "image"))
+    monkeypatch.setattr(_5_identify, "read_json", lambda path: {"z": ids, "image": ids})
+    monkeypatch.setattr(
+        _5_identify, "_of_target", lambda _, name, *a: ({"results": [], "of": name}, {})
+    )
+    monkeypatch.setattr(
+        _5_identify, "_of_images", lambda *a: {"results": [], "of": "what is drawn"}
+    )
+    monkeypatch.setattr(_5_identify, "words_record", lambda run: {})
+    monkeypatch.setattr(_5_identify, "write_json", lambda path, record: written.update(record))
+    _5_identify.IDENTIFY.work(run)
+    found = {name: each["of"] for name, each in written["targets"].items()}
+    assert found == {"z": "z", "image": "image", "drawn images": "what is drawn"}

@@ -78,7 +78,7 @@ class DataRecord(BaseModel):
     source: str  # the reader: ``phantom``, ``nsd``, ``folder`` ...
     dataset: str  # what the files are
     identity: str  # ``dataset`` as a person reads it
-    phrase: str = ""  # the same, within a sentence
+    phrase: str  # the same, within a sentence
     licence: str  # what holds for passing it on
     space: str  # of the voxels
     unit: str  # of the responses

@@ -167,7 +167,7 @@ def _dataset(run: RunContents) -> str:
     """Name the data that were read."""
     if run.data is None:
         return "data that have not been read"
-    return run.data.phrase or run.data.identity
+    return run.data.phrase
 
 
 def _flat(table: Mapping[str, Any], above: str) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from vox2pix.store import read_json, write_text
 Record = Mapping[str, Any]
 
 VISION, IMAGERY, CUE = "vision", "imagery", "attention-cue"
+DRAWN = "drawn images"
 _SECTIONS = (
     ("verdict", "Verdict"),
     ("stimuli", "Every stimulus"),
@@ -161,7 +162,7 @@ def _identified(record: Record) -> list[Sentence]:
             for task in tasks
             if (result := _main_result(found, task)) is not None
         ]
-        if IMAGERY in tasks and VISION in tasks and name != "image":
+        if IMAGERY in tasks and VISION in tasks and name != DRAWN:
             ratio = found["ratio"]
             parts.append(
                 "no ratio, as vision is not above chance or both are at the ceiling"
@@ -169,10 +170,10 @@ def _identified(record: Record) -> list[Sentence]:
                 else f"above chance and at equal trials, imagery reaches "
                 f"{_number(ratio['value'])} {_interval(ratio)} of vision"
             )
-        what = "the drawn images" if name == "image" else f"decoded {name}"
-        sets = ", ".join(found["sets"])
+        what = f"the {DRAWN}" if name == DRAWN else f"decoded {name}"
+        sets = ("set " if len(found["sets"]) == 1 else "sets ") + ", ".join(found["sets"])
         text = (
-            f"From {what}, {found['n_stimuli']} stimuli (sets {sets}), within their set; chance "
+            f"From {what}, {found['n_stimuli']} stimuli ({sets}), within their set; chance "
             f"50 %. {'; '.join(parts)}."
         )
         sentences.append(Sentence("", f"Identified from {what}?", "", text))

@@ -39,7 +39,7 @@ from vox2pix.store import load_arrays, read_json, write_json
 
 _FEWEST = 3  # stimuli of a set
 _COLUMNS = 4096  # values of a target read at once
-IMAGE = "image"
+DRAWN = "drawn images"  # among what is identified; a target may be called image
 
 
 def compute(
@@ -92,16 +92,16 @@ def compute(
 
 def _identify(run: Run) -> Sequence[str]:
     transfer = transfer_of(run)
-    names = [*targets(transfer.source), IMAGE]
+    names = [*targets(transfer.source), DRAWN]
     record: dict[str, Any] = {"targets": {}, "curves": {}, "not_computed": {}}
-    truth = read_json(run.path / TRUTH) | {IMAGE: with_images(run)}
+    truth = read_json(run.path / TRUTH) | {DRAWN: with_images(run)}
     run.reporter.begin("Identifying stimuli", len(names), "targets")
     for name in names:
         ids = truth[name]
         chosen, reason = _usable(run, ids)
         if reason:
             record["not_computed"][name] = reason
-        elif name == IMAGE:
+        elif name == DRAWN:
             record["targets"][name] = _of_images(run, ids, chosen)
         else:
             record["targets"][name], record["curves"][name] = _of_target(run, name, ids, chosen)
